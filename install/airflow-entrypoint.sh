@@ -1,0 +1,13 @@
+#!/bin/bash
+# Gives any uid of group 0 a name and a home (getpass and airflow ask for one), then runs the
+# command: `airflow …`, another program, or the arguments of airflow alone (`scheduler`).
+set -euo pipefail
+
+if ! whoami >/dev/null 2>&1; then
+    printf 'default:x:%s:0:default user:%s:/bin/bash\n' "$(id -u)" "$HOME" >>/etc/passwd
+fi
+umask 0002
+case ${1:-} in
+    "" | airflow) exec "${@:-airflow}" ;;
+    *) if command -v "$1" >/dev/null; then exec "$@"; else exec airflow "$@"; fi ;;
+esac

@@ -1,0 +1,63 @@
+# Airflow 3.0.1 with the contract of its official image: user airflow (50000:0), /opt/airflow,
+# /home/airflow/.local, dumb-init, any uid of group 0. AIRFLOW_BASE_IMAGE may name the official
+# image instead: then only install/requirements.txt is added, under the versions it holds.
+ARG DEBIAN_IMAGE=debian:bookworm-slim
+ARG AIRFLOW_BASE_IMAGE=${DEBIAN_IMAGE}
+
+FROM ${DEBIAN_IMAGE} AS uv
+ARG PYPI_INDEX_URL=
+COPY uv.lock /uv.lock
+RUN --mount=type=secret,id=ca_bundle \
+    apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-venv ca-certificates >/dev/null \
+    && if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi \
+    && python3 -m venv /uv && /uv/bin/pip install -q ${PYPI_INDEX_URL:+--index-url "$PYPI_INDEX_URL"} --require-hashes -r /uv.lock
+
+FROM ${AIRFLOW_BASE_IMAGE}
+ARG PYPI_INDEX_URL=
+USER root
+ENV AIRFLOW_HOME=/opt/airflow HOME=/home/airflow PATH=/home/airflow/.local/bin:$PATH \
+    LANG=C.UTF-8 PYTHONUNBUFFERED=1 DUMB_INIT_SETSID=1
+RUN if ! command -v airflow >/dev/null; then \
+        apt-get -qq update \
+        && apt-get -qq install -y --no-install-recommends python3 dumb-init curl ca-certificates tzdata >/dev/null \
+        && rm -rf /var/lib/apt/lists/* \
+        && useradd --uid 50000 --gid 0 --create-home --home-dir /home/airflow airflow \
+        && chmod g=u /etc/passwd /home/airflow \
+        && install -d -o airflow -g 0 -m 2775 /opt/airflow /opt/airflow/dags /opt/airflow/logs /opt/airflow/plugins; \
+    fi && install -d -o 50000 -g 0 -m 2775 /opt/airflow/data
+
+# Two layers, so that a changed requirement installs the difference, not Airflow again.
+# Bytecode is compiled here: the containers could not keep it and would compile at every start.
+RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,source=airflow.lock,target=/tmp/airflow.lock \
+    --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
+    if ! command -v airflow >/dev/null; then \
+        if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi \
+        && export UV_CACHE_DIR=/root/.cache/uv UV_LINK_MODE=copy \
+        && uv venv -q --python /usr/bin/python3 /home/airflow/.local \
+        && uv pip install -q --python /home/airflow/.local ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
+            --compile-bytecode --require-hashes -r /tmp/airflow.lock; \
+    fi
+
+RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,source=airflow.lock,target=/tmp/airflow.lock \
+    --mount=type=bind,source=requirements.txt,target=/tmp/requirements.txt \
+    --mount=type=bind,source=requirements.lock,target=/tmp/requirements.lock \
+    --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
+    if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi \
+    && export UV_CACHE_DIR=/root/.cache/uv UV_LINK_MODE=copy \
+    && python="$(dirname "$(command -v airflow)")/python" \
+    && uv pip freeze -q --python "$python" >/tmp/held.txt \
+    && if [ -e /entrypoint ]; then \
+        uv pip install -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
+            --compile-bytecode -c /tmp/held.txt -r /tmp/requirements.txt; \
+    else \
+        uv pip install -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
+            --compile-bytecode --require-hashes -r /tmp/requirements.lock; \
+    fi && rm /tmp/held.txt
+
+COPY --chmod=755 airflow-entrypoint.sh /usr/local/bin/airflow-entrypoint
+USER 50000:0
+WORKDIR /opt/airflow
+ENTRYPOINT ["dumb-init", "--", "airflow-entrypoint"]
+CMD ["airflow", "version"]

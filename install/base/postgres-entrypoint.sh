@@ -1,0 +1,42 @@
+#!/bin/bash
+# What the compose file relies on of the official image's contract: POSTGRES_USER,
+# POSTGRES_PASSWORD, POSTGRES_DB, POSTGRES_INITDB_ARGS, PGDATA, /docker-entrypoint-initdb.d.
+set -euo pipefail
+
+[[ ${1:-} == postgres ]] || exec "$@"
+
+if [[ $(id -u) == 0 ]]; then
+    install -d -m 0700 -o postgres -g postgres "$PGDATA"
+    find "$PGDATA" ! -user postgres -exec chown postgres:postgres {} +
+    exec setpriv --reuid=postgres --regid=postgres --init-groups --inh-caps=-all "$0" "$@"
+fi
+
+first_start() {
+    : "${POSTGRES_PASSWORD:?POSTGRES_PASSWORD must be set for the first start}"
+    export POSTGRES_USER=${POSTGRES_USER:-postgres}
+    # Made beside its final place and moved when complete: an interrupted first start starts over.
+    local fresh=$PGDATA/.initialising
+    rm -rf "$fresh"
+    # shellcheck disable=SC2086  # the contract: several arguments in one variable
+    initdb --pgdata="$fresh" --username="$POSTGRES_USER" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") \
+        ${POSTGRES_INITDB_ARGS:-}
+    printf 'host all all all scram-sha-256\n' >>"$fresh/pg_hba.conf"
+
+    # On the socket only: nobody can mistake this temporary server for the real one.
+    pg_ctl --pgdata="$fresh" --options="-c listen_addresses='' -c unix_socket_directories=/var/run/postgresql" --wait --silent start
+    export PGHOST=/var/run/postgresql PGUSER=$POSTGRES_USER PGPASSWORD=$POSTGRES_PASSWORD PGDATABASE=postgres
+    if [[ ${POSTGRES_DB:-postgres} != postgres ]]; then createdb "$POSTGRES_DB"; fi
+    local script
+    for script in /docker-entrypoint-initdb.d/*; do
+        case $script in
+            *.sh) bash "$script" ;;
+            *.sql) psql --no-psqlrc --set ON_ERROR_STOP=1 --file="$script" ;;
+        esac
+    done
+    pg_ctl --pgdata="$fresh" --mode=fast --wait --silent stop
+    unset PGHOST PGUSER PGPASSWORD PGDATABASE
+    (shopt -s dotglob && mv "$fresh"/* "$PGDATA/") && rmdir "$fresh"
+}
+
+if [[ ! -s $PGDATA/PG_VERSION ]]; then first_start; fi
+exec "$@" -c "listen_addresses=*" -c unix_socket_directories=/var/run/postgresql

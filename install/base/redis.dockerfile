@@ -1,0 +1,13 @@
+# Redis from Debian with the official image's uid and data folder: for hosts that no container
+# registry answers.
+ARG DEBIAN_IMAGE=debian:bookworm-slim
+FROM ${DEBIAN_IMAGE}
+RUN groupadd -r -g 999 redis && useradd -r -g redis -u 999 redis \
+    && apt-get -qq update && apt-get -qq install -y --no-install-recommends redis-server redis-tools >/dev/null \
+    && rm -rf /var/lib/apt/lists/* \
+    && install -d -o redis -g redis /data
+VOLUME /data
+WORKDIR /data
+USER redis
+EXPOSE 6379
+CMD ["redis-server"]

@@ -1,0 +1,117 @@
+#!/bin/sh
+# Docker Engine, Compose v2 and the hyphenated `docker-compose` on a bare Debian or Ubuntu,
+# from the distribution's own packages, with or without systemd. Safe to run again.
+set -eu
+
+COMPOSE_SUITE=trixie   # bookworm's docker-compose is 1.29; trixie's 2.26 is one static binary
+PLUGIN=/usr/libexec/docker/cli-plugins/docker-compose
+
+say()  { printf 'docker_engine: %s\n' "$*"; }
+fail() { printf 'docker_engine: %s\n' "$*" >&2; exit 1; }
+
+engine_answers() { $SUDO docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+compose_v2()     { docker compose version --short 2>/dev/null | grep -Eq '^v?[2-9]'; }
+package_is_v2()  { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -Eq 'Candidate: (1:)?[2-9]'; }
+
+SUDO=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "needs root and there is no sudo: run it as root"
+    SUDO=sudo
+fi
+
+if engine_answers && compose_v2 && command -v docker-compose >/dev/null; then
+    say "an engine ($($SUDO docker version --format '{{.Server.Version}}')) and Compose $(docker compose version --short) answer: nothing to do"
+    exit 0
+fi
+
+# shellcheck source=/dev/null
+. /etc/os-release
+case " ${ID:-} ${ID_LIKE:-} " in
+    *" debian "*|*" ubuntu "*) ;;
+    *) fail "knows Debian and Ubuntu, not ${PRETTY_NAME:-this system}: install Docker Engine and Compose v2 from your distribution, then run ./install/1st_run_install.sh" ;;
+esac
+command -v apt-get >/dev/null || fail "no apt-get here: install Docker Engine and Compose v2 by hand"
+
+cat <<EOF
+docker_engine: on ${PRETTY_NAME:-this system} this will, as root,
+  - install docker.io (Docker Engine) from the distribution, if no engine is installed
+  - install Compose v2 as a docker plugin, and the command docker-compose
+  - start the engine (a daemon with root rights)
+EOF
+
+export DEBIAN_FRONTEND=noninteractive
+apt_install() { $SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null; }
+
+say "reading package lists"
+$SUDO apt-get update -qq
+
+if ! command -v dockerd >/dev/null; then
+    say "installing docker.io"
+    apt_install docker.io iptables ca-certificates
+fi
+
+# The newer suite's package, verified by apt against Debian's own keys, unpacked beside the
+# distribution's files: nothing else of that suite is installed.
+compose_from_newer_suite() {
+    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    [ -r "$keyring" ] || apt_install debian-archive-keyring
+    mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | awk -v s="${VERSION_CODENAME:-}" '$2 == s { print $1; exit }')
+    [ -n "$mirror" ] || fail "apt knows no mirror for ${VERSION_CODENAME:-this release}: add one to apt's sources"
+    work=$(mktemp -d)
+    mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+    printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$COMPOSE_SUITE" > "$work/sources.list"
+    cat > "$work/apt.conf" <<EOF
+Dir::Etc::SourceList "$work/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::State::Lists "$work/lists";
+Dir::Cache "$work/cache";
+APT::Sandbox::User "root";
+EOF
+    (cd "$work" && $SUDO env APT_CONFIG="$work/apt.conf" apt-get update -qq &&
+        $SUDO env APT_CONFIG="$work/apt.conf" apt-get download -qq docker-compose)
+    dpkg-deb -x "$work"/docker-compose_*.deb "$work/unpacked"
+    $SUDO install -D -m 0755 "$work/unpacked$PLUGIN" "$PLUGIN"
+    $SUDO rm -rf "$work"
+}
+
+if ! compose_v2; then
+    say "installing Compose v2"
+    if package_is_v2 docker-compose-v2; then apt_install docker-compose-v2
+    elif package_is_v2 docker-compose; then apt_install docker-compose
+    else compose_from_newer_suite
+    fi
+fi
+
+if ! command -v docker-compose >/dev/null; then
+    for found in "$PLUGIN" /usr/lib/docker/cli-plugins/docker-compose /usr/local/lib/docker/cli-plugins/docker-compose; do
+        [ -x "$found" ] && { $SUDO ln -sf "$found" /usr/local/bin/docker-compose; break; }
+    done
+fi
+
+start_engine() {
+    if [ -d /run/systemd/system ]; then
+        $SUDO systemctl enable --now docker
+    else
+        # Detached, with no pipe of ours held open: the caller may end before the engine does.
+        # shellcheck disable=SC2024
+        $SUDO sh -c 'setsid nohup dockerd </dev/null >>/var/log/dockerd.log 2>&1 &'
+    fi
+}
+
+if ! engine_answers; then
+    say "starting the engine"
+    start_engine
+    tries=0
+    until engine_answers; do
+        tries=$((tries + 1))
+        [ "$tries" -le 60 ] || fail "the engine did not answer within 30 s: see /var/log/dockerd.log or journalctl -u docker"
+        sleep 0.5
+    done
+fi
+
+if [ -n "$SUDO" ] && ! id -nG | tr ' ' '\n' | grep -qx docker; then
+    say "adding $(id -un) to the group docker (this group has root rights through the engine)"
+    $SUDO usermod -aG docker "$(id -un)"
+fi
+compose_v2 || fail "Compose v2 does not answer after its installation: docker compose version"
+say "ready: engine $($SUDO docker version --format '{{.Server.Version}}'), Compose $(docker compose version --short)"

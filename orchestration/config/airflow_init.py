@@ -1,0 +1,62 @@
+"""The one-shot before Airflow's services: schema migrated and checked, first account made.
+
+Idempotent; fails loudly (the official entrypoint ends both steps with `|| true`). One process, and
+through Python: a command of the CLI costs two seconds to start and shows passwords to ps.
+"""
+
+import os
+import sys
+
+from wait_for_tcp import wait_for_tcp
+
+
+def migrate() -> None:
+    """Bring the metadata database to this Airflow's schema, then prove that it is there."""
+    from airflow import settings
+    from airflow.utils import db
+
+    settings.engine.dispose()
+    db.upgradedb() if tables_exist() else db.initdb()
+    db.check_migrations(timeout=0)
+
+
+def tables_exist() -> bool:
+    """Tell whether a schema was made before (an empty database is created in one go)."""
+    from airflow import settings
+    from sqlalchemy import inspect
+
+    return inspect(settings.engine).has_table("alembic_version")
+
+
+def create_first_account(username: str, password: str) -> str:
+    """Make the account with role Admin unless it exists; a password changed since is kept.
+
+    Returns what was done. Raises SystemExit when Airflow refuses the account.
+    """
+    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+    from airflow.providers_manager import ProvidersManager
+
+    # The provider's own settings have their defaults only after this.
+    ProvidersManager().initialize_providers_configuration()
+    with get_application_builder() as builder:
+        security = builder.sm
+        if security.find_user(username=username):
+            return f"account {username} exists"
+        made = security.add_user(
+            username, username, "", f"{username}@localhost", security.find_role("Admin"), password
+        )
+        if not made:
+            sys.exit(f"Airflow refused the account {username}: see the lines above")
+        return f"account {username} made"
+
+
+def main() -> None:
+    """Wait for PostgreSQL, migrate, make the account."""
+    wait_for_tcp(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    migrate()
+    username = os.environ["_AIRFLOW_WWW_USER_USERNAME"]
+    print(create_first_account(username, os.environ["_AIRFLOW_WWW_USER_PASSWORD"]))
+
+
+if __name__ == "__main__":
+    main()
