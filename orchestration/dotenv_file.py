@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -13,17 +14,18 @@ ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*(=?)(.*)$")
 QUOTED = re.compile(r"""^(?:'[^']*'|"[^"]*")\s*$""")
 
 
-def read(path: Path) -> dict[str, str]:
-    """Names and values of a settings file.
+def parse(text: str, name: str = ".env") -> dict[str, str]:
+    """Names and values of a settings file's text.
 
-    Raises StackError naming every line that python-dotenv, Compose and systemd would not read
-    alike.
+    Raises StackError naming every line of the file `name` that python-dotenv, Compose and systemd
+    would not read alike.
     """
-    text = path.read_text(encoding="utf-8")
-    wrong = [f"  line {n}: {why}" for n, line in enumerate(text.splitlines(), 1) if (why := refusal(line))]
+    lines = enumerate(text.splitlines(), 1)
+    wrong = [f"  line {number}: {why}" for number, line in lines if (why := refusal(line))]
     if wrong:
-        raise StackError(f"{path} is not read alike by all its readers:\n" + "\n".join(wrong))
-    return {name: value or "" for name, value in dotenv_values(path, interpolate=False).items()}
+        raise StackError("\n".join([f"{name} is not read alike by all its readers:", *wrong]))
+    values = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {key: value or "" for key, value in values.items()}
 
 
 def refusal(line: str) -> str | None:

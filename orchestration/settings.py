@@ -14,7 +14,9 @@ from orchestration import StackError, dotenv_file
 
 ROOT = Path(__file__).resolve().parent.parent
 URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
-PASSED_TO_COMPOSE = re.compile(r"^(PATH|HOME|USER|TERM|XDG_\w+|DOCKER_\w+|(?i:https?|no|all)_proxy|SSL_CERT_\w+)$")
+PASSED_ON = re.compile(
+    r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:https?|no|all)_proxy|SSL_CERT_\w+)$"
+)
 
 
 def _password() -> str:
@@ -48,20 +50,26 @@ class Settings:
 
     @classmethod
     def load(cls, root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read .env.example, .env and the person's environment, in rising precedence.
+        """The settings of .env, with the person's environment above them.
 
         Raises StackError when there is no .env, a line is refused, or a value cannot be used.
         """
         path = root / ".env"
         if not path.exists():
             raise StackError("there is no .env here yet: inv install")
-        defaults = dotenv_file.read(root / ".env.example")
-        given = {**defaults, **dotenv_file.read(path)}
+        return cls.of_text(path.read_text(encoding="utf-8"), root, environ)
+
+    @classmethod
+    def of_text(
+        cls, text: str, root: Path = ROOT, environ: Mapping[str, str] = os.environ
+    ) -> "Settings":
+        """The settings of a .env that may not be written yet; raises as `load` does."""
+        example = (root / ".env.example").read_text(encoding="utf-8")
+        given = {**dotenv_file.parse(example, ".env.example"), **dotenv_file.parse(text)}
         values = {name: environ.get(name, value) for name, value in given.items()}
-        problems = list(_problems(values))
-        if problems:
+        if problems := _problems(values):
             raise StackError("\n".join(problems))
-        inherited = {name: value for name, value in environ.items() if PASSED_TO_COMPOSE.match(name)}
+        inherited = {name: value for name, value in environ.items() if PASSED_ON.match(name)}
         return cls(root, values, inherited)
 
     def __getitem__(self, name: str) -> str:
@@ -112,29 +120,27 @@ def _problems(values: Mapping[str, str]) -> list[str]:
     return wrong
 
 
-def create_env(root: Path = ROOT, *, engine: str = "auto") -> list[str]:
-    """Make .env from .env.example, or complete one: blanks filled, new settings appended.
+def draft_env(root: Path = ROOT) -> tuple[str, str]:
+    """The text of a complete .env, and what was done for it in one line (blank: nothing).
 
-    A value that is set is never touched. `engine` replaces STACK_ENGINE=auto. Returns what was
-    done, one line each; nothing on a complete file.
+    Blanks are filled and new settings appended; a value that is set is never touched. Nothing is
+    written.
     """
     path, example = root / ".env", (root / ".env.example").read_text(encoding="utf-8")
-    done = []
+    before, done = example, ".env made from .env.example"
     if path.exists():
-        before = path.read_text(encoding="utf-8")
-        if added := dotenv_file.missing_blocks(example, dotenv_file.read(path)):
-            done.append("new settings appended to .env")
-            before = before.rstrip("\n") + "\n\n# added by an upgrade\n" + added
-    else:
-        before = example
-        done.append(".env made from .env.example")
+        before, done = path.read_text(encoding="utf-8"), ""
+        if added := dotenv_file.missing_blocks(example, dotenv_file.parse(before)):
+            before = f"{before.rstrip()}\n\n# added by an upgrade\n{added}"
+            done = "new settings appended to .env"
     filled = dotenv_file.fill(before, _generated(root))
-    chosen = {"WORKER_CONCURRENCY": str(worker_concurrency()), "STACK_ENGINE": engine}
-    filled = dotenv_file.fill(filled, chosen, blank=("auto", ""))
-    if done or filled != before:
-        dotenv_file.write(path, filled)
-        done = done or ["blank settings of .env filled"]
-    return done
+    filled = dotenv_file.fill(filled, {"WORKER_CONCURRENCY": str(worker_concurrency())}, ("auto",))
+    return filled, done or ("blank settings of .env filled" if filled != before else "")
+
+
+def write_env(text: str, engine: str, root: Path = ROOT) -> None:
+    """Write .env (0600), with the engine that was chosen in the place of `auto`."""
+    dotenv_file.write(root / ".env", dotenv_file.fill(text, {"STACK_ENGINE": engine}, ("auto",)))
 
 
 def project_name(root: Path) -> str:

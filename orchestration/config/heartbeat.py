@@ -29,4 +29,6 @@ def heartbeat_age(job_type: str) -> float | None:
 if __name__ == "__main__":
     age = heartbeat_age(sys.argv[1])
     if age is None or age > MAX_AGE_SECONDS:
-        sys.exit(f"{sys.argv[1]}: {'no heartbeat' if age is None else f'last heartbeat {age:.0f} s ago'}")
+        sys.exit(
+            f"{sys.argv[1]}: {'no heartbeat' if age is None else f'last heartbeat {age:.0f} s ago'}"
+        )

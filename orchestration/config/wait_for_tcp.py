@@ -20,5 +20,7 @@ def wait_for_tcp(url: str, seconds: float = 60.0) -> None:
             return
         except OSError as error:
             if time.monotonic() > deadline:
-                sys.exit(f"{address[0]}:{address[1]} took no connection in {seconds:.0f} s: {error}")
+                sys.exit(
+                    f"{address[0]}:{address[1]} took no connection in {seconds:.0f} s: {error}"
+                )
             time.sleep(0.2)

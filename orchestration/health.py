@@ -1,0 +1,179 @@
+"""Is it well? What the engine knows of each service, joined with what the services say."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+
+from orchestration import StackError
+from orchestration.engine import Engine, Service
+from orchestration.settings import Settings
+
+PATIENCE_SECONDS = 3
+# What answers on this machine, and the question whose answer proves more than an open port.
+REACHED = {
+    "airflow-apiserver": ("AIRFLOW_PORT", "GET", "/api/v2/version", None),
+    "mlflow": ("MLFLOW_PORT", "POST", "/api/2.0/mlflow/experiments/search", {"max_results": 1}),
+    "status": ("STATUS_PORT", "GET", "/status.json", None),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """The answer to one question; `latency_ms` is None where nothing answered."""
+
+    name: str
+    healthy: bool
+    latency_ms: float | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One service as people and machines read it."""
+
+    name: str
+    state: str
+    healthy: bool
+    since: str | None
+    restarts: int
+    memory_bytes: int | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The stack at one moment."""
+
+    engine: str
+    services: list[Row]
+    checks: list[Check]
+
+    @property
+    def status(self) -> str:
+        """healthy: all is well; down: nothing runs; degraded: anything between."""
+        if all(part.healthy for part in (*self.services, *self.checks)):
+            return "healthy"
+        return "degraded" if any(row.healthy for row in self.services) else "down"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document of `inv health --json`."""
+        return {
+            "status": self.status,
+            "engine": self.engine,
+            "services": [asdict(row) for row in self.services],
+            "checks": [asdict(check) for check in self.checks],
+        }
+
+    def waiting(self) -> list[Row | Check]:
+        """What is not well."""
+        return [part for part in (*self.services, *self.checks) if not part.healthy]
+
+
+def look(settings: Settings, engine: Engine, *, memory: bool = False) -> Report:
+    """Ask the engine and the services, each within seconds; never raises for a silent service."""
+    reached = [reach(settings, name) for name in REACHED]
+    checks = [check for check, _ in reached]
+    verdicts = _verdicts(reached[-1][1])
+    bytes_held = engine.memory() if memory else {}
+    answers = {check.name: check for check in checks}
+    rows = [
+        replace(row(service, verdicts, answers), memory_bytes=bytes_held.get(service.name))
+        for service in engine.ps()
+    ]
+    return Report(engine.name, rows, checks)
+
+
+def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
+    """Ask one published service its question; the check and the answer's JSON (empty if none)."""
+    port, method, path, body = REACHED[name]
+    try:
+        answer = requests.request(
+            method, settings.url(port) + path, json=body, timeout=PATIENCE_SECONDS
+        )
+        document = answer.json()
+    except (requests.RequestException, ValueError) as error:
+        return Check(name, False, None, f"{settings.url(port)}: {_reason(error)}"), {}
+    # The status page answers 503 for the stack it watches; that it answers is what counts here.
+    well = answer.ok or (name == "status" and "services" in document)
+    latency = round(answer.elapsed.total_seconds() * 1000, 1)
+    return Check(name, well, latency, f"{settings.url(port)}: HTTP {answer.status_code}"), document
+
+
+def row(service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str, Check]) -> Row:
+    """A service's line: it must run, not be found unhealthy, and say of itself that it is up."""
+    healthy, detail = service.state == "running", service.health or service.state
+    if service.one_shot:
+        healthy = service.state == "exited" and service.exit_code == 0
+        detail = "done" if healthy else f"{service.state}, exit code {service.exit_code}"
+    elif healthy:
+        healthy, detail = _said(service, verdicts, answers)
+    return Row(
+        service.name,
+        service.state,
+        healthy,
+        service.since and service.since.isoformat(),
+        service.restarts,
+        None,
+        detail,
+    )
+
+
+def uptime(row: Row) -> str:
+    """How long a service is in its state, in words of one unit."""
+    if not row.since:
+        return ""
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(row.since)).total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{max(seconds, 0)} s"
+
+
+def explain(report: Report, engine: Engine, lines: int = 8) -> str:
+    """Which service is not well, why, its last log lines, and the next command."""
+    bad = report.waiting()
+    if not bad:
+        return ""
+    told = [f"{part.name}: {part.detail}" for part in bad]
+    first = next((part for part in bad if isinstance(part, Row)), bad[0])
+    return "\n".join(
+        [*told, *last_words(engine, first.name, lines), f"next: inv logs -s {first.name}"]
+    )
+
+
+def last_words(engine: Engine, service: str, lines: int) -> Iterable[str]:
+    """The last log lines of a service, indented, under a heading; nothing where there are none."""
+    try:
+        said = engine.tail(service, lines)
+    except StackError:
+        return []
+    return (
+        [f"last lines of {service}:", *(f"  {line}" for line in said.splitlines())] if said else []
+    )
+
+
+def _said(
+    service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str, Check]
+) -> tuple[bool, str]:
+    if service.name == "status":
+        check = answers["status"]
+        return check.healthy, "answers" if check.healthy else check.detail
+    verdict = verdicts.get(service.name)
+    if verdict is None:
+        return False, "unknown: the status page does not answer"
+    # The container's own check may lag by an interval behind what the service says now.
+    return verdict["state"] == "up", verdict["detail"] or verdict["state"]
+
+
+def _verdicts(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    services = document.get("services", [])
+    return {verdict["name"]: verdict for verdict in services if isinstance(verdict, dict)}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {PATIENCE_SECONDS} s"
+    return "refused" if isinstance(error, requests.ConnectionError) else "no JSON in the answer"

@@ -1,0 +1,33 @@
+"""The *.lock files: what each is made of, and how it is compiled."""
+
+from collections.abc import Mapping
+
+from orchestration import shell
+from orchestration.settings import ROOT
+
+# Airflow's own world is resolved as of 3.0.1's release: what it was tested with.
+AIRFLOW_RELEASED = "2025-05-13T00:00:00Z"
+ANY_PLATFORM = ("--universal", "--python-version", "3.11")
+IMAGES = ("--python-version", "3.11", "--python-platform", "linux")
+
+LOCKS: Mapping[str, tuple[str, ...]] = {
+    "uv.lock": ("uv.in", *ANY_PLATFORM),
+    "host.lock": ("--group", "../pyproject.toml:checks", *ANY_PLATFORM),
+    "airflow.lock": ("airflow.in", "--exclude-newer", AIRFLOW_RELEASED, *IMAGES),
+    "requirements.lock": ("requirements.txt", "--constraints", "airflow.lock", *IMAGES),
+    "mlflow.lock": ("mlflow.in", *IMAGES),
+    "status.lock": ("status.in", *IMAGES),
+    "base/postgres.lock": ("base/postgres.in", "--no-deps", *IMAGES),
+}
+
+
+def compile_all() -> None:
+    """Compile each lock; pins that still fit stay as they are.
+
+    Raises StackError with uv's words where a requirement cannot be met.
+    """
+    for lock, arguments in LOCKS.items():
+        argv = ("uv", "pip", "compile", "--quiet", *arguments, "--generate-hashes")
+        argv += ("--custom-compile-command", "inv lock", "--output-file", lock)
+        shell.output(shell.Command(argv, cwd=ROOT / "install"))
+        print(f"install/{lock}")

@@ -1,0 +1,224 @@
+"""The verbs, engine-blind: install, up, down, health, logs, trigger."""
+
+import json
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from orchestration import StackError, health, images, preflight, proof, settings
+from orchestration.airflow_api import Airflow
+from orchestration.engine import Engine, engine_for
+from orchestration.health import Report
+from orchestration.progress import Line, Progress
+from orchestration.settings import ROOT, Settings
+
+READY_SECONDS = 240
+POLL_SECONDS = 0.5
+FOLDERS = ("logs", "plugins", "dags")
+
+
+def install() -> None:
+    """Preflight, then .env, then images; nothing is changed while a problem stands."""
+    text, done = settings.draft_env()
+    fresh_env = not (ROOT / ".env").exists()
+    drafted = Settings.of_text(text)
+    chosen = Settings.of_text(text.replace("STACK_ENGINE=auto", f"STACK_ENGINE={choose(drafted)}"))
+    engine = engine_for(chosen)
+    if wrong := preflight.problems(chosen, engine, fresh_env=fresh_env):
+        raise StackError(
+            "\n".join(["nothing was changed; in the way:", *(f"  - {p}" for p in wrong)])
+        )
+    for line in preflight.advice():
+        print(f"advice: {line}")
+    settings.write_env(text, chosen.engine)
+    if done:
+        print(done)
+    make_folders(chosen)
+    engine.build()
+
+
+def choose(drafted: Settings) -> str:
+    """The engine `auto` becomes: docker where one answers."""
+    if drafted.engine != "auto":
+        return drafted.engine
+    why = images.unreachable()
+    if why:
+        raise StackError(why)
+    return "docker"
+
+
+def up(*, with_proof: bool = True) -> None:
+    """Start everything, wait until the services say so, prove it, tell the addresses."""
+    started = time.monotonic()
+    chosen, engine = ready_to_start()
+    with ThreadPoolExecutor(max_workers=1) as pool, Progress() as progress:
+        await_services(chosen, engine, pool.submit(engine.up), progress)
+    if with_proof:
+        proof.prove(Airflow(chosen))
+    told = f"up{' and proven' if with_proof else ''} in {time.monotonic() - started:.0f} s"
+    print(f"{told}\n{addresses(chosen)}")
+
+
+def ready_to_start() -> tuple[Settings, Engine]:
+    """Settings and engine of an installed stack; installs what is missing first."""
+    text, missing = settings.draft_env()
+    if missing or Settings.of_text(text).engine == "auto":
+        install()
+    chosen = Settings.load()
+    engine = engine_for(chosen)
+    if wrong := engine.problems():
+        raise StackError("\n".join(wrong))
+    if not engine.is_built():
+        install()
+    elif taken := preflight.foreign_ports(chosen, engine):
+        raise StackError("\n".join(taken))
+    make_folders(chosen)
+    return chosen, engine
+
+
+def await_services(
+    chosen: Settings, engine: Engine, starting: Future[None], progress: Progress
+) -> None:
+    """Show the services coming up until all are well.
+
+    Raises StackError when starting failed, or when READY_SECONDS have passed, with the reason,
+    the last log lines and the next command.
+    """
+    while True:
+        report = health.look(chosen, engine)
+        progress.show([*map(_line, report.services), *map(_check_line, report.checks)])
+        if starting.done() and (error := starting.exception()):
+            raise StackError(f"{_failed_one_shot(report, engine)}{error}")
+        if starting.done() and report.status == "healthy":
+            return
+        if progress.elapsed > READY_SECONDS:
+            raise StackError(f"not ready after {READY_SECONDS} s\n{health.explain(report, engine)}")
+        time.sleep(POLL_SECONDS)
+
+
+def down(*, volumes: bool, yes: bool) -> None:
+    """Stop and remove every service; the data too only with both flags."""
+    if volumes and not yes:
+        raise StackError(
+            "--volumes deletes all runs, models and Airflow's history: inv down --volumes --yes"
+        )
+    # Works without .env too: giving up the data of a lost one is this command.
+    text, _ = settings.draft_env()
+    chosen = Settings.of_text(text.replace("STACK_ENGINE=auto", "STACK_ENGINE=docker"))
+    engine = engine_for(chosen)
+    engine.down(volumes=volumes)
+
+
+def report_health(*, as_json: bool, deep: bool) -> bool:
+    """Print how every service is; with `deep` the canary must come through too. True: all well."""
+    chosen = Settings.load()
+    engine = engine_for(chosen)
+    report = health.look(chosen, engine, memory=True)
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        print_table(report)
+    if deep and report.status == "healthy":
+        proof.prove(Airflow(chosen))
+    elif not as_json and report.status != "healthy":
+        print(health.explain(report, engine))
+    return report.status == "healthy"
+
+
+def print_table(report: Report) -> None:
+    """The report for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "service", "state", "for", "restarts", "memory"):
+        right = heading in ("for", "restarts", "memory")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    table.add_column("detail")
+    for row in report.services:
+        mark = "[green]✓[/]" if row.healthy else "[red]✗[/]"
+        memory = f"{row.memory_bytes / 2**20:.0f} MiB" if row.memory_bytes else ""
+        cells = (row.name, row.state, health.uptime(row), str(row.restarts), memory, row.detail)
+        table.add_row(mark, *cells)
+    # A pipe has no width to fit into: whatever reads it wants whole lines.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    console.print(f"{report.status} ({report.engine})")
+
+
+def show_logs(service: str | None, *, tail: int, since: str, follow: bool) -> None:
+    """Print the logs of one service or all.
+
+    Raises StackError for a service that does not exist.
+    """
+    engine = engine_for(Settings.load())
+    known = list(engine.services())
+    if service and service not in known:
+        raise StackError(f"there is no service {service}; known: {', '.join(known)}")
+    code = engine.logs([service] if service else [], tail=tail, since=since, follow=follow)
+    if code not in (0, 130):
+        raise StackError("the logs could not be read: inv health")
+
+
+def trigger(dag_id: str, conf: str | None, *, wait: bool) -> None:
+    """Start a run of a DAG; with `wait` show its tasks and succeed only if it does."""
+    airflow = Airflow(Settings.load())
+    run_id = proof.start(airflow, dag_id, parse_conf(conf))
+    print(f"{dag_id}: run {run_id} started")
+    if wait:
+        seconds = proof.follow(airflow, dag_id, run_id)
+        print(f"{dag_id}: success in {seconds:.0f} s")
+    else:
+        print(f"watch it: {airflow.address}/dags/{dag_id}/runs/{run_id}")
+
+
+def parse_conf(conf: str | None) -> dict[str, Any]:
+    """The run's conf from its JSON.
+
+    Raises StackError unless it is a JSON object.
+    """
+    try:
+        value = json.loads(conf or "{}")
+    except ValueError as error:
+        raise StackError(f"--conf is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise StackError("--conf must be a JSON object: --conf '{\"seed\": 7}'")
+    return value
+
+
+def make_folders(chosen: Settings) -> None:
+    """Make the mounted folders before the engine would (as root, 0755), writable for group 0."""
+    for name in FOLDERS:
+        folder = chosen.project_dir / name
+        if folder.exists():
+            continue
+        folder.mkdir(parents=True)
+        folder.chmod(0o2775)
+
+
+def addresses(chosen: Settings) -> str:
+    """Where the pages are, and who may log in."""
+    account = f"(user {chosen['_AIRFLOW_WWW_USER_USERNAME']}, password in .env)"
+    return "\n".join(
+        (
+            f"  Airflow  {chosen.url('AIRFLOW_PORT')}  {account}",
+            f"  MLflow   {chosen.url('MLFLOW_PORT')}",
+            f"  status   {chosen.url('STATUS_PORT')}",
+        )
+    )
+
+
+def _line(row: health.Row) -> Line:
+    failed = row.state in ("exited", "dead", "restarting")
+    return row.name, "ok" if row.healthy else ("bad" if failed else "wait"), row.detail
+
+
+def _check_line(check: health.Check) -> Line:
+    return f"{check.name} from here", "ok" if check.healthy else "wait", check.detail
+
+
+def _failed_one_shot(report: Report, engine: Engine) -> str:
+    names = [row.name for row in report.services if row.detail.startswith("exited, exit code")]
+    lines = [line for name in names for line in health.last_words(engine, name, 12)]
+    return "".join(f"{line}\n" for line in lines)
