@@ -55,6 +55,7 @@ fi
 compose_from_newer_suite() {
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     [ -r "$keyring" ] || apt_install debian-archive-keyring
+    # shellcheck disable=SC2016  # apt expands these
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' | awk -v s="${VERSION_CODENAME:-}" '$2 == s { print $1; exit }')
     [ -n "$mirror" ] || fail "apt knows no mirror for ${VERSION_CODENAME:-this release}: add one to apt's sources"
     work=$(mktemp -d)

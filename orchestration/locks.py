@@ -17,6 +17,7 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "requirements.lock": ("requirements.txt", "--constraints", "airflow.lock", *IMAGES),
     "mlflow.lock": ("mlflow.in", *IMAGES),
     "status.lock": ("status.in", *IMAGES),
+    "pytest.lock": ("pytest.in", "--constraints", "airflow.lock", *IMAGES),
     "base/postgres.lock": ("base/postgres.in", "--no-deps", *IMAGES),
 }
 

@@ -17,6 +17,7 @@ if ! command -v debootstrap >/dev/null; then
 fi
 
 # The mirrors this host already uses; elsewhere debootstrap's own default.
+# shellcheck disable=SC2016  # apt expands these
 uri_of() { apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 2>/dev/null | awk -v r="$1" '$2 == r { print $1; exit }'; }
 
 work=$(mktemp -d)

@@ -1,0 +1,83 @@
+"""The checks. `nox -l` is the menu; `nox` alone runs what makes a change safe to push."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.sessions = ["lint", "dag_lint", "tests", "docs", "smoke"]
+nox.options.default_venv_backend = "none"
+nox.options.error_on_external_run = False
+
+SHELL = [str(path) for path in sorted(Path().glob("*/**/*.sh")) if ".venv" not in path.parts]
+DOCKERFILES = [str(path) for path in sorted(Path("install").rglob("*.dockerfile"))]
+AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
+
+
+def airflow_environment(session: nox.Session) -> None:
+    """Airflow as the image holds it, in this session's own environment, from the same locks."""
+    session.install("--require-hashes", *[f"-r{lock}" for lock in AIRFLOW_LOCKS])
+
+
+def needs_docker(session: nox.Session) -> None:
+    """Skip with the reason where no engine answers; in CI that is a failure."""
+    answers = (
+        shutil.which("docker")
+        and not subprocess.run(["docker", "version"], capture_output=True, check=False).returncode
+    )
+    if answers:
+        return
+    reason = "no Docker engine answers: ./install/1st_run_install.sh --with-docker nox"
+    session.error(reason) if os.environ.get("CI") else session.skip(reason)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Python, shell, Dockerfiles, YAML and the compose file."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("shellcheck", *SHELL)
+    session.run("hadolint", "--config", "install/hadolint.yaml", *DOCKERFILES)
+    session.run("yamllint", "--strict", "-c", "install/yamllint.yaml", "orchestration", "install")
+
+
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def dag_lint(session: nox.Session) -> None:
+    """DAG files: Airflow's lint rules, then each parsed by real Airflow (folders as arguments)."""
+    folders = session.posargs or ["dags"]
+    session.run("ruff", "check", "--preview", "--select=AIR", "--ignore=AIR321", *folders)
+    airflow_environment(session)
+    for folder in folders:
+        session.run("python", "tests/image/parse_dags.py", folder)
+
+
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def tests(session: nox.Session) -> None:
+    """Unit tests; no Docker, no network beyond this machine."""
+    session.run("pytest", "tests/orchestration", "tests/status", *session.posargs, external=True)
+    airflow_environment(session)
+    session.install("--require-hashes", "-rinstall/pytest.lock")
+    session.run("python", "-m", "pytest", "tests/ml", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """What README, CONTRIBUTING and the readmes say against the code."""
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def image_imports(session: nox.Session) -> None:
+    """In the built Airflow image, without network: DAGs import, packages agree, versions match."""
+    needs_docker(session)
+    session.run("pytest", "tests/image", *session.posargs)
+
+
+@nox.session
+def smoke(session: nox.Session) -> None:
+    """The real stack from a fresh copy of this repository: up, proof, training, down, up again."""
+    needs_docker(session)
+    session.run("pytest", "-p", "no:randomly", "-x", "tests/smoke", *session.posargs)

@@ -1,0 +1,122 @@
+"""What the documents say, held against the code."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "orchestration/README.md", "install/readme.md"]
+INV = Path(sys.executable).parent / "inv"
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def ran(*argv):
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def code(document):
+    """Everything in code: fenced blocks and backticks."""
+    fenced = re.findall(r"```\w*\n(.*?)```", document, re.DOTALL)
+    rest = re.sub(r"```.*?```", "", document, flags=re.DOTALL)
+    return "\n".join([*fenced, *re.findall(r"`([^`\n]+)`", rest)])
+
+
+def verbs():
+    return set(re.findall(r"^  (\w+) +\S", ran(INV, "--list"), re.MULTILINE))
+
+
+def sessions():
+    tree = ast.parse(text("noxfile.py"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {f.name for f in functions if any("session" in ast.unparse(d) for d in f.decorator_list)}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_each_inv_command_exists(name):
+    told = set(re.findall(r"\binv (?!--)([a-z]+)", code(text(name))))
+    assert told <= verbs()
+
+
+def test_each_verb_is_in_the_readme_with_all_its_flags():
+    readme = text("README.md")
+    for verb in verbs():
+        (row,) = re.findall(rf"^\| `inv {verb}\b.*$", readme, re.MULTILINE)
+        flags = set(
+            re.findall(r"--(?:\[no-\])?([a-z]+)", ran(INV, "--help", verb).split("Options:")[-1])
+        )
+        told = {flag.removeprefix("no-") for flag in re.findall(r"--([a-z-]+)", row)}
+        short = {"service"} if "-s SERVICE" in row else set()
+        positional = {"dag"} if verb == "trigger" else set()
+        assert told | short | positional == flags, verb
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_each_nox_session_exists(name):
+    told = re.findall(r"nox -s ((?:[a-z_]+ ?)+)", code(text(name)))
+    assert {session for line in told for session in line.split()} <= sessions()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_each_link_leads_somewhere(name):
+    for target in re.findall(r"\]\(([^)#]+)\)", text(name)):
+        assert not target.startswith("http"), "a link to elsewhere cannot be checked here"
+        assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_each_path_of_the_readme_s_right_hand_column_exists():
+    table = text("README.md").split("## From the classic layout")[1].split("\n## ")[0]
+    right = [line.split("|")[2] for line in table.splitlines() if line.startswith("| `")]
+    paths = re.findall(r"`(\.?[\w./*-]+/[\w./*-]*)`", "\n".join(right))
+    made_by_install = {"logs/", "plugins/", ".env"}
+    for path in set(paths) - made_by_install:
+        assert path.startswith("/api") or list(ROOT.glob(path.rstrip("/").removeprefix("./"))), path
+
+
+@pytest.mark.parametrize("folder", ["orchestration", "install"])
+def test_each_file_of_a_folder_is_told_in_its_readme(folder):
+    names = {"orchestration": "README.md", "install": "readme.md"}
+    document = text(f"{folder}/{names[folder]}")
+    listed = ran("git", "ls-files", folder).splitlines()
+    files = {path.split("/")[1] for path in listed} - {"__init__.py", ".env", names[folder]}
+    missing = {
+        file
+        for file in files
+        if file not in document and not file.endswith((".lock", ".dockerignore"))
+    }
+    assert not missing
+
+
+def test_each_package_has_its_reason():
+    groups = tomllib.loads(text("pyproject.toml"))["dependency-groups"]
+    asked = [item for group in groups.values() for item in group if isinstance(item, str)]
+    for source in [
+        *ROOT.glob("install/*.in"),
+        *ROOT.glob("install/base/*.in"),
+        ROOT / "install/requirements.txt",
+    ]:
+        lines = source.read_text().splitlines()
+        asked += [line for line in lines if line and not line.startswith("#")]
+    names = {re.split(r"[\[<>=!~ ]", item)[0] for item in asked}
+    table = text("CONTRIBUTING.md").split("## Packages, and why")[1].split("\n## ")[0]
+    told = {
+        name
+        for row in table.splitlines()
+        for name in row.split("|")[1:2][0:1] and re.findall(r"[\w-]+", row.split("|")[1])
+    }
+    assert names <= told, names - told
+
+
+def test_each_setting_named_in_the_documents_exists():
+    known = set(re.findall(r"^(\w+)=", text(".env.example"), re.MULTILINE))
+    for name in DOCUMENTS:
+        told = set(re.findall(r"\b([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)\b", code(text(name))))
+        assert told - known <= {"DAG_ID", "_AIRFLOW_WWW_USER_PASSWORD"}, name
+    assert re.search(r"_AIRFLOW_WWW_USER_PASSWORD", text(".env.example"))

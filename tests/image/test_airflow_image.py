@@ -1,0 +1,74 @@
+"""In the built Airflow image, as its user, with the network off."""
+
+import subprocess
+
+import pytest
+
+from orchestration.settings import ROOT, Settings
+
+CHECKS = "/checked/tests/image"
+
+
+@pytest.fixture(scope="module")
+def image():
+    subprocess.run(["inv", "install"], cwd=ROOT, check=True)
+    return f"{Settings.load().project}-airflow"
+
+
+def in_image(image, *command, user="50000:0"):
+    mounts = [f"--volume={ROOT}/{name}:/checked/{name}:ro" for name in ("dags", "tests", "install")]
+    argv = ["docker", "run", "--rm", "--network=none", f"--user={user}", *mounts, image, *command]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
+
+
+def test_every_dag_imports(image):
+    done = in_image(image, "python", f"{CHECKS}/parse_dags.py", "/checked/dags")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "canary" in done.stdout
+    assert "training_pipeline" in done.stdout
+
+
+def test_every_ml_module_imports(image):
+    names = sorted(path.stem for path in (ROOT / "dags" / "ml").glob("*.py"))
+    code = "import sys; sys.path.insert(0, '/checked/dags')\n" + "\n".join(
+        f"import ml.{name}" for name in names if name != "__init__"
+    )
+    done = in_image(image, "python", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_broken_dag_is_found(image):
+    source = "import nowhere_to_be_found  # airflow dag"
+    script = (
+        f"mkdir /tmp/d && echo '{source}' > /tmp/d/x.py && python {CHECKS}/parse_dags.py /tmp/d"
+    )
+    done = in_image(image, "bash", "-c", script)
+    assert done.returncode == 1, done.stdout
+    assert "No module named 'nowhere_to_be_found'" in done.stdout
+
+
+def test_packages_agree_with_each_other_and_the_locks(image):
+    locks = [f"/checked/install/{name}.lock" for name in ("airflow", "requirements")]
+    done = in_image(image, "python", f"{CHECKS}/check_packages.py", *locks)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_keeps_the_contract_of_the_official_image(image):
+    asked = "whoami; id -u; id -g; pwd; echo $AIRFLOW_HOME; command -v airflow dumb-init"
+    done = in_image(image, "bash", "-euc", f"{asked}; touch logs/x dags/x plugins/x")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.split()
+    assert said[:5] == ["airflow", "50000", "0", "/opt/airflow", "/opt/airflow"]
+    assert said[5] == "/home/airflow/.local/bin/airflow"
+    assert said[6].endswith("dumb-init")
+
+
+def test_any_uid_of_group_0_has_a_name_and_a_writable_home(image):
+    done = in_image(image, "bash", "-euc", "whoami; touch ~/x /opt/airflow/logs/x", user="12345:0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["default"]
+
+
+def test_arguments_alone_reach_airflow(image):
+    done = in_image(image, "version")
+    assert done.stdout.strip().splitlines()[-1] == "3.0.1"
