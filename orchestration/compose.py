@@ -72,19 +72,21 @@ class DockerEngine:
 
     def ps(self) -> list[Service]:
         """Every service of the compose file with what the engine knows of its container."""
-        project = {"label": f"com.docker.compose.project={self.settings.project}"}
-        found = {}
-        for container in self.sdk.containers.list(all=True, filters=project):
-            service = _service(container.attrs)
-            found[service.name] = service
+        found = {
+            service.name: service
+            for service in (_service(container.attrs) for container in self._containers(all=True))
+        }
         return [found.get(name, Service(name, "absent")) for name in self.services()]
 
     def memory(self) -> dict[str, int]:
         """Bytes each running service holds, page cache left out, asked side by side."""
-        project = {"label": f"com.docker.compose.project={self.settings.project}"}
-        running = self.sdk.containers.list(filters=project)
         with ThreadPoolExecutor(max_workers=8) as pool:
-            return dict(pool.map(_memory, running))
+            return dict(pool.map(_memory, self._containers()))
+
+    def _containers(self, **options: Any) -> list[Any]:
+        # While `up` replaces a container it may be gone between its listing and a closer look.
+        project = {"label": f"com.docker.compose.project={self.settings.project}"}
+        return self.sdk.containers.list(filters=project, ignore_removed=True, **options)
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
         """`docker compose logs` on the person's terminal."""
@@ -129,7 +131,13 @@ def _moment(text: str) -> datetime | None:
 
 
 def _memory(container: Any) -> tuple[str, int]:
-    usage = container.stats(stream=False, one_shot=True).get("memory_stats", {})
+    import docker
+
+    service = container.labels["com.docker.compose.service"]
+    try:
+        usage = container.stats(stream=False, one_shot=True).get("memory_stats", {})
+    except docker.errors.APIError:
+        return service, 0
     cache = usage.get("stats", {})
     reclaimable = cache.get("total_inactive_file", cache.get("inactive_file", 0))
-    return container.labels["com.docker.compose.service"], usage.get("usage", 0) - reclaimable
+    return service, usage.get("usage", 0) - reclaimable

@@ -89,7 +89,7 @@ def await_services(
         report = health.look(chosen, engine)
         progress.show([*map(_line, report.services), *map(_check_line, report.checks)])
         if starting.done() and (error := starting.exception()):
-            raise StackError(f"{_failed_one_shot(report, engine)}{error}")
+            raise StackError(f"{_failed_one_shots(engine)}{error}")
         if starting.done() and report.status == "healthy":
             return
         if progress.elapsed > READY_SECONDS:
@@ -218,7 +218,7 @@ def _check_line(check: health.Check) -> Line:
     return f"{check.name} from here", "ok" if check.healthy else "wait", check.detail
 
 
-def _failed_one_shot(report: Report, engine: Engine) -> str:
-    names = [row.name for row in report.services if row.detail.startswith("exited, exit code")]
-    lines = [line for name in names for line in health.last_words(engine, name, 12)]
+def _failed_one_shots(engine: Engine) -> str:
+    failed = [s.name for s in engine.ps() if s.one_shot and s.state == "exited" and s.exit_code]
+    lines = [line for name in failed for line in health.last_words(engine, name, 12)]
     return "".join(f"{line}\n" for line in lines)
