@@ -7,7 +7,7 @@ through Python: a command of the CLI costs two seconds to start and shows passwo
 import os
 import sys
 
-from wait_for_tcp import wait_for_tcp
+from wait_for_server import wait_for_server
 
 
 def migrate() -> None:
@@ -52,7 +52,7 @@ def create_first_account(username: str, password: str) -> str:
 
 def main() -> None:
     """Wait for PostgreSQL, migrate, make the account."""
-    wait_for_tcp(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    wait_for_server(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
     migrate()
     username = os.environ["_AIRFLOW_WWW_USER_USERNAME"]
     print(create_first_account(username, os.environ["_AIRFLOW_WWW_USER_PASSWORD"]))

@@ -10,6 +10,9 @@ import socket
 import sys
 from urllib.parse import unquote, urlsplit
 
+# A consumer asks Redis again every second; the rest is slack for a loaded machine.
+POLL_LIMIT_SECONDS = 5
+
 
 def ask(connection: socket.socket, *words: str) -> str:
     """One Redis command and its answer, whole (a bulk or simple string, or an integer)."""
@@ -22,14 +25,24 @@ def ask(connection: socket.socket, *words: str) -> str:
     return answer.read(int(head[1:])).decode() if head.startswith("$") else head[1:]
 
 
+def waits(client: str, address: str) -> bool:
+    """Tell whether a line of CLIENT LIST is a consumer at `address`, blocked or between two asks.
+
+    BRPOP alone proves nothing: it stays the last command of a client that asks no more.
+    """
+    fields = dict(field.partition("=")[::2] for field in client.split())
+    here = fields["addr"].rpartition(":")[0] == address
+    asks = "b" in fields["flags"] or int(fields["idle"]) <= POLL_LIMIT_SECONDS
+    return here and fields["cmd"] == "brpop" and asks
+
+
 def consuming(broker_url: str) -> bool:
     """Tell whether a consumer at this address waits for tasks or has its hands full."""
     url = urlsplit(broker_url)
     with socket.create_connection((url.hostname, url.port or 6379), timeout=5) as connection:
         ask(connection, "AUTH", unquote(url.password or ""))
         mine = connection.getsockname()[0]
-        clients = ask(connection, "CLIENT", "LIST").splitlines()
-        if any(f" addr={mine}:" in f" {line}" and "cmd=brpop" in line for line in clients):
+        if any(waits(line, mine) for line in ask(connection, "CLIENT", "LIST").splitlines()):
             return True
     with socket.create_connection((url.hostname, url.port or 6379), timeout=5) as connection:
         ask(connection, "AUTH", unquote(url.password or ""))

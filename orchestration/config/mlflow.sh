@@ -6,4 +6,4 @@ for name in AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_DEFAUL
     # shellcheck disable=SC2154  # set by eval
     [ -n "$value" ] || unset "$name"
 done
-exec mlflow server --host "${MLFLOW_HOST:-0.0.0.0}" --port "${MLFLOW_PORT:-5000}" --workers 1
+exec "${MLFLOW_COMMAND:-mlflow}" server --host "${MLFLOW_HOST:-0.0.0.0}" --port "${MLFLOW_PORT:-5000}" --workers 1

@@ -5,7 +5,7 @@ Through Python because `mlflow db upgrade` takes the URI, password included, as 
 
 import os
 
-from wait_for_tcp import wait_for_tcp
+from wait_for_server import wait_for_server
 
 
 def migrate(uri: str) -> None:
@@ -23,6 +23,6 @@ def migrate(uri: str) -> None:
 
 if __name__ == "__main__":
     store = os.environ["MLFLOW_BACKEND_STORE_URI"]
-    wait_for_tcp(store)
+    wait_for_server(store)
     migrate(store)
     print("the backend store is at this MLflow's schema")

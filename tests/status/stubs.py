@@ -1,0 +1,132 @@
+"""Stub services on loopback ports: what the probes ask is answered over real sockets."""
+
+import json
+import socketserver
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+VERSION = "/api/v2/version"
+HEALTH = "/api/v2/monitor/health"
+SEARCH = "/api/2.0/mlflow/experiments/search"
+
+
+class HttpStub:
+    """Answers each path with (code, body) of `answers`; a body of None hangs until the end."""
+
+    def __init__(self):
+        self.answers = {
+            VERSION: (200, {"version": "3.0.1"}),
+            HEALTH: (200, health()),
+            SEARCH: (200, {"experiments": [{"experiment_id": "0"}]}),
+        }
+        self.asked = []
+        self.over = threading.Event()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def _handler(stub):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                stub.asked.append((self.command, self.path, body))
+                code, answer = stub.answers.get(self.path, (404, {}))
+                if answer is None:
+                    stub.over.wait(10)
+                    return
+                text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_POST = do_GET
+
+            def log_message(self, *args):
+                pass
+
+        return Handler
+
+
+class RespHandler(socketserver.StreamRequestHandler):
+    """One connection to a RedisStub: authentication, transactions, and its replies."""
+
+    def handle(self):
+        self.queued, self.known = None, False
+        while head := self.rfile.readline():
+            words = [self.word() for _ in range(int(head[1:]))]
+            self.server.stub.commands.append(words[0].upper())
+            if self.server.stub.hangs:
+                self.server.stub.over.wait(10)
+                return
+            self.wfile.write(self.answer(words) if self.known else self.greet(words))
+
+    def word(self):
+        size = int(self.rfile.readline()[1:])
+        return self.rfile.read(size + 2)[:-2].decode()
+
+    def greet(self, words):
+        if words[0].upper() != "AUTH":
+            return b"-NOAUTH Authentication required.\r\n"
+        self.known = words[-1] == self.server.stub.password
+        return b"+OK\r\n" if self.known else b"-WRONGPASS invalid password\r\n"
+
+    def answer(self, words):
+        if words[0].upper() == "MULTI":
+            self.queued = []
+            return b"+OK\r\n"
+        if words[0].upper() == "EXEC":
+            replies = map(self.server.stub.reply, self.queued)
+            return b"*%d\r\n" % len(self.queued) + b"".join(replies)
+        if self.queued is not None:
+            self.queued.append(words)
+            return b"+QUEUED\r\n"
+        return self.server.stub.reply(words)
+
+
+class RedisStub:
+    """Speaks as much RESP as the probes need, behind a password."""
+
+    def __init__(self, password="s3cret"):
+        self.password = password
+        self.persistence = "aof_enabled:1\r\naof_last_write_status:ok\r\n"
+        self.clients, self.waiting, self.in_hand = [client("brpop", "b")], 0, 0
+        self.refused = None
+        self.commands = []
+        self.hangs = False
+        self.over = threading.Event()
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), RespHandler)
+        self.server.stub = self
+        self.server.daemon_threads = True
+        self.url = f"redis://:{password}@127.0.0.1:{self.server.server_address[1]}/0"
+
+    def reply(self, words):
+        command = " ".join(words).upper()
+        if self.refused and command.startswith(self.refused):
+            return b"-NOPERM this user has no permissions\r\n"
+        replies = {
+            "PING": "+PONG",
+            "INFO PERSISTENCE": bulk(self.persistence),
+            "CLIENT LIST": bulk("\n".join(self.clients) + "\n"),
+            "LLEN DEFAULT": f":{self.waiting}",
+            "HLEN UNACKED": f":{self.in_hand}",
+        }
+        return f"{replies.get(command, '+OK')}\r\n".encode()
+
+
+def bulk(text):
+    return f"${len(text)}\r\n{text}"
+
+
+def client(cmd, flags, idle=0):
+    """One line of CLIENT LIST, cut to what matters."""
+    return f"id=3 addr=127.0.0.1:5 name= age=70 idle={idle} flags={flags} db=0 cmd={cmd} user=x"
+
+
+def health(age=2.0, **parts):
+    """Airflow's monitor with heartbeats `age` seconds old; `parts` replaces whole components."""
+    beat = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
+    body = {"metadatabase": {"status": "healthy"}}
+    for key in ("scheduler", "triggerer", "dag_processor"):
+        body[key] = {"status": "healthy", f"latest_{key}_heartbeat": beat}
+    return body | parts
