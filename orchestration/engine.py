@@ -74,13 +74,14 @@ class Engine(Protocol):
 def engine_for(settings: Settings) -> Engine:
     """The engine of this clone.
 
-    Raises StackError when it was not decided yet or is not to be had.
+    Raises StackError when it was not decided yet.
     """
     if settings.engine == "docker":
         from orchestration.compose import DockerEngine
 
         return DockerEngine(settings)
-    raise StackError(
-        f"STACK_ENGINE={settings.engine} in .env: only docker is built yet. "
-        "Set STACK_ENGINE=docker and type: ./install/1st_run_install.sh --with-docker"
-    )
+    if settings.engine == "standalone":
+        from orchestration.standalone import StandaloneEngine
+
+        return StandaloneEngine(settings)
+    raise StackError("STACK_ENGINE=auto in .env is not decided yet: inv install")

@@ -56,7 +56,7 @@ def memory_gib() -> float:
 
 def foreign_ports(settings: Settings, engine: Engine) -> list[str]:
     """Ports that something else listens on: a health check could pass against a stranger."""
-    if any(service.state == "running" for service in engine.ps()):
+    if any(service.state in ("running", "orphaned") for service in engine.ps()):
         return []
     return [
         f"port {settings[name]} on {settings['BIND_ADDRESS']} is taken: stop what listens there, "

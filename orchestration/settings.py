@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestration import StackError, dotenv_file
@@ -79,6 +79,10 @@ class Settings:
     def engine(self) -> str:
         """docker, standalone, or auto before the first install."""
         return self["STACK_ENGINE"]
+
+    def with_engine(self, name: str) -> "Settings":
+        """The same with another engine."""
+        return replace(self, values={**self.values, "STACK_ENGINE": name})
 
     @property
     def project(self) -> str:

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from orchestration import StackError, health, images, preflight, proof, settings
+from orchestration import StackError, health, preflight, proof, settings
 from orchestration.airflow_api import Airflow
 from orchestration.engine import Engine, engine_for
 from orchestration.health import Report
@@ -22,8 +22,7 @@ def install() -> None:
     """Preflight, then .env, then images; nothing is changed while a problem stands."""
     text, done = settings.draft_env()
     fresh_env = not (ROOT / ".env").exists()
-    drafted = Settings.of_text(text)
-    chosen = Settings.of_text(text.replace("STACK_ENGINE=auto", f"STACK_ENGINE={choose(drafted)}"))
+    chosen = decided(Settings.of_text(text))
     engine = engine_for(chosen)
     if wrong := preflight.problems(chosen, engine, fresh_env=fresh_env):
         raise StackError(
@@ -38,14 +37,15 @@ def install() -> None:
     engine.build()
 
 
-def choose(drafted: Settings) -> str:
-    """The engine `auto` becomes: docker where one answers."""
+def decided(drafted: Settings) -> Settings:
+    """The settings with `auto` resolved: docker where it answers with Compose v2."""
     if drafted.engine != "auto":
-        return drafted.engine
-    why = images.unreachable()
-    if why:
-        raise StackError(why)
-    return "docker"
+        return drafted
+    why_not = engine_for(docker := drafted.with_engine("docker")).problems()
+    if not why_not:
+        return docker
+    print(f"STACK_ENGINE=standalone, because {why_not[0]}")
+    return drafted.with_engine("standalone")
 
 
 def up(*, with_proof: bool = True) -> None:
@@ -105,8 +105,7 @@ def down(*, volumes: bool, yes: bool) -> None:
         )
     # Works without .env too: giving up the data of a lost one is this command.
     text, _ = settings.draft_env()
-    chosen = Settings.of_text(text.replace("STACK_ENGINE=auto", "STACK_ENGINE=docker"))
-    engine = engine_for(chosen)
+    engine = engine_for(decided(Settings.of_text(text)))
     engine.down(volumes=volumes)
 
 

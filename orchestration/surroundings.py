@@ -122,7 +122,6 @@ def _paths(settings: Settings, state: State) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(settings.project_dir / "logs"),
         "DATA_DIR": str(state.folder / "data"),
         "MLFLOW_ARTIFACTS_DESTINATION": destination,
-        "MLFLOW_COMMAND": str(state.folder / "envs" / "mlflow" / "bin" / "mlflow"),
     }
 
 

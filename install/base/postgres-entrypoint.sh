@@ -1,7 +1,11 @@
 #!/bin/bash
 # What the compose file relies on of the official image's contract: POSTGRES_USER,
 # POSTGRES_PASSWORD, POSTGRES_DB, POSTGRES_INITDB_ARGS, PGDATA, /docker-entrypoint-initdb.d.
+# The standalone engine runs it too, with folders of its own.
 set -euo pipefail
+
+SCRIPTS=${POSTGRES_INIT_SCRIPTS:-/docker-entrypoint-initdb.d}
+SOCKETS=${POSTGRES_SOCKETS:-/var/run/postgresql}
 
 [[ ${1:-} == postgres ]] || exec "$@"
 
@@ -22,12 +26,14 @@ first_start() {
         ${POSTGRES_INITDB_ARGS:-}
     printf 'host all all all scram-sha-256\n' >>"$fresh/pg_hba.conf"
 
-    # On the socket only: nobody can mistake this temporary server for the real one.
-    pg_ctl --pgdata="$fresh" --options="-c listen_addresses='' -c unix_socket_directories=/var/run/postgresql" --wait --silent start
-    export PGHOST=/var/run/postgresql PGUSER=$POSTGRES_USER PGPASSWORD=$POSTGRES_PASSWORD PGDATABASE=postgres
+    # On a socket of its own: nobody can mistake this temporary server for the real one.
+    local private
+    private=$(mktemp -d)
+    pg_ctl --pgdata="$fresh" --options="-c listen_addresses='' -c unix_socket_directories=$private" --wait --silent start
+    export PGHOST=$private PGUSER=$POSTGRES_USER PGPASSWORD=$POSTGRES_PASSWORD PGDATABASE=postgres
     if [[ ${POSTGRES_DB:-postgres} != postgres ]]; then createdb "$POSTGRES_DB"; fi
     local script
-    for script in /docker-entrypoint-initdb.d/*; do
+    for script in "$SCRIPTS"/*; do
         case $script in
             *.sh) bash "$script" ;;
             *.sql) psql --no-psqlrc --set ON_ERROR_STOP=1 --file="$script" ;;
@@ -35,8 +41,9 @@ first_start() {
     done
     pg_ctl --pgdata="$fresh" --mode=fast --wait --silent stop
     unset PGHOST PGUSER PGPASSWORD PGDATABASE
+    rm -rf "$private"
     (shopt -s dotglob && mv "$fresh"/* "$PGDATA/") && rmdir "$fresh"
 }
 
 if [[ ! -s $PGDATA/PG_VERSION ]]; then first_start; fi
-exec "$@" -c "listen_addresses=*" -c unix_socket_directories=/var/run/postgresql
+exec "$@" -c "listen_addresses=${POSTGRES_LISTEN-*}" -c "unix_socket_directories=$SOCKETS"
