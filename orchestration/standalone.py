@@ -214,6 +214,11 @@ class StandaloneEngine:
                 return getattr(proxy.supervisor, method)(*arguments)
         except OSError:
             return default
+        except Fault as fault:
+            # Already on its way out: it answers, but to nothing any more.
+            if fault.faultString == "SHUTDOWN_STATE":
+                return default
+            raise
 
     def _starts(self) -> list[str]:
         log = self.state.logs / "supervisord.log"

@@ -7,6 +7,7 @@ without containers laid over them: paths, addresses, the executor.
 import os
 import pwd
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,7 @@ def _paths(settings: Settings, state: State) -> dict[str, str]:
     return {
         "STACK_ROOT": str(settings.root),
         "STACK_STATE": str(state.folder),
+        "STACK_PYTHON": sys.executable,
         "STACK_POSTGRES_USER": postgres_user(),
         "PGDATA": str(state.folder / "postgres"),
         "POSTGRES_INIT_SCRIPTS": str(state.folder / "pg" / "init"),
@@ -145,6 +147,7 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         "MLFLOW_URL": mlflow,
         "STATUS_HOST": settings["BIND_ADDRESS"],
         "STATUS_PORT": settings["STATUS_PORT"],
+        "STATUS_URL": settings.url("STATUS_PORT"),
         # Without Redis the status page asks for no worker either.
         "REDIS_URL": "",
     }
