@@ -14,6 +14,7 @@ nox.options.error_on_external_run = False
 
 SHELL = [str(path) for path in sorted(Path().glob("*/**/*.sh")) if ".venv" not in path.parts]
 DOCKERFILES = [str(path) for path in sorted(Path("install").rglob("*.dockerfile"))]
+NO_DOCKER = "no Docker engine answers: ./install/1st_run_install.sh --with-docker nox"
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
 
 
@@ -22,16 +23,15 @@ def airflow_environment(session: nox.Session) -> None:
     session.install("--require-hashes", *[f"-r{lock}" for lock in AIRFLOW_LOCKS])
 
 
-def needs_docker(session: nox.Session) -> None:
-    """Skip with the reason where no engine answers; in CI that is a failure."""
+def docker_answers(session: nox.Session) -> bool:
+    """Whether a Docker engine answers; in CI one that does not is a failure."""
     answers = (
         shutil.which("docker")
         and not subprocess.run(["docker", "version"], capture_output=True, check=False).returncode
     )
-    if answers:
-        return
-    reason = "no Docker engine answers: ./install/1st_run_install.sh --with-docker nox"
-    session.error(reason) if os.environ.get("CI") else session.skip(reason)
+    if not answers and os.environ.get("CI"):
+        session.error(NO_DOCKER)
+    return bool(answers)
 
 
 @nox.session
@@ -72,12 +72,19 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def image_imports(session: nox.Session) -> None:
     """In the built Airflow image, without network: DAGs import, packages agree, versions match."""
-    needs_docker(session)
+    if not docker_answers(session):
+        session.skip(NO_DOCKER)
     session.run("pytest", "tests/image", *session.posargs)
 
 
 @nox.session
 def smoke(session: nox.Session) -> None:
-    """The real stack from a fresh copy of this repository: up, proof, training, down, up again."""
-    needs_docker(session)
-    session.run("pytest", "-p", "no:randomly", "-x", "tests/smoke", *session.posargs)
+    """The real stack from a fresh copy of this repository, on the engine at hand."""
+    engine = "docker" if docker_answers(session) else "standalone"
+    session.run("pytest", "-p", "no:randomly", f"tests/smoke/test_{engine}.py", *session.posargs)
+
+
+@nox.session
+def smoke_standalone(session: nox.Session) -> None:
+    """The same without Docker, even where an engine answers."""
+    session.run("pytest", "-p", "no:randomly", "tests/smoke/test_standalone.py", *session.posargs)

@@ -70,7 +70,7 @@ def health(c: Context, json: bool = False, deep: bool = False) -> None:
     }
 )
 def logs(
-    c: Context, service: str | None = None, follow: bool = False, tail: int = 100, since: str = ""
+    c: Context, service: str | None = None, follow: bool = False, tail: str = "100", since: str = ""
 ) -> None:
     """Print the services' logs."""
     from orchestration import stack

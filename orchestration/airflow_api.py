@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -51,7 +52,7 @@ class Airflow:
         """
         deadline = time.monotonic() + wait_seconds
         while True:
-            answer = self._send(self.session, "GET", f"/api/v2/dags/{dag_id}")
+            answer = self._send(self.session, "GET", _dag_path(dag_id))
             if answer.status_code != 404:
                 return _document(answer)
             if time.monotonic() >= deadline:
@@ -60,23 +61,21 @@ class Airflow:
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run."""
-        _document(
-            self._send(self.session, "PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
-        )
+        _document(self._send(self.session, "PATCH", _dag_path(dag_id), json={"is_paused": False}))
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run now; its id."""
         body = {"logical_date": None, "conf": conf}
-        answer = self._send(self.session, "POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        answer = self._send(self.session, "POST", f"{_dag_path(dag_id)}/dagRuns", json=body)
         return _document(answer)["dag_run_id"]
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """One run: state, start_date, end_date …"""
-        return self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+        return self._get(_run_path(dag_id, run_id))
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The task instances of a run, in the order they were started."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        path = f"{_run_path(dag_id, run_id)}/taskInstances"
         found = self._get(path, params={"limit": 500})["task_instances"]
         return sorted(found, key=lambda task: (task["start_date"] or "~", task["task_id"]))
 
@@ -119,10 +118,10 @@ class Airflow:
 
     def prune_runs(self, dag_id: str, keep: int) -> None:
         """Delete all but the newest ended runs of a DAG, with their task history."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns"
+        path = f"{_dag_path(dag_id)}/dagRuns"
         runs = self._get(path, params={"limit": 100, "order_by": "-run_after"})["dag_runs"]
         for run in [run for run in runs if run["state"] in ENDED][keep:]:
-            self._send(self.session, "DELETE", f"{path}/{run['dag_run_id']}")
+            self._send(self.session, "DELETE", _run_path(dag_id, run["dag_run_id"]))
 
     def _absence(self, dag_id: str) -> str:
         errors = self._get("/api/v2/importErrors", params={"limit": 20})["import_errors"]
@@ -144,8 +143,16 @@ class Airflow:
             raise StackError(f"Airflow does not answer at {self.address}: inv up") from None
 
 
+def _dag_path(dag_id: str) -> str:
+    return f"/api/v2/dags/{quote(dag_id, safe='')}"
+
+
+def _run_path(dag_id: str, run_id: str) -> str:
+    return f"{_dag_path(dag_id)}/dagRuns/{quote(run_id, safe='')}"
+
+
 def _task_path(dag_id: str, run_id: str, task_id: str) -> str:
-    return f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+    return f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}"
 
 
 def _log_lines(entry: Any) -> list[str]:

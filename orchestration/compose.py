@@ -1,6 +1,7 @@
 """The docker engine: every verb is one `docker compose` command; the SDK is used to look."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -12,6 +13,8 @@ from orchestration.engine import Service
 from orchestration.settings import Settings
 
 OLDEST_COMPOSE = (2, 20)
+# The one-shots included; a start that hangs must not make its caller hang.
+UP_SECONDS = 220
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
 
 
@@ -64,7 +67,8 @@ class DockerEngine:
 
     def up(self) -> None:
         """`docker compose up -d`: returns when the one-shots have ended well."""
-        shell.output(self.compose("up", "-d", "--no-build", "--remove-orphans"))
+        start = self.compose("up", "-d", "--no-build", "--remove-orphans")
+        shell.output(start, timeout=UP_SECONDS)
 
     def down(self, *, volumes: bool) -> None:
         """`docker compose down`: containers and network; with `volumes` the data too."""
@@ -85,8 +89,13 @@ class DockerEngine:
 
     def _containers(self, **options: Any) -> list[Any]:
         # While `up` replaces a container it may be gone between its listing and a closer look.
-        project = {"label": f"com.docker.compose.project={self.settings.project}"}
-        return self.sdk.containers.list(filters=project, ignore_removed=True, **options)
+        labels = [
+            f"com.docker.compose.project={self.settings.project}",
+            # A container of `docker compose run` carries its service's name too.
+            "com.docker.compose.oneoff=False",
+        ]
+        found = {"filters": {"label": labels}, "ignore_removed": True, **options}
+        return self.sdk.containers.list(**found)
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
         """`docker compose logs` on the person's terminal."""
@@ -110,7 +119,9 @@ class DockerEngine:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".")[:2])
+    # A development build names no number: taken for new enough.
+    found = re.match(r"v?(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else OLDEST_COMPOSE
 
 
 def _service(attributes: dict[str, Any]) -> Service:

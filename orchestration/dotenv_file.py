@@ -10,7 +10,7 @@ from dotenv import dotenv_values
 
 from orchestration import StackError
 
-ASSIGNMENT = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*(=?)(.*)$")
+ASSIGNMENT = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)\s*(?:(=)(.*))?$")
 QUOTED = re.compile(r"""^(?:'[^']*'|"[^"]*")\s*$""")
 
 
@@ -39,20 +39,21 @@ def refusal(line: str) -> str | None:
     name, equals, value = match.groups()
     if not equals:
         return f"{name} has no '=': write {name}=value"
-    return value_refusal(value.strip())
+    return value_refusal(value)
 
 
-def value_refusal(value: str) -> str | None:
+def value_refusal(text: str) -> str | None:
     """Why a value's form is refused, or None."""
+    value = text.strip()
     quote = value[:1] if value[:1] in ("'", '"') else ""
     if quote and not QUOTED.match(value):
         closes = value.find(quote, 1) > 0
         return "text after the closing quote" if closes else "a quote is not closed"
     if "$" in value and quote != "'":
         return "a $ is expanded by some readers: put the value in single quotes"
-    if "\\" in value and quote == '"':
-        return "a backslash in double quotes: use single quotes"
-    if not quote and re.search(r"\s#", value):
+    if "\\" in value and quote != "'":
+        return "a backslash is dropped by some readers: put the value in single quotes"
+    if not quote and re.search(r"\s#", text):
         return "a comment behind a value: give it a line of its own"
     return None
 
@@ -61,8 +62,9 @@ def fill(text: str, values: Mapping[str, str], blank: tuple[str, ...] = ("",)) -
     """Put `values` where the line of that name holds one of `blank`; all else stays as it is."""
 
     def line_of(line: str) -> str:
-        name, equals, value = line.rstrip("\r\n").partition("=")
-        if equals and name in values and value.strip() in blank:
+        match = ASSIGNMENT.match(line.strip())
+        name, equals, value = match.groups() if match else ("", "", "")
+        if equals and name in values and value.strip().strip("\"'") in blank:
             return f"{name}={values[name]}\n"
         return line
 

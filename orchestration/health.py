@@ -56,7 +56,8 @@ class Report:
         """healthy: all is well; down: nothing runs; degraded: anything between."""
         if all(part.healthy for part in (*self.services, *self.checks)):
             return "healthy"
-        return "degraded" if any(row.healthy for row in self.services) else "down"
+        runs = any(row.healthy and row.state == "running" for row in self.services)
+        return "degraded" if runs else "down"
 
     def as_dict(self) -> dict[str, Any]:
         """The document of `inv health --json`."""
@@ -90,10 +91,14 @@ def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
     """Ask one published service its question; the check and the answer's JSON (empty if none)."""
     port, method, path, body = REACHED[name]
     try:
-        answer = requests.request(
-            method, settings.url(port) + path, json=body, timeout=PATIENCE_SECONDS
-        )
+        with requests.Session() as session:
+            # No proxy stands between this machine and itself.
+            session.trust_env = False
+            address = settings.url(port) + path
+            answer = session.request(method, address, json=body, timeout=PATIENCE_SECONDS)
         document = answer.json()
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
     except (requests.RequestException, ValueError) as error:
         return Check(name, False, None, f"{settings.url(port)}: {_reason(error)}"), {}
     # The status page answers 503 for the stack it watches; that it answers is what counts here.
@@ -103,7 +108,10 @@ def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
 
 
 def row(service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str, Check]) -> Row:
-    """A service's line: it must run, not be found unhealthy, and say of itself that it is up."""
+    """A service's line: it must run and be up by what it says itself.
+
+    The container's own check is left out: it may lag by an interval behind that.
+    """
     healthy, detail = service.state == "running", service.health or service.state
     if service.one_shot:
         healthy = service.state == "exited" and service.exit_code == 0
@@ -164,7 +172,6 @@ def _said(
     verdict = verdicts.get(service.name)
     if verdict is None:
         return False, "unknown: the status page does not answer"
-    # The container's own check may lag by an interval behind what the service says now.
     return verdict["state"] == "up", verdict["detail"] or verdict["state"]
 
 

@@ -111,7 +111,11 @@ def _pulled(sdk: Any, name: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).rsplit("(", 1)[-1].strip("()'\" ") or str(error)
+    # The SDK wraps the system's reason in two others.
+    for reason in ("Permission denied", "No such file or directory", "Connection refused"):
+        if reason in str(error):
+            return reason.lower()
+    return str(error)
 
 
 def _way_out(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What must hold before anything is changed: looked at whole, reported all at once."""
 
+import errno
 import os
 import shutil
 import socket
@@ -58,23 +59,26 @@ def foreign_ports(settings: Settings, engine: Engine) -> list[str]:
     """Ports that something else listens on: a health check could pass against a stranger."""
     if any(service.state in ("running", "orphaned") for service in engine.ps()):
         return []
-    return [
-        f"port {settings[name]} on {settings['BIND_ADDRESS']} is taken: stop what listens there, "
-        f"or set {name} in .env"
-        for name in PORTS
-        if taken(settings["BIND_ADDRESS"], int(settings[name]))
-    ]
+    wrong = []
+    for name in PORTS:
+        if why := unusable(settings["BIND_ADDRESS"], int(settings[name])):
+            place = f"port {settings[name]} on {settings['BIND_ADDRESS']}"
+            wrong.append(f"{place} {why}: stop what listens there, or set {name} in .env")
+    if len({settings[name] for name in PORTS}) < len(PORTS):
+        wrong.append(f"{', '.join(PORTS)} must differ: change them in .env")
+    return wrong
 
 
-def taken(address: str, port: int) -> bool:
-    """Something listens on that address and port."""
+def unusable(address: str, port: int) -> str:
+    """Why nothing can listen on that address and port, or blank."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
-        except OSError:
-            return True
-    return False
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            return "is taken" if taken else f"cannot be used ({error.strerror})"
+    return ""
 
 
 def lost_env(left: list[str]) -> str:

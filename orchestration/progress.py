@@ -1,12 +1,12 @@
 """Long work shown as it goes: a live table on a terminal, plain lines of what changed elsewhere."""
 
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 Line = tuple[str, str, str]
@@ -58,17 +58,13 @@ class Progress:
             self.live.update(self._table(lines))
         else:
             for name, kind, detail in changed:
-                print(f"{self.elapsed:6.1f} s  {MARKS[kind]} {name:<22} {detail}", flush=True)
+                line = f"{self.elapsed:6.1f} s  {MARKS[kind]} {name:<22} {detail}"
+                print(line, file=self.console.file, flush=True)
 
     def _table(self, lines: list[Line]) -> Table:
         table = Table.grid(padding=(0, 2))
         for name, kind, detail in lines:
             seconds = self.settled.get(name, self.elapsed)
             mark = f"[{STYLES[kind]}]{MARKS[kind]}[/]"
-            table.add_row(mark, name, f"[dim]{seconds:5.1f} s[/]", detail)
+            table.add_row(mark, escape(name), f"[dim]{seconds:5.1f} s[/]", escape(detail))
         return table
-
-
-def note(text: str) -> None:
-    """A line for people, on standard error, so that standard output stays for results."""
-    print(text, file=sys.stderr, flush=True)

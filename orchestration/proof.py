@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from rich.console import Console
+
 from orchestration import StackError
 from orchestration.airflow_api import Airflow
 from orchestration.progress import Line, Progress
@@ -38,12 +40,12 @@ def follow(airflow: Airflow, dag_id: str, run_id: str, seconds: float = RUN_SECO
     return progress.elapsed
 
 
-def prove(airflow: Airflow) -> str:
+def prove(airflow: Airflow, console: Console | None = None) -> str:
     """Send the canary through queue, worker and MLflow; the time of each hop in one line.
 
     Raises StackError when it does not come back well.
     """
-    with Progress() as progress:
+    with Progress(console) as progress:
         progress.show([("proof", "wait", "the canary goes through queue, worker and MLflow")])
         run_id = start(airflow, CANARY, {}, PARSE_SECONDS)
         state, tasks = list(airflow.watch(CANARY, run_id, CANARY_SECONDS, pause=0.3))[-1]

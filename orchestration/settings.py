@@ -15,7 +15,7 @@ from orchestration import StackError, dotenv_file
 ROOT = Path(__file__).resolve().parent.parent
 URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
 PASSED_ON = re.compile(
-    r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:https?|no|all)_proxy|SSL_CERT_\w+)$"
+    r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:(?:https?|no|all)_proxy)|SSL_CERT_\w+)$"
 )
 
 
@@ -140,6 +140,13 @@ def draft_env(root: Path = ROOT) -> tuple[str, str]:
     filled = dotenv_file.fill(before, _generated(root))
     filled = dotenv_file.fill(filled, {"WORKER_CONCURRENCY": str(worker_concurrency())}, ("auto",))
     return filled, done or ("blank settings of .env filled" if filled != before else "")
+
+
+def keys_are_new(root: Path = ROOT) -> bool:
+    """No .env holds the keys yet that data of an earlier install would be locked with."""
+    path = root / ".env"
+    held = dotenv_file.parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return not (held.get("POSTGRES_PASSWORD") and held.get("AIRFLOW_FERNET_KEY"))
 
 
 def write_env(text: str, engine: str, root: Path = ROOT) -> None:

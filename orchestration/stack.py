@@ -2,16 +2,23 @@
 
 import json
 import sys
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from orchestration import StackError, health, preflight, proof, settings
 from orchestration.airflow_api import Airflow
 from orchestration.engine import Engine, engine_for
 from orchestration.health import Report
 from orchestration.progress import Line, Progress
-from orchestration.settings import ROOT, Settings
+from orchestration.settings import Settings
 
 READY_SECONDS = 240
 POLL_SECONDS = 0.5
@@ -21,10 +28,9 @@ FOLDERS = ("logs", "plugins", "dags")
 def install() -> None:
     """Preflight, then .env, then images; nothing is changed while a problem stands."""
     text, done = settings.draft_env()
-    fresh_env = not (ROOT / ".env").exists()
     chosen = decided(Settings.of_text(text))
     engine = engine_for(chosen)
-    if wrong := preflight.problems(chosen, engine, fresh_env=fresh_env):
+    if wrong := preflight.problems(chosen, engine, fresh_env=settings.keys_are_new()):
         raise StackError(
             "\n".join(["nothing was changed; in the way:", *(f"  - {p}" for p in wrong)])
         )
@@ -52,8 +58,8 @@ def up(*, with_proof: bool = True) -> None:
     """Start everything, wait until the services say so, prove it, tell the addresses."""
     started = time.monotonic()
     chosen, engine = ready_to_start()
-    with ThreadPoolExecutor(max_workers=1) as pool, Progress() as progress:
-        await_services(chosen, engine, pool.submit(engine.up), progress)
+    with Progress() as progress:
+        await_services(chosen, engine, in_background(engine.up), progress)
     if with_proof:
         proof.prove(Airflow(chosen))
     told = f"up{' and proven' if with_proof else ''} in {time.monotonic() - started:.0f} s"
@@ -75,6 +81,20 @@ def ready_to_start() -> tuple[Settings, Engine]:
         raise StackError("\n".join(taken))
     make_folders(chosen)
     return chosen, engine
+
+
+def in_background(work: Callable[[], None]) -> Future[None]:
+    """Run `work` beside this; one that hangs ends with the process, nobody waits for it."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
 def await_services(
@@ -107,6 +127,7 @@ def down(*, volumes: bool, yes: bool) -> None:
     text, _ = settings.draft_env()
     engine = engine_for(decided(Settings.of_text(text)))
     engine.down(volumes=volumes)
+    print(f"down: nothing runs any more; the data {'is deleted' if volumes else 'stays'}")
 
 
 def report_health(*, as_json: bool, deep: bool) -> bool:
@@ -114,22 +135,29 @@ def report_health(*, as_json: bool, deep: bool) -> bool:
     chosen = Settings.load()
     engine = engine_for(chosen)
     report = health.look(chosen, engine, memory=True)
+    if deep and report.status == "healthy":
+        report = replace(report, checks=[*report.checks, canary_check(chosen)])
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
         print_table(report)
-    if deep and report.status == "healthy":
-        proof.prove(Airflow(chosen))
-    elif not as_json and report.status != "healthy":
-        print(health.explain(report, engine))
+        if report.status != "healthy":
+            print(health.explain(report, engine))
     return report.status == "healthy"
+
+
+def canary_check(chosen: Settings) -> health.Check:
+    """The proof as one more check of the report; its progress goes to standard error."""
+    started = time.monotonic()
+    try:
+        told = proof.prove(Airflow(chosen), Console(stderr=True, highlight=False))
+    except StackError as error:
+        return health.Check(proof.CANARY, False, None, str(error))
+    return health.Check(proof.CANARY, True, round((time.monotonic() - started) * 1000), told)
 
 
 def print_table(report: Report) -> None:
     """The report for people."""
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False)
     for heading in ("", "service", "state", "for", "restarts", "memory"):
         right = heading in ("for", "restarts", "memory")
@@ -139,23 +167,28 @@ def print_table(report: Report) -> None:
         mark = "[green]✓[/]" if row.healthy else "[red]✗[/]"
         memory = f"{row.memory_bytes / 2**20:.0f} MiB" if row.memory_bytes else ""
         cells = (row.name, row.state, health.uptime(row), str(row.restarts), memory, row.detail)
-        table.add_row(mark, *cells)
+        table.add_row(mark, *map(escape, cells))
     # A pipe has no width to fit into: whatever reads it wants whole lines.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
+    for check in report.checks:
+        if check.name == proof.CANARY:
+            console.print(f"canary: {check.detail}", markup=False)
     console.print(f"{report.status} ({report.engine})")
 
 
-def show_logs(service: str | None, *, tail: int, since: str, follow: bool) -> None:
+def show_logs(service: str | None, *, tail: str, since: str, follow: bool) -> None:
     """Print the logs of one service or all.
 
-    Raises StackError for a service that does not exist.
+    Raises StackError for a service that does not exist, or a `tail` that is no number.
     """
+    if not tail.isdigit():
+        raise StackError(f"--tail {tail} is no number of lines: --tail 100")
     engine = engine_for(Settings.load())
     known = list(engine.services())
     if service and service not in known:
         raise StackError(f"there is no service {service}; known: {', '.join(known)}")
-    code = engine.logs([service] if service else [], tail=tail, since=since, follow=follow)
+    code = engine.logs([service] if service else [], tail=int(tail), since=since, follow=follow)
     if code not in (0, 130):
         raise StackError("the logs could not be read: inv health")
 

@@ -19,7 +19,9 @@ def wait_for_server(url: str, seconds: float = 60.0) -> None:
             return
         except OSError as error:
             if time.monotonic() > deadline:
-                sys.exit(f"{place(url)} took no connection in {seconds:.0f} s: {error}")
+                where = place(url)
+                told = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
+                sys.exit(f"{told} took no connection in {seconds:.0f} s: {error}")
             time.sleep(0.2)
 
 

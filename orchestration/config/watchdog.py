@@ -13,8 +13,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 from supervisor import childutils
 
@@ -51,14 +51,25 @@ def useless_services() -> set[str]:
     """The services that are down by their own words, or give none where they must."""
     down = set() if postgres_answers() else {"postgres"}
     try:
-        with urlopen(f"{os.environ['STATUS_URL']}/status.json", timeout=5) as answer:
-            document = json.load(answer)
-    except HTTPError as error:
-        # 503 is the page's word for the stack; the page itself is well.
-        document = json.load(error)
-    except (URLError, TimeoutError, ValueError, OSError):
+        services = status_document()["services"]
+        return down | {s["name"] for s in services if s["state"] == "down"} - {"postgres"}
+    except (OSError, ValueError, LookupError, TypeError):
         return down | {"status"}
-    return down | {s["name"] for s in document["services"] if s["state"] == "down"} - {"postgres"}
+
+
+def status_document() -> dict:
+    """What the status page says; its 503 is a word on the stack, the page itself is well.
+
+    Raises OSError without an answer, ValueError for one that is not JSON.
+    """
+    # No proxy stands between this machine and itself.
+    opener = build_opener(ProxyHandler({}))
+    try:
+        with opener.open(f"{os.environ['STATUS_URL']}/status.json", timeout=5) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        with error:
+            return json.load(error)
 
 
 def postgres_answers() -> bool:

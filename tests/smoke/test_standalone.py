@@ -141,9 +141,8 @@ def test_after_supervisord_was_killed_up_leaves_nothing_twice(stack):
 
 def test_a_frozen_service_is_started_anew(stack):
     # The watchdog leaves a service alone in its first minute.
-    time.sleep(
-        max(0, 62 - psutil.time.time() + psutil.Process(pid_of(stack, "mlflow")).create_time())
-    )
+    age = time.time() - psutil.Process(pid_of(stack, "mlflow")).create_time()
+    time.sleep(max(0, 62 - age))
     frozen = pid_of(stack, "mlflow")
     os.kill(frozen, signal.SIGSTOP)
     deadline = time.monotonic() + 120

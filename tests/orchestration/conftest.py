@@ -1,0 +1,283 @@
+"""A clone in a temporary folder, stub services on loopback ports, and an engine made of paper."""
+
+import json
+import os
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from orchestration import airflow_api
+from orchestration import settings as settings_module
+from orchestration.airflow_api import Airflow
+from orchestration.engine import Service
+from orchestration.settings import ROOT, Settings
+
+REPO = Path(__file__).resolve().parents[2]
+LONG_RUNNING = ("postgres", "redis", "airflow-scheduler", "airflow-worker", "mlflow", "status")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+
+
+@pytest.fixture
+def repo():
+    """The repository under test."""
+    return REPO
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    """No setting and no proxy of the person's shell reaches a test."""
+    example = (REPO / ".env.example").read_text(encoding="utf-8")
+    known = {line.partition("=")[0] for line in example.splitlines()}
+    for name in list(os.environ):
+        if name in known or name.lower() in PROXIES:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder that the code takes for its repository, with .env.example and no .env."""
+    root = tmp_path / "clone"
+    (root / "orchestration").mkdir(parents=True)
+    shutil.copy(REPO / ".env.example", root)
+    # Defaults are bound when a function is defined: the constant ROOT alone would move nothing.
+    for function in (
+        settings_module.draft_env,
+        settings_module.write_env,
+        settings_module.keys_are_new,
+        Settings.load.__func__,
+        Settings.of_text.__func__,
+    ):
+        moved = tuple(root if value == ROOT else value for value in function.__defaults__)
+        monkeypatch.setattr(function, "__defaults__", moved)
+    return root
+
+
+@pytest.fixture
+def make_settings(clone):
+    """Settings of the clone as `inv install` would draft them, with some values replaced."""
+
+    def make(**values):
+        text, _ = settings_module.draft_env(clone)
+        given = {"STACK_ENGINE": "docker", "PATH": os.environ["PATH"]}
+        return Settings.of_text(text, clone, given | {k: str(v) for k, v in values.items()})
+
+    return make
+
+
+class HttpStub:
+    """Answers "METHOD /path" with (code, body) of `answers`; of a list each in turn, then the last.
+
+    A body of None leaves the question open until the test ends.
+    """
+
+    def __init__(self):
+        self.answers = {}
+        self.asked = []
+        self.over = threading.Event()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.port = self.server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def of(self, question):
+        """The requests that put this question: path, query, headers, body."""
+        return [request for request in self.asked if request["question"] == question]
+
+    def next_answer(self, question):
+        answer = self.answers.get(question, (404, {"detail": "not found"}))
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        return answer
+
+    def stack_is_well(self, services=LONG_RUNNING, **states):
+        """Every question of `inv health` is answered well; `states` replaces single verdicts."""
+        verdicts = [
+            {"name": name, "state": states.get(name, "up"), "detail": f"{name} says so"}
+            for name in services
+            if name != "status"
+        ]
+        self.answers |= {
+            "GET /api/v2/version": (200, {"version": "3.0.1"}),
+            "POST /api/2.0/mlflow/experiments/search": (200, {"experiments": []}),
+            "GET /status.json": (200, {"services": verdicts}),
+        }
+        return {"AIRFLOW_PORT": self.port, "MLFLOW_PORT": self.port, "STATUS_PORT": self.port}
+
+    def _handler(stub):
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self):
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                url = urlsplit(self.path)
+                question = f"{self.command} {url.path}"
+                stub.asked.append(
+                    {
+                        "question": question,
+                        "query": parse_qs(url.query),
+                        "headers": dict(self.headers),
+                        "body": json.loads(body) if body else None,
+                    }
+                )
+                code, document = stub.next_answer(question)
+                if document is None:
+                    stub.over.wait(10)
+                    return
+                text = document if isinstance(document, bytes) else json.dumps(document).encode()
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = answer
+
+            def log_message(self, *args):
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def web():
+    """One HTTP server that may stand for Airflow, MLflow and the status page."""
+    stub = HttpStub()
+    thread = threading.Thread(target=stub.server.serve_forever, args=(0.005,), daemon=True)
+    thread.start()
+    yield stub
+    stub.over.set()
+    stub.server.shutdown()
+    stub.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def airflow(web, make_settings, clock, monkeypatch):
+    """A client of the stub, with an account; its waiting costs no time."""
+    monkeypatch.setattr(airflow_api, "time", clock)
+    web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
+    settings = make_settings(AIRFLOW_PORT=web.port, _AIRFLOW_WWW_USER_PASSWORD="pa55")
+    return Airflow(settings, sleep=clock.sleep)
+
+
+@pytest.fixture
+def dead_port():
+    """A port of this machine where nothing listens."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), None) as server:
+        return server.server_port
+
+
+class PaperEngine:
+    """An engine that only notes what it is asked; each fault is an attribute."""
+
+    name = "docker"
+
+    def __init__(self):
+        self.asked = []
+        self.reasons, self.volumes, self.built = [], [], True
+        self.listed = [Service(name, "running", "healthy") for name in LONG_RUNNING]
+        self.said, self.held, self.exit_code = {}, {}, 0
+        self.start_fails, self.start_waits, self.start_ended = None, None, False
+
+    def problems(self):
+        return list(self.reasons)
+
+    def surviving_data(self):
+        return list(self.volumes)
+
+    def is_built(self):
+        return self.built
+
+    def build(self):
+        self.asked.append("build")
+        self.built = True
+
+    def up(self):
+        self.asked.append("up")
+        if self.start_waits:
+            self.start_waits.wait(0.5)
+        self.start_ended = True
+        if self.start_fails:
+            raise self.start_fails
+
+    def down(self, *, volumes):
+        self.asked.append(f"down volumes={volumes}")
+
+    def ps(self):
+        return list(self.listed)
+
+    def memory(self):
+        return dict(self.held)
+
+    def logs(self, services, *, tail, since, follow):
+        self.asked.append(("logs", list(services), tail, since, follow))
+        return self.exit_code
+
+    def tail(self, service, lines):
+        return "\n".join(self.said.get(service, "").splitlines()[-lines:])
+
+    def services(self):
+        return iter([service.name for service in self.listed])
+
+
+@pytest.fixture
+def engine():
+    """An engine whose services all run."""
+    return PaperEngine()
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        self.now, self.slept = 1000.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    """A clock that stands until it is slept on."""
+    return Clock()
+
+
+class Shell:
+    """What would have been run; `outputs` answers by the words a command line contains."""
+
+    def __init__(self):
+        self.commands, self.outputs, self.failures = [], {}, {}
+
+    def run(self, command, **options):
+        from orchestration import StackError
+
+        self.commands.append(command)
+        line = str(command)
+        for words, reason in self.failures.items():
+            if words in line:
+                raise StackError(reason)
+        return next((text for words, text in self.outputs.items() if words in line), "")
+
+    def show(self, command):
+        self.run(command)
+        return 0
+
+    @property
+    def lines(self):
+        return [str(command) for command in self.commands]
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Processes are noted, none is started."""
+    from orchestration import shell
+
+    recorder = Shell()
+    monkeypatch.setattr(shell, "output", recorder.run)
+    monkeypatch.setattr(shell, "echo", recorder.run)
+    monkeypatch.setattr(shell, "show", recorder.show)
+    return recorder

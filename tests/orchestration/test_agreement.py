@@ -1,0 +1,242 @@
+"""The compose files, .env.example and the code say the same. No engine is asked."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestration import dotenv_file, engine, health, images
+from orchestration.settings import SECRETS
+from status import probes
+
+REPO = Path(__file__).resolve().parents[2]
+VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?+])([^}]*))?\}")
+
+STACK_TEXT = (REPO / "orchestration/docker-compose.yaml").read_text(encoding="utf-8")
+BASE_TEXT = (REPO / "install/base/compose.yaml").read_text(encoding="utf-8")
+EXAMPLE_TEXT = (REPO / ".env.example").read_text(encoding="utf-8")
+SERVICES = yaml.safe_load(STACK_TEXT)["services"]
+EXAMPLE = dotenv_file.parse(EXAMPLE_TEXT)
+
+ONE_SHOTS = {name: body for name, body in SERVICES.items() if body.get("restart") == "no"}
+LONG_RUNNING = {name: body for name, body in SERVICES.items() if name not in ONE_SHOTS}
+AIRFLOW = {name: body for name, body in SERVICES.items() if name.startswith("airflow-")}
+PUBLISHED = {"airflow-apiserver", "mlflow", "status"}
+
+NOT_FOR_COMPOSE = {
+    "STACK_ENGINE": "chooses the engine; Compose is one of them",
+}
+
+
+def variables(text):
+    """(name, operator, word) of every ${…} outside comments."""
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return VARIABLE.findall(code)
+
+
+def each(services):
+    return pytest.mark.parametrize("name", services)
+
+
+def depends_on(body):
+    """What a service waits for, by name, with the condition; the short form waits for a start."""
+    asked = body.get("depends_on", {})
+    if isinstance(asked, list):
+        return dict.fromkeys(asked, "service_started")
+    return {name: options["condition"] for name, options in asked.items()}
+
+
+# Settings
+
+
+@pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT], ids=["stack", "base"])
+def test_every_variable_of_compose_is_a_setting(text):
+    assert {name for name, _, _ in variables(text)} <= EXAMPLE.keys()
+
+
+def test_every_setting_is_used_by_compose_or_listed_with_its_reason():
+    used = {name for text in (STACK_TEXT, BASE_TEXT) for name, _, _ in variables(text)}
+    assert EXAMPLE.keys() - used == NOT_FOR_COMPOSE.keys()
+
+
+@pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT], ids=["stack", "base"])
+def test_a_default_in_compose_is_the_one_of_the_example(text):
+    defaults = {(name, word) for name, operator, word in variables(text) if operator == ":-"}
+    assert {(name, EXAMPLE[name]) for name, _ in defaults} == defaults
+
+
+def test_what_must_be_set_names_the_next_command():
+    required = [(name, op, word) for name, op, word in variables(STACK_TEXT) if op != ":-"]
+    assert {(op, word) for _, op, word in required} == {(":?", "run `inv install` first")}
+    assert {*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID"} <= {name for name, _, _ in required}
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID"])
+def test_what_is_generated_is_blank_in_the_example(name):
+    assert EXAMPLE[name] == ""
+
+
+def test_every_setting_stands_once_and_in_its_plain_form():
+    lines = [line for line in EXAMPLE_TEXT.splitlines() if line and not line.startswith("#")]
+    names = [line.partition("=")[0] for line in lines]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[A-Z_0-9]+=[^\s'\"$\\]*", line) for line in lines)
+
+
+def test_every_group_of_settings_has_a_comment():
+    groups = EXAMPLE_TEXT.strip().split("\n\n")
+    assert all(group.startswith("#") for group in groups)
+
+
+# Services
+
+
+def test_the_one_shots_of_compose_are_those_of_the_code():
+    assert set(ONE_SHOTS) == set(engine.ONE_SHOTS)
+
+
+@each(ONE_SHOTS)
+def test_a_one_shot_is_waited_for_to_its_good_end(name):
+    # `up --wait` fails for a one-shot that no service depends on.
+    waiting = [
+        other
+        for other, body in SERVICES.items()
+        if depends_on(body).get(name) == "service_completed_successfully"
+    ]
+    assert waiting
+
+
+@each(LONG_RUNNING)
+def test_nothing_that_runs_waits_for_a_one_shot_in_another_way(name):
+    for other, condition in depends_on(LONG_RUNNING[name]).items():
+        assert other in SERVICES
+        assert (condition == "service_completed_successfully") == (other in ONE_SHOTS)
+
+
+@each(LONG_RUNNING)
+def test_a_service_that_runs_comes_back_is_checked_and_ends_in_time(name):
+    body = LONG_RUNNING[name]
+    assert body["restart"] == "unless-stopped"
+    assert re.fullmatch(r"\d+s", body["stop_grace_period"])
+    check = body["healthcheck"]
+    assert check["test"][0] in ("CMD", "CMD-SHELL")
+    assert len(check["test"]) > 1
+    for word in ("interval", "timeout", "start_period"):
+        assert re.fullmatch(r"\d+s", check[word])
+    assert check["retries"] > 0
+
+
+@each(SERVICES)
+def test_every_service_has_its_limits(name):
+    body = SERVICES[name]
+    assert re.fullmatch(r"\d+[mg]", body["mem_limit"])
+    assert body["mem_limit"] == body["memswap_limit"]
+    assert body["logging"]["driver"] == "json-file"
+    assert body["logging"]["options"]["max-size"]
+    assert int(body["logging"]["options"]["max-file"]) > 1
+    assert "no-new-privileges:true" in body["security_opt"]
+
+
+def test_only_the_three_pages_are_published():
+    assert {name for name, body in SERVICES.items() if "ports" in body} == PUBLISHED
+    assert set(health.REACHED) == PUBLISHED
+
+
+@each(sorted(PUBLISHED))
+def test_a_page_is_published_at_the_address_and_port_of_its_settings(name):
+    [port] = SERVICES[name]["ports"]
+    setting = health.REACHED[name][0]
+    assert re.fullmatch(rf"\$\{{BIND_ADDRESS:-127\.0\.0\.1\}}:\$\{{{setting}:-\d+\}}:\d+", port)
+
+
+@each(SERVICES)
+def test_no_service_is_root_on_this_machine(name):
+    body = SERVICES[name]
+    assert "docker.sock" not in str(body)
+    assert not body.get("privileged")
+    assert not {"network_mode", "pid", "cap_add", "devices"} & body.keys()
+
+
+@each(SERVICES)
+def test_no_secret_is_in_a_command(name):
+    body = SERVICES[name]
+    shown = f"{body.get('command', '')} {body.get('entrypoint', '')} {body.get('healthcheck', '')}"
+    assert not [secret for secret in SECRETS if secret in shown]
+    assert "$" not in str(body.get("command", ""))
+    # Arguments of a build stay readable in the image's history.
+    assert not [secret for secret in SECRETS if secret in str(body.get("build", ""))]
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [
+        ("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW_FERNET_KEY"),
+        ("AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW_JWT_SECRET"),
+        ("AIRFLOW__WEBSERVER__SECRET_KEY", "AIRFLOW_WEB_SECRET_KEY"),
+        ("AIRFLOW__API__SECRET_KEY", "AIRFLOW_WEB_SECRET_KEY"),
+    ],
+)
+def test_airflows_services_share_their_keys(key, secret):
+    assert len(AIRFLOW) >= 6
+    [value] = {body["environment"][key] for body in AIRFLOW.values()}
+    assert value.startswith(f"${{{secret}:?")
+
+
+@each(AIRFLOW)
+def test_airflows_services_are_one_image_one_user_and_one_set_of_folders(name):
+    first = AIRFLOW["airflow-scheduler"]
+    body = AIRFLOW[name]
+    assert [body[key] for key in ("image", "user", "volumes")] == [
+        first[key] for key in ("image", "user", "volumes")
+    ]
+    assert first["environment"].items() <= body["environment"].items()
+    assert "${AIRFLOW_PROJ_DIR:-..}/dags:/opt/airflow/dags:ro" in body["volumes"]
+
+
+def test_the_first_accounts_password_reaches_the_one_shot_alone():
+    knowing = [name for name in SERVICES if "_AIRFLOW_WWW_USER_PASSWORD" in str(SERVICES[name])]
+    assert knowing == ["airflow-init"]
+
+
+def test_the_superusers_password_reaches_the_database_alone():
+    knowing = [name for name in SERVICES if "${POSTGRES_PASSWORD" in str(SERVICES[name])]
+    assert knowing == ["postgres"]
+
+
+def test_the_status_page_judges_every_other_service_that_runs():
+    # `inv health` takes its word for each of them; one it does not know would never be well.
+    assert set(probes.names("redis://x")) == LONG_RUNNING.keys() - {"status"}
+
+
+@pytest.mark.parametrize("role", images.STAND_INS)
+def test_what_can_be_made_here_is_what_the_example_asks_for(role):
+    assert EXAMPLE[f"{role.upper()}_IMAGE"].startswith(images.STAND_INS[role])
+    assert SERVICES[role]["image"] == yaml.safe_load(BASE_TEXT)["services"][role]["image"]
+
+
+def test_stand_ins_are_those_that_can_be_built():
+    assert yaml.safe_load(BASE_TEXT)["services"].keys() == images.STAND_INS.keys()
+
+
+def test_every_mounted_file_is_there():
+    mounted = {
+        volume.split(":")[0]
+        for body in SERVICES.values()
+        for volume in body.get("volumes", [])
+        if volume.startswith("./")
+    }
+    assert mounted
+    assert all((REPO / "orchestration" / path).exists() for path in mounted)
+
+
+def test_every_script_a_service_starts_is_there():
+    started = set(re.findall(r"/opt/stack/([\w.]+)", STACK_TEXT))
+    assert "consuming.py" in started
+    assert all((REPO / "orchestration/config" / name).is_file() for name in started)
+
+
+def test_the_engine_by_hand_reads_the_same_settings():
+    link = REPO / "orchestration" / ".env"
+    assert link.is_symlink()
+    assert str(link.readlink()) == "../.env"

@@ -1,0 +1,583 @@
+"""The scripts mounted into services: against a Redis of a few lines, and programs of paper."""
+
+import importlib.util
+import os
+import runpy
+import socketserver
+import subprocess
+import sys
+import threading
+import urllib.request
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+BROKER = "redis://:pa%2Fss@{address}/0"
+
+
+@pytest.fixture
+def script(repo, monkeypatch):
+    """Import a script of config/ as it is run there: beside its neighbours, not as a package."""
+    folder = repo / "orchestration" / "config"
+    monkeypatch.syspath_prepend(str(folder))
+
+    def load(name):
+        monkeypatch.delitem(sys.modules, "wait_for_server", raising=False)
+        spec = importlib.util.spec_from_file_location(f"config_{name}", folder / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    sys.modules.pop("wait_for_server", None)
+
+
+def module(monkeypatch, name, **members):
+    """Put a module of paper where the script will import it, with the packages above it."""
+    packages = name.split(".")
+    for depth in range(1, len(packages)):
+        above = ".".join(packages[:depth])
+        if not isinstance(sys.modules.get(above), ModuleType):
+            monkeypatch.setitem(sys.modules, above, ModuleType(above))
+    made = ModuleType(name)
+    made.__dict__.update(members)
+    monkeypatch.setitem(sys.modules, name, made)
+    if len(packages) > 1:
+        monkeypatch.setattr(sys.modules[".".join(packages[:-1])], packages[-1], made, raising=False)
+    return made
+
+
+# consuming.py
+
+
+class Redis(socketserver.ThreadingTCPServer):
+    """As much of Redis as the check asks for."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Redis.Handler)
+        self.clients, self.unacked, self.asked = [], 0, []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            known = False
+            while head := self.rfile.readline():
+                words = [self.bulk() for _ in range(int(head[1:]))]
+                self.server.asked.append(words)
+                known = known or words == ["AUTH", "pa/ss"]
+                self.wfile.write(self.answer(words, known).encode())
+
+        def bulk(self):
+            size = int(self.rfile.readline()[1:])
+            return self.rfile.read(size + 2)[:-2].decode()
+
+        def answer(self, words, known):
+            if not known:
+                return "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+            if words == ["CLIENT", "LIST"]:
+                text = "".join(f"{line}\n" for line in self.server.clients)
+                return f"${len(text.encode())}\r\n{text}\r\n"
+            return f":{self.server.unacked}\r\n" if words == ["HLEN", "unacked"] else "+OK\r\n"
+
+    @property
+    def url(self):
+        return BROKER.format(address=f"127.0.0.1:{self.server_address[1]}")
+
+
+@pytest.fixture
+def redis():
+    """A Redis without any client."""
+    with Redis() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def consuming(script, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CELERY__WORKER_CONCURRENCY", "2")
+    return script("consuming").consuming
+
+
+def a_client(addr, cmd="brpop", laddr="172.18.0.2:6379", flags="b", idle=0):
+    """One line of CLIENT LIST, cut to what matters."""
+    return f"id=3 addr={addr} laddr={laddr} name= age=70 idle={idle} flags={flags} cmd={cmd} user=x"
+
+
+def test_a_consumer_at_my_address_that_waits_is_well(consuming, redis):
+    redis.clients = [a_client("10.0.0.9:1", "ping"), a_client("127.0.0.1:2")]
+    assert consuming(redis.url)
+    assert redis.asked == [["AUTH", "pa/ss"], ["CLIENT", "LIST"]]
+
+
+def test_a_consumer_between_two_asks_is_well(consuming, redis):
+    redis.clients = [a_client("127.0.0.1:2", flags="N", idle=1)]
+    assert consuming(redis.url)
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        a_client("10.0.0.9:1"),
+        a_client("127.0.0.10:1"),
+        a_client("127.0.0.1:2", cmd="ping"),
+        a_client("10.0.0.9:1", laddr="127.0.0.1:6379"),
+        a_client("127.0.0.1:2", flags="N", idle=60),
+    ],
+)
+def test_only_a_waiting_consumer_at_my_own_address_counts(consuming, redis, client):
+    redis.clients = [client]
+    assert not consuming(redis.url)
+
+
+@pytest.mark.parametrize(("unacked", "well"), [(0, False), (1, False), (2, True), (3, True)])
+def test_a_worker_that_is_busy_with_all_it_may_take_is_well(consuming, redis, unacked, well):
+    redis.clients, redis.unacked = [a_client("10.0.0.9:1")], unacked
+    assert consuming(redis.url) is well
+
+
+def test_a_long_list_of_clients_is_read_whole(consuming, redis):
+    redis.clients = [a_client(f"10.0.{n // 250}.{n % 250}:1") for n in range(2000)]
+    redis.clients.append(a_client("127.0.0.1:2"))
+    assert consuming(redis.url)
+
+
+def test_a_refused_password_is_told_without_it(consuming, redis):
+    wrong = redis.url.replace("pa%2Fss", "secret")
+    with pytest.raises(SystemExit) as refused:
+        consuming(wrong)
+    assert str(refused.value).startswith("redis: WRONGPASS")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("cmd", "code"), [("brpop", 0), ("ping", 1)])
+def test_the_check_ends_as_a_container_expects(repo, redis, cmd, code):
+    redis.clients = [a_client("127.0.0.1:2", cmd=cmd)]
+    path = repo / "orchestration/config/consuming.py"
+    environment = {
+        "AIRFLOW__CELERY__BROKER_URL": redis.url,
+        "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-S", path], env=environment, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == code
+    assert done.stderr == ("" if code == 0 else "no client of this worker waits for tasks\n")
+
+
+# heartbeat.py
+
+
+@pytest.fixture
+def database(monkeypatch):
+    """A psycopg2 that answers with the age of the last heartbeat and keeps what it was asked."""
+    base = SimpleNamespace(age=1.5, asked=[], uri=None)
+
+    class Answer:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        cursor = __enter__
+
+        def execute(self, query, values):
+            base.asked.append((" ".join(query.split()), values))
+
+        def fetchone(self):
+            return (base.age,)
+
+    def connect(uri, connect_timeout):
+        base.uri = uri
+        return Answer()
+
+    module(monkeypatch, "psycopg2", connect=connect)
+    uri = "postgresql+psycopg2://airflow:x@postgres/airflow"
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", uri)
+    return base
+
+
+def test_a_heartbeat_is_asked_of_running_jobs_of_this_host(script, database):
+    heartbeat = script("heartbeat")
+    assert heartbeat.heartbeat_age("TriggererJob") == 1.5
+    [(query, values)] = database.asked
+    assert values == ("TriggererJob", heartbeat.socket.getfqdn())
+    assert "state = 'running'" in query
+    assert database.uri == "postgresql://airflow:x@postgres/airflow"
+
+
+def test_no_job_has_no_age(script, database):
+    database.age = None
+    assert script("heartbeat").heartbeat_age("TriggererJob") is None
+
+
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [
+        (0.2, None),
+        (59, None),
+        (61.4, "TriggererJob: last heartbeat 61 s ago"),
+        (None, "TriggererJob: no heartbeat"),
+    ],
+)
+def test_the_verdict_on_a_heartbeat(repo, database, monkeypatch, age, told):
+    database.age = age
+    monkeypatch.setattr(sys, "argv", ["heartbeat.py", "TriggererJob"])
+    path = str(repo / "orchestration/config/heartbeat.py")
+    if told is None:
+        runpy.run_path(path, run_name="__main__")
+    else:
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(path, run_name="__main__")
+        assert ended.value.code == told
+
+
+# wait_for_server.py
+
+
+def test_a_server_that_listens_is_not_waited_for(script, redis):
+    script("wait_for_server").wait_for_server(redis.url, seconds=0)
+
+
+def test_a_server_that_never_listens_is_told_in_one_line(script, dead_port):
+    url = f"postgresql://a:secret@127.0.0.1:{dead_port}/x"
+    with pytest.raises(SystemExit) as ended:
+        script("wait_for_server").wait_for_server(url, 0)
+    told = str(ended.value)
+    assert "127.0.0.1" in told
+    assert f"{dead_port}" in told
+    assert "took no connection in 0 s:" in told
+    assert "secret" not in told
+
+
+def test_a_server_that_comes_late_is_waited_for(script, clock, monkeypatch):
+    waiting = script("wait_for_server")
+    tries = []
+
+    def create_connection(address, timeout):
+        tries.append(address)
+        if len(tries) < 4:
+            raise OSError("refused")
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(waiting, "time", clock)
+    paper = SimpleNamespace(create_connection=create_connection)
+    monkeypatch.setattr(waiting, "socket", paper)
+    waiting.wait_for_server("postgresql+psycopg2://a:b@postgres/airflow")
+    assert tries == [("postgres", 5432)] * 4
+    assert len(clock.slept) == 3
+
+
+def test_a_server_on_a_socket_is_found_by_its_folder(script, tmp_path):
+    waiting = script("wait_for_server")
+    url = f"postgresql+psycopg2://a:secret@/airflow?host={tmp_path}"
+    with pytest.raises(SystemExit) as ended:
+        waiting.wait_for_server(url, 0)
+    assert f"{tmp_path}/.s.PGSQL.5432 took no connection" in str(ended.value)
+    assert "secret" not in str(ended.value)
+    with socketserver.UnixStreamServer(f"{tmp_path}/.s.PGSQL.5432", None):
+        waiting.wait_for_server(url, 0)
+
+
+# airflow_init.py and mlflow_migrate.py
+
+
+@pytest.fixture
+def airflow_of_paper(monkeypatch):
+    """Airflow's modules with a database that may be empty and accounts that may be refused."""
+    world = SimpleNamespace(done=[], tables=False, users={}, refuses=False)
+
+    class Security:
+        def find_user(self, username):
+            return world.users.get(username)
+
+        def find_role(self, name):
+            return f"role {name}"
+
+        def add_user(self, username, first, last, email, role, password):
+            if world.refuses:
+                return False
+            world.users[username] = (role, password)
+            return True
+
+    class Builder:
+        sm = Security()
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    class ProvidersManager:
+        def initialize_providers_configuration(self):
+            world.done.append("providers")
+
+    engine = SimpleNamespace(dispose=lambda: None)
+    module(monkeypatch, "airflow.settings", engine=engine)
+    module(
+        monkeypatch,
+        "airflow.utils.db",
+        upgradedb=lambda: world.done.append("upgradedb"),
+        initdb=lambda: world.done.append("initdb"),
+        check_migrations=lambda timeout: world.done.append(f"checked {timeout}"),
+    )
+    module(
+        monkeypatch,
+        "airflow.providers.fab.auth_manager.cli_commands.utils",
+        get_application_builder=Builder,
+    )
+    module(monkeypatch, "airflow.providers_manager", ProvidersManager=ProvidersManager)
+    inspector = SimpleNamespace(has_table=lambda name: world.tables and name == "alembic_version")
+    module(monkeypatch, "sqlalchemy", inspect=lambda engine: inspector)
+    return world
+
+
+@pytest.mark.parametrize(("tables", "act"), [(False, "initdb"), (True, "upgradedb")])
+def test_airflows_schema_is_made_or_upgraded_then_checked(script, airflow_of_paper, tables, act):
+    airflow_of_paper.tables = tables
+    script("airflow_init").migrate()
+    assert airflow_of_paper.done == [act, "checked 0"]
+
+
+def test_the_first_account_is_made_once_and_its_password_kept(script, airflow_of_paper):
+    init = script("airflow_init")
+    assert init.create_first_account("ada", "one") == "account ada made"
+    assert init.create_first_account("ada", "two") == "account ada exists"
+    assert airflow_of_paper.users == {"ada": ("role Admin", "one")}
+    assert "providers" in airflow_of_paper.done
+
+
+def test_an_account_that_is_refused_fails_the_one_shot(script, airflow_of_paper):
+    airflow_of_paper.refuses = True
+    with pytest.raises(SystemExit, match="refused the account ada"):
+        script("airflow_init").create_first_account("ada", "one")
+
+
+def test_the_one_shot_waits_migrates_and_tells_no_password(
+    script, airflow_of_paper, redis, monkeypatch, capsys
+):
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", redis.url)
+    monkeypatch.setenv("_AIRFLOW_WWW_USER_USERNAME", "ada")
+    monkeypatch.setenv("_AIRFLOW_WWW_USER_PASSWORD", "pa55word")
+    script("airflow_init").main()
+    assert airflow_of_paper.done == ["initdb", "checked 0", "providers"]
+    assert capsys.readouterr().out == "account ada made\n"
+
+
+@pytest.mark.parametrize(("tables", "act"), [(False, "initialize"), (True, "upgrade")])
+def test_mlflows_schema_is_made_or_upgraded_then_checked(script, monkeypatch, tables, act):
+    done = []
+    module(
+        monkeypatch,
+        "mlflow.store.db.utils",
+        create_sqlalchemy_engine_with_retry=lambda uri: uri,
+        _upgrade_db=lambda engine: done.append(f"upgrade {engine}"),
+        _initialize_tables=lambda engine: done.append(f"initialize {engine}"),
+        _verify_schema=lambda engine: done.append(f"verify {engine}"),
+    )
+    inspector = SimpleNamespace(has_table=lambda name: tables and name == "alembic_version")
+    module(monkeypatch, "sqlalchemy", inspect=lambda engine: inspector)
+    script("mlflow_migrate").migrate("uri")
+    assert done == [f"{act} uri", "verify uri"]
+
+
+# The shell scripts, with programs that only tell how they were started.
+
+TELL = '#!/bin/sh\nprintf "argv:%s\\n" "$@"\nenv\nprintf "stdin:"\ncat\n'
+
+
+@pytest.fixture
+def start(repo, tmp_path):
+    """Start a script of config/ with a program of paper in the place of the real one."""
+
+    def start(name, program, **environment):
+        fake = tmp_path / program
+        fake.write_text(TELL)
+        fake.chmod(0o755)
+        shell = (repo / "orchestration/config" / name).read_text().split("\n")[0].split("/")[-1]
+        return subprocess.run(
+            [shell, repo / "orchestration/config" / name],
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+
+    return start
+
+
+def arguments(done):
+    return [line[5:] for line in done.stdout.splitlines() if line.startswith("argv:")]
+
+
+def test_the_password_of_redis_comes_on_standard_input(start):
+    done = start("redis.sh", "redis-server", REDIS_PASSWORD="s3cret")
+    assert arguments(done) == ["/etc/redis/redis.conf", "-"]
+    assert done.stdout.endswith("stdin:requirepass s3cret\n")
+
+
+def test_redis_does_not_start_without_a_password(start):
+    done = start("redis.sh", "redis-server")
+    assert done.returncode != 0
+    assert arguments(done) == []
+
+
+def test_a_broker_never_forgets_a_task(repo):
+    text = (repo / "orchestration/config/redis.conf").read_text(encoding="utf-8")
+    said = dict(line.split(maxsplit=1) for line in text.splitlines() if line and line[0] != "#")
+    assert said["appendonly"] == "yes"
+    assert said["maxmemory-policy"] == "noeviction"
+    assert "requirepass" not in said
+
+
+def test_passwords_of_roles_are_in_no_argument(start):
+    done = start(
+        "postgres-roles.sh",
+        "psql",
+        POSTGRES_PASSWORD="super",
+        AIRFLOW_DB_PASSWORD="flow",
+        MLFLOW_DB_PASSWORD="mlf",
+    )
+    assert done.returncode == 0, done.stderr
+    assert not {"super", "flow", "mlf"} & set(arguments(done))
+    assert "PGPASSWORD=super" in done.stdout
+    sql = done.stdout.partition("stdin:")[2]
+    assert not [word for word in ("'super'", "'flow'", "'mlf'") if word in sql]
+    assert "SUPERUSER" not in sql
+    for name in ("airflow", "mlflow"):
+        assert f"\\getenv {name}_password {name.upper()}_DB_PASSWORD" in sql
+        assert f"CREATE ROLE {name} LOGIN PASSWORD :'{name}_password';" in sql
+        assert f"CREATE DATABASE {name} OWNER {name};" in sql
+    assert "REVOKE CONNECT, TEMPORARY ON DATABASE airflow, mlflow, postgres FROM PUBLIC;" in sql
+
+
+# mlflow_server.py
+
+
+@pytest.fixture
+def mlflow_of_paper(monkeypatch):
+    """MLflow's command, which prepares the server and starts it as the real one does."""
+    world = SimpleNamespace(arguments=None, served=None, environment={})
+    server = module(monkeypatch, "mlflow.server", _exec_cmd=lambda command, extra_env: None)
+
+    def cli(arguments, prog_name):
+        world.arguments = arguments
+        world.environment = dict(os.environ)
+        command = [sys.executable, "-m", "uvicorn", "--host", "h", "mlflow.server:app"]
+        server._exec_cmd(command, extra_env={"PREPARED": "yes"}, capture_output=False)
+
+    module(monkeypatch, "mlflow.cli", cli=cli)
+    module(
+        monkeypatch,
+        "uvicorn",
+        main=lambda arguments, prog_name: setattr(world, "served", arguments),
+    )
+    # Set and taken back by the test, so that what the script leaves in the environment goes too.
+    for name in ("PREPARED", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "MLFLOW_HOST"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.delenv("MLFLOW_HOST")
+    return world
+
+
+def test_mlflow_runs_in_the_process_that_was_started(script, mlflow_of_paper):
+    with pytest.raises(SystemExit) as ended:
+        script("mlflow_server").main()
+    assert not ended.value.code
+    assert mlflow_of_paper.served == ["--host", "h", "mlflow.server:app"]
+    assert os.environ["PREPARED"] == "yes"
+    line = " ".join(mlflow_of_paper.arguments)
+    assert line == "server --host 0.0.0.0 --port 5000 --workers 1"
+
+
+def test_mlflow_gets_no_blank_credentials(script, mlflow_of_paper, monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with pytest.raises(SystemExit):
+        script("mlflow_server").main()
+    assert "AWS_ACCESS_KEY_ID" not in mlflow_of_paper.environment
+    assert mlflow_of_paper.environment["AWS_DEFAULT_REGION"] == "eu-central-1"
+
+
+def test_an_mlflow_that_starts_another_server_is_noticed(script):
+    with pytest.raises(AssertionError):
+        script("mlflow_server").run_here([sys.executable, "-m", "gunicorn", "x"], {})
+
+
+# watchdog.py
+
+
+@pytest.fixture
+def watchdog(script, monkeypatch):
+    """The event listener, without a supervisord."""
+    module(monkeypatch, "supervisor", childutils=None)
+    return script("watchdog")
+
+
+def ended(watch, moments, useless=("redis",), since=0.0):
+    """What is ended at each of these moments."""
+    return [list(watch.judge(set(useless), {"redis": since, "mlflow": since}, m)) for m in moments]
+
+
+def test_a_service_is_ended_after_misses_in_a_row(watchdog):
+    watch = watchdog.Watch()
+    assert ended(watch, [100, 120]) == [[], []]
+    assert ended(watch, [140], useless=()) == [[]]
+    assert ended(watch, [160, 180, 200]) == [[], [], ["redis"]]
+
+
+def test_a_service_that_has_just_started_is_left_alone(watchdog):
+    watch = watchdog.Watch()
+    assert ended(watch, [100, 120, 140, 160], since=100) == [[], [], [], []]
+    assert ended(watch, [161, 181, 201], since=100) == [[], [], ["redis"]]
+
+
+def test_a_service_that_does_not_come_back_is_left_for_a_person(watchdog):
+    watch = watchdog.Watch()
+    within_the_hour = [name for names in ended(watch, range(100, 3000, 20)) for name in names]
+    assert within_the_hour == ["redis"] * watchdog.ENDED_PER_HOUR
+    assert ["redis"] in ended(watch, range(7000, 7200, 20))
+
+
+@pytest.fixture
+def useless(watchdog, web, monkeypatch):
+    """What the watchdog finds useless, with or without an answer of PostgreSQL."""
+
+    def useless(postgres=True, url=web.url):
+        monkeypatch.setenv("STATUS_URL", url)
+        monkeypatch.setattr(watchdog, "postgres_answers", lambda: postgres)
+        return watchdog.useless_services()
+
+    return useless
+
+
+@pytest.mark.parametrize("code", [200, 503])
+def test_what_the_page_calls_down_is_useless_but_not_what_it_does_not_know(useless, web, code):
+    states = {"mlflow": "down", "redis": "unknown", "postgres": "down", "airflow-worker": "up"}
+    services = [{"name": name, "state": state} for name, state in states.items()]
+    web.answers["GET /status.json"] = (code, {"services": services})
+    assert useless() == {"mlflow"}
+    assert useless(postgres=False) == {"mlflow", "postgres"}
+
+
+def test_a_page_that_does_not_answer_is_useless_itself(useless, web, dead_port):
+    assert useless(url=f"http://127.0.0.1:{dead_port}") == {"status"}
+    web.answers["GET /status.json"] = (200, b"<html>")
+    assert useless(postgres=False) == {"postgres", "status"}
+
+
+def test_a_page_that_answers_an_error_without_json_is_useless(useless, web):
+    web.answers["GET /status.json"] = (500, b"Internal Server Error")
+    assert useless() == {"status"}
+
+
+def test_no_proxy_stands_between_the_watchdog_and_the_page(useless, web, monkeypatch, dead_port):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{dead_port}")
+    # urllib reads the environment once in a process; here it must read it anew.
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    web.answers["GET /status.json"] = (200, {"services": []})
+    assert useless() == set()

@@ -1,0 +1,48 @@
+"""The choice of the engine, and that an engine is what the Protocol says."""
+
+import inspect
+
+import pytest
+
+from orchestration import StackError
+from orchestration.compose import DockerEngine
+from orchestration.engine import Engine, Service, engine_for
+from orchestration.standalone import StandaloneEngine
+
+VERBS = [name for name, _ in inspect.getmembers(Engine, inspect.isfunction) if name[0] != "_"]
+
+
+def test_docker_is_chosen_without_asking_it_anything(make_settings, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert isinstance(engine_for(make_settings(STACK_ENGINE="docker")), DockerEngine)
+
+
+def test_standalone_is_chosen_without_starting_anything(make_settings):
+    assert isinstance(engine_for(make_settings(STACK_ENGINE="standalone")), StandaloneEngine)
+
+
+def test_an_engine_that_is_not_decided_is_refused_with_the_next_command(make_settings):
+    with pytest.raises(StackError, match=r"STACK_ENGINE=auto(.|\n)*inv install"):
+        engine_for(make_settings(STACK_ENGINE="auto"))
+
+
+def test_the_protocol_has_verbs():
+    assert {"up", "down", "ps", "logs", "build"} <= set(VERBS)
+
+
+@pytest.mark.parametrize("kind", [DockerEngine, StandaloneEngine])
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_engine_honours_every_verb_of_the_protocol(kind, verb):
+    assert inspect.signature(getattr(kind, verb)) == inspect.signature(getattr(Engine, verb))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_engine_of_the_tests_honours_it_too(engine, verb):
+    asked = inspect.signature(getattr(Engine, verb)).parameters
+    assert list(inspect.signature(getattr(engine, verb)).parameters) == list(asked)[1:]
+
+
+def test_one_shots_are_known_by_name():
+    assert Service("airflow-init", "exited").one_shot
+    assert Service("mlflow-migrate", "exited").one_shot
+    assert not Service("airflow-worker", "running").one_shot

@@ -1,0 +1,137 @@
+"""Public images: there, pulled, or made here; and what is said where none of it goes."""
+
+from types import SimpleNamespace
+
+import docker
+import pytest
+import requests
+
+from orchestration import StackError, images
+
+
+class Machine:
+    """A docker SDK: the images of this machine and those a registry would give."""
+
+    def __init__(self, here=(), offered=()):
+        self.here, self.offered = set(here), set(offered)
+        self.silence = docker.errors.APIError("refused")
+        self.images = self
+
+    def get(self, name):
+        if name not in self.here:
+            raise docker.errors.ImageNotFound(name)
+
+    def get_registry_data(self, name):
+        if name not in self.offered:
+            raise self.silence
+
+
+PUBLIC = ("debian:bookworm-slim", "postgres:16", "redis:7.2-bookworm")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine without any image, and without a registry."""
+    machine = Machine()
+    monkeypatch.setattr(docker, "from_env", lambda timeout: machine)
+    return machine
+
+
+def test_absent_names_what_is_not_here(machine):
+    machine.here = {"a", "c"}
+    assert images.absent(machine, ["a", "b", "c", "d"]) == ["b", "d"]
+
+
+def test_nothing_is_done_where_all_is_here(machine, make_settings, recorded):
+    machine.here = set(PUBLIC)
+    images.provide(machine, make_settings())
+    assert recorded.lines == []
+
+
+def test_what_a_registry_gives_is_pulled(machine, make_settings, recorded, capsys):
+    machine.here, machine.offered = {PUBLIC[0]}, set(PUBLIC)
+    images.provide(machine, make_settings())
+    assert recorded.lines == ["docker pull postgres:16", "docker pull redis:7.2-bookworm"]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("silence", [docker.errors.APIError("refused"), requests.ReadTimeout()])
+def test_what_no_registry_gives_is_made_base_first(
+    machine, make_settings, recorded, clone, capsys, silence
+):
+    machine.silence = silence
+    images.provide(machine, make_settings())
+    debian, stand_ins = recorded.commands
+    assert debian.argv == ("sh", str(clone / "install/base/debian.sh"), "debian:bookworm-slim")
+    file = str(clone / "install/base/compose.yaml")
+    assert stand_ins.argv == ("docker", "compose", "-f", file, "build", "postgres", "redis")
+    told = capsys.readouterr().out
+    assert told.startswith(f"no registry gives {', '.join(PUBLIC)}")
+
+
+def test_stand_ins_do_not_become_part_of_the_stack(machine, make_settings, recorded):
+    images.provide(machine, make_settings())
+    environment = recorded.commands[-1].env
+    assert "COMPOSE_PROJECT_NAME" not in environment
+    assert environment["POSTGRES_IMAGE"] == "postgres:16"
+
+
+def test_only_what_is_missing_is_made(machine, make_settings, recorded):
+    machine.here = {PUBLIC[0], PUBLIC[1]}
+    images.provide(machine, make_settings())
+    [command] = recorded.commands
+    assert command.argv[-2:] == ("build", "redis")
+
+
+def test_an_airflow_base_that_nobody_gives_is_refused_with_the_way_out(
+    machine, make_settings, recorded
+):
+    machine.here = set(PUBLIC)
+    with pytest.raises(StackError) as refused:
+        images.provide(machine, make_settings(AIRFLOW_BASE_IMAGE="apache/airflow:3.0.1"))
+    assert "no registry gives apache/airflow:3.0.1" in str(refused.value)
+    assert "AIRFLOW_BASE_IMAGE=debian:bookworm-slim" in str(refused.value)
+    assert recorded.lines == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "image"), [("POSTGRES_IMAGE", "postgres:17"), ("REDIS_IMAGE", "valkey:8")]
+)
+def test_an_image_that_cannot_be_made_here_is_refused(
+    machine, make_settings, recorded, setting, image
+):
+    machine.here = set(PUBLIC)
+    with pytest.raises(StackError, match=f"no registry gives {image}.*set {setting} in .env"):
+        images.provide(machine, make_settings(**{setting: image}))
+    assert recorded.lines == []
+
+
+def test_a_registrys_own_name_before_the_image_may_stand(machine, make_settings, recorded):
+    machine.here = set(PUBLIC)
+    images.provide(machine, make_settings(POSTGRES_IMAGE="mirror.example:5000/lib/postgres:16.4"))
+    assert recorded.commands[-1].argv[-2:] == ("build", "postgres")
+
+
+@pytest.mark.parametrize(
+    ("reason", "way_out"),
+    [
+        ("PermissionError(13, 'Permission denied')", "usermod -aG docker"),
+        ("FileNotFoundError(2, 'No such file or directory')", "--with-docker"),
+    ],
+)
+def test_an_engine_that_does_not_answer_is_told_with_the_next_command(monkeypatch, reason, way_out):
+    def silent(timeout):
+        raise docker.errors.DockerException(f"Error: ('Connection aborted.', {reason})")
+
+    monkeypatch.setattr(docker, "from_env", silent)
+    with pytest.raises(StackError, match="no Docker engine answers") as refused:
+        images.client()
+    assert way_out in str(refused.value)
+    assert images.unreachable() == str(refused.value)
+
+
+def test_an_engine_that_answers_is_reachable(monkeypatch):
+    answers = SimpleNamespace(version=dict)
+    monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
+    assert images.client() is answers
+    assert images.unreachable() == ""

@@ -1,0 +1,49 @@
+"""The lock files: each has its source, hashes, and one way to be made."""
+
+import pytest
+
+from orchestration import StackError, locks
+from orchestration.locks import LOCKS
+
+
+def test_every_lock_is_compiled_with_hashes_in_the_folder_of_its_source(recorded, repo, capsys):
+    locks.compile_all()
+    assert len(recorded.commands) == len(LOCKS)
+    for lock, command in zip(LOCKS, recorded.commands, strict=True):
+        assert command.argv[:3] == ("uv", "pip", "compile")
+        assert "--generate-hashes" in command.argv
+        assert command.argv[-2:] == ("--output-file", lock)
+        assert command.cwd == repo / "install"
+    assert capsys.readouterr().out.splitlines() == [f"install/{lock}" for lock in LOCKS]
+
+
+def test_a_requirement_that_cannot_be_met_ends_it(recorded):
+    recorded.failures = {"mlflow.in": "no solution found"}
+    with pytest.raises(StackError, match="no solution found"):
+        locks.compile_all()
+    assert "status.in" not in " ".join(recorded.lines)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_lock_and_its_source_are_there(repo, lock):
+    source = LOCKS[lock][0]
+    if source == "--group":
+        source = LOCKS[lock][1].partition(":")[0]
+    assert (repo / "install" / source).is_file()
+    text = (repo / "install" / lock).read_text(encoding="utf-8")
+    pins = [line for line in text.splitlines() if line[:1] not in ("", " ", "#")]
+    assert pins
+    # With --universal a pin may have several forks, each with a marker.
+    assert all("==" in line and line.endswith("\\") for line in pins)
+    assert text.count("--hash=sha256:") >= len(pins)
+
+
+def test_no_lock_is_unknown(repo):
+    there = {str(path.relative_to(repo / "install")) for path in (repo / "install").rglob("*.lock")}
+    assert there == set(LOCKS)
+
+
+def test_what_is_added_to_airflow_stays_within_what_airflow_pins():
+    for lock in ("requirements.lock", "pytest.lock"):
+        assert "airflow.lock" in LOCKS[lock]
+        assert list(LOCKS).index("airflow.lock") < list(LOCKS).index(lock)

@@ -1,0 +1,116 @@
+"""The shell scripts: their syntax, shellcheck's opinion, and what they answer to wrong usage."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(
+    str(path.relative_to(REPO))
+    for folder in ("install", "orchestration", ".ci")
+    for path in (REPO / folder).rglob("*")
+    if path.is_file() and path.read_bytes()[:2] == b"#!" and path.suffix != ".py"
+)
+INSTALL = "install/1st_run_install.sh"
+
+
+def run(*argv, **options):
+    return subprocess.run(argv, cwd=REPO, capture_output=True, text=True, timeout=20, **options)
+
+
+def test_the_scripts_are_found():
+    assert {INSTALL, "install/docker_engine.sh", "orchestration/config/redis.sh"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_can_be_read_by_the_shell_it_names(script):
+    interpreter = (REPO / script).read_text(encoding="utf-8").splitlines()[0]
+    assert interpreter in ("#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env bash")
+    done = run(*interpreter.removeprefix("#!").split(), "-n", script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_shellcheck_has_nothing_to_say():
+    program = shutil.which("shellcheck")
+    assert program, "install the tools of install/host.lock"
+    assert run(program, *SCRIPTS).stdout == ""
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_the_head_of_the_script(option):
+    done = run("sh", INSTALL, option)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0].startswith("From a bare machine")
+    assert "[--with-docker] [COMMAND …]" in done.stdout
+    assert "#" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--bogus",), ("--with-docker", "--bogus"), ("-x", "nox")])
+def test_an_unknown_option_is_wrong_usage(arguments):
+    done = run("sh", INSTALL, *arguments)
+    unknown = next(word for word in arguments if word != "--with-docker")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"unknown option {unknown}" in done.stderr
+    assert "usage: " in done.stderr
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A clone whose .venv is complete, as far as the script can tell."""
+    shutil.copytree(REPO / "install", tmp_path / "install")
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    answers = {
+        "uv": "echo uv 0",
+        "python": f'case "$2" in *sys.prefix*) echo "{tmp_path}/.venv" ;; esac',
+        "inv": 'echo "inv $*"',
+    }
+    for name, answer in answers.items():
+        (tools / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tools / name).chmod(0o755)
+    shutil.copy(REPO / "install" / "host.lock", tmp_path / ".venv" / ".host.lock")
+    return tmp_path
+
+
+def test_a_prepared_clone_runs_the_default_command_at_once(prepared):
+    done = run("sh", str(prepared / INSTALL))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "inv install up\n", "")
+
+
+def test_a_command_is_run_in_the_venv_with_its_arguments_unharmed(prepared):
+    script = 'printf "%s|" "$VIRTUAL_ENV" "$PWD" "$@"; exit 5'
+    done = run("sh", str(prepared / INSTALL), "sh", "-c", script, "x", "a b", "$c", "--help")
+    assert done.returncode == 5
+    assert done.stdout == f"{prepared}/.venv|{prepared}|a b|$c|--help|"
+
+
+@pytest.fixture
+def entrypoint(tmp_path):
+    """Start the Airflow image's entrypoint with an airflow that tells its arguments."""
+    (tmp_path / "airflow").write_text('#!/bin/sh\necho "airflow $*"\n')
+    (tmp_path / "airflow").chmod(0o755)
+
+    def start(*arguments):
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        return run("bash", "install/airflow-entrypoint.sh", *arguments, env={"PATH": path})
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "airflow \n"),
+        (("airflow", "dags", "list"), "airflow dags list\n"),
+        (("scheduler", "-v"), "airflow scheduler -v\n"),
+        (("echo", "another program"), "another program\n"),
+    ],
+)
+def test_the_airflow_images_entrypoint_takes_a_command_as_the_official_one(
+    entrypoint, arguments, told
+):
+    assert entrypoint(*arguments).stdout == told

@@ -1,0 +1,238 @@
+"""Every setting once: whose word counts, what is generated, what Compose is started with."""
+
+import base64
+import dataclasses
+import os
+import re
+import stat
+
+import pytest
+
+from orchestration import StackError, settings
+from orchestration.settings import SECRETS, Settings
+
+
+@pytest.fixture
+def installed(clone):
+    """A clone with a complete .env."""
+    text, _ = settings.draft_env(clone)
+    settings.write_env(text, "docker", clone)
+    return clone
+
+
+def put(root, name, value):
+    """Give a setting of .env a value."""
+    path = root / ".env"
+    line = re.compile(rf"^{name}=.*$", re.MULTILINE)
+    path.write_text(line.sub(lambda _: f"{name}={value}", path.read_text()))
+
+
+def test_the_persons_environment_stands_above_the_file_and_the_file_above_the_example(installed):
+    put(installed, "AIRFLOW_PORT", "8090")
+    put(installed, "MLFLOW_PORT", "5090")
+    loaded = Settings.load(installed, {"MLFLOW_PORT": "5091"})
+    assert loaded["STATUS_PORT"] == "8081"
+    assert loaded["AIRFLOW_PORT"] == "8090"
+    assert loaded["MLFLOW_PORT"] == "5091"
+
+
+def test_a_setting_that_an_old_file_lacks_has_the_examples_default(installed):
+    path = installed / ".env"
+    path.write_text(path.read_text().replace("STATUS_PORT=8081\n", ""))
+    assert Settings.load(installed, {})["STATUS_PORT"] == "8081"
+
+
+def test_without_a_file_the_next_command_is_named(clone):
+    with pytest.raises(StackError, match="inv install"):
+        Settings.load(clone, {})
+
+
+def test_a_refused_line_of_the_file_is_told(installed):
+    (installed / ".env").write_text("STACK_ENGINE\n")
+    with pytest.raises(StackError, match="line 1"):
+        Settings.load(installed, {})
+
+
+def test_settings_cannot_be_changed(make_settings):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_settings().root = None
+
+
+def test_compose_is_started_without_stray_variables(make_settings):
+    stray = {
+        "COMPOSE_FILE": "/elsewhere.yaml",
+        "COMPOSE_PROFILES": "all",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "PGPASSWORD": "x",
+        "PYTHONPATH": "/x",
+        "MY_PATH": "/x",
+    }
+    wanted = {
+        "PATH": "/bin",
+        "HOME": "/home/me",
+        "DOCKER_HOST": "tcp://127.0.0.1:1",
+        "https_proxy": "http://proxy",
+        "no_proxy": "localhost",
+        "XDG_RUNTIME_DIR": "/run/me",
+    }
+    environment = make_settings(**stray, **wanted).compose_environment()
+    assert not stray.keys() & environment.keys()
+    assert {name: environment[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"])
+def test_proxies_in_capitals_are_passed_on(make_settings, name):
+    assert make_settings(**{name: "x"}).compose_environment()[name] == "x"
+
+
+def test_compose_gets_every_setting_and_an_absolute_folder(make_settings, clone):
+    chosen = make_settings(AIRFLOW_PORT=8090, AIRFLOW_PROJ_DIR="../mine")
+    environment = chosen.compose_environment()
+    assert chosen.values.keys() <= environment.keys()
+    assert environment["AIRFLOW_PORT"] == "8090"
+    assert environment["AIRFLOW_PROJ_DIR"] == str(clone / "mine")
+
+
+def test_the_project_folder_is_seen_from_orchestration(make_settings, clone):
+    assert make_settings().project_dir == clone
+    assert str(make_settings(AIRFLOW_PROJ_DIR="/data/flows").project_dir) == "/data/flows"
+
+
+def test_a_page_of_all_interfaces_is_reached_on_this_machine(make_settings):
+    assert make_settings(BIND_ADDRESS="0.0.0.0").url("AIRFLOW_PORT") == "http://127.0.0.1:8080"
+    assert make_settings(BIND_ADDRESS="10.1.2.3").url("MLFLOW_PORT") == "http://10.1.2.3:5000"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", ""])
+def test_a_port_that_is_none_is_refused(make_settings, port):
+    with pytest.raises(StackError, match=r"STATUS_PORT.*is not a port"):
+        make_settings(STATUS_PORT=port)
+
+
+@pytest.mark.parametrize("name", settings.IN_URLS)
+def test_a_password_that_would_break_a_url_is_refused(make_settings, name):
+    with pytest.raises(StackError, match=f"{name} stands in a URL"):
+        make_settings(**{name: "p@ss/word"})
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID"])
+def test_a_blank_that_must_not_be_blank_is_refused(make_settings, name):
+    with pytest.raises(StackError, match=f"^{name} is blank in .env: inv install$"):
+        make_settings(**{name: ""})
+
+
+def test_all_values_that_cannot_be_used_are_told_at_once(make_settings):
+    with pytest.raises(StackError) as refused:
+        make_settings(AIRFLOW_PORT="x", STACK_ENGINE="podman", REDIS_PASSWORD="a b")
+    told = str(refused.value)
+    assert len(told.splitlines()) == 3
+    assert "AIRFLOW_PORT=x" in told
+    assert "STACK_ENGINE=podman" in told
+    assert "REDIS_PASSWORD" in told
+
+
+def test_a_first_draft_holds_every_secret_and_writes_nothing(clone):
+    text, done = settings.draft_env(clone)
+    values = Settings.of_text(text, clone, {}).values
+    generated = [values[name] for name in SECRETS]
+    assert all(len(value) >= 20 for value in generated)
+    assert len(set(generated)) == len(generated)
+    assert done == ".env made from .env.example"
+    assert not (clone / ".env").exists()
+
+
+def test_two_drafts_do_not_share_secrets(clone):
+    one, two = (Settings.of_text(settings.draft_env(clone)[0], clone, {}) for _ in range(2))
+    assert not {one[name] for name in SECRETS} & {two[name] for name in SECRETS}
+    assert one.project == two.project
+
+
+def test_the_fernet_key_is_32_bytes(make_settings):
+    assert len(base64.urlsafe_b64decode(make_settings()["AIRFLOW_FERNET_KEY"])) == 32
+
+
+def test_the_written_file_is_private_and_has_the_engine_that_was_chosen(installed):
+    assert stat.S_IMODE((installed / ".env").stat().st_mode) == 0o600
+    assert Settings.load(installed, {}).engine == "docker"
+
+
+def test_a_second_run_changes_nothing(installed):
+    before = (installed / ".env").read_bytes()
+    text, done = settings.draft_env(installed)
+    settings.write_env(text, "standalone", installed)
+    assert done == ""
+    assert (installed / ".env").read_bytes() == before
+
+
+def test_values_that_are_set_and_lines_of_the_person_stay_byte_for_byte(clone):
+    mine = "# my   own note\t\n\nMY_OWN='a b'  \nREDIS_PASSWORD=chosen\nAIRFLOW_PORT=9\n"
+    (clone / ".env").write_text(mine + "POSTGRES_PASSWORD=\n")
+    text, done = settings.draft_env(clone)
+    assert text.startswith(mine)
+    assert re.search(r"^POSTGRES_PASSWORD=\S{20}", text, re.MULTILINE)
+    assert done == "new settings appended to .env"
+
+
+def test_an_upgrade_appends_new_settings_with_their_comment(installed):
+    example = installed / ".env.example"
+    example.write_text(f"{example.read_text()}\n# how many moons\nMOONS=1\n")
+    before = (installed / ".env").read_text()
+    text, done = settings.draft_env(installed)
+    assert text == f"{before}\n# added by an upgrade\n# how many moons\nMOONS=1\n"
+    assert done == "new settings appended to .env"
+
+
+def test_blanks_of_a_copied_example_are_filled(clone):
+    (clone / ".env").write_text((clone / ".env.example").read_text())
+    text, done = settings.draft_env(clone)
+    assert Settings.of_text(text, clone, {}).project == settings.project_name(clone)
+    assert done == "blank settings of .env filled"
+
+
+def test_a_file_with_windows_line_ends_is_filled_too(clone):
+    example = (clone / ".env.example").read_bytes()
+    (clone / ".env").write_bytes(example.replace(b"\n", b"\r\n"))
+    text, _ = settings.draft_env(clone)
+    chosen = Settings.of_text(text, clone, {})
+    assert chosen["AIRFLOW_PORT"] == "8080"
+    assert all(chosen[name] for name in SECRETS)
+
+
+@pytest.mark.parametrize("line", ['REDIS_PASSWORD=""', "REDIS_PASSWORD=''", "REDIS_PASSWORD = "])
+def test_a_blank_in_any_accepted_form_is_filled(clone, line):
+    example = (clone / ".env.example").read_text()
+    (clone / ".env").write_text(example.replace("REDIS_PASSWORD=", line))
+    text, _ = settings.draft_env(clone)
+    assert Settings.of_text(text, clone, {})["REDIS_PASSWORD"]
+
+
+def test_auto_in_quotes_is_replaced_too(clone):
+    example = (clone / ".env.example").read_text()
+    (clone / ".env").write_text(
+        example.replace("WORKER_CONCURRENCY=auto", 'WORKER_CONCURRENCY="auto"')
+    )
+    text, _ = settings.draft_env(clone)
+    assert Settings.of_text(text, clone, {})["WORKER_CONCURRENCY"].isdigit()
+
+
+def test_a_project_name_belongs_to_its_folder(tmp_path):
+    one, two = tmp_path / "a" / "stack", tmp_path / "b" / "stack"
+    assert settings.project_name(one) == settings.project_name(one)
+    assert settings.project_name(one) != settings.project_name(two)
+
+
+@pytest.mark.parametrize("folder", ["stack", "My Stack (2)", "___", "Ünï", "-x-", "7up"])
+def test_a_project_name_is_one_that_compose_takes(tmp_path, folder):
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", settings.project_name(tmp_path / folder))
+
+
+@pytest.mark.parametrize(("caller", "uid"), [(0, "50000"), (1000, "1000")])
+def test_services_run_as_the_caller_but_never_as_root(make_settings, monkeypatch, caller, uid):
+    monkeypatch.setattr(os, "getuid", lambda: caller)
+    assert make_settings()["AIRFLOW_UID"] == uid
+
+
+@pytest.mark.parametrize(("cores", "tasks"), [(None, 2), (1, 2), (2, 4), (64, 4)])
+def test_worker_concurrency_fits_the_machine(make_settings, monkeypatch, cores, tasks):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert make_settings()["WORKER_CONCURRENCY"] == str(tasks)

@@ -1,0 +1,127 @@
+"""Processes: argument lists, their output, their end, and what is said when they fail."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+from orchestration import StackError, shell
+from orchestration.shell import Command
+
+
+def sh(script, **options):
+    return Command(("/bin/sh", "-c", script), **options)
+
+
+def test_output_is_what_was_printed_on_either_stream():
+    assert shell.output(sh("echo one; echo two >&2")) == "one\ntwo\n"
+
+
+def test_an_argument_is_never_read_by_a_shell():
+    assert shell.output(Command(("/bin/echo", "$HOME; ls *"))) == "$HOME; ls *\n"
+
+
+def test_a_failure_tells_the_command_its_code_and_its_last_lines():
+    script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo line $i; done; exit 7"
+    with pytest.raises(StackError) as failed:
+        shell.output(sh(script))
+    told = str(failed.value)
+    assert told.startswith("/bin/sh -c 'for i in")
+    assert "ended with 7:" in told
+    assert told.endswith("line 13\nline 14")
+    assert "line 2\n" not in told
+
+
+def test_a_program_that_is_not_there_is_named():
+    with pytest.raises(StackError, match="no-such-program is not installed"):
+        shell.output(Command(("no-such-program", "--version")))
+
+
+def test_a_program_that_takes_too_long_is_ended():
+    with pytest.raises(StackError, match=r"no answer within 0 s: sleep 30"):
+        shell.output(Command(("sleep", "30")), timeout=0.05)
+
+
+def test_the_environment_is_the_given_one_alone(monkeypatch):
+    monkeypatch.setenv("STRAY", "1")
+    script = 'echo "${STRAY-unset} $GIVEN"'
+    assert shell.output(sh(script, env={"GIVEN": "2"})) == "unset 2\n"
+
+
+def test_a_command_runs_in_its_folder(tmp_path):
+    assert shell.output(sh("pwd", cwd=tmp_path)).strip() == str(tmp_path)
+
+
+@pytest.fixture
+def typed():
+    """Something waits on the standard input of this process, as on a person's terminal."""
+    reading, writing = os.pipe()
+    os.write(writing, b"typed")
+    os.close(writing)
+    kept = os.dup(0)
+    os.dup2(reading, 0)
+    yield
+    os.dup2(kept, 0)
+    os.close(kept)
+    os.close(reading)
+
+
+def test_a_command_cannot_read_what_the_person_types(typed):
+    assert shell.output(Command(("cat",)), timeout=5) == ""
+
+
+def test_bytes_that_are_no_text_do_not_break_it():
+    assert shell.output(sh(r"printf 'a\377b'")) == "a\ufffdb"
+
+
+def test_a_command_reads_as_it_would_be_typed_and_never_shows_its_environment():
+    command = Command(("docker", "run", "a b", "$x"), env={"SECRET": "hidden"})
+    assert str(command) == "docker run 'a b' '$x'"
+
+
+def test_show_returns_the_exit_code(capfd):
+    assert shell.show(sh("echo shown; exit 3")) == 3
+    assert capfd.readouterr().out == "shown\n"
+
+
+def test_an_interrupt_waits_for_the_program_and_is_no_traceback(monkeypatch):
+    class Interrupted:
+        ended = False
+
+        def __init__(self, argv, **options):
+            self.waits = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def wait(self):
+            self.waits += 1
+            if self.waits == 1:
+                raise KeyboardInterrupt
+            Interrupted.ended = True
+
+    monkeypatch.setattr(shell.subprocess, "Popen", Interrupted)
+    assert shell.show(Command(("docker", "logs"))) == 128 + signal.SIGINT
+    assert Interrupted.ended
+
+
+def test_echo_prints_the_command_before_its_output(capfd):
+    shell.echo(sh("echo done", env={"SECRET": "hidden"}))
+    assert capfd.readouterr().out == "$ /bin/sh -c 'echo done'\ndone\n"
+
+
+def test_echo_raises_where_the_command_fails(capfd):
+    with pytest.raises(StackError, match="ended with 4"):
+        shell.echo(Command((sys.executable, "-S", "-c", "raise SystemExit(4)")))
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "expected"),
+    [("a\n\nb\n \nc\n", 2, "b\nc"), ("a", 5, "a"), ("", 5, "")],
+)
+def test_tail_leaves_out_blank_lines(text, lines, expected):
+    assert shell.tail(text, lines) == expected
