@@ -14,7 +14,7 @@ from orchestration import StackError, dotenv_file
         ("PRICE=${HOME}/x", "a $ is expanded"),
         ('PRICE="a$b"', "a $ is expanded"),
         (r'PATTERN="a\nb"', "a backslash is dropped by some readers"),
-        ("KEY: value", "KEY has no '='"),
+        ("KEY: value", "not of the form KEY=value"),
         ("KEY", "KEY has no '='"),
         ("export KEY=v", "not of the form KEY=value"),
         ("KEY='a' b", "text after the closing quote"),
