@@ -80,11 +80,17 @@ def image_imports(session: nox.Session) -> None:
 @nox.session
 def smoke(session: nox.Session) -> None:
     """The real stack from a fresh copy of this repository, on the engine at hand."""
-    engine = "docker" if docker_answers(session) else "standalone"
-    session.run("pytest", "-p", "no:randomly", f"tests/smoke/test_{engine}.py", *session.posargs)
+    run_smoke(session, "docker" if docker_answers(session) else "standalone")
 
 
 @nox.session
 def smoke_standalone(session: nox.Session) -> None:
-    """The same without Docker, even where an engine answers."""
-    session.run("pytest", "-p", "no:randomly", "tests/smoke/test_standalone.py", *session.posargs)
+    """The same without Docker, even where an engine answers; as root also as a normal user."""
+    run_smoke(session, "standalone")
+
+
+def run_smoke(session: nox.Session, engine: str) -> None:
+    """The tests of a first day, then what only this engine has, in their order."""
+    files = ["test_both", f"test_{engine}"] + ["test_normal_user"] * (engine == "standalone")
+    paths = [f"tests/smoke/{name}.py" for name in files]
+    session.run("pytest", "-p", "no:randomly", f"--engine={engine}", *paths, *session.posargs)

