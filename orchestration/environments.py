@@ -48,13 +48,17 @@ class Environments:
         for name in LOCKS:
             self._build(name, self._environment)
         self._build("postgres", self._postgres)
+        if os.getuid() == 0:
+            make_system_user()
 
     def _build(self, name: str, make: Callable[[str], None]) -> None:
         if self._stamp(name) == self._asked(name):
             return
         print(f"making the environment of {name}", flush=True)
+        stamp = self.state.folder / f"{name}.made-from"
+        stamp.unlink(missing_ok=True)
         make(name)
-        (self.state.folder / f"{name}.made-from").write_text(self._asked(name))
+        stamp.write_text(self._asked(name))
 
     def _environment(self, name: str) -> None:
         folder = self.state.folder / "envs" / name
@@ -74,8 +78,6 @@ class Environments:
         for target, source in POSTGRES_FILES.items():
             (folder / target).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.settings.root / source, folder / target)
-        if os.getuid() == 0:
-            make_system_user()
 
     def _uv(self, *arguments: str) -> None:
         environment = {**self.settings.environment, "UV_SYSTEM_CERTS": "1"}

@@ -1,5 +1,6 @@
 """Processes that a killed supervisord left behind, found by what they inherited from it."""
 
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -33,15 +34,19 @@ def end(supervisor: str, grace_seconds: float = 15.0) -> None:
                 process.kill() if kill else process.terminate()
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(processes, timeout=grace_seconds)
+        deadline = time.monotonic() + grace_seconds
+        # One that ended but was not collected yet has no environment: it is not found again.
+        while left_by(supervisor) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def family(pid: int) -> Iterator[psutil.Process]:
     """A process and all below it that still live."""
     try:
         parent = psutil.Process(pid)
-        yield parent
-        yield from parent.children(recursive=True)
+        for process in (parent, *parent.children(recursive=True)):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                yield process
     except psutil.NoSuchProcess:
         return
 

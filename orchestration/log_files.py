@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestration import StackError, shell
 
-SINCE = re.compile(r"^(\d+)([smhd])$")
+SINCE = re.compile(r"^(\d{1,5})([smhd])$")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 STAMP = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)")
 
@@ -51,7 +51,16 @@ def _newer(lines: Iterator[str], start: datetime | None) -> Iterator[str]:
     # A line without a time of its own, as in a traceback, belongs to the one above it.
     wanted = start is None
     for line in lines:
-        if start and (stamp := STAMP.search(line[:60])):
-            wanted = datetime(*map(int, stamp.groups()), tzinfo=UTC) >= start
+        if start and (moment := _moment(line)):
+            wanted = moment >= start
         if wanted:
             yield line
+
+
+def _moment(line: str) -> datetime | None:
+    stamp = STAMP.search(line[:60])
+    try:
+        return datetime(*map(int, stamp.groups()), tzinfo=UTC) if stamp else None
+    except ValueError:
+        # Shaped like a time, but none: 00:61:00, the 31st of June.
+        return None

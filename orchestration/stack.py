@@ -1,7 +1,6 @@
 """The verbs, engine-blind: install, up, down, health, logs, trigger."""
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,14 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from orchestration import StackError, health, preflight, proof, settings
+from orchestration import StackError, health, preflight, proof, settings, tables
 from orchestration.airflow_api import Airflow
 from orchestration.engine import Engine, engine_for
-from orchestration.health import Report
-from orchestration.progress import Line, Progress
+from orchestration.progress import Progress
 from orchestration.settings import Settings
 
 READY_SECONDS = 240
@@ -63,7 +59,7 @@ def up(*, with_proof: bool = True) -> None:
     if with_proof:
         proof.prove(Airflow(chosen))
     told = f"up{' and proven' if with_proof else ''} in {time.monotonic() - started:.0f} s"
-    print(f"{told}\n{addresses(chosen)}")
+    print(f"{told}\n{tables.addresses(chosen)}")
 
 
 def ready_to_start() -> tuple[Settings, Engine]:
@@ -107,7 +103,7 @@ def await_services(
     """
     while True:
         report = health.look(chosen, engine)
-        progress.show([*map(_line, report.services), *map(_check_line, report.checks)])
+        progress.show(tables.progress_lines(report))
         if starting.done() and (error := starting.exception()):
             raise StackError(f"{_failed_one_shots(engine)}{error}")
         if starting.done() and report.status == "healthy":
@@ -140,7 +136,7 @@ def report_health(*, as_json: bool, deep: bool) -> bool:
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
-        print_table(report)
+        tables.print_table(report)
         if report.status != "healthy":
             print(health.explain(report, engine))
     return report.status == "healthy"
@@ -154,27 +150,6 @@ def canary_check(chosen: Settings) -> health.Check:
     except StackError as error:
         return health.Check(proof.CANARY, False, None, str(error))
     return health.Check(proof.CANARY, True, round((time.monotonic() - started) * 1000), told)
-
-
-def print_table(report: Report) -> None:
-    """The report for people."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "service", "state", "for", "restarts", "memory"):
-        right = heading in ("for", "restarts", "memory")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    table.add_column("detail")
-    for row in report.services:
-        mark = "[green]✓[/]" if row.healthy else "[red]✗[/]"
-        memory = f"{row.memory_bytes / 2**20:.0f} MiB" if row.memory_bytes else ""
-        cells = (row.name, row.state, health.uptime(row), str(row.restarts), memory, row.detail)
-        table.add_row(mark, *map(escape, cells))
-    # A pipe has no width to fit into: whatever reads it wants whole lines.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    for check in report.checks:
-        if check.name == proof.CANARY:
-            console.print(f"canary: {check.detail}", markup=False)
-    console.print(f"{report.status} ({report.engine})")
 
 
 def show_logs(service: str | None, *, tail: str, since: str, follow: bool) -> None:
@@ -227,27 +202,6 @@ def make_folders(chosen: Settings) -> None:
             continue
         folder.mkdir(parents=True)
         folder.chmod(0o2775)
-
-
-def addresses(chosen: Settings) -> str:
-    """Where the pages are, and who may log in."""
-    account = f"(user {chosen['_AIRFLOW_WWW_USER_USERNAME']}, password in .env)"
-    return "\n".join(
-        (
-            f"  Airflow  {chosen.url('AIRFLOW_PORT')}  {account}",
-            f"  MLflow   {chosen.url('MLFLOW_PORT')}",
-            f"  status   {chosen.url('STATUS_PORT')}",
-        )
-    )
-
-
-def _line(row: health.Row) -> Line:
-    failed = row.state in ("exited", "dead", "restarting")
-    return row.name, "ok" if row.healthy else ("bad" if failed else "wait"), row.detail
-
-
-def _check_line(check: health.Check) -> Line:
-    return f"{check.name} from here", "ok" if check.healthy else "wait", check.detail
 
 
 def _failed_one_shots(engine: Engine) -> str:

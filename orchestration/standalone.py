@@ -61,10 +61,10 @@ class StandaloneEngine:
             wrong.append(
                 f"the standalone engine runs on Linux, this is {platform.system()}: use Docker"
             )
-        longest = len(str(self.state.folder / "run" / "supervisor.sock.12345678"))
+        longest = len(os.fsencode(self.state.folder / "run" / "supervisor.sock.12345678"))
         if longest > SOCKET_PATH_BYTES:
             wrong.append(
-                f"{self.state.folder} is {longest - SOCKET_PATH_BYTES} characters too long for "
+                f"{self.state.folder} is {longest - SOCKET_PATH_BYTES} bytes too long for "
                 "sockets: clone into a shorter path"
             )
         if not self.state.python("airflow").exists():
@@ -90,7 +90,7 @@ class StandaloneEngine:
         What an earlier supervisord left behind is ended first; a changed setting restarts all.
         """
         environment = services_environment(self.settings)
-        made_of = hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()
+        made_of = self._made_of(environment)
         stamp = self.state.run / "environment.sha256"
         if self._answers() and (not stamp.exists() or stamp.read_text() != made_of):
             self._shut_down()
@@ -163,16 +163,20 @@ class StandaloneEngine:
                 )
             time.sleep(0.1)
 
+    def _made_of(self, environment: dict[str, str]) -> str:
+        configuration = (self.settings.root / "orchestration" / "supervisord.conf").read_text()
+        told = [environment, configuration, self.environments.fingerprint()]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
     def _initialise(self, environment: dict[str, str], made_of: str) -> None:
         # Schemas and the first account stay as they were made by these locks and settings.
         stamp = self.state.run / "initialised"
-        wanted = made_of + self.environments.fingerprint()
-        if stamp.exists() and stamp.read_text() == wanted and self.surviving_data():
+        if stamp.exists() and stamp.read_text() == made_of and self.surviving_data():
             return
         with ThreadPoolExecutor() as pool:
             for ended in [pool.submit(self._run_one_shot, name, environment) for name in ONE_SHOTS]:
                 ended.result()
-        stamp.write_text(wanted)
+        stamp.write_text(made_of)
 
     def _run_one_shot(self, name: str, environment: dict[str, str]) -> None:
         script = self.settings.root / "orchestration" / "config" / f"{name.replace('-', '_')}.py"

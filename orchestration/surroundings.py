@@ -86,6 +86,8 @@ def services_environment(settings: Settings) -> dict[str, str]:
         # Otherwise titles overwrite the environment by which children are found again.
         "SPT_NOENV": "1",
         "PYTHONUNBUFFERED": "1",
+        # Log lines of all services in one time, as in containers.
+        "TZ": "UTC",
     }
 
 
@@ -107,7 +109,7 @@ def _default(found: re.Match[str]) -> str:
 
 def _paths(settings: Settings, state: State) -> dict[str, str]:
     destination = settings["MLFLOW_ARTIFACTS_DESTINATION"]
-    if destination.startswith("/mlflow_data"):
+    if destination.split("/")[:2] == ["", "mlflow_data"]:
         destination = f"{state.folder}{destination}"
     return {
         "STACK_ROOT": str(settings.root),

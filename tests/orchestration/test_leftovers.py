@@ -184,3 +184,11 @@ def test_one_whose_memory_may_not_be_read_counts_nothing(start, monkeypatch):
 
     monkeypatch.setattr(psutil.Process, "memory_full_info", refused)
     assert leftovers.memory(process.pid) == 0
+
+
+def test_one_that_ended_but_was_not_collected_is_not_alive():
+    ended = subprocess.Popen(["true"])
+    while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert list(leftovers.family(ended.pid)) == []
+    ended.wait()

@@ -58,7 +58,9 @@ def test_a_span_is_a_number_and_a_unit(text, span):
     assert log_files.span(text) == span
 
 
-@pytest.mark.parametrize("text", ["yesterday", "10", "m", "10w", "1.5h", "-3m", "10m ago", "1h30m"])
+@pytest.mark.parametrize(
+    "text", ["yesterday", "10", "m", "10w", "1.5h", "-3m", "10m ago", "1h30m", "9999999d"]
+)
 def test_what_is_no_span_is_refused_with_examples(text):
     with pytest.raises(StackError) as refused:
         log_files.span(text)
@@ -99,6 +101,12 @@ def test_a_time_far_inside_a_line_is_what_it_talks_of_not_its_own(log):
     own = "2026-11-22 13:00:00 new"
     tale = f"{'a long story ' * 5} until 2026-11-22 01:00:00"
     assert log_files.last_lines(log(own, tale), 9, NOON) == [own, tale]
+
+
+def test_what_is_only_shaped_like_a_time_belongs_to_the_line_above(log):
+    file = log(f"{ago(minutes=1)} here", "0000-00-00 00:00:00 nowhere", "2026-06-31T00:61:00 never")
+    shown = log_files.last_lines(file, 10, datetime.now(UTC) - timedelta(hours=1))
+    assert len(shown) == 3
 
 
 def test_without_a_start_nothing_is_left_out(log):

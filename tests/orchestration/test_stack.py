@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from orchestration import StackError, health, preflight, proof, stack
+from orchestration import StackError, health, preflight, proof, stack, tables
 from orchestration.engine import Service
 from orchestration.health import Check, Report, Row
 from orchestration.settings import SECRETS, Settings
@@ -332,7 +332,7 @@ def test_deep_health_fails_with_the_canary(clone, monkeypatch, capsys):
 
 def test_the_table_shows_a_detail_in_brackets(capsys):
     row = Row("redis", "exited", False, None, 0, None, "[/data/x] is gone")
-    stack.print_table(Report("docker", [row], [Check("mlflow", True, 1.0, "")]))
+    tables.print_table(Report("docker", [row], [Check("mlflow", True, 1.0, "")]))
     assert "[/data/x] is gone" in capsys.readouterr().out
 
 
@@ -446,6 +446,6 @@ def test_every_verb_of_a_stack_that_is_not_installed_names_the_next_command(clon
 
 def test_a_one_shot_that_runs_is_not_yet_bad():
     row = Row("airflow-init", "running", False, None, 0, None, "running")
-    assert stack._line(row)[1] == "wait"
+    assert tables._line(row)[1] == "wait"
     exited = health.Row("airflow-init", "exited", False, None, 0, None, "exited, exit code 1")
-    assert stack._line(exited)[1] == "bad"
+    assert tables._line(exited)[1] == "bad"

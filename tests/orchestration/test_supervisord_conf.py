@@ -218,3 +218,12 @@ def test_airflows_services_are_started_by_the_same_words_as_in_containers(progra
 
 def test_the_watchdog_is_woken_every_five_seconds():
     assert SECTIONS["watchdog"]["events"] == "TICK_5"
+
+
+def test_a_path_with_a_space_is_one_word_of_each_command(programs, environment):
+    for name, program in programs.items():
+        spaced = program.command
+        for variable in ("STACK_STATE", "STACK_ROOT", "STACK_PYTHON"):
+            spaced = spaced.replace(environment[variable], f"/a b{environment[variable]}")
+        assert "/a b" in spaced, name
+        assert "/a" not in shlex.split(spaced), name

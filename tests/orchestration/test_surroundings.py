@@ -203,6 +203,7 @@ def test_children_stay_recognisable_and_write_at_once(environment):
         ("/mlflow_data/team/a", "{state}/mlflow_data/team/a"),
         ("s3://bucket/mlflow_data", "s3://bucket/mlflow_data"),
         ("/srv/mlflow_data", "/srv/mlflow_data"),
+        ("/mlflow_database", "/mlflow_database"),
     ],
 )
 def test_artifacts_stay_in_the_state_folder_or_where_they_were_sent(
