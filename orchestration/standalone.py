@@ -4,20 +4,18 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, ServerProxy
 
 from orchestration import StackError, leftovers, log_files, shell
 from orchestration.engine import Service
 from orchestration.environments import Environments, python_problem
 from orchestration.settings import Settings
+from orchestration.supervisord import Supervisord
 from orchestration.surroundings import POSTGRES_SYSTEM_USER, State, services_environment
 
 SERVICES = (
@@ -38,8 +36,6 @@ STATES = {
     "BACKOFF": "restarting",
     "STOPPING": "stopping",
 }
-START_SECONDS = 20
-STOP_SECONDS = 90
 # The kernel's limit for the path of a socket.
 SOCKET_PATH_BYTES = 107
 
@@ -53,6 +49,7 @@ class StandaloneEngine:
         self.settings = settings
         self.state = State.of(settings)
         self.environments = Environments(settings)
+        self.supervisord = Supervisord(self.state.supervisor, self.state.logs / "supervisord.log")
 
     def problems(self) -> list[str]:
         """Why plain processes cannot work here: system, Python, a path too long for sockets."""
@@ -92,20 +89,20 @@ class StandaloneEngine:
         environment = services_environment(self.settings)
         made_of = self._made_of(environment)
         stamp = self.state.run / "environment.sha256"
-        if self._answers() and (not stamp.exists() or stamp.read_text() != made_of):
-            self._shut_down()
-        if not self._answers():
+        if self.supervisord.answers() and (not stamp.exists() or stamp.read_text() != made_of):
+            self.supervisord.end()
+        if not self.supervisord.answers():
             leftovers.end(self.state.supervisor)
             self._make_folders()
-            self._start_supervisord(environment)
+            self.supervisord.begin(self._daemon(environment))
             stamp.write_text(made_of)
         self._initialise(environment, made_of)
         for name in SERVICES:
-            self._start(name)
+            self.supervisord.start(name)
 
     def down(self, *, volumes: bool) -> None:
         """End all processes, in good order if they let us; with `volumes` delete the data too."""
-        self._shut_down()
+        self.supervisord.end()
         leftovers.end(self.state.supervisor)
         if volumes:
             for folder in self.state.data:
@@ -113,19 +110,16 @@ class StandaloneEngine:
 
     def ps(self) -> list[Service]:
         """Every service as supervisord sees it; `orphaned` where it was killed from above."""
-        known = {info["name"]: info for info in self._ask("getAllProcessInfo", default=[])}
+        known = self.supervisord.processes()
         if not known:
             left = set(leftovers.left_by(self.state.supervisor).values())
             return [Service(name, "orphaned" if name in left else "absent") for name in SERVICES]
-        starts = self._starts()
-        return [_service(known[name], starts.count(name)) for name in SERVICES]
+        return [_service(known[name], self.supervisord.restarts(name)) for name in SERVICES]
 
     def memory(self) -> dict[str, int]:
         """Bytes each service's processes hold."""
-        running = {
-            i["name"]: i["pid"] for i in self._ask("getAllProcessInfo", default=[]) if i["pid"]
-        }
-        return {name: leftovers.memory(pid) for name, pid in running.items()}
+        processes = self.supervisord.processes().items()
+        return {name: leftovers.memory(info["pid"]) for name, info in processes if info["pid"]}
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
         """The services' log files, each line behind its service's name."""
@@ -151,17 +145,10 @@ class StandaloneEngine:
             for name in ("postgres", "sockets"):
                 shutil.chown(self.state.folder / name, POSTGRES_SYSTEM_USER, POSTGRES_SYSTEM_USER)
 
-    def _start_supervisord(self, environment: dict[str, str]) -> None:
+    def _daemon(self, environment: dict[str, str]) -> shell.Command:
         configuration = self.settings.root / "orchestration" / "supervisord.conf"
         argv = ("supervisord", "--configuration", str(configuration))
-        shell.output(shell.Command(argv, env=environment, cwd=self.settings.root))
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"supervisord did not start: {self.state.logs / 'supervisord.log'}"
-                )
-            time.sleep(0.1)
+        return shell.Command(argv, env=environment, cwd=self.settings.root)
 
     def _made_of(self, environment: dict[str, str]) -> str:
         configuration = (self.settings.root / "orchestration" / "supervisord.conf").read_text()
@@ -189,54 +176,13 @@ class StandaloneEngine:
             raise StackError(f"{name} failed: {error}") from None
         self._log(name).write_text(said)
 
-    def _start(self, name: str) -> None:
-        try:
-            self._ask("startProcess", name, False)
-        except Fault as fault:
-            if "ALREADY_STARTED" not in fault.faultString:
-                raise StackError(f"{name} does not start: {fault.faultString}") from None
 
-    def _shut_down(self) -> None:
-        pid = self._ask("getPID")
-        if pid is None:
-            return
-        self._ask("shutdown")
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(leftovers.family(pid)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-
-    def _answers(self) -> bool:
-        return self._ask("getPID") is not None
-
-    def _ask(self, method: str, *arguments: Any, default: Any = None) -> Any:
-        # supervisor is imported late: every verb of the docker engine would pay for it.
-        from supervisor.xmlrpc import SupervisorTransport
-
-        transport = SupervisorTransport(None, None, self.state.supervisor)
-        try:
-            with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
-                return getattr(proxy.supervisor, method)(*arguments)
-        except OSError:
-            return default
-        except Fault as fault:
-            # Already on its way out: it answers, but to nothing any more.
-            if fault.faultString == "SHUTDOWN_STATE":
-                return default
-            raise
-
-    def _starts(self) -> list[str]:
-        log = self.state.logs / "supervisord.log"
-        text = log.read_text(errors="replace") if log.exists() else ""
-        current = text.rpartition("supervisord started with pid")[2]
-        return re.findall(r"spawned: '([\w-]+)'", current)
-
-
-def _service(info: dict[str, Any], starts: int) -> Service:
+def _service(info: dict[str, Any], restarts: int) -> Service:
     state = STATES.get(info["statename"], "exited")
     return Service(
         name=info["name"],
         state=state,
         since=datetime.fromtimestamp(info["start"], UTC) if info["start"] else None,
-        restarts=max(0, starts - 1),
+        restarts=restarts,
         exit_code=info["exitstatus"],
     )

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from orchestration import StackError, environments, leftovers, shell, standalone, surroundings
+from orchestration import supervisord as supervisord_module
 from orchestration.standalone import ONE_SHOTS, SERVICES, StandaloneEngine
 from orchestration.surroundings import State, services_environment
 
@@ -397,12 +398,14 @@ def test_a_one_shot_does_not_last_for_ever(alone, machine, monkeypatch):
 def test_a_supervisord_that_never_answers_is_told_with_its_log(
     alone, machine, state, clock, monkeypatch
 ):
-    monkeypatch.setattr(standalone, "time", clock)
+    monkeypatch.setattr(supervisord_module, "time", clock)
     machine.deaf = True
     with pytest.raises(StackError) as failed:
         alone.up()
     assert str(failed.value) == f"supervisord did not start: {state.logs / 'supervisord.log'}"
-    assert standalone.START_SECONDS <= sum(clock.slept) < standalone.START_SECONDS + 1
+    assert (
+        supervisord_module.START_SECONDS <= sum(clock.slept) < supervisord_module.START_SECONDS + 1
+    )
 
 
 def test_a_service_that_runs_already_is_no_error(alone, machine, supervisord):
@@ -463,12 +466,12 @@ def test_down_asks_supervisord_and_waits_for_its_end(alone, supervisord):
 
 
 def test_down_does_not_wait_for_ever(alone, supervisord, clock, monkeypatch):
-    monkeypatch.setattr(standalone, "time", clock)
+    monkeypatch.setattr(supervisord_module, "time", clock)
     supervisord.pid = os.getpid()
     monkeypatch.setattr(leftovers, "family", lambda pid: iter([psutil.Process(pid)]))
     supervisord.start()
     alone.down(volumes=False)
-    assert standalone.STOP_SECONDS <= sum(clock.slept) < standalone.STOP_SECONDS + 1
+    assert supervisord_module.STOP_SECONDS <= sum(clock.slept) < supervisord_module.STOP_SECONDS + 1
 
 
 def test_down_ends_what_a_killed_supervisord_left(alone, orphan):
@@ -642,7 +645,7 @@ stderr_logfile = NONE
 def sleeping(make_engine, clone, state, monkeypatch):
     """An engine whose services sleep and whose one-shots print their name."""
     # Whatever collects ended processes here may be in no hurry.
-    monkeypatch.setattr(standalone, "STOP_SECONDS", 2)
+    monkeypatch.setattr(supervisord_module, "STOP_SECONDS", 2)
     monkeypatch.setattr(leftovers.end, "__defaults__", (1.0,))
     (clone / "orchestration" / "config").mkdir(exist_ok=True)
     for name, environment in ONE_SHOTS.items():
@@ -705,7 +708,7 @@ def test_after_a_real_supervisord_was_killed_up_leaves_nothing_twice(sleeping, s
     killed = psutil.Process(int((state.run / "supervisord.pid").read_text()))
     killed.kill()
     deadline = time.monotonic() + 5
-    while sleeping._answers() and time.monotonic() < deadline:
+    while sleeping.supervisord.answers() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert {service.state for service in sleeping.ps()} == {"orphaned"}
     sleeping.up()

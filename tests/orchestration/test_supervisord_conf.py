@@ -14,6 +14,7 @@ from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
 from orchestration import engine, standalone
+from orchestration import supervisord as supervisord_module
 from orchestration.settings import SECRETS, Settings, draft_env
 from orchestration.surroundings import State, services_environment
 
@@ -122,7 +123,7 @@ def test_the_database_stops_without_waiting_for_its_clients(programs):
 @each(SECTIONS.keys() - {"watchdog"})
 def test_a_service_has_the_time_to_end_that_compose_gives_it(programs, name):
     grace = int(COMPOSE_SERVICES[name]["stop_grace_period"].removesuffix("s"))
-    assert grace <= programs[name].stopwaitsecs < standalone.STOP_SECONDS
+    assert grace <= programs[name].stopwaitsecs < supervisord_module.STOP_SECONDS
 
 
 def test_the_database_runs_as_its_own_user_the_others_as_supervisord(programs):

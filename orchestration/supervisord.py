@@ -1,0 +1,86 @@
+"""The supervisord of one stack, through its XML-RPC interface on a socket."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from orchestration import StackError, leftovers, shell
+
+START_SECONDS = 20
+STOP_SECONDS = 90
+
+
+class Supervisord:
+    """Answers at `address` (unix://…) and writes its own log to `log`."""
+
+    def __init__(self, address: str, log: Path) -> None:
+        self.address = address
+        self.log = log
+
+    def ask(self, method: str, *arguments: Any, default: Any = None) -> Any:
+        """Call a method of its interface; `default` where nobody answers or it is on its way out.
+
+        Raises xmlrpc.client.Fault for what it refuses.
+        """
+        # supervisor is imported late: every verb of the docker engine would pay for it.
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, self.address)
+        try:
+            with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except OSError:
+            return default
+        except Fault as fault:
+            if fault.faultString == "SHUTDOWN_STATE":
+                return default
+            raise
+
+    def answers(self) -> bool:
+        """It runs and will go on running."""
+        return self.ask("getPID") is not None
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """What it knows of each program, by name; nothing where it does not answer."""
+        return {info["name"]: info for info in self.ask("getAllProcessInfo", default=[])}
+
+    def begin(self, command: shell.Command) -> None:
+        """Start it as a daemon.
+
+        Raises StackError unless it answers within START_SECONDS.
+        """
+        shell.output(command)
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers():
+            if time.monotonic() > deadline:
+                raise StackError(f"supervisord did not start: {self.log}")
+            time.sleep(0.1)
+
+    def start(self, name: str) -> None:
+        """Start a program unless it runs.
+
+        Raises StackError when supervisord refuses.
+        """
+        try:
+            self.ask("startProcess", name, False)
+        except Fault as fault:
+            if "ALREADY_STARTED" not in fault.faultString:
+                raise StackError(f"{name} does not start: {fault.faultString}") from None
+
+    def end(self) -> None:
+        """Let it stop its programs in good order and end, for STOP_SECONDS at most."""
+        pid = self.ask("getPID")
+        if pid is None:
+            return
+        self.ask("shutdown")
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(leftovers.family(pid)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    def restarts(self, name: str) -> int:
+        """How often it started a program again since it began itself, by its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        current = text.rpartition("supervisord started with pid")[2]
+        return max(0, len(re.findall(rf"spawned: '{name}'", current)) - 1)
