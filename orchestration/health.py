@@ -12,6 +12,7 @@ from orchestration.engine import Engine, Service
 from orchestration.settings import Settings
 
 PATIENCE_SECONDS = 3
+NOT_STARTED = ("absent", "created", "orphaned")
 # What answers on this machine, and the question whose answer proves more than an open port.
 REACHED = {
     "airflow-apiserver": ("AIRFLOW_PORT", "GET", "/api/v2/version", None),
@@ -148,9 +149,10 @@ def explain(report: Report, engine: Engine, lines: int = 8) -> str:
         return ""
     told = [f"{part.name}: {part.detail}" for part in bad]
     first = next((part for part in bad if isinstance(part, Row)), bad[0])
-    return "\n".join(
-        [*told, *last_words(engine, first.name, lines), f"next: inv logs -s {first.name}"]
-    )
+    if isinstance(first, Row) and first.state in NOT_STARTED:
+        return "\n".join([*told, "next: inv up"])
+    words = last_words(engine, first.name, lines)
+    return "\n".join([*told, *words, f"next: inv logs -s {first.name}"])
 
 
 def last_words(engine: Engine, service: str, lines: int) -> Iterable[str]:

@@ -232,3 +232,10 @@ def test_logs_that_cannot_be_read_are_left_out(engine, monkeypatch):
 
     monkeypatch.setattr(engine, "tail", unreadable)
     assert list(health.last_words(engine, "redis", 5)) == []
+
+
+@pytest.mark.parametrize("state", ["absent", "created", "orphaned"])
+def test_the_next_command_for_what_was_not_started_is_up(engine, state):
+    row = Row("redis", state, False, None, 0, None, state)
+    told = health.explain(Report("docker", [row], []), engine)
+    assert told.splitlines() == [f"redis: {state}", "next: inv up"]
