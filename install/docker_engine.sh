@@ -93,6 +93,9 @@ start_engine() {
     if [ -d /run/systemd/system ]; then
         $SUDO systemctl enable --now docker
     else
+        # A process id left by an engine that was killed may be another program's by now, and
+        # the engine would refuse to start beside it.
+        pgrep -x dockerd >/dev/null || $SUDO rm -f /run/docker.pid /run/docker/containerd/containerd.pid
         # Detached, with no pipe of ours held open: the caller may end before the engine does.
         # shellcheck disable=SC2024
         $SUDO sh -c 'setsid nohup dockerd </dev/null >>/var/log/dockerd.log 2>&1 &'
