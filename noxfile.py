@@ -12,7 +12,7 @@ nox.options.sessions = ["lint", "dag_lint", "tests", "docs", "smoke"]
 nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 
-SHELL = [str(path) for path in sorted(Path().glob("*/**/*.sh")) if ".venv" not in path.parts]
+SHELL = [str(path) for name in ("install", "orchestration") for path in Path(name).rglob("*.sh")]
 DOCKERFILES = [str(path) for path in sorted(Path("install").rglob("*.dockerfile"))]
 NO_DOCKER = "no Docker engine answers: ./install/1st_run_install.sh --with-docker nox"
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
