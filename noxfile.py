@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
@@ -57,7 +58,9 @@ def dag_lint(session: nox.Session) -> None:
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
 def tests(session: nox.Session) -> None:
     """Unit tests; no Docker, no network beyond this machine."""
-    session.run("pytest", "tests/orchestration", "tests/status", *session.posargs, external=True)
+    # By the interpreter that runs nox: the session's own environment has a pytest too.
+    ours = ["tests/orchestration", "tests/status"]
+    session.run(sys.executable, "-m", "pytest", *ours, *session.posargs, external=True)
     airflow_environment(session)
     session.install("--require-hashes", "-rinstall/pytest.lock")
     session.run("python", "-m", "pytest", "tests/ml", *session.posargs)
