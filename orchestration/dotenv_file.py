@@ -10,8 +10,30 @@ from dotenv import dotenv_values
 
 from orchestration import StackError
 
-ASSIGNMENT = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)\s*(?:(=)(.*))?$")
-QUOTED = re.compile(r"""^(?:'[^']*'|"[^"]*")\s*$""")
+BLANKS = " \t"
+# "export = 1" is Compose's and python-dotenv's keyword without a name, and systemd's name.
+ASSIGNMENT = re.compile(r"(?!export[ \t])([A-Za-z_][A-Za-z0-9_]*)[ \t]*(?:(=)(.*))?")
+QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+# Besides control characters, those that Unicode keeps for no text: systemd refuses the file.
+UNREADABLE = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
+    + "]"
+)
+
+
+def read(path: Path) -> str:
+    """The text of a settings file, line ends as they are.
+
+    Raises StackError naming the first line that is not UTF-8.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        reason = f"  line {line}: not UTF-8: write the line anew"
+        raise StackError(f"{_told(path.name)}\n{reason}") from None
 
 
 def parse(text: str, name: str = ".env") -> dict[str, str]:
@@ -20,20 +42,31 @@ def parse(text: str, name: str = ".env") -> dict[str, str]:
     Raises StackError naming every line of the file `name` that python-dotenv, Compose and systemd
     would not read alike.
     """
-    lines = enumerate(text.splitlines(), 1)
+    lines = enumerate(text.split("\n"), 1)
     wrong = [f"  line {number}: {why}" for number, line in lines if (why := refusal(line))]
     if wrong:
-        raise StackError("\n".join([f"{name} is not read alike by all its readers:", *wrong]))
+        raise StackError("\n".join([_told(name), *wrong]))
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     return {key: value or "" for key, value in values.items()}
 
 
+def _told(name: str) -> str:
+    return f"{name} is not read alike by all its readers:"
+
+
 def refusal(line: str) -> str | None:
     """Why a line is refused, or None when every reader takes it alike."""
-    line = line.strip()
+    line = line.removesuffix("\r")
+    if line.startswith("\ufeff"):
+        return "a byte order mark: save the file as UTF-8 without it"
+    if odd := UNREADABLE.search(line):
+        return f"the character U+{ord(odd[0]):04X} is not read by all: take it out"
+    line = line.strip(BLANKS)
+    if line.startswith("#") and line.endswith("\\"):
+        return "a backslash at its end: some readers take the next line for more of the comment"
     if not line or line.startswith("#"):
         return None
-    match = ASSIGNMENT.match(line)
+    match = ASSIGNMENT.fullmatch(line)
     if not match:
         return "not of the form KEY=value"
     name, equals, value = match.groups()
@@ -44,17 +77,35 @@ def refusal(line: str) -> str | None:
 
 def value_refusal(text: str) -> str | None:
     """Why a value's form is refused, or None."""
-    value = text.strip()
+    value = text.strip(BLANKS)
     quote = value[:1] if value[:1] in ("'", '"') else ""
-    if quote and not QUOTED.match(value):
+    if quote and not QUOTED.fullmatch(value):
         closes = value.find(quote, 1) > 0
         return "text after the closing quote" if closes else "a quote is not closed"
-    if "$" in value and quote != "'":
+    if "${" in value:
+        return "a ${ is expanded by some readers in any quotes: write out what it stands for"
+    return single_quoted_refusal(value) if quote == "'" else plain_refusal(text, quote)
+
+
+def single_quoted_refusal(value: str) -> str | None:
+    """Why a value in single quotes is refused, or None."""
+    if "\\\\" in value or value.endswith("\\'"):
+        return "a backslash before another, or before the closing quote: some readers drop it"
+    return None
+
+
+def plain_refusal(text: str, quote: str) -> str | None:
+    """Why a value in double quotes or none is refused, or None."""
+    if "$" in text:
         return "a $ is expanded by some readers: put the value in single quotes"
-    if "\\" in value and quote != "'":
+    if "\\" in text:
         return "a backslash is dropped by some readers: put the value in single quotes"
-    if not quote and re.search(r"\s#", text):
+    if quote:
+        return None
+    if re.search(r"[ \t]#", text):
         return "a comment behind a value: give it a line of its own"
+    if any(char.isspace() and char not in BLANKS for char in text):
+        return "a blank of an unusual kind: write a common one, or put the value in quotes"
     return None
 
 
@@ -62,13 +113,20 @@ def fill(text: str, values: Mapping[str, str], blank: tuple[str, ...] = ("",)) -
     """Put `values` where the line of that name holds one of `blank`; all else stays as it is."""
 
     def line_of(line: str) -> str:
-        match = ASSIGNMENT.match(line.strip())
+        bare = line.removesuffix("\r")
+        match = ASSIGNMENT.fullmatch(bare.strip(BLANKS))
         name, equals, value = match.groups() if match else ("", "", "")
-        if equals and name in values and value.strip().strip("\"'") in blank:
-            return f"{name}={values[name]}\n"
+        if equals and name in values and unquoted(value) in blank:
+            return f"{name}={values[name]}{line[len(bare) :]}"
         return line
 
-    return "".join(line_of(line) for line in text.splitlines(keepends=True))
+    return "\n".join(line_of(line) for line in text.split("\n"))
+
+
+def unquoted(value: str) -> str:
+    """A value as it is meant: without the blanks around it and one pair of quotes."""
+    value = value.strip(BLANKS)
+    return value[1:-1] if QUOTED.fullmatch(value) else value
 
 
 def missing_blocks(example: str, present: Mapping[str, str]) -> str:
@@ -88,10 +146,18 @@ def missing_blocks(example: str, present: Mapping[str, str]) -> str:
     return "".join(missing)
 
 
+def append(text: str, block: str) -> str:
+    """`block` behind the text, with the text's line ends; what stood there stays as it is."""
+    end = "\r\n" if "\r\n" in text else "\n"
+    if text and not text.endswith("\n"):
+        text += "\n" if text.endswith("\r") else end
+    return text + end + block.replace("\n", end)
+
+
 def write(path: Path, text: str) -> None:
     """Replace the file in one step, readable by its owner alone."""
     beside = path.with_name(path.name + ".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         file.write(text)
     beside.replace(path)

@@ -14,6 +14,7 @@ from orchestration import StackError, dotenv_file
 
 ROOT = Path(__file__).resolve().parent.parent
 URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
+PORT = re.compile(r"[0-9]{1,5}")
 PASSED_ON = re.compile(
     r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:(?:https?|no|all)_proxy)|SSL_CERT_\w+)$"
 )
@@ -57,7 +58,7 @@ class Settings:
         path = root / ".env"
         if not path.exists():
             raise StackError("there is no .env here yet: inv install")
-        return cls.of_text(path.read_text(encoding="utf-8"), root, environ)
+        return cls.of_text(dotenv_file.read(path), root, environ)
 
     @classmethod
     def of_text(
@@ -117,7 +118,7 @@ def _problems(values: Mapping[str, str]) -> list[str]:
         if values[name] and not URL_SAFE.match(values[name])
     ]
     for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"):
-        if not values[name].isdigit() or not 0 < int(values[name]) < 65536:
+        if not PORT.fullmatch(values[name]) or not 0 < int(values[name]) < 65536:
             wrong.append(f"{name}={values[name]} is not a port: 1 to 65535")
     if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
         wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
@@ -133,19 +134,25 @@ def draft_env(root: Path = ROOT) -> tuple[str, str]:
     path, example = root / ".env", (root / ".env.example").read_text(encoding="utf-8")
     before, done = example, ".env made from .env.example"
     if path.exists():
-        before, done = path.read_text(encoding="utf-8"), ""
+        before, done = dotenv_file.read(path), ""
         if added := dotenv_file.missing_blocks(example, dotenv_file.parse(before)):
-            before = f"{before.rstrip()}\n\n# added by an upgrade\n{added}"
+            before = dotenv_file.append(before, f"# added by an upgrade\n{added}")
             done = "new settings appended to .env"
     filled = dotenv_file.fill(before, _generated(root))
     filled = dotenv_file.fill(filled, {"WORKER_CONCURRENCY": str(worker_concurrency())}, ("auto",))
     return filled, done or ("blank settings of .env filled" if filled != before else "")
 
 
+def drafted(root: Path = ROOT) -> Settings:
+    """The settings as `inv install` would write them, for what works without .env too."""
+    text, _ = draft_env(root)
+    return Settings.of_text(text, root)
+
+
 def keys_are_new(root: Path = ROOT) -> bool:
     """No .env holds the keys yet that data of an earlier install would be locked with."""
     path = root / ".env"
-    held = dotenv_file.parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+    held = dotenv_file.parse(dotenv_file.read(path)) if path.exists() else {}
     return not (held.get("POSTGRES_PASSWORD") and held.get("AIRFLOW_FERNET_KEY"))
 
 

@@ -1,8 +1,11 @@
 """The forms of .env: which are read, which are refused, and what an edit leaves alone."""
 
+import os
 import stat
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from orchestration import StackError, dotenv_file
 
@@ -11,12 +14,29 @@ from orchestration import StackError, dotenv_file
     ("line", "why"),
     [
         ("PRICE=$HOME", "a $ is expanded"),
-        ("PRICE=${HOME}/x", "a $ is expanded"),
+        ("PRICE=${HOME}/x", "a ${ is expanded"),
+        ("PRICE='${HOME}'", "a ${ is expanded"),
         ('PRICE="a$b"', "a $ is expanded"),
         (r'PATTERN="a\nb"', "a backslash is dropped by some readers"),
+        (r"PATTERN=a\nb", "a backslash is dropped by some readers"),
+        (r"SHARE='\\host\share'", "a backslash before another"),
+        ("FOLDER='C:\\'", "or before the closing quote"),
+        ("# on windows: C:\\", "a backslash at its end"),
         ("KEY: value", "not of the form KEY=value"),
         ("KEY", "KEY has no '='"),
         ("export KEY=v", "not of the form KEY=value"),
+        ("export = v", "not of the form KEY=value"),
+        ("\xa0KEY=v", "not of the form KEY=value"),
+        ("KEY=v\xa0", "a blank of an unusual kind"),
+        ("KEY=v\u2003#w", "a blank of an unusual kind"),
+        ("KEY='v'\xa0", "text after the closing quote"),
+        ("KEY=v\x0bw", "the character U+000B"),
+        ("KEY='v\x85w'", "the character U+0085"),
+        ("KEY=v\x00", "the character U+0000"),
+        ("KEY=v\rOTHER=w", "the character U+000D"),
+        ("# note\rOTHER=w", "the character U+000D"),
+        ("KEY=\ufffe", "the character U+FFFE"),
+        ("\ufeffKEY=v", "a byte order mark"),
         ("KEY='a' b", "text after the closing quote"),
         ('KEY="a" # why', "text after the closing quote"),
         ("KEY='a", "a quote is not closed"),
@@ -65,6 +85,11 @@ def test_all_refused_lines_are_told_at_once_and_the_file_is_named():
         ("KEY = value", "value"),
         ("KEY=s3://bucket/a~b-c_d.e", "s3://bucket/a~b-c_d.e"),
         ("KEY='ö'", "ö"),
+        ("KEY='a\\b'", "a\\b"),
+        ("KEY='$5'", "$5"),
+        ('KEY="a\'b"', "a'b"),
+        ("KEY='a\xa0b'", "a\xa0b"),
+        ("KEY=#1", "#1"),
     ],
 )
 def test_a_form_that_all_readers_take_alike_is_read(line, value):
@@ -77,6 +102,20 @@ def test_windows_line_ends_are_read_as_any_other():
         "B": "two",
         "C": "",
     }
+
+
+def test_a_byte_order_mark_is_refused_where_the_file_begins():
+    with pytest.raises(StackError, match="line 1: a byte order mark"):
+        dotenv_file.parse("\ufeff# a comment\nKEY=value\n")
+
+
+def test_lines_are_counted_as_editors_count_them():
+    with pytest.raises(StackError, match="line 4: "):
+        dotenv_file.parse("# one\u2028still one\r\nTWO='\u2028'\r\n\r\nFOUR\r\n")
+
+
+def test_of_two_lines_for_one_name_the_last_counts():
+    assert dotenv_file.parse("KEY=first\nKEY=last\n") == {"KEY": "last"}
 
 
 def test_a_comment_behind_a_blank_value_is_refused():
@@ -94,6 +133,44 @@ def test_only_blanks_are_filled_and_every_other_byte_stays():
     values = {"SET": "new", "BLANK": "filled", "ODD": "new", "SPACE": "filled"}
     expected = text.replace("BLANK=", "BLANK=filled").replace("SPACE= ", "SPACE=filled")
     assert dotenv_file.fill(text, values) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "filled"),
+    [
+        ("KEY=", "KEY=new"),
+        ("KEY=\r", "KEY=new\r"),
+        ("KEY=''", "KEY=new"),
+        ('KEY = ""\t', "KEY=new"),
+        ("KEY=''\r", "KEY=new\r"),
+        ("KEY=set", "KEY=set"),
+        ("""KEY='"'""", """KEY='"'"""),
+        ("""KEY="''" """, """KEY="''" """),
+        ("KEY=' '", "KEY=' '"),
+        ("KEY=\xa0", "KEY=\xa0"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_blank_in_any_form_is_filled_and_what_looks_like_one_is_not(line, filled, end):
+    assert dotenv_file.fill(f"A=1\n{line}{end}", {"KEY": "new"}) == f"A=1\n{filled}{end}"
+
+
+LINES = st.from_regex(
+    r"[ \t]?(A|B|C|MINE)[ ]?=[ ]?('[^'\n]*'|\"[^\"\n]*\"|[^\n]*)\r?|#[^\n]*|", fullmatch=True
+)
+ACCEPTED = st.lists(LINES.filter(lambda line: not dotenv_file.refusal(line))).map("\n".join)
+
+
+@hypothesis.settings(deadline=None, derandomize=bool(os.environ.get("CI")), database=None)
+@hypothesis.given(text=ACCEPTED, values=st.dictionaries(st.sampled_from("ABC"), st.just("new")))
+def test_whatever_the_file_only_blank_lines_of_a_wanted_name_are_filled(text, values):
+    after = dotenv_file.fill(text, values).split("\n")
+    for old, new in zip(text.split("\n"), after, strict=True):
+        (name, value), *_ = [*dotenv_file.parse(old).items(), ("", "a comment")]
+        if name in values and not value:
+            assert new == f"{name}=new" + "\r" * old.endswith("\r")
+        else:
+            assert new == old
 
 
 def test_a_marker_other_than_blank_can_be_replaced():
@@ -130,6 +207,41 @@ def test_the_comment_of_a_setting_that_is_there_stays_away():
 
 def test_nothing_is_missing_where_all_names_are_present():
     assert dotenv_file.missing_blocks(EXAMPLE, dict.fromkeys(("ONE", "TWO", "THREE"), "")) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A=1\n", "A=1\n\n# b\nB=2\n"),
+        ("A=1", "A=1\n\n# b\nB=2\n"),
+        ("A=1  \n\n", "A=1  \n\n\n# b\nB=2\n"),
+        ("A=1\r\n", "A=1\r\n\r\n# b\r\nB=2\r\n"),
+        ("A=1\r", "A=1\r\n\n# b\nB=2\n"),
+        ("A=1\r\nC=3\r", "A=1\r\nC=3\r\n\r\n# b\r\nB=2\r\n"),
+        ("", "\n# b\nB=2\n"),
+        ("A=1\r\nC=3", "A=1\r\nC=3\r\n\r\n# b\r\nB=2\r\n"),
+    ],
+)
+def test_what_is_appended_has_the_line_ends_of_the_file_and_changes_none_of_it(text, expected):
+    assert dotenv_file.append(text, "# b\nB=2\n") == expected
+
+
+def test_a_file_is_read_with_its_line_ends_as_they_are(tmp_path):
+    path = tmp_path / ".env"
+    path.write_bytes("A=ö\r\nB=2\n".encode())
+    assert dotenv_file.read(path) == "A=ö\r\nB=2\n"
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path):
+    path = tmp_path / ".env"
+    path.write_bytes(b"A=1\r\n# \xc3\xb6\nB=\xff\xfe\nC=\xff\n")
+    with pytest.raises(StackError, match=r"^\.env is not read alike.*\n  line 3: not UTF-8"):
+        dotenv_file.read(path)
+
+
+def test_line_ends_are_written_as_they_are(tmp_path):
+    dotenv_file.write(tmp_path / ".env", "A=1\r\nB=2\n\nC=3")
+    assert (tmp_path / ".env").read_bytes() == b"A=1\r\nB=2\n\nC=3"
 
 
 def test_a_written_file_is_for_its_owner_alone_and_replaces_the_old_one(tmp_path):

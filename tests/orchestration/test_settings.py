@@ -6,9 +6,11 @@ import os
 import re
 import stat
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
-from orchestration import StackError, settings
+from orchestration import StackError, dotenv_file, settings
 from orchestration.settings import SECRETS, Settings
 
 
@@ -103,7 +105,7 @@ def test_a_page_of_all_interfaces_is_reached_on_this_machine(make_settings):
     assert make_settings(BIND_ADDRESS="10.1.2.3").url("MLFLOW_PORT") == "http://10.1.2.3:5000"
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", ""])
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "", "²", "٣", "9" * 5000])
 def test_a_port_that_is_none_is_refused(make_settings, port):
     with pytest.raises(StackError, match=r"STATUS_PORT.*is not a port"):
         make_settings(STATUS_PORT=port)
@@ -171,6 +173,100 @@ def test_values_that_are_set_and_lines_of_the_person_stay_byte_for_byte(clone):
     assert text.startswith(mine)
     assert re.search(r"^POSTGRES_PASSWORD=\S{20}", text, re.MULTILINE)
     assert done == "new settings appended to .env"
+
+
+GARBAGE = ["0", "'$(rm -rf)'", '" x "', "#not=a;comment%  ", "'C:\\x'", "'\"'", "ö😀\t"]
+
+
+def garbled(root, end):
+    """Every setting set to garbage, from the last to the first, among lines of the person's own."""
+    example = (root / ".env.example").read_text(encoding="utf-8")
+    names = [*reversed(dotenv_file.parse(example)), "MY_OWN"]
+    lines = [f"{name}={GARBAGE[number % len(GARBAGE)]}" for number, name in enumerate(names)]
+    return end.join(["# mine,  kept \t", "", *lines, " \t", " # BLANK="])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("last", [True, False], ids=["newline at the end", "none at the end"])
+def test_garbage_that_is_set_survives_a_second_run_byte_for_byte(clone, end, last):
+    before = (garbled(clone, end) + end * last).encode()
+    (clone / ".env").write_bytes(before)
+    text, done = settings.draft_env(clone)
+    settings.write_env(text, "docker", clone)
+    assert (clone / ".env").read_bytes() == before
+    assert done == ""
+
+
+@pytest.mark.parametrize("line", [b"rubbish", b"KEY: value", b"\x00\x01", b"A=\xff"])
+def test_a_line_that_nobody_can_read_is_told_and_the_file_stays_as_it_is(installed, line):
+    path = installed / ".env"
+    before = b"# one\r\n" + line + b"\n" + path.read_bytes()
+    path.write_bytes(before)
+    for look in (settings.draft_env, settings.keys_are_new, Settings.load):
+        with pytest.raises(StackError, match="line 2: "):
+            look(installed)
+    assert path.read_bytes() == before
+
+
+def test_blanks_are_filled_among_lines_that_stay_byte_for_byte(clone):
+    around = b"MINE=1 \r\n%b\r\n\r\n  # note\r\nREDIS_PASSWORD='x'\r\n"
+    (clone / ".env").write_bytes(around % b'POSTGRES_PASSWORD=""')
+    settings.write_env(settings.draft_env(clone)[0], "docker", clone)
+    after = (clone / ".env").read_bytes()
+    filled = re.search(rb"^POSTGRES_PASSWORD=[\w-]{20,}", after, re.MULTILINE)
+    assert after.startswith(around % filled[0])
+
+
+def test_an_upgrade_adds_to_the_end_and_takes_nothing_away(installed):
+    path = installed / ".env"
+    before = path.read_text().replace("STATUS_PORT=8081\n", "") + "MINE='1' \t"
+    path.write_text(before)
+    text, _ = settings.draft_env(installed)
+    assert text == f"{before}\n\n# added by an upgrade\nSTATUS_PORT=8081\n"
+
+
+def test_new_settings_are_appended_once(installed):
+    example = installed / ".env.example"
+    example.write_text(f"{example.read_text()}\n# how many moons\nMOONS=\nSUNS=1\n")
+    settings.write_env(settings.draft_env(installed)[0], "docker", installed)
+    once = (installed / ".env").read_bytes()
+    text, done = settings.draft_env(installed)
+    settings.write_env(text, "docker", installed)
+    assert done == ""
+    assert (installed / ".env").read_bytes() == once
+    assert once.count(b"MOONS=") == once.count(b"# how many moons") == once.count(b"SUNS=") == 1
+
+
+LINES = st.from_regex(
+    r"[ ]?(REDIS_PASSWORD|AIRFLOW_UID|WORKER_CONCURRENCY|MINE|AIRFLOW_PORT)[ ]?=[ ]?"
+    r"('[^'\n]*'|\"[^\"\n]*\"|auto|[^\n]*)\r?|#[^\n]*|",
+    fullmatch=True,
+)
+ACCEPTED = st.lists(LINES.filter(lambda line: not dotenv_file.refusal(line))).map("\n".join)
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """A clone whose .env each example writes anew."""
+    root = tmp_path_factory.mktemp("used")
+    (root / ".env.example").write_bytes((settings.ROOT / ".env.example").read_bytes())
+    return root
+
+
+@hypothesis.settings(
+    max_examples=50, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
+)
+@hypothesis.given(text=ACCEPTED)
+def test_whatever_the_file_set_values_stay_and_a_second_run_changes_nothing(used, text):
+    path = used / ".env"
+    path.write_bytes(text.encode())
+    once, _ = settings.draft_env(used)
+    path.write_bytes(once.encode())
+    assert settings.draft_env(used) == (once, "")
+    for old, new in zip(text.split("\n"), once.split("\n"), strict=False):
+        is_open = set(dotenv_file.parse(old).values()) & {"", "auto"}
+        assert is_open or new.removesuffix("\r") == old.removesuffix("\r")
+        assert new.endswith("\r") or not old.endswith("\r")
 
 
 def test_an_upgrade_appends_new_settings_with_their_comment(installed):

@@ -1,0 +1,176 @@
+"""What we accept of .env is read the same by python-dotenv, by Compose and by a process."""
+
+import itertools
+import json
+import os
+import shutil
+import sys
+
+import hypothesis
+import pytest
+from dotenv import dotenv_values
+from hypothesis import strategies as st
+
+from orchestration import StackError, dotenv_file, settings, shell
+from orchestration.settings import Settings
+from orchestration.shell import Command
+
+# Hypothesis loads its own profile where CI is set; what it means is said here all the same.
+CHEAP = hypothesis.settings(
+    max_examples=100, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
+)
+# A process for each example, with dozens of lines in each.
+DEAR = hypothesis.settings(CHEAP, max_examples=10)
+
+TRICKY = "ab'\"#$\\ \t={}:;`%!~\n\r\x00\x0b\x0c\x1c\x7f\x85\xa0\u2003\u2028\ufeff\ufffe"
+TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=8)
+VALUES = st.one_of(TEXTS, TEXTS.map("'{}'".format), TEXTS.map('"{}"'.format))
+BEFORE = st.sampled_from(["KEY=", "KEY=", "KEY=", "KEY = ", "\tKEY=", "# KEY=", "#"])
+AFTER = st.sampled_from(["", "", "", " ", "\t", "\r", "\\", "\xa0"])
+LINES = st.tuples(BEFORE, VALUES, AFTER).map("".join)
+
+
+def accepted(drawn):
+    """Those of the drawn lines that we accept, each with a name of its own."""
+    named = (text.replace("KEY", f"V{number}") for number, text in enumerate(drawn))
+    return [line for text in named for line in text.split("\n") if not dotenv_file.refusal(line)]
+
+
+def file_of(drawn, end):
+    """The text of a file of the drawn lines that we accept; a line's own CR begins its CRLF."""
+    text = "\n".join(accepted(drawn))
+    return text + (end.removeprefix("\r") if text.endswith("\r") else end)
+
+
+FILES = st.builds(file_of, st.lists(LINES, max_size=60), st.sampled_from(["", "\n", "\r\n"]))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A clone's folder, made once: each example writes its file anew."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "orchestration").mkdir()
+    shutil.copy(settings.ROOT / ".env.example", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compose():
+    """Compose answers; where it does not, a skip, and with CI=true a failure."""
+    try:
+        shell.output(Command(["docker", "compose", "version"]))
+    except StackError as missing:
+        absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        absent(f"no Compose to read .env with: {missing}")
+
+
+def written(root, text):
+    """The file as it lies on the disk."""
+    path = root / "any.env"
+    path.write_bytes(text.encode())
+    return path
+
+
+def loaded(root, text):
+    """Settings of a complete .env with `text` behind it, as `inv` loads them."""
+    complete, _ = settings.draft_env(root)
+    (root / ".env").write_bytes(f"{complete}\n{text}".encode())
+    try:
+        return Settings.load(root, {"PATH": os.environ["PATH"]})
+    finally:
+        (root / ".env").unlink()
+
+
+def seen_by_compose(root, names, *options, env):
+    """What services would get for `${NAME}`, by its name."""
+    document = {
+        "image": "none",
+        "environment": {name: f"${{{name}}}" for name in names},
+    }
+    path = root / "compose.json"
+    path.write_text(json.dumps({"services": {"one": document}}))
+    command = ["docker", "compose", "-f", str(path), *options, "config", "--format", "json"]
+    shown = json.loads(shell.output(Command(command, env)))["services"]["one"]
+    # `config` prints a file that Compose could read again: each $ of a value is doubled.
+    return {name: value.replace("$$", "$") for name, value in shown.get("environment", {}).items()}
+
+
+def seen_by_compose_in_the_file(root, text):
+    file = written(root, text)
+    env = {"PATH": os.environ["PATH"]}
+    return seen_by_compose(root, dotenv_file.parse(text), "--env-file", str(file), env=env)
+
+
+def seen_by_compose_in_its_environment(root, text):
+    env = loaded(root, text).compose_environment()
+    return seen_by_compose(root, dotenv_file.parse(text), env=env)
+
+
+def seen_by_a_process(root, text):
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    env = loaded(root, text).compose_environment()
+    seen = json.loads(shell.output(Command([sys.executable, "-I", "-S", "-c", program], env)))
+    return {name: seen[name] for name in dotenv_file.parse(text)}
+
+
+@CHEAP
+@hypothesis.given(text=FILES)
+def test_python_dotenv_reads_the_file_as_we_do(root, text):
+    assert dict(dotenv_values(written(root, text))) == dotenv_file.parse(text)
+
+
+@DEAR
+@hypothesis.given(text=FILES)
+def test_compose_reads_the_file_as_we_do(root, compose, text):
+    assert seen_by_compose_in_the_file(root, text) == dotenv_file.parse(text)
+
+
+@DEAR
+@hypothesis.given(text=FILES)
+def test_compose_takes_from_its_environment_what_we_read(root, compose, text):
+    assert seen_by_compose_in_its_environment(root, text) == dotenv_file.parse(text)
+
+
+@DEAR
+@hypothesis.given(text=FILES)
+def test_a_process_is_given_what_we_read(root, text):
+    assert seen_by_a_process(root, text) == dotenv_file.parse(text)
+
+
+@pytest.fixture(scope="module", params=["\n", "\r\n"], ids=["LF", "CRLF"])
+def every_short_value(request):
+    """A file with every accepted value of up to three tricky pieces: nothing left to luck."""
+    pieces = [*"a '\"#$\\\t={}:\xa0", "${a}", "\\\\"]
+    bare, quoted = (
+        [
+            "".join(some)
+            for length in range(most + 1)
+            for some in itertools.product(pieces, repeat=length)
+        ]
+        for most in (3, 2)
+    )
+    values = [*bare, *(f"{quote}{value}{quote}" for quote in "'\"" for value in quoted)]
+    lines = accepted(["export = 1", *(f"KEY={value}" for value in values)])
+    return "".join(line + request.param for line in lines)
+
+
+def test_every_short_value_is_read_alike_by_python_dotenv(root, every_short_value):
+    read = dict(dotenv_values(written(root, every_short_value)))
+    assert read == dotenv_file.parse(every_short_value)
+    assert len(read) > 500
+
+
+@pytest.mark.parametrize("seen", [seen_by_compose_in_the_file, seen_by_compose_in_its_environment])
+def test_every_short_value_is_read_alike_by_compose(root, compose, every_short_value, seen):
+    assert seen(root, every_short_value) == dotenv_file.parse(every_short_value)
+
+
+def test_every_short_value_reaches_a_process(root, every_short_value):
+    assert seen_by_a_process(root, every_short_value) == dotenv_file.parse(every_short_value)
+
+
+def test_a_value_with_every_printable_sign_is_accepted_in_single_quotes(root, compose):
+    value = "".join(chr(code) for code in range(32, 127) if chr(code) != "'").replace("${", "$ {")
+    text = f"KEY='{value}'\n"
+    assert dotenv_file.parse(text) == {"KEY": value}
+    assert seen_by_compose_in_the_file(root, text) == {"KEY": value}
