@@ -52,7 +52,7 @@ def dag_lint(session: nox.Session) -> None:
     session.run("ruff", "check", "--preview", "--select=AIR", "--ignore=AIR321", *folders)
     airflow_environment(session)
     for folder in folders:
-        session.run("python", "tests/image/parse_dags.py", folder)
+        session.run("python", "orchestration/config/parse_dags.py", folder)
 
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)

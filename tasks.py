@@ -1,50 +1,121 @@
 """The verbs of the stack. `inv --list` is the menu, `inv --help VERB` tells each one's flags."""
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
-from invoke import Collection, Context, task
+from invoke import Collection, Context, Exit, ParseError, Program, task
+from invoke.main import program
+
+# Invoke switches it off; without it every verb would compile the engine room anew.
+sys.dont_write_bytecode = False
+
+GROUPS = {
+    "run the stack": ("install", "up", "down", "restart", "rebuild"),
+    "look at it": ("health", "logs", "open"),
+    "work in it": ("trigger", "airflow", "shell"),
+    "maintain it": ("lock",),
+}
 
 
-def verb(**options: Any) -> Callable[..., Any]:
-    """An Invoke task whose expected failures are lines on stderr and exit code 1."""
+class Menu(Program):
+    """Invoke's program, with the verbs in groups and exit code 2 for wrong usage."""
+
+    def list_flat(self) -> None:
+        """Print the menu: a line for each verb, in the order in which people need them."""
+        lines = dict(self._make_pairs(self.scoped_collection))
+        for group, names in GROUPS.items():
+            print(f"{group}:")
+            self.print_columns([(name, lines[name]) for name in names])
+        print("the flags of one: inv --help VERB")
+
+    def no_tasks_given(self) -> None:
+        """Show the menu where nothing is asked."""
+        self.list_flat()
+        raise Exit
+
+    def parse_tasks(self) -> None:
+        """Read the command line; raises Exit with code 2 for what is none."""
+        self._parsed(super().parse_tasks)
+
+    def parse_cleanup(self) -> None:
+        """Answer --list and --help; raises Exit with code 2 for a verb that does not exist."""
+        self._parsed(super().parse_cleanup)
+
+    def _parsed(self, parse: Callable[[], None]) -> None:
+        try:
+            parse()
+        except ParseError as error:
+            way_on = "inv --list, or inv --help VERB"
+            if "airflow" in self.argv and "--" not in self.argv:
+                way_on = (
+                    "what is meant for Airflow stands behind --, as in inv airflow -- dags list"
+                )
+            raise Exit(f"inv: {error}\nnext: {way_on}", code=2) from None
+
+
+# The program that reads this file exists already, and Invoke has no setting for these two.
+program.__class__ = Menu
+
+
+def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
+    """An Invoke task whose expected failures are lines on stderr and exit code 1.
+
+    `alone`: it changes the stack, and no other that does may be at work in this clone.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        name = function.__name__.rstrip("_")
+
         @functools.wraps(function)
         def run(context: Context, *arguments: Any, **flags: Any) -> None:
-            from orchestration import StackError
+            from orchestration import StackError, exclusive, shell
 
+            # A closed terminal and `kill` are interruptions like Ctrl-C.
+            for ending in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(ending, signal.default_int_handler)
             try:
-                function(context, *arguments, **flags)
+                with exclusive.at_work(name) if alone else nullcontext():
+                    function(context, *arguments, **flags)
             except StackError as error:
-                sys.exit(f"inv {function.__name__}: {error}")
+                sys.exit(f"inv {name}: {error}")
             except KeyboardInterrupt:
-                sys.exit(f"inv {function.__name__}: interrupted; run it again to go on")
+                shell.end_running()
+                sys.exit(f"inv {name}: interrupted; run it again to go on")
 
-        return task(run, **options)
+        return task(run, name=name, **options)
 
     return decorate
 
 
-@verb()
+@verb(alone=True)
 def install(c: Context) -> None:
-    """Check this machine, make .env, build the images."""
+    """Check this machine, make .env, build images or environments.
+
+    Everything that stands in the way is told at once; nothing is changed before all of it is
+    gone. Settings that are set in .env are never touched. Safe to run again.
+    """
     from orchestration import stack
 
     stack.install()
 
 
-@verb(help={"proof": "send the canary through the running stack (default: yes)"})
+@verb(alone=True, help={"proof": "send the canary through the running stack (default: yes)"})
 def up(c: Context, proof: bool = True) -> None:
-    """Start everything, wait until it works, prove it."""
+    """Start everything, wait until it works, prove it.
+
+    Does what install would have, where that is missing. Run again, it applies changed settings
+    and finishes what was interrupted.
+    """
     from orchestration import stack
 
     stack.up(with_proof=proof)
 
 
-@verb(help={"volumes": "delete all data too", "yes": "yes, really"})
+@verb(alone=True, help={"volumes": "delete all data too", "yes": "yes, really"})
 def down(c: Context, volumes: bool = False, yes: bool = False) -> None:
     """Stop everything; data stays unless --volumes."""
     from orchestration import stack
@@ -52,12 +123,42 @@ def down(c: Context, volumes: bool = False, yes: bool = False) -> None:
     stack.down(volumes=volumes, yes=yes)
 
 
-@verb(help={"json": "for machines", "deep": "the canary must come through too"})
-def health(c: Context, json: bool = False, deep: bool = False) -> None:
-    """How every service is; exit code 1 unless all is well."""
+@verb(alone=True, help={"service": "one service (default: all)"})
+def restart(c: Context, service: str | None = None) -> None:
+    """Stop and start services, wait until they work.
+
+    Changed settings are applied by up, changed requirements by rebuild.
+    """
     from orchestration import stack
 
-    if not stack.report_health(as_json=json, deep=deep):
+    stack.restart(service)
+
+
+@verb(alone=True, help={"service": "only what this service runs from, and only it"})
+def rebuild(c: Context, service: str | None = None) -> None:
+    """Apply install/requirements.txt: lock, build, check the DAGs, swap.
+
+    The lock is refreshed, images or environments are built beside the running ones, every DAG is
+    imported in them, and only then services are swapped one by one; running tasks end in the old
+    ones. Whatever fails before that leaves stack and lock as they were.
+    """
+    from orchestration import stack
+
+    stack.rebuild(service)
+
+
+@verb(
+    help={
+        "json": "for machines; with --watch a line each time",
+        "deep": "the canary must come through too",
+        "watch": "go on looking until Ctrl-C",
+    }
+)
+def health(c: Context, json: bool = False, deep: bool = False, watch: bool = False) -> None:
+    """How every service is; exit code 1 unless all is well."""
+    from orchestration import use
+
+    if not use.report_health(as_json=json, deep=deep, watch=watch):
         sys.exit(1)
 
 
@@ -65,17 +166,25 @@ def health(c: Context, json: bool = False, deep: bool = False) -> None:
     help={
         "service": "one service (default: all)",
         "follow": "go on as lines come",
-        "tail": "how many lines of each service",
-        "since": "only newer ones, as 10m or 2h",
-    }
+        "tail": "how many lines of each service (default: 100)",
+        "since": "only newer ones, as 30s, 10m, 2h or 1d",
+    },
 )
 def logs(
     c: Context, service: str | None = None, follow: bool = False, tail: str = "100", since: str = ""
 ) -> None:
     """Print the services' logs."""
-    from orchestration import stack
+    from orchestration import use
 
-    stack.show_logs(service, tail=tail, since=since, follow=follow)
+    use.show_logs(service, tail=tail, since=since, follow=follow)
+
+
+@verb(help={"service": "airflow-apiserver, mlflow or status (default)"})
+def open_(c: Context, service: str = "status") -> None:
+    """Open a page in the browser: status, Airflow or MLflow."""
+    from orchestration import use
+
+    use.open_page(service)
 
 
 @verb(
@@ -87,18 +196,47 @@ def logs(
     },
 )
 def trigger(c: Context, dag_id: str, conf: str | None = None, wait: bool = False) -> None:
-    """Start a run of a DAG."""
-    from orchestration import stack
+    """Start a run of a DAG.
 
-    stack.trigger(dag_id, conf, wait=wait)
+    A paused DAG is unpaused first. Example: inv trigger training_pipeline --conf '{"seed": 7}'
+    """
+    from orchestration import use
+
+    use.trigger(dag_id, conf, wait=wait)
 
 
 @verb()
+def airflow(c: Context) -> None:
+    """Airflow's own command line: inv airflow -- dags list.
+
+    What stands behind -- reaches it unharmed; its exit code is this one's.
+    """
+    from orchestration import use
+
+    # Invoke's own remainder has lost the quoting.
+    given = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
+    sys.exit(use.airflow_cli(program.argv[given:]))
+
+
+@verb(help={"service": "whose surroundings to be in (default: airflow-scheduler)"})
+def shell(c: Context, service: str = "airflow-scheduler") -> None:
+    """A shell where a service runs."""
+    from orchestration import use
+
+    sys.exit(use.open_shell(service))
+
+
+@verb(alone=True)
 def lock(c: Context) -> None:
-    """Compile every *.lock file anew from what it is made of."""
+    """Compile every *.lock file anew from what it is made of.
+
+    Pins that still fit stay. For install/requirements.txt alone, rebuild does it.
+    """
     from orchestration import locks
 
     locks.compile_all()
 
 
-namespace = Collection(install, up, down, health, logs, trigger, lock)
+namespace = Collection(
+    install, up, down, restart, rebuild, health, logs, open_, trigger, airflow, shell, lock
+)

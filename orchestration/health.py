@@ -1,6 +1,7 @@
 """Is it well? What the engine knows of each service, joined with what the services say."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -75,15 +76,24 @@ class Report:
 
 
 def look(settings: Settings, engine: Engine, *, memory: bool = False) -> Report:
-    """Ask the engine and the services, each within seconds; never raises for a silent service."""
-    reached = [reach(settings, name) for name in REACHED]
-    checks = [check for check, _ in reached]
-    verdicts = _verdicts(reached[-1][1])
-    bytes_held = engine.memory() if memory else {}
-    answers = {check.name: check for check in checks}
+    """Ask the engine and the services side by side, each within seconds.
+
+    Never raises: an engine or service that does not answer is a check that is not healthy.
+    """
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(reach, settings, name) for name in REACHED]
+        held = pool.submit(engine.memory) if memory else None
+        try:
+            services = engine.ps()
+        except StackError as error:
+            checks = [Check("engine", False, None, str(error)), *(a.result()[0] for a in asked)]
+            return Report(engine.name, [], checks)
+    checks = [each.result()[0] for each in asked]
+    verdicts, answers = _verdicts(asked[-1].result()[1]), {check.name: check for check in checks}
+    bytes_held = held.result() if held else {}
     rows = [
         replace(row(service, verdicts, answers), memory_bytes=bytes_held.get(service.name))
-        for service in engine.ps()
+        for service in services
     ]
     return Report(engine.name, rows, checks)
 
@@ -148,8 +158,8 @@ def explain(report: Report, engine: Engine, lines: int = 8) -> str:
     if not bad:
         return ""
     told = [f"{part.name}: {part.detail}" for part in bad]
-    first = next((part for part in bad if isinstance(part, Row)), bad[0])
-    if isinstance(first, Row) and first.state in NOT_STARTED:
+    first = next((part for part in bad if isinstance(part, Row)), None)
+    if first is None or first.state in NOT_STARTED:
         return "\n".join([*told, "next: inv up"])
     words = last_words(engine, first.name, lines)
     return "\n".join([*told, *words, f"next: inv logs -s {first.name}"])
@@ -175,6 +185,14 @@ def _said(
     verdict = verdicts.get(service.name)
     if verdict is None:
         return False, "unknown: the status page does not answer"
+    seen = verdict.get("last_seen")
+    if (
+        verdict["state"] == "up"
+        and seen
+        and service.since
+        and datetime.fromisoformat(seen) < service.since
+    ):
+        return False, "started since, not heard of yet"
     return verdict["state"] == "up", verdict["detail"] or verdict["state"]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from orchestration import shell
-from orchestration.settings import ROOT
+from orchestration.settings import Settings, drafted
 
 # Airflow's own world is resolved as of 3.0.1's release: what it was tested with.
 AIRFLOW_RELEASED = "2025-05-13T00:00:00Z"
@@ -23,12 +23,21 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
 
 
 def compile_all() -> None:
-    """Compile each lock; pins that still fit stay as they are.
+    """Compile each lock; raises StackError with uv's words where a requirement cannot be met."""
+    settings = drafted()
+    for lock in LOCKS:
+        compile_one(lock, settings)
+        print(f"install/{lock}")
+
+
+def compile_one(lock: str, settings: Settings) -> None:
+    """Compile one lock; pins that still fit stay as they are.
 
     Raises StackError with uv's words where a requirement cannot be met.
     """
-    for lock, arguments in LOCKS.items():
-        argv = ("uv", "pip", "compile", "--quiet", *arguments, "--generate-hashes")
-        argv += ("--custom-compile-command", "inv lock", "--output-file", lock)
-        shell.output(shell.Command(argv, cwd=ROOT / "install"))
-        print(f"install/{lock}")
+    index = settings["PYPI_INDEX_URL"]
+    argv = ("uv", "pip", "compile", "--quiet", *LOCKS[lock], "--generate-hashes")
+    argv += ("--default-index", index, "--no-emit-index-url") if index else ()
+    argv += ("--custom-compile-command", "inv lock", "--output-file", lock)
+    environment = {**settings.environment, "UV_SYSTEM_CERTS": "1"}
+    shell.output(shell.Command(argv, env=environment, cwd=settings.root / "install"))

@@ -12,6 +12,8 @@ from rich.table import Table
 Line = tuple[str, str, str]
 STYLES = {"ok": "green", "wait": "yellow", "bad": "red"}
 MARKS = {"ok": "✓", "wait": "…", "bad": "✗"}
+# A log that says nothing for minutes looks like one that hangs.
+LIFE_SECONDS = 30
 
 
 class Progress:
@@ -25,10 +27,13 @@ class Progress:
         self.started = clock()
         self.shown: dict[str, Line] = {}
         self.settled: dict[str, float] = {}
+        self.printed: dict[str, tuple[float, str]] = {}
+        # A dumb terminal cannot go back to a line to write it anew.
+        self.has_table = self.console.is_terminal and not self.console.is_dumb_terminal
         self.live = Live(console=self.console, refresh_per_second=4)
 
     def __enter__(self) -> "Progress":
-        if self.console.is_terminal:
+        if self.has_table:
             self.live.start()
         return self
 
@@ -38,7 +43,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.console.is_terminal:
+        if self.has_table:
             self.live.stop()
 
     @property
@@ -47,19 +52,32 @@ class Progress:
         return self.clock() - self.started
 
     def show(self, lines: list[Line]) -> None:
-        """Show the present state of all rows."""
+        """Show the present state of all rows.
+
+        Without a live table: those whose kind changed, and those whose detail did while they
+        waited for LIFE_SECONDS.
+        """
         changed = [line for line in lines if self.shown.get(line[0], (None, None))[1] != line[1]]
         for name, kind, _ in changed:
             self.settled[name] = self.elapsed
             if kind == "wait":
                 del self.settled[name]
         self.shown = {line[0]: line for line in lines}
-        if self.console.is_terminal:
+        if self.has_table:
             self.live.update(self._table(lines))
         else:
-            for name, kind, detail in changed:
-                line = f"{self.elapsed:6.1f} s  {MARKS[kind]} {name:<22} {detail}"
-                print(line, file=self.console.file, flush=True)
+            self._print([line for line in lines if line in changed or self._shows_life(line)])
+
+    def _shows_life(self, line: Line) -> bool:
+        name, kind, detail = line
+        then, told = self.printed[name]
+        return kind == "wait" and detail != told and self.elapsed - then >= LIFE_SECONDS
+
+    def _print(self, lines: list[Line]) -> None:
+        for name, kind, detail in lines:
+            self.printed[name] = self.elapsed, detail
+            line = f"{self.elapsed:6.1f} s  {MARKS[kind]} {name:<22} {detail}"
+            print(line, file=self.console.file, flush=True)
 
     def _table(self, lines: list[Line]) -> Table:
         table = Table.grid(padding=(0, 2))

@@ -38,6 +38,11 @@ SECRETS: dict[str, Callable[[], str]] = {
     "MLFLOW_DB_PASSWORD": _password,
     "REDIS_PASSWORD": _password,
 }
+# Characters; fewer can be tried out. The first account's password is one that people type.
+SHORTEST_SECRET, SHORTEST_PASSWORD = 16, 8
+PLACEHOLDER = re.compile(
+    r"^(<.*>|change.?me\W*|x+|\.+|(your|my)\W.*|password|passw0rd|postgres|example)$", re.I
+)
 IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 
 
@@ -112,6 +117,7 @@ def _problems(values: Mapping[str, str]) -> list[str]:
         for name in (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
         if not values[name]
     ]
+    wrong += [why for name in SECRETS if values[name] and (why := _weak(name, values[name]))]
     wrong += [
         f"{name} stands in a URL and may hold letters, digits and ._~- only: change it in .env"
         for name in IN_URLS
@@ -123,6 +129,29 @@ def _problems(values: Mapping[str, str]) -> list[str]:
     if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
         wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
     return wrong
+
+
+def _weak(name: str, value: str) -> str:
+    # Never with its value: these lines end up in logs.
+    if name == "AIRFLOW_FERNET_KEY":
+        if all(map(_is_fernet_key, value.split(","))):
+            return ""
+        return (
+            f"{name} is no Fernet key (32 bytes in URL-safe base64): put the one back that the "
+            "data was encrypted with; before the first install, leave it blank in .env"
+        )
+    shortest = SHORTEST_PASSWORD if name == "_AIRFLOW_WWW_USER_PASSWORD" else SHORTEST_SECRET
+    wrong = "a placeholder" if PLACEHOLDER.match(value) else ""
+    if len(value) < shortest:
+        wrong = f"shorter than {shortest} characters"
+    return wrong and f"{name} is {wrong}: leave it blank in .env, then inv install makes one"
+
+
+def _is_fernet_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, altchars=b"-_", validate=True)) == 32
+    except ValueError:
+        return False
 
 
 def draft_env(root: Path = ROOT) -> tuple[str, str]:

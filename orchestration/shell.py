@@ -1,14 +1,21 @@
 """The one module that spawns processes: argument lists, never a shell, secrets only in `env`."""
 
 import shlex
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestration import StackError
 
 TAIL_LINES = 12
+INTERRUPTED = 128 + signal.SIGINT
+# What was started and has not ended; an interrupted verb leaves none of it behind.
+RUNNING: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -30,37 +37,77 @@ def output(command: Command, *, timeout: float | None = None) -> str:
     Raises StackError with the last lines it printed when it fails, is missing or takes longer
     than `timeout` seconds.
     """
-    try:
-        done = subprocess.run(
-            command.argv, env=command.env, cwd=command.cwd, timeout=timeout,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace",
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
-    except subprocess.TimeoutExpired:
-        raise StackError(f"no answer within {timeout:.0f} s: {command}") from None
-    if done.returncode:
-        raise StackError(f"{command}\nended with {done.returncode}:\n{tail(done.stdout)}")
-    return done.stdout
+    with _started(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        try:
+            said, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise StackError(f"no answer within {timeout:.0f} s: {command}") from None
+    if process.returncode:
+        raise StackError(f"{command}\nended with {process.returncode}:\n{tail(said)}")
+    return said
+
+
+def follow(command: Command, told: Callable[[str], None]) -> int:
+    """Run to its end, give each line it prints to `told` at once, and return its exit code."""
+    with _started(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        for line in process.stdout or ():
+            told(line.rstrip("\n"))
+    return process.returncode
 
 
 def show(command: Command) -> int:
-    """Run with the person's own terminal and return its exit code; Ctrl-C ends it quietly."""
-    with subprocess.Popen(command.argv, env=command.env, cwd=command.cwd) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.wait()
-            return 130
+    """Run with the person's own terminal and return its exit code, as a shell would tell it.
+
+    Ctrl-C is for the program: it may mean something else there than the end.
+    """
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        with _started(command) as process:
+            code = process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return code if code >= 0 else 128 - code
 
 
 def echo(command: Command) -> None:
     """Print the command, run it with the person's terminal, and raise StackError if it fails."""
     print(f"$ {command}", flush=True)
     code = show(command)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
     if code:
         raise StackError(f"{command}\nended with {code}: the reason stands above")
+
+
+def end_running() -> None:
+    """Ask every process that was started here and still runs to end."""
+    for process in list(RUNNING):
+        process.terminate()
+
+
+@contextmanager
+def _started(command: Command, **streams: Any) -> Iterator[subprocess.Popen[str]]:
+    captured = {"stderr": subprocess.STDOUT} if "stdout" in streams else {}
+    try:
+        process = subprocess.Popen(
+            command.argv, env=command.env, cwd=command.cwd, text=True, errors="replace",
+            **streams, **captured,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
+    RUNNING.add(process)
+    try:
+        with process:
+            yield process
+    finally:
+        if process.poll() is not None:
+            RUNNING.discard(process)
+
+
+def at_terminal() -> bool:
+    """A person sits at both ends: what is typed comes from a terminal and answers go to one."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def tail(text: str, lines: int = TAIL_LINES) -> str:

@@ -1,19 +1,16 @@
-"""The verbs, engine-blind: install, up, down, health, logs, trigger."""
+"""The verbs that change the stack, engine-blind: install, up, down, restart, rebuild."""
 
-import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
-from typing import Any
+from contextlib import nullcontext
+from functools import partial
 
-from rich.console import Console
-
-from orchestration import StackError, health, preflight, proof, settings, tables
+from orchestration import StackError, health, preflight, proof, requirements, settings, tables
 from orchestration.airflow_api import Airflow
-from orchestration.engine import Engine, engine_for
-from orchestration.progress import Progress
+from orchestration.engine import IMAGES, ONE_SHOTS, Engine, check_service, engine_for, image_of
+from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 
 READY_SECONDS = 240
@@ -30,24 +27,30 @@ def install() -> None:
         raise StackError(
             "\n".join(["nothing was changed; in the way:", *(f"  - {p}" for p in wrong)])
         )
-    for line in preflight.advice():
+    for line in preflight.advice(engine):
         print(f"advice: {line}")
     settings.write_env(text, chosen.engine)
     if done:
         print(done)
     make_folders(chosen)
     engine.build()
+    engine.adopt()
 
 
 def decided(drafted: Settings) -> Settings:
-    """The settings with `auto` resolved: docker where it answers with Compose v2."""
+    """The settings with `auto` resolved: docker where it answers with Compose v2.
+
+    Data without containers that outlived its .env decides too: it would lie unseen beside Docker's.
+    """
     if drafted.engine != "auto":
         return drafted
+    if engine_for(standalone := drafted.with_engine("standalone")).surviving_data():
+        return standalone
     why_not = engine_for(docker := drafted.with_engine("docker")).problems()
     if not why_not:
         return docker
     print(f"STACK_ENGINE=standalone, because {why_not[0]}")
-    return drafted.with_engine("standalone")
+    return standalone
 
 
 def up(*, with_proof: bool = True) -> None:
@@ -67,10 +70,7 @@ def ready_to_start() -> tuple[Settings, Engine]:
     text, missing = settings.draft_env()
     if missing or Settings.of_text(text).engine == "auto":
         install()
-    chosen = Settings.load()
-    engine = engine_for(chosen)
-    if wrong := engine.problems():
-        raise StackError("\n".join(wrong))
+    chosen, engine = working_engine()
     if not engine.is_built():
         install()
     elif taken := preflight.foreign_ports(chosen, engine):
@@ -120,78 +120,91 @@ def down(*, volumes: bool, yes: bool) -> None:
             "--volumes deletes all runs, models and Airflow's history: inv down --volumes --yes"
         )
     # Works without .env too: giving up the data of a lost one is this command.
-    text, _ = settings.draft_env()
-    engine = engine_for(decided(Settings.of_text(text)))
+    engine = engine_for(decided(settings.drafted()))
     engine.down(volumes=volumes)
     print(f"down: nothing runs any more; the data {'is deleted' if volumes else 'stays'}")
 
 
-def report_health(*, as_json: bool, deep: bool) -> bool:
-    """Print how every service is; with `deep` the canary must come through too. True: all well."""
+def restart(service: str | None) -> None:
+    """Stop and start one service or all, wait until they say they work, prove it.
+
+    Raises StackError where nothing runs, or for a service that does not exist or runs only once.
+    """
+    chosen, engine = working_engine()
+    names = [name for name in engine.services() if name not in ONE_SHOTS]
+    if service:
+        check_service(engine, service, names)
+    if not running(engine):
+        raise StackError("nothing runs that could be restarted: inv up")
+    started = time.monotonic()
+    starting = in_background(lambda: engine.restart([service] if service else names))
+    with Progress() as progress:
+        await_services(chosen, engine, starting, progress)
+    proof.prove(Airflow(chosen))
+    print(f"restarted and proven in {time.monotonic() - started:.0f} s")
+
+
+def rebuild(service: str | None) -> None:
+    """Lock, build, import-check, and only then swap what runs, service by service.
+
+    Raises StackError with the requirement or DAG at fault; stack and lock are then as they were.
+    """
+    chosen, engine = working_engine()
+    if service:
+        check_service(engine, service, [name for name in engine.services() if image_of(name)])
+    images = (image_of(service),) if service else IMAGES
+    started = time.monotonic()
+    with requirements.locked(chosen) if "airflow" in images else nullcontext():
+        engine.build(images)
+        if "airflow" in images and (errors := engine.import_errors()):
+            raise StackError(f"with what was built these DAGs do not import:\n{errors}")
+        engine.adopt()
+    if not running(engine):
+        print("built; nothing runs that could be swapped: inv up")
+        return
+    names = [name for name in engine.services() if image_of(name) in images]
+    names.sort(key=lambda name: name not in ONE_SHOTS)
+    swap_all(chosen, engine, [service] if service else names)
+    proof.prove(Airflow(chosen))
+    engine.tidy()
+    print(f"rebuilt, swapped and proven in {time.monotonic() - started:.0f} s")
+
+
+def swap_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
+    """Start services anew one after the other, then wait until all say that they work.
+
+    Requests to one that is away for these seconds are repeated by the tasks that make them.
+    """
+    lines: dict[str, Line] = {name: (name, "wait", "waits for its turn") for name in names}
+    with Progress() as progress:
+        for name in names:
+            lines[name] = (name, "wait", "is swapped, running tasks end first")
+            swapping = in_background(partial(engine.swap, name))
+            while not swapping.done():
+                progress.show(list(lines.values()))
+                time.sleep(POLL_SECONDS)
+            swapping.result()
+            lines[name] = (name, "ok", "swapped")
+            progress.show(list(lines.values()))
+    with Progress() as progress:
+        await_services(chosen, engine, swapping, progress)
+
+
+def working_engine() -> tuple[Settings, Engine]:
+    """Settings and engine of an installed stack.
+
+    Raises StackError when there is no .env yet or the engine cannot work.
+    """
     chosen = Settings.load()
     engine = engine_for(chosen)
-    report = health.look(chosen, engine, memory=True)
-    if deep and report.status == "healthy":
-        report = replace(report, checks=[*report.checks, canary_check(chosen)])
-    if as_json:
-        print(json.dumps(report.as_dict(), indent=2))
-    else:
-        tables.print_table(report)
-        if report.status != "healthy":
-            print(health.explain(report, engine))
-    return report.status == "healthy"
+    if wrong := engine.problems():
+        raise StackError("\n".join(wrong))
+    return chosen, engine
 
 
-def canary_check(chosen: Settings) -> health.Check:
-    """The proof as one more check of the report; its progress goes to standard error."""
-    started = time.monotonic()
-    try:
-        told = proof.prove(Airflow(chosen), Console(stderr=True, highlight=False))
-    except StackError as error:
-        return health.Check(proof.CANARY, False, None, str(error))
-    return health.Check(proof.CANARY, True, round((time.monotonic() - started) * 1000), told)
-
-
-def show_logs(service: str | None, *, tail: str, since: str, follow: bool) -> None:
-    """Print the logs of one service or all.
-
-    Raises StackError for a service that does not exist, or a `tail` that is no number.
-    """
-    if not tail.isdigit():
-        raise StackError(f"--tail {tail} is no number of lines: --tail 100")
-    engine = engine_for(Settings.load())
-    known = list(engine.services())
-    if service and service not in known:
-        raise StackError(f"there is no service {service}; known: {', '.join(known)}")
-    code = engine.logs([service] if service else [], tail=int(tail), since=since, follow=follow)
-    if code not in (0, 130):
-        raise StackError("the logs could not be read: inv health")
-
-
-def trigger(dag_id: str, conf: str | None, *, wait: bool) -> None:
-    """Start a run of a DAG; with `wait` show its tasks and succeed only if it does."""
-    airflow = Airflow(Settings.load())
-    run_id = proof.start(airflow, dag_id, parse_conf(conf))
-    print(f"{dag_id}: run {run_id} started")
-    if wait:
-        seconds = proof.follow(airflow, dag_id, run_id)
-        print(f"{dag_id}: success in {seconds:.0f} s")
-    else:
-        print(f"watch it: {airflow.address}/dags/{dag_id}/runs/{run_id}")
-
-
-def parse_conf(conf: str | None) -> dict[str, Any]:
-    """The run's conf from its JSON.
-
-    Raises StackError unless it is a JSON object.
-    """
-    try:
-        value = json.loads(conf or "{}")
-    except ValueError as error:
-        raise StackError(f"--conf is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise StackError("--conf must be a JSON object: --conf '{\"seed\": 7}'")
-    return value
+def running(engine: Engine) -> bool:
+    """Any service of the stack runs."""
+    return any(service.state == "running" for service in engine.ps())
 
 
 def make_folders(chosen: Settings) -> None:

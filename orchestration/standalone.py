@@ -5,14 +5,14 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestration import StackError, leftovers, log_files, shell
-from orchestration.engine import Service
+from orchestration import StackError, leftovers, log_files, preflight, shell
+from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
 from orchestration.environments import Environments, python_problem
 from orchestration.settings import Settings
 from orchestration.supervisord import Supervisord
@@ -27,7 +27,11 @@ SERVICES = (
     "mlflow",
     "status",
 )
-ONE_SHOTS = {"airflow-init": "airflow", "mlflow-migrate": "mlflow"}
+SCHEDULER, WATCHDOG = "airflow-scheduler", "watchdog"
+# For a task that still runs when its scheduler is replaced.
+TASK_SECONDS = 24 * 3600
+# Which environment each service was started from.
+STARTED_FROM = "started-from.json"
 # supervisord's words in Docker's.
 STATES = {
     "STOPPED": "created",
@@ -68,6 +72,14 @@ class StandaloneEngine:
             wrong.append(python_problem(self.settings))
         return [problem for problem in wrong if problem]
 
+    def host(self) -> Host:
+        """The file systems it fills, and the package index where an environment is missing."""
+        place = preflight.nearest(self.state.folder)
+        wrong = tuple(filter(None, [preflight.unwritable(place)]))
+        index = ("", None) if self.is_built() else preflight.ask_index(self.settings)
+        places = (self.settings.root, place)
+        return Host(wrong, places=places, index=index[0], index_ahead=index[1])
+
     def surviving_data(self) -> list[str]:
         """The database's folder, where one was made."""
         folder = self.state.folder / "postgres"
@@ -77,14 +89,32 @@ class StandaloneEngine:
         """The environments are those of the locks."""
         return self.environments.is_built()
 
-    def build(self) -> None:
-        """The environments and PostgreSQL's binaries, where missing or older than their locks."""
-        self.environments.build()
+    def build(self, images: Collection[str] = IMAGES) -> None:
+        """The environments, and PostgreSQL's binaries, that the locks ask for and that are not."""
+        self.environments.build([*images, "postgres"])
+
+    def import_errors(self) -> str:
+        """Import every DAG in the Airflow environment that belongs to the lock as it is now."""
+        python = self.environments.candidate("airflow") / "bin" / "python"
+        script = self.settings.root / "orchestration" / "config" / "parse_dags.py"
+        argv = (str(python), str(script), str(self.settings.project_dir / "dags"))
+        said: list[str] = []
+        command = shell.Command(argv, env=services_environment(self.settings))
+        return shell.tail("\n".join(said)) if shell.follow(command, said.append) else ""
+
+    def adopt(self) -> None:
+        """Environments that belong to the locks as they are now are used from here on."""
+        self.environments.adopt()
+
+    def tidy(self) -> None:
+        """Delete environments that nothing runs from."""
+        self.environments.tidy(self._started_from().values())
 
     def up(self) -> None:
         """Start the database, run the one-shots, start the rest.
 
-        What an earlier supervisord left behind is ended first; a changed setting restarts all.
+        What an earlier supervisord left behind is ended first; a changed setting restarts all, a
+        changed environment what runs from it.
         """
         environment = services_environment(self.settings)
         made_of = self._made_of(environment)
@@ -94,11 +124,42 @@ class StandaloneEngine:
         if not self.supervisord.answers():
             leftovers.end(self.state.supervisor)
             self._make_folders()
+            self._note_started(dict.fromkeys(SERVICES, ""))
             self.supervisord.begin(self._daemon(environment))
+            self._note_started({"postgres": self._made_from("postgres")})
             stamp.write_text(made_of)
         self._initialise(environment, made_of)
         for name in SERVICES:
-            self.supervisord.start(name)
+            if self._started_from().get(name) != self._made_from(name):
+                self.supervisord.stop(name)
+            self._start(name)
+        self.supervisord.start(WATCHDOG)
+
+    def swap(self, service: str) -> None:
+        """Stop and start one service, or run a one-shot; the scheduler ends its tasks first.
+
+        Raises StackError when a one-shot fails.
+        """
+        if service in ONE_SHOTS:
+            self._run_one_shot(service, services_environment(self.settings))
+        elif service == SCHEDULER:
+            self._relieve_scheduler()
+        else:
+            self.restart([service])
+
+    def restart(self, services: Sequence[str]) -> None:
+        """Stop and start services, each with its own time to end."""
+        for name in services:
+            self.supervisord.stop(name)
+            self._start(name)
+
+    def run(self, service: str, argv: Sequence[str]) -> int:
+        """A command in the environment of a service, on the person's terminal."""
+        environment = services_environment(self.settings)
+        if image := image_of(service):
+            folder = self.state.python(image).parent
+            environment["PATH"] = f"{folder}:{environment['PATH']}"
+        return shell.show(shell.Command(argv, env=environment, cwd=self.settings.root))
 
     def down(self, *, volumes: bool) -> None:
         """End all processes, in good order if they let us; with `volumes` delete the data too."""
@@ -150,14 +211,38 @@ class StandaloneEngine:
         argv = ("supervisord", "--configuration", str(configuration))
         return shell.Command(argv, env=environment, cwd=self.settings.root)
 
+    def _start(self, name: str) -> None:
+        self.supervisord.start(name)
+        self._note_started({name: self._made_from(name)})
+
+    def _relieve_scheduler(self) -> None:
+        # It schedules nothing while its tasks end, which the watchdog would take for useless.
+        self.supervisord.stop(WATCHDOG)
+        try:
+            self.supervisord.renew(SCHEDULER, TASK_SECONDS)
+            self._note_started({SCHEDULER: self._made_from(SCHEDULER)})
+        finally:
+            self.supervisord.start(WATCHDOG)
+
+    def _made_from(self, service: str) -> str:
+        return self.environments.in_use(image_of(service) or service)
+
+    def _started_from(self) -> dict[str, str]:
+        note = self.state.run / STARTED_FROM
+        return json.loads(note.read_text()) if note.exists() else {}
+
+    def _note_started(self, services: dict[str, str]) -> None:
+        (self.state.run / STARTED_FROM).write_text(json.dumps(self._started_from() | services))
+
     def _made_of(self, environment: dict[str, str]) -> str:
         configuration = (self.settings.root / "orchestration" / "supervisord.conf").read_text()
-        told = [environment, configuration, self.environments.fingerprint()]
+        told = [environment, configuration]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _initialise(self, environment: dict[str, str], made_of: str) -> None:
         # Schemas and the first account stay as they were made by these locks and settings.
         stamp = self.state.run / "initialised"
+        made_of = f"{made_of} {[*map(self._made_from, ONE_SHOTS)]}"
         if stamp.exists() and stamp.read_text() == made_of and self.surviving_data():
             return
         with ThreadPoolExecutor() as pool:
@@ -168,7 +253,7 @@ class StandaloneEngine:
     def _run_one_shot(self, name: str, environment: dict[str, str]) -> None:
         script = self.settings.root / "orchestration" / "config" / f"{name.replace('-', '_')}.py"
         command = shell.Command(
-            (str(self.state.python(ONE_SHOTS[name])), str(script)), env=environment
+            (str(self.state.python(image_of(name))), str(script)), env=environment
         )
         try:
             said = shell.output(command, timeout=180)

@@ -69,6 +69,29 @@ class Supervisord:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise StackError(f"{name} does not start: {fault.faultString}") from None
 
+    def stop(self, name: str) -> None:
+        """Stop a program, with its own time to end; nothing if it does not run."""
+        try:
+            self.ask("stopProcess", name)
+        except Fault as fault:
+            if "NOT_RUNNING" not in fault.faultString:
+                raise StackError(f"{name} does not stop: {fault.faultString}") from None
+
+    def renew(self, name: str, seconds: float) -> None:
+        """Let a program end in its own time, up to `seconds`; it is started anew when it has.
+
+        Raises StackError when it has not ended by then.
+        """
+        pid = self.processes()[name]["pid"]
+        self.ask("signalProcess", name, "TERM")
+        deadline = time.monotonic() + seconds
+        while self.processes()[name]["pid"] == pid:
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{name} has not ended after {seconds:.0f} s: inv restart -s {name}"
+                )
+            time.sleep(0.2)
+
     def end(self) -> None:
         """Let it stop its programs in good order and end, for STOP_SECONDS at most."""
         pid = self.ask("getPID")
@@ -80,7 +103,10 @@ class Supervisord:
             time.sleep(0.2)
 
     def restarts(self, name: str) -> int:
-        """How often it started a program again since it began itself, by its log."""
+        """How often a program ended by itself and was started again, by its log.
+
+        Counted from its own begin; what was stopped on purpose does not count.
+        """
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         current = text.rpartition("supervisord started with pid")[2]
-        return max(0, len(re.findall(rf"spawned: '{name}'", current)) - 1)
+        return len(re.findall(rf"exited: {name} \(.*; not expected\)", current))

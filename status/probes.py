@@ -101,13 +101,14 @@ def _heartbeat(name: str, body: dict, database: str) -> Verdict:
         why = "never registered" if database == "up" else f"the metadatabase is {database}"
         return Verdict(name, "unknown", why)
     try:
-        age = (datetime.now(UTC) - datetime.fromisoformat(latest)).total_seconds()
+        seen = datetime.fromisoformat(latest)
+        age = (datetime.now(UTC) - seen).total_seconds()
     except (TypeError, ValueError):
         return Verdict(name, "unknown", "Airflow gives no readable heartbeat")
     if age < -HEARTBEAT_LIMIT_SECONDS:
         return Verdict(name, "unknown", f"heartbeat lies {-age:.0f} s ahead: the clocks differ")
     state = "up" if age <= HEARTBEAT_LIMIT_SECONDS else "down"
-    return Verdict(name, state, f"last heartbeat {max(age, 0):.0f} s ago")
+    return Verdict(name, state, f"last heartbeat {max(age, 0):.0f} s ago", seen=seen)
 
 
 async def _json(http: httpx.AsyncClient, method: str, url: str, body: dict | None = None) -> dict:

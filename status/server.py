@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import httpx
 import uvicorn
@@ -154,17 +155,20 @@ def _document(board: Board) -> dict:
         "version": 1,
         "status": board.status,
         "checked_at": checked_at,
-        "services": [_service(shown) for shown in board.services],
+        "services": [_service(shown, board.checked_at) for shown in board.services],
     }
 
 
-def _service(shown: Shown) -> dict:
+def _service(shown: Shown, checked_at: datetime | None) -> dict:
+    seen = shown.verdict.seen or checked_at
     return {
         "name": shown.verdict.name,
         "state": shown.verdict.state,
         "detail": shown.verdict.detail,
         "latency_ms": shown.verdict.latency_ms,
         "since": shown.since.isoformat(timespec="milliseconds"),
+        # Older than the service's own start, it is a sign of the life before.
+        "last_seen": seen and seen.isoformat(timespec="milliseconds"),
     }
 
 

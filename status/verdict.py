@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from datetime import datetime
 
 import httpx
 from redis.exceptions import RedisError
@@ -24,6 +25,8 @@ class Verdict:
     state: str
     detail: str
     latency_ms: float | None = None
+    # The newest sign of life where it is older than the question, as a heartbeat is.
+    seen: datetime | None = None
 
 
 class UnexpectedAnswer(Exception):

@@ -7,6 +7,8 @@ import pytest
 from orchestration.settings import ROOT, Settings
 
 CHECKS = "/checked/tests/image"
+PARSE_DAGS = "/checked/orchestration/config/parse_dags.py"
+MOUNTED = ("dags", "tests", "install", "orchestration")
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +18,13 @@ def image():
 
 
 def in_image(image, *command, user="50000:0"):
-    mounts = [f"--volume={ROOT}/{name}:/checked/{name}:ro" for name in ("dags", "tests", "install")]
+    mounts = [f"--volume={ROOT}/{name}:/checked/{name}:ro" for name in MOUNTED]
     argv = ["docker", "run", "--rm", "--network=none", f"--user={user}", *mounts, image, *command]
     return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_every_dag_imports(image):
-    done = in_image(image, "python", f"{CHECKS}/parse_dags.py", "/checked/dags")
+    done = in_image(image, "python", PARSE_DAGS, "/checked/dags")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "canary" in done.stdout
     assert "training_pipeline" in done.stdout
@@ -39,9 +41,7 @@ def test_every_ml_module_imports(image):
 
 def test_a_broken_dag_is_found(image):
     source = "import nowhere_to_be_found  # airflow dag"
-    script = (
-        f"mkdir /tmp/d && echo '{source}' > /tmp/d/x.py && python {CHECKS}/parse_dags.py /tmp/d"
-    )
+    script = f"mkdir /tmp/d && echo '{source}' > /tmp/d/x.py && python {PARSE_DAGS} /tmp/d"
     done = in_image(image, "bash", "-c", script)
     assert done.returncode == 1, done.stdout
     assert "No module named 'nowhere_to_be_found'" in done.stdout

@@ -10,10 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestration import airflow_api
+from orchestration import StackError, airflow_api
 from orchestration import settings as settings_module
 from orchestration.airflow_api import Airflow
-from orchestration.engine import Service
+from orchestration.engine import IMAGES, Host, Service
 from orchestration.settings import ROOT, Settings
 
 REPO = Path(__file__).resolve().parents[2]
@@ -156,7 +156,7 @@ def airflow(web, make_settings, clock, monkeypatch):
     """A client of the stub, with an account; its waiting costs no time."""
     monkeypatch.setattr(airflow_api, "time", clock)
     web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
-    settings = make_settings(AIRFLOW_PORT=web.port, _AIRFLOW_WWW_USER_PASSWORD="pa55")
+    settings = make_settings(AIRFLOW_PORT=web.port, _AIRFLOW_WWW_USER_PASSWORD="pa55-w0rd")
     return Airflow(settings, sleep=clock.sleep)
 
 
@@ -177,10 +177,15 @@ class PaperEngine:
         self.reasons, self.volumes, self.built = [], [], True
         self.listed = [Service(name, "running", "healthy") for name in LONG_RUNNING]
         self.said, self.held, self.exit_code = {}, {}, 0
+        self.stands_on = Host()
+        self.build_fails, self.errors, self.swap_fails = None, "", {}
         self.start_fails, self.start_waits, self.start_ended = None, None, False
 
     def problems(self):
         return list(self.reasons)
+
+    def host(self):
+        return self.stands_on
 
     def surviving_data(self):
         return list(self.volumes)
@@ -188,9 +193,33 @@ class PaperEngine:
     def is_built(self):
         return self.built
 
-    def build(self):
-        self.asked.append("build")
+    def build(self, images=IMAGES):
+        self.asked.append("build" if tuple(images) == IMAGES else f"build {' '.join(images)}")
+        if self.build_fails:
+            raise self.build_fails
+
+    def import_errors(self):
+        self.asked.append("import_errors")
+        return self.errors
+
+    def adopt(self):
+        self.asked.append("adopt")
         self.built = True
+
+    def tidy(self):
+        self.asked.append("tidy")
+
+    def swap(self, service):
+        self.asked.append(f"swap {service}")
+        if service in self.swap_fails:
+            raise self.swap_fails[service]
+
+    def restart(self, services):
+        self.asked.append(f"restart {' '.join(services)}")
+
+    def run(self, service, argv):
+        self.asked.append(("run", service, list(argv)))
+        return self.exit_code
 
     def up(self):
         self.asked.append("up")
@@ -253,8 +282,6 @@ class Shell:
         self.commands, self.outputs, self.failures = [], {}, {}
 
     def run(self, command, **options):
-        from orchestration import StackError
-
         self.commands.append(command)
         line = str(command)
         for words, reason in self.failures.items():
@@ -265,6 +292,15 @@ class Shell:
     def show(self, command):
         self.run(command)
         return 0
+
+    def follow(self, command, told):
+        try:
+            said, code = self.run(command), 0
+        except StackError as error:
+            said, code = str(error), 1
+        for line in said.splitlines():
+            told(line)
+        return code
 
     @property
     def lines(self):
@@ -280,4 +316,5 @@ def recorded(monkeypatch):
     monkeypatch.setattr(shell, "output", recorder.run)
     monkeypatch.setattr(shell, "echo", recorder.run)
     monkeypatch.setattr(shell, "show", recorder.show)
+    monkeypatch.setattr(shell, "follow", recorder.follow)
     return recorder

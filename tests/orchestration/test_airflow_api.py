@@ -24,7 +24,7 @@ def test_one_login_with_the_account_of_the_settings_serves_all_questions(airflow
     assert airflow.dag_ids() == ["b", "a"]
     assert airflow.dag_ids() == ["b", "a"]
     [login] = web.of("POST /auth/token")
-    assert login["body"] == {"username": "airflow", "password": "pa55"}
+    assert login["body"] == {"username": "airflow", "password": "pa55-w0rd"}
     headers = [request["headers"] for request in web.of("GET /api/v2/dags")]
     assert [each["Authorization"] for each in headers] == ["Bearer t0ken"] * 2
 
@@ -35,7 +35,7 @@ def test_a_changed_password_is_told_with_what_to_do(airflow, web):
         airflow.dag_ids()
     assert "_AIRFLOW_WWW_USER_PASSWORD" in str(refused.value)
     assert web.url in str(refused.value)
-    assert "pa55" not in str(refused.value)
+    assert "pa55-w0rd" not in str(refused.value)
 
 
 def test_a_proxy_of_the_environment_is_not_asked(airflow, web, monkeypatch, dead_port):

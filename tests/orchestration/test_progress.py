@@ -1,6 +1,7 @@
 """Long work shown: lines of what changed on a pipe, a live table on a terminal."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -8,8 +9,16 @@ from rich.console import Console
 from orchestration.progress import Progress
 
 
+@pytest.fixture(autouse=True)
+def usual_terminal(monkeypatch):
+    """An environment of which a test changes what it is about."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
 @pytest.fixture
-def terminal():
+def terminal(usual_terminal):
     """A terminal that keeps what it was shown."""
     return Console(file=io.StringIO(), force_terminal=True, width=80, highlight=False)
 
@@ -18,6 +27,17 @@ def terminal():
 def pipe():
     """Not a terminal."""
     return Console(file=io.StringIO(), force_terminal=False)
+
+
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3|4|9|10)\d[;m]")
+LINE_ERASED = "\x1b[2K"
+
+
+class Screen(io.StringIO):
+    """A file that is a terminal."""
+
+    def isatty(self):
+        return True
 
 
 def table_text(shown, lines, width=80):
@@ -90,3 +110,116 @@ def test_brackets_in_a_detail_are_shown(terminal, clock, detail):
     shown = Progress(terminal, clock.monotonic)
     [line] = table_text(shown, [("redis", "bad", detail)])
     assert detail in line
+
+
+def test_a_row_that_is_well_again_tells_when_that_was(pipe, clock):
+    shown = Progress(pipe, clock.monotonic)
+    for seconds, kind in ((1, "ok"), (2, "wait"), (4, "ok"), (8, "ok")):
+        clock.sleep(seconds)
+        shown.show([("redis", kind, "it is")])
+    [redis] = table_text(shown, [("redis", "ok", "it is")])
+    assert "7.0 s" in redis
+    assert [line.split()[:3] for line in pipe.file.getvalue().splitlines()] == [
+        ["1.0", "s", "✓"],
+        ["3.0", "s", "…"],
+        ["7.0", "s", "✓"],
+    ]
+
+
+def test_a_row_that_fails_after_it_was_well_tells_when_it_failed(pipe, clock):
+    shown = Progress(pipe, clock.monotonic)
+    shown.show([("redis", "ok", "up")])
+    clock.sleep(5)
+    shown.show([("redis", "bad", "gone")])
+    [redis] = table_text(shown, [("redis", "bad", "gone")])
+    assert "5.0 s" in redis
+
+
+# Life in a log
+
+
+def after(pipe, clock, *shows):
+    """The seconds and details printed when each (seconds to wait, kind, detail) is shown."""
+    shown = Progress(pipe, clock.monotonic)
+    for seconds, kind, detail in shows:
+        clock.sleep(seconds)
+        shown.show([("airflow image", kind, detail)])
+    lines = pipe.file.getvalue().splitlines()
+    return [(float(line.split()[0]), line.split()[-1]) for line in lines]
+
+
+def test_a_row_that_waits_long_is_printed_again_when_its_detail_is_new(pipe, clock):
+    shows = [(0, "wait", "a"), (10, "wait", "b"), (19.5, "wait", "c"), (0.5, "wait", "d")]
+    assert after(pipe, clock, *shows) == [(0, "a"), (30, "d")]
+
+
+def test_a_row_is_not_printed_again_before_it_waited_long_again(pipe, clock):
+    every_second = [(1, "wait", f"{number}") for number in range(1, 100)]
+    assert [told for told, _ in after(pipe, clock, *every_second)] == [1, 31, 61, 91]
+
+
+def test_a_detail_that_stays_is_not_printed_again_until_it_changes(pipe, clock):
+    shows = [(0, "wait", "a"), (45, "wait", "a"), (45, "wait", "a"), (1, "wait", "b")]
+    assert after(pipe, clock, *shows) == [(0, "a"), (91, "b")]
+
+
+@pytest.mark.parametrize("kind", ["ok", "bad"])
+def test_what_has_settled_is_not_printed_again(pipe, clock, kind):
+    assert after(pipe, clock, (0, kind, "a"), (45, kind, "b")) == [(0, "a")]
+
+
+def test_the_wait_counts_from_what_was_printed_last(pipe, clock):
+    shows = [(0, "wait", "a"), (20, "ok", "b"), (5, "wait", "c"), (10, "wait", "d")]
+    assert after(pipe, clock, *shows) == [(0, "a"), (20, "b"), (25, "c")]
+
+
+def test_a_row_that_was_away_is_printed_when_it_is_back(pipe, clock):
+    shown = Progress(pipe, clock.monotonic)
+    for lines in ([("task", "wait", "queued")], [], [("task", "wait", "queued")]):
+        shown.show(lines)
+    assert len(pipe.file.getvalue().splitlines()) == 2
+
+
+# Terminals that can less
+
+
+def shown_on(console, clock):
+    with Progress(console, clock.monotonic) as shown:
+        shown.show([("redis", "wait", "starting")])
+        shown.live.refresh()
+        shown.show([("redis", "ok", "up"), ("mlflow", "bad", "gone")])
+    return console.file.getvalue()
+
+
+def test_a_terminal_has_colours_and_its_table_is_written_over(clock):
+    out = shown_on(Console(file=Screen(), width=80), clock)
+    assert COLOUR.search(out)
+    assert LINE_ERASED in out
+
+
+def test_a_terminal_with_no_color_keeps_its_table_without_colours(monkeypatch, clock):
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = shown_on(Console(file=Screen(), width=80), clock)
+    assert not COLOUR.search(out)
+    assert LINE_ERASED in out
+    assert "mlflow" in out
+
+
+LINES = [
+    f"   0.0 s  … {'redis':<22} starting",
+    f"   0.0 s  ✓ {'redis':<22} up",
+    f"   0.0 s  ✗ {'mlflow':<22} gone",
+]
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"COLORTERM": "truecolor"}])
+def test_a_pipe_gets_no_escape_codes(monkeypatch, clock, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert shown_on(Console(file=io.StringIO()), clock).splitlines() == LINES
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_dumb_terminal_gets_lines_as_a_pipe_does(monkeypatch, clock, term):
+    monkeypatch.setenv("TERM", term)
+    assert shown_on(Console(file=Screen()), clock).splitlines() == LINES

@@ -85,28 +85,35 @@ def test_show_returns_the_exit_code(capfd):
     assert capfd.readouterr().out == "shown\n"
 
 
-def test_an_interrupt_waits_for_the_program_and_is_no_traceback(monkeypatch):
-    class Interrupted:
-        ended = False
+def test_an_interrupt_is_left_to_the_program_and_its_end_waited_for(tmp_path):
+    # The program makes something of it, as a pager or a shell does, and goes on to its own end.
+    script = f"trap 'echo heard > {tmp_path}/heard' INT; kill -INT $PPID $$; sleep 0.1; exit 3"
+    assert shell.show(sh(script)) == 3
+    assert (tmp_path / "heard").exists()
 
-        def __init__(self, argv, **options):
-            self.waits = 0
 
-        def __enter__(self):
-            return self
+def test_a_program_that_an_interrupt_ends_is_told_as_a_shell_tells_it():
+    assert shell.show(sh("kill -INT $$")) == shell.INTERRUPTED == 128 + signal.SIGINT
+    with pytest.raises(KeyboardInterrupt):
+        shell.echo(sh("kill -INT $$"))
 
-        def __exit__(self, *error):
-            pass
 
-        def wait(self):
-            self.waits += 1
-            if self.waits == 1:
-                raise KeyboardInterrupt
-            Interrupted.ended = True
+def test_lines_are_told_as_they_come():
+    told = []
+    assert shell.follow(sh("echo one; echo two >&2; exit 4"), told.append) == 4
+    assert told == ["one", "two"]
 
-    monkeypatch.setattr(shell.subprocess, "Popen", Interrupted)
-    assert shell.show(Command(("docker", "logs"))) == 128 + signal.SIGINT
-    assert Interrupted.ended
+
+def test_what_still_runs_when_a_verb_is_interrupted_is_ended():
+    def interrupted(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shell.follow(sh("echo started; exec sleep 60"), interrupted)
+    (process,) = shell.RUNNING
+    shell.end_running()
+    assert process.wait(5) == -signal.SIGTERM
+    shell.RUNNING.clear()
 
 
 def test_echo_prints_the_command_before_its_output(capfd):

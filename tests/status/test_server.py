@@ -81,7 +81,8 @@ def test_200_and_the_document_when_all_is_well():
     assert document["checked_at"].endswith("+00:00")
     assert [service["name"] for service in document["services"]] == names("redis://x")
     assert document["services"][0].items() >= {"state": "up", "latency_ms": 1.5}.items()
-    assert set(document["services"][0]) == {"name", "state", "detail", "latency_ms", "since"}
+    fields = {"name", "state", "detail", "latency_ms", "since", "last_seen"}
+    assert set(document["services"][0]) == fields
 
 
 def test_503_before_the_first_round():

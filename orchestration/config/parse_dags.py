@@ -4,6 +4,7 @@ Runs where Airflow is: in the image, or in an environment from the same locks. P
 error with its file; exit code 1 if there is one, or if the folder holds no DAG at all.
 """
 
+import logging
 import os
 import sys
 import tempfile
@@ -18,10 +19,13 @@ def main(folder: str) -> int:
     sys.path.insert(0, str(Path(folder).resolve()))
     from airflow.models.dagbag import DagBag
 
+    # Airflow would log each error too, with all of its traceback.
+    logging.disable(logging.CRITICAL)
     started = time.perf_counter()
     bag = DagBag(folder, include_examples=False, safe_mode=True)
     for file, error in bag.import_errors.items():
-        print(f"{file}: {error.strip().splitlines()[-1]}")
+        shown = os.path.relpath(file, Path(folder).resolve().parent)
+        print(f"{shown}: {error.strip().splitlines()[-1]}")
     if not bag.dags and not bag.import_errors:
         print(f"{folder}: no DAG found")
     count, seconds = len(bag.dags), time.perf_counter() - started
