@@ -1,6 +1,7 @@
 """The verbs of the stack. `inv --list` is the menu, `inv --help VERB` tells each one's flags."""
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -74,9 +75,10 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
         def run(context: Context, *arguments: Any, **flags: Any) -> None:
             from orchestration import StackError, exclusive, shell
 
-            # A closed terminal and `kill` are interruptions like Ctrl-C.
+            # A closed terminal and `kill` are interruptions like Ctrl-C; nohup's word stands.
             for ending in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(ending, signal.default_int_handler)
+                if signal.getsignal(ending) != signal.SIG_IGN:
+                    signal.signal(ending, signal.default_int_handler)
             try:
                 with exclusive.at_work(name) if alone else nullcontext():
                     function(context, *arguments, **flags)
@@ -85,6 +87,9 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
             except KeyboardInterrupt:
                 shell.end_running()
                 sys.exit(f"inv {name}: interrupted; run it again to go on")
+            except BrokenPipeError:
+                # Whoever read it, as `head` does, has enough.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         return task(run, name=name, **options)
 

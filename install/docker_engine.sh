@@ -9,9 +9,11 @@ PLUGIN=/usr/libexec/docker/cli-plugins/docker-compose
 say()  { printf 'docker_engine: %s\n' "$*"; }
 fail() { printf 'docker_engine: %s\n' "$*" >&2; exit 1; }
 
+# A version that is 2.20 or newer, which the compose file needs (orchestration/needs.py).
+is_new_enough()  { grep -Eq '^v?(2\.([2-9][0-9]|[1-9][0-9]{2})|[3-9]|[1-9][0-9]+)\.'; }
 engine_answers() { $SUDO docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
-compose_v2()     { docker compose version --short 2>/dev/null | grep -Eq '^v?[2-9]'; }
-package_is_v2()  { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -Eq 'Candidate: (1:)?[2-9]'; }
+compose_fits()   { docker compose version --short 2>/dev/null | is_new_enough; }
+package_fits()   { LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]*:\)\{0,1\}//p' | is_new_enough; }
 
 SUDO=
 if [ "$(id -u)" -ne 0 ]; then
@@ -19,7 +21,7 @@ if [ "$(id -u)" -ne 0 ]; then
     SUDO=sudo
 fi
 
-if engine_answers && compose_v2 && command -v docker-compose >/dev/null; then
+if engine_answers && compose_fits && command -v docker-compose >/dev/null; then
     say "an engine ($($SUDO docker version --format '{{.Server.Version}}')) and Compose $(docker compose version --short) answer: nothing to do"
     exit 0
 fi
@@ -35,7 +37,8 @@ command -v apt-get >/dev/null || fail "no apt-get here: install Docker Engine an
 cat <<EOF
 docker_engine: on ${PRETTY_NAME:-this system} this will, as root,
   - install docker.io (Docker Engine) from the distribution, if no engine is installed
-  - install Compose v2 as a docker plugin, and the command docker-compose
+  - install Compose v2 as a docker plugin, in the place of one older than 2.20, and the command
+    docker-compose
   - start the engine (a daemon with root rights)
 EOF
 
@@ -75,12 +78,26 @@ EOF
     $SUDO rm -rf "$work"
 }
 
-if ! compose_v2; then
+# An older one in a folder that docker looks into before the packages' own would hide the new one.
+replace_older_plugins() {
+    for folder in "${DOCKER_CONFIG:-$HOME/.docker}" /usr/local/lib/docker /usr/local/libexec/docker /usr/lib/docker; do
+        older=$folder/cli-plugins/docker-compose
+        if ! compose_fits && [ -x "$PLUGIN" ] && [ -e "$older" ]; then
+            say "putting a link to $PLUGIN in the place of $older"
+            $SUDO ln -sf "$PLUGIN" "$older"
+        fi
+    done
+}
+
+if ! compose_fits; then
     say "installing Compose v2"
-    if package_is_v2 docker-compose-v2; then apt_install docker-compose-v2
-    elif package_is_v2 docker-compose; then apt_install docker-compose
+    # The first of these comes from Docker's own packages, where the engine does too.
+    if package_fits docker-compose-plugin; then apt_install docker-compose-plugin
+    elif package_fits docker-compose-v2; then apt_install docker-compose-v2
+    elif package_fits docker-compose; then apt_install docker-compose
     else compose_from_newer_suite
     fi
+    replace_older_plugins
 fi
 
 if ! command -v docker-compose >/dev/null; then
@@ -117,5 +134,5 @@ if [ -n "$SUDO" ] && ! id -nG | tr ' ' '\n' | grep -qx docker; then
     say "adding $(id -un) to the group docker (this group has root rights through the engine)"
     $SUDO usermod -aG docker "$(id -un)"
 fi
-compose_v2 || fail "Compose v2 does not answer after its installation: docker compose version"
+compose_fits || fail "Compose 2.20 or newer does not answer after its installation: docker compose version"
 say "ready: engine $($SUDO docker version --format '{{.Server.Version}}'), Compose $(docker compose version --short)"

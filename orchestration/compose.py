@@ -1,17 +1,18 @@
 """The docker engine: every verb is one `docker compose` command; the SDK is used to look."""
 
 import json
+import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
-from orchestration import StackError, containers, preflight, shell
+from orchestration import StackError, clocks, containers, dockerd, folders, shell
 from orchestration import images as public_images
 from orchestration.containers import SERVICE_LABEL
 from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
-from orchestration.preflight import OLDEST_COMPOSE
+from orchestration.needs import OLDEST_COMPOSE
 from orchestration.settings import Settings
 
 # The one-shots included; a start that hangs must not make its caller hang.
@@ -24,6 +25,8 @@ BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "st
 SWAP = ("up", "-d", "--no-build", "--no-deps")
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
+# Compose 2.26 begins each line of a log with it, even where no terminal reads.
+ERASE = "\x1b[2K"
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
 
 
@@ -38,7 +41,7 @@ class DockerEngine:
     @cached_property
     def sdk(self) -> Any:
         """The docker SDK's client, for looking; imported late, it costs 0.3 s."""
-        return public_images.client()
+        return dockerd.client()
 
     def compose(self, *arguments: str, project: str = "") -> shell.Command:
         """One `docker compose` command on this clone's project, or another."""
@@ -55,10 +58,10 @@ class DockerEngine:
 
     def problems(self) -> list[str]:
         """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
-        wrong = [public_images.unreachable()]
+        wrong = [dockerd.unreachable()]
         try:
             version = shell.output(self.compose("version", "--short"), timeout=20).strip()
-            if public_images.older(version, OLDEST_COMPOSE):
+            if dockerd.older(version, OLDEST_COMPOSE):
                 oldest = ".".join(map(str, OLDEST_COMPOSE))
                 wrong.append(f"Compose {version} is older than {oldest}: {WITH_DOCKER}")
         except StackError:
@@ -67,18 +70,18 @@ class DockerEngine:
 
     def host(self) -> Host:
         """`docker info`, what mounted folders lack, and what a first build needs from outside."""
-        told = public_images.info()
-        wrong, index = [preflight.uid_problem(self.settings)], ("", None)
-        if not wrong[0] and public_images.same_users(told):
-            wrong += preflight.mount_problems(self.settings)
+        told = dockerd.info()
+        wrong, index = [folders.uid_problem(self.settings)], ("", None)
+        if not wrong[0] and dockerd.same_users(told):
+            wrong += folders.mount_problems(self.settings)
         if not self.is_built():
             with ThreadPoolExecutor() as pool:
-                asked = pool.submit(preflight.ask_index, self.settings)
+                asked = pool.submit(clocks.ask_index, self.settings)
                 wrong.append(public_images.base_problem(self.sdk, self.settings))
             index = asked.result()
-        places = (self.settings.root, *public_images.data_root(told))
+        places = (self.settings.root, *dockerd.data_root(told))
         return Host(tuple(filter(None, wrong)), places=places, index=index[0],
-                    index_ahead=index[1], **public_images.figures(told))  # fmt: skip
+                    index_ahead=index[1], **dockerd.figures(told))  # fmt: skip
 
     def surviving_data(self) -> list[str]:
         """Volumes of this clone's project."""
@@ -108,12 +111,11 @@ class DockerEngine:
         code = shell.follow(command, said.append)
         return shell.tail("\n".join(said)) if code else ""
 
-    def adopt(self) -> None:
+    def adopt(self, images: Collection[str] = IMAGES) -> None:
         """The candidates' images get the names that containers are made from."""
-        for image in IMAGES:
-            if not public_images.absent(self.sdk, [name := f"{self.candidate}-{image}"]):
-                self.sdk.images.get(name).tag(f"{self.settings.project}-{image}")
-                self.sdk.images.remove(name)
+        for image in images:
+            built = self.sdk.images.get(f"{self.candidate}-{image}")
+            built.tag(f"{self.settings.project}-{image}")
 
     def up(self) -> None:
         """`docker compose up -d`: returns when the one-shots have ended well."""
@@ -121,7 +123,10 @@ class DockerEngine:
         shell.output(start, timeout=UP_SECONDS)
 
     def tidy(self) -> None:
-        """Remove images that were replaced and that nothing runs from; layers in use stay."""
+        """Remove candidates and images that were replaced; what runs keeps its own."""
+        names = [f"{self.candidate}-{image}" for image in IMAGES]
+        for name in set(names) - set(public_images.absent(self.sdk, names)):
+            self.sdk.images.remove(name)
         project = f"label=com.docker.compose.project={self.candidate}"
         shell.output(shell.Command(("docker", "image", "prune", "--force", "--filter", project)))
 
@@ -192,7 +197,7 @@ class DockerEngine:
     def _relieve_worker(self) -> None:
         # A second worker takes what comes from here on; the first ends what it has in hand.
         olds = [c for c in self._containers() if c.labels[SERVICE_LABEL] == WORKER]
-        beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}")
+        beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
         shell.output(self.compose(*SWAP, *beside, WORKER), timeout=UP_SECONDS)
         for old in olds:
             shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", old.id)))
@@ -209,10 +214,16 @@ class DockerEngine:
             time.sleep(0.3)
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
-        """`docker compose logs` on the person's terminal."""
+        """`docker compose logs` on the person's terminal, or as plain lines for a pipe."""
         options = [f"--tail={tail}", *(["--since", since] if since else [])]
         options += ["--follow"] if follow else []
-        return shell.show(self.compose("logs", *options, *services))
+        command = self.compose("logs", *options, *services)
+        if sys.stdout.isatty():
+            return shell.show(command)
+        try:
+            return shell.follow(command, lambda line: print(line.removeprefix(ERASE), flush=True))
+        except KeyboardInterrupt:
+            return shell.INTERRUPTED
 
     def tail(self, service: str, lines: int) -> str:
         """The last log lines of one service, without Compose's prefixes."""
@@ -225,4 +236,6 @@ class DockerEngine:
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        return json.loads(shell.output(self.compose("config", "--format", "json"), timeout=20))
+        told = shell.output(self.compose("config", "--format", "json"), timeout=20)
+        # Compose doubles every $, so that what it prints could be a compose file again.
+        return json.loads(told.replace("$$", "$"))

@@ -82,11 +82,11 @@ class Engine(Protocol):
     def import_errors(self) -> str:
         """Import every DAG in what was built last; the errors, a line each, or blank."""
 
-    def adopt(self) -> None:
+    def adopt(self, images: Collection[str] = IMAGES) -> None:
         """What was built takes the place of what was in use; what runs goes on as it is."""
 
     def tidy(self) -> None:
-        """Remove what was replaced and nothing runs from any more."""
+        """Remove what was built and not adopted, or replaced, and nothing runs from any more."""
 
     def up(self) -> None:
         """Start every service and return once the one-shots have ended well."""

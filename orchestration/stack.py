@@ -23,11 +23,12 @@ def install() -> None:
     text, done = settings.draft_env()
     chosen = decided(Settings.of_text(text))
     engine = engine_for(chosen)
-    if wrong := preflight.problems(chosen, engine, fresh_env=settings.keys_are_new()):
+    wrong, advice = preflight.look(chosen, engine, fresh_env=settings.keys_are_new())
+    if wrong:
         raise StackError(
             "\n".join(["nothing was changed; in the way:", *(f"  - {p}" for p in wrong)])
         )
-    for line in preflight.advice(engine):
+    for line in advice:
         print(f"advice: {line}")
     settings.write_env(text, chosen.engine)
     if done:
@@ -35,6 +36,7 @@ def install() -> None:
     make_folders(chosen)
     engine.build()
     engine.adopt()
+    engine.tidy()
 
 
 def decided(drafted: Settings) -> Settings:
@@ -137,9 +139,13 @@ def restart(service: str | None) -> None:
     if not running(engine):
         raise StackError("nothing runs that could be restarted: inv up")
     started = time.monotonic()
-    starting = in_background(lambda: engine.restart([service] if service else names))
+    names = [service] if service else names
+    restarting = in_background(partial(engine.restart, names))
     with Progress() as progress:
-        await_services(chosen, engine, starting, progress)
+        show_until_done(
+            restarting, [(name, "wait", "stops and starts") for name in names], progress
+        )
+        await_services(chosen, engine, restarting, progress)
     proof.prove(Airflow(chosen))
     print(f"restarted and proven in {time.monotonic() - started:.0f} s")
 
@@ -154,20 +160,31 @@ def rebuild(service: str | None) -> None:
         check_service(engine, service, [name for name in engine.services() if image_of(name)])
     images = (image_of(service),) if service else IMAGES
     started = time.monotonic()
-    with requirements.locked(chosen) if "airflow" in images else nullcontext():
-        engine.build(images)
-        if "airflow" in images and (errors := engine.import_errors()):
-            raise StackError(f"with what was built these DAGs do not import:\n{errors}")
-        engine.adopt()
-    if not running(engine):
-        print("built; nothing runs that could be swapped: inv up")
-        return
-    names = [name for name in engine.services() if image_of(name) in images]
-    names.sort(key=lambda name: name not in ONE_SHOTS)
-    swap_all(chosen, engine, [service] if service else names)
+    try:
+        build_and_check(chosen, engine, images)
+        if not running(engine):
+            print("built; nothing runs that could be swapped: inv up")
+            return
+        names = [name for name in engine.services() if image_of(name) in images]
+        names.sort(key=lambda name: name not in ONE_SHOTS)
+        swap_all(chosen, engine, [service] if service else names)
+    finally:
+        engine.tidy()
     proof.prove(Airflow(chosen))
-    engine.tidy()
     print(f"rebuilt, swapped and proven in {time.monotonic() - started:.0f} s")
+
+
+def build_and_check(chosen: Settings, engine: Engine, images: Sequence[str]) -> None:
+    """Build images, and adopt them once all DAGs import in them.
+
+    Raises StackError with the requirement or DAG at fault; the lock is then as it was.
+    """
+    dags = "airflow" in images
+    with requirements.locked(chosen) if dags else nullcontext():
+        engine.build(images)
+        if dags and (errors := engine.import_errors()):
+            raise StackError(f"with what was built these DAGs do not import:\n{errors}")
+        engine.adopt(images)
 
 
 def swap_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
@@ -180,14 +197,19 @@ def swap_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
         for name in names:
             lines[name] = (name, "wait", "is swapped, running tasks end first")
             swapping = in_background(partial(engine.swap, name))
-            while not swapping.done():
-                progress.show(list(lines.values()))
-                time.sleep(POLL_SECONDS)
-            swapping.result()
+            show_until_done(swapping, list(lines.values()), progress)
             lines[name] = (name, "ok", "swapped")
-            progress.show(list(lines.values()))
+        progress.show(list(lines.values()))
     with Progress() as progress:
         await_services(chosen, engine, swapping, progress)
+
+
+def show_until_done(work: Future[None], lines: list[Line], progress: Progress) -> None:
+    """Show rows while something is done beside; raises what it raises."""
+    while not work.done():
+        progress.show(lines)
+        time.sleep(POLL_SECONDS)
+    work.result()
 
 
 def working_engine() -> tuple[Settings, Engine]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestration import StackError, leftovers, log_files, preflight, shell
+from orchestration import StackError, clocks, folders, leftovers, log_files, shell
 from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
 from orchestration.environments import Environments, python_problem
 from orchestration.settings import Settings
@@ -74,9 +74,9 @@ class StandaloneEngine:
 
     def host(self) -> Host:
         """The file systems it fills, and the package index where an environment is missing."""
-        place = preflight.nearest(self.state.folder)
-        wrong = tuple(filter(None, [preflight.unwritable(place)]))
-        index = ("", None) if self.is_built() else preflight.ask_index(self.settings)
+        place = folders.nearest(self.state.folder)
+        wrong = tuple(filter(None, [folders.unwritable(place)]))
+        index = ("", None) if self.is_built() else clocks.ask_index(self.settings)
         places = (self.settings.root, place)
         return Host(wrong, places=places, index=index[0], index_ahead=index[1])
 
@@ -102,9 +102,9 @@ class StandaloneEngine:
         command = shell.Command(argv, env=services_environment(self.settings))
         return shell.tail("\n".join(said)) if shell.follow(command, said.append) else ""
 
-    def adopt(self) -> None:
+    def adopt(self, images: Collection[str] = IMAGES) -> None:
         """Environments that belong to the locks as they are now are used from here on."""
-        self.environments.adopt()
+        self.environments.adopt([*images, "postgres"])
 
     def tidy(self) -> None:
         """Delete environments that nothing runs from."""

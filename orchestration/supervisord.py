@@ -80,17 +80,21 @@ class Supervisord:
     def renew(self, name: str, seconds: float) -> None:
         """Let a program end in its own time, up to `seconds`; it is started anew when it has.
 
-        Raises StackError when it has not ended by then.
+        One that does not run is started. Raises StackError when it has not ended by then.
         """
-        pid = self.processes()[name]["pid"]
+        if not (pid := self._pid(name)):
+            return self.start(name)
         self.ask("signalProcess", name, "TERM")
         deadline = time.monotonic() + seconds
-        while self.processes()[name]["pid"] == pid:
+        while self._pid(name) == pid:
             if time.monotonic() > deadline:
                 raise StackError(
                     f"{name} has not ended after {seconds:.0f} s: inv restart -s {name}"
                 )
             time.sleep(0.2)
+
+    def _pid(self, name: str) -> int:
+        return self.processes().get(name, {"pid": 0})["pid"]
 
     def end(self) -> None:
         """Let it stop its programs in good order and end, for STOP_SECONDS at most."""

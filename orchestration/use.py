@@ -67,7 +67,7 @@ def show_logs(service: str | None, *, tail: str, since: str, follow: bool) -> No
     Raises StackError for a service that does not exist, a `tail` that is no number, or a `since`
     that is no span.
     """
-    if not tail.isdigit():
+    if not tail.isdecimal():
         raise StackError(f"--tail {tail} is no number of lines: --tail 100")
     if since:
         log_files.span(since)

@@ -47,6 +47,7 @@ def clone(tmp_path, monkeypatch):
     for function in (
         settings_module.draft_env,
         settings_module.write_env,
+        settings_module.drafted,
         settings_module.keys_are_new,
         Settings.load.__func__,
         Settings.of_text.__func__,
@@ -180,6 +181,7 @@ class PaperEngine:
         self.stands_on = Host()
         self.build_fails, self.errors, self.swap_fails = None, "", {}
         self.start_fails, self.start_waits, self.start_ended = None, None, False
+        self.ps_fails, self.memory_fails, self.restart_fails = None, None, None
 
     def problems(self):
         return list(self.reasons)
@@ -202,8 +204,8 @@ class PaperEngine:
         self.asked.append("import_errors")
         return self.errors
 
-    def adopt(self):
-        self.asked.append("adopt")
+    def adopt(self, images=IMAGES):
+        self.asked.append("adopt" if tuple(images) == IMAGES else f"adopt {' '.join(images)}")
         self.built = True
 
     def tidy(self):
@@ -216,6 +218,8 @@ class PaperEngine:
 
     def restart(self, services):
         self.asked.append(f"restart {' '.join(services)}")
+        if self.restart_fails:
+            raise self.restart_fails
 
     def run(self, service, argv):
         self.asked.append(("run", service, list(argv)))
@@ -233,9 +237,13 @@ class PaperEngine:
         self.asked.append(f"down volumes={volumes}")
 
     def ps(self):
+        if self.ps_fails:
+            raise self.ps_fails
         return list(self.listed)
 
     def memory(self):
+        if self.memory_fails:
+            raise self.memory_fails
         return dict(self.held)
 
     def logs(self, services, *, tail, since, follow):

@@ -1,14 +1,17 @@
 """The docker engine: the command line of each verb, and how the SDK's answers are read."""
 
 import json
+import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from docker.errors import NotFound
+from docker.errors import ImageNotFound
 
-from orchestration import compose, images
+from orchestration import StackError, compose, containers, dockerd, images, shell
 from orchestration.compose import DockerEngine
+from orchestration.containers import SERVICE_LABEL
+from orchestration.engine import ONE_SHOTS
 from orchestration.settings import SECRETS
 
 
@@ -34,6 +37,22 @@ class Containers:
         return list(self.found)
 
 
+class Images:
+    """The SDK's images of a machine: what each name stands for."""
+
+    def __init__(self, **known):
+        self.known = known
+
+    def get(self, name):
+        if name not in self.known:
+            raise ImageNotFound(name)
+        content = self.known[name]
+        return SimpleNamespace(tag=lambda other: self.known.update({other: content}))
+
+    def remove(self, name):
+        del self.known[name]
+
+
 @pytest.fixture
 def docker(make_settings, recorded):
     """The engine with recorded commands and a compose file of three services."""
@@ -43,7 +62,7 @@ def docker(make_settings, recorded):
         )
     }
     docker = DockerEngine(make_settings())
-    docker.__dict__["sdk"] = SimpleNamespace(containers=Containers())
+    docker.__dict__["sdk"] = SimpleNamespace(containers=Containers(), images=Images())
     return docker
 
 
@@ -67,6 +86,10 @@ def docker(make_settings, recorded):
         (
             lambda docker: docker.tail("redis", 7),
             "docker compose logs --tail=7 --no-log-prefix --no-color redis",
+        ),
+        (
+            lambda docker: docker.restart(["redis", "mlflow"]),
+            "docker compose restart redis mlflow",
         ),
     ],
 )
@@ -92,12 +115,303 @@ def test_no_secret_is_in_a_command_line(docker, recorded):
     assert not [name for name in SECRETS if docker.settings[name] in told]
 
 
-def test_build_provides_public_images_first(docker, recorded, monkeypatch):
+@pytest.fixture
+def built(recorded, monkeypatch):
+    """Public images are there; what is built is noted with the rows shown of it."""
+    rows = []
     monkeypatch.setattr(
         images, "provide", lambda sdk, settings: recorded.commands.append("public images")
     )
+    monkeypatch.setattr(
+        images, "build", lambda command, names: rows.append(names) or recorded.run(command)
+    )
+    return rows
+
+
+def test_build_provides_public_images_first(docker, recorded, built):
     docker.build()
-    assert recorded.lines == ["public images", "docker compose build"]
+    assert recorded.lines == [
+        "public images",
+        "docker compose --progress=plain build airflow-init mlflow-migrate status",
+    ]
+    assert built == [
+        {
+            "airflow-init": "airflow image",
+            "mlflow-migrate": "mlflow image",
+            "status": "status image",
+        }
+    ]
+
+
+def test_only_the_images_asked_for_are_built(docker, recorded, built):
+    docker.build(["mlflow"])
+    assert recorded.lines[-1] == "docker compose --progress=plain build mlflow-migrate"
+
+
+def test_the_candidates_name_is_used_for_building_and_for_nothing_else(docker, recorded, built):
+    docker.build()
+    built_by = recorded.commands[-1]
+    assert built_by.env["COMPOSE_PROJECT_NAME"] == f"{docker.settings.project}-candidate"
+    recorded.commands.clear()
+    docker.up()
+    docker.swap("mlflow")
+    docker.swap("airflow-worker")
+    docker.restart(["mlflow"])
+    docker.run("mlflow", ["bash"])
+    docker.logs([], tail=1, since="", follow=False)
+    docker.tail("mlflow", 1)
+    docker.down(volumes=False)
+    projects = {command.env["COMPOSE_PROJECT_NAME"] for command in recorded.commands}
+    assert projects == {docker.settings.project}
+
+
+def test_logs_go_to_a_terminal_as_compose_colours_them(docker, recorded, monkeypatch):
+    shown = []
+    monkeypatch.setattr(compose.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(shell, "show", lambda command: shown.append(str(command)) or 7)
+    assert docker.logs(["redis"], tail=1, since="", follow=False) == 7
+    assert shown == ["docker compose logs --tail=1 redis"]
+    assert recorded.lines == []
+
+
+def test_logs_for_a_pipe_are_plain_lines(docker, recorded, capsys):
+    recorded.outputs = {"compose logs": f"{compose.ERASE}redis  | one\nredis  | two\n"}
+    assert docker.logs(["redis"], tail=2, since="", follow=True) == 0
+    assert capsys.readouterr().out == "redis  | one\nredis  | two\n"
+
+
+def test_followed_logs_that_are_interrupted_end_as_in_a_shell(docker, monkeypatch):
+    def interrupted(command, told):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shell, "follow", interrupted)
+    assert docker.logs([], tail=2, since="", follow=True) == shell.INTERRUPTED
+
+
+# What was built: looked at, adopted, tidied
+
+SECRET = "s3cr3t$$word"
+SCHEDULER = {
+    "user": "50000:0",
+    "environment": {"AIRFLOW__CORE__FERNET_KEY": SECRET, "DO_NOT_TRACK": "1"},
+    "volumes": [
+        {"type": "bind", "source": "/clone/dags", "target": "/opt/airflow/dags"},
+        {"type": "bind", "source": "/clone/config", "target": "/opt/stack"},
+        {"type": "volume", "source": "airflow_data", "target": "/opt/airflow/data"},
+    ],
+}
+
+
+@pytest.fixture
+def checking(docker, recorded):
+    """The compose file tells of a scheduler; Compose has doubled each $ of its own."""
+    document = {
+        "services": {"airflow-scheduler": SCHEDULER},
+        "networks": {"default": {"name": "mine_default"}},
+    }
+    recorded.outputs = {"compose config": json.dumps(document).replace("$", "$$")}
+    return docker
+
+
+def test_dags_are_imported_in_the_candidate_with_the_schedulers_mounts(checking, recorded):
+    assert checking.import_errors() == ""
+    *options, image, program, script, folder = recorded.commands[-1].argv
+    assert (program, script, folder) == ("python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
+    assert image == f"{checking.settings.project}-candidate-airflow"
+    assert options == [
+        "docker",
+        "run",
+        "--rm",
+        "--user=50000:0",
+        "--network=none",
+        "--volume=/clone/dags:/opt/airflow/dags:ro",
+        "--volume=/clone/config:/opt/stack:ro",
+        "--env=AIRFLOW__CORE__FERNET_KEY",
+        "--env=DO_NOT_TRACK",
+    ]
+
+
+def test_no_value_is_in_the_words_of_the_import_check_and_each_reaches_it(checking, recorded):
+    checking.import_errors()
+    command = recorded.commands[-1]
+    assert SECRET not in str(command)
+    assert all("=" not in word.removeprefix("--env=") for word in command.argv if "--env" in word)
+    assert not [name for name in SECRETS if checking.settings[name] in str(command)]
+    assert command.env.items() >= SCHEDULER["environment"].items()
+    assert command.env.items() >= checking.settings.compose_environment().items()
+
+
+def test_dags_that_ask_the_stack_reach_it_where_it_runs(checking, recorded):
+    checking.sdk.containers.found = [SimpleNamespace(attrs=attributes("airflow-scheduler"))]
+    checking.import_errors()
+    assert "--network=mine_default" in recorded.commands[-1].argv
+
+
+def test_import_errors_are_told_by_their_last_lines(checking, recorded):
+    recorded.outputs["parse_dags.py"] = "3 DAGs parsed"
+    assert checking.import_errors() == ""
+    said = [f"dags/{number}.py: no such module" for number in range(20)]
+    recorded.failures = {"parse_dags.py": "\n".join(said)}
+    assert checking.import_errors().splitlines() == said[-shell.TAIL_LINES :]
+
+
+@pytest.fixture
+def adopting(docker):
+    """Old images of the clone, and candidates of two of them."""
+    project = docker.settings.project
+    docker.sdk.images = Images()
+    docker.sdk.images.known = {
+        f"{project}-airflow": "old",
+        f"{project}-mlflow": "old",
+        f"{project}-status": "old",
+        f"{project}-candidate-airflow": "new",
+        f"{project}-candidate-mlflow": "new",
+    }
+
+    def known():
+        return {n.removeprefix(f"{project}-"): c for n, c in docker.sdk.images.known.items()}
+
+    return SimpleNamespace(docker=docker, known=known)
+
+
+def test_adopt_leaves_an_image_alone_that_is_not_asked_for(adopting):
+    adopting.docker.adopt(["airflow"])
+    assert adopting.known().items() >= {"airflow": "new", "mlflow": "old", "status": "old"}.items()
+    adopting.docker.adopt(["airflow", "mlflow"])
+    assert adopting.known().items() >= {"airflow": "new", "mlflow": "new", "status": "old"}.items()
+
+
+def test_adopt_takes_all_images_unless_told(adopting):
+    project = adopting.docker.settings.project
+    adopting.docker.sdk.images.known[f"{project}-candidate-status"] = "new"
+    adopting.docker.adopt()
+    assert {adopting.known()[name] for name in compose.IMAGES} == {"new"}
+
+
+def test_tidy_removes_candidates_and_what_they_replaced(adopting, recorded):
+    project = adopting.docker.settings.project
+    adopting.docker.tidy()
+    assert adopting.known() == dict.fromkeys(compose.IMAGES, "old")
+    assert recorded.lines == [
+        f"docker image prune --force --filter label=com.docker.compose.project={project}-candidate"
+    ]
+
+
+# swap, restart, run
+
+
+def test_a_service_is_swapped_alone_and_nothing_is_built(docker, recorded):
+    docker.swap("mlflow")
+    assert recorded.lines == ["docker compose up -d --no-build --no-deps mlflow"]
+
+
+class Worker:
+    """A container of the worker; notes its removal."""
+
+    def __init__(self, identity, commands):
+        self.id, self.labels = identity, {SERVICE_LABEL: "airflow-worker"}
+        self.remove = lambda: commands.append(f"removed {identity}")
+
+
+def test_a_worker_ends_its_tasks_beside_the_new_one(docker, recorded):
+    other = SimpleNamespace(labels={SERVICE_LABEL: "mlflow"})
+    docker.sdk.containers.found = [other, Worker("abc", recorded.commands)]
+    docker.swap("airflow-worker")
+    assert recorded.lines == [
+        "docker compose up -d --no-build --no-deps --no-recreate --scale=airflow-worker=2 "
+        "airflow-worker",
+        f"docker stop --time={24 * 3600} abc",
+        "removed abc",
+    ]
+
+
+def test_a_worker_that_does_not_run_is_made_anew_and_not_just_started(docker, recorded):
+    docker.swap("airflow-worker")
+    assert recorded.lines == ["docker compose up -d --no-build --no-deps airflow-worker"]
+
+
+def test_a_worker_is_left_alone_where_the_new_one_does_not_start(docker, recorded):
+    docker.sdk.containers.found = [Worker("abc", recorded.commands)]
+    recorded.failures = {"--scale": "no space left"}
+    with pytest.raises(StackError, match="no space left"):
+        docker.swap("airflow-worker")
+    assert len(recorded.lines) == 1
+
+
+@pytest.fixture
+def one_shots(docker, recorded, clock, monkeypatch):
+    """A compose file of one-shots; the containers of each are told in turn."""
+    monkeypatch.setattr(compose, "time", clock)
+    recorded.outputs = {
+        "compose config": json.dumps({"services": {name: {} for name in ONE_SHOTS}}),
+        "compose logs": "one\ntwo\n",
+    }
+
+    def tell(*told):
+        said = [[SimpleNamespace(attrs=each)] for each in told]
+        docker.sdk.containers.list = lambda **how: said.pop(0) if len(said) > 1 else said[0]
+
+    return tell
+
+
+@pytest.mark.parametrize("name", ONE_SHOTS)
+def test_a_one_shot_is_waited_for(docker, one_shots, clock, name):
+    one_shots(attributes(name), attributes(name), attributes(name, "exited"))
+    docker.swap(name)
+    assert len(clock.slept) == 2
+
+
+def test_a_one_shot_that_fails_is_told_with_its_last_lines(docker, one_shots, recorded):
+    one_shots(attributes("mlflow-migrate", "exited", code=1))
+    with pytest.raises(StackError) as failed:
+        docker.swap("mlflow-migrate")
+    assert str(failed.value) == "mlflow-migrate failed:\none\ntwo\nnext: inv up"
+    assert recorded.lines[-1].startswith("docker compose logs --tail=12 ")
+
+
+def test_a_one_shot_is_not_waited_for_for_ever(docker, one_shots, clock):
+    one_shots(attributes("airflow-init"))
+    with pytest.raises(StackError, match="airflow-init failed"):
+        docker.swap("airflow-init")
+    assert compose.UP_SECONDS <= sum(clock.slept) < compose.UP_SECONDS + 1
+
+
+def test_what_is_started_does_not_hang_its_caller(docker, monkeypatch):
+    limits = []
+    monkeypatch.setattr(shell, "output", lambda command, *, timeout=None: limits.append(timeout))
+    docker.up()
+    docker.swap("mlflow")
+    docker.swap("airflow-worker")
+    assert limits == [compose.UP_SECONDS] * 3
+
+
+@pytest.mark.parametrize(
+    ("service", "runs", "terminal", "words"),
+    [
+        ("mlflow", True, True, "exec mlflow"),
+        ("mlflow", True, False, "exec -T mlflow"),
+        ("mlflow", False, True, "run --rm --no-deps --quiet-pull mlflow"),
+        ("mlflow", False, False, "run --rm --no-deps --quiet-pull -T mlflow"),
+        ("airflow-init", True, True, "exec airflow-init airflow-entrypoint"),
+        ("airflow-init", False, False,
+         "run --rm --no-deps --quiet-pull -T airflow-init airflow-entrypoint"),
+    ],
+)  # fmt: skip
+def test_a_command_runs_where_its_service_does_or_in_a_container_of_its_own(
+    docker, recorded, monkeypatch, service, runs, terminal, words
+):
+    monkeypatch.setattr(shell, "at_terminal", lambda: terminal)
+    monkeypatch.setattr(shell, "show", lambda command: recorded.run(command) or 7)
+    others = [attributes("postgres"), attributes(service, "running" if runs else "exited")]
+    docker.sdk.containers.found = [SimpleNamespace(attrs=each) for each in others]
+    argv = ["dags", "trigger", " a b ", '--conf={"x": "$y"}', "", "-T"]
+    assert docker.run(service, argv) == 7
+    assert recorded.commands[-1].argv == ("docker", "compose", *words.split(), *argv)
+
+
+def test_a_dollar_reaches_us_as_it_was_meant(docker, recorded):
+    recorded.outputs = {"compose config": '{"services": {"a$$b$$$$c": {}}}'}
+    assert list(docker.services()) == ["a$b$$c"]
 
 
 def test_services_are_those_of_the_compose_file_asked_once(docker, recorded):
@@ -139,36 +453,21 @@ def test_a_container_that_never_started_has_no_time(docker):
     assert docker.ps()[2].since is None
 
 
-@pytest.mark.parametrize(
-    ("stats", "held"),
-    [
-        ({"usage": 100, "stats": {"inactive_file": 30}}, 70),
-        ({"usage": 100, "stats": {"total_inactive_file": 40, "inactive_file": 1}}, 60),
-        ({"usage": 100}, 100),
-        ({}, 0),
-    ],
-)
-def test_memory_leaves_out_what_the_kernel_gives_back(docker, stats, held):
-    class Container:
-        labels = {"com.docker.compose.service": "mlflow"}  # noqa: RUF012
+def test_memory_is_told_by_service_and_asked_side_by_side(docker, monkeypatch):
+    together = threading.Barrier(3)
 
-        def stats(self, **options):
-            assert options == {"stream": False, "one_shot": True}
-            return {"memory_stats": stats}
+    def held(container):
+        together.wait(5)
+        return container.bytes
 
-    docker.sdk.containers.found = [Container()]
-    assert docker.memory() == {"mlflow": held}
-
-
-def test_memory_of_a_container_that_is_gone_by_then_is_none(docker):
-    class Gone:
-        labels = {"com.docker.compose.service": "mlflow"}  # noqa: RUF012
-
-        def stats(self, **options):
-            raise NotFound("no such container")
-
-    docker.sdk.containers.found = [Gone()]
-    assert docker.memory() == {"mlflow": 0}
+    monkeypatch.setattr(containers, "memory", held)
+    docker.sdk.containers.found = [
+        SimpleNamespace(labels={SERVICE_LABEL: name}, bytes=number)
+        for number, name in enumerate(("mlflow", "redis", "status"))
+    ]
+    assert docker.memory() == {"mlflow": 0, "redis": 1, "status": 2}
+    [asked] = docker.sdk.containers.asked
+    assert "all" not in asked
 
 
 def test_it_is_built_when_the_clones_and_the_public_images_are_there(docker, monkeypatch):
@@ -204,21 +503,21 @@ def test_surviving_data_are_the_volumes_of_this_project(docker):
 
 @pytest.mark.parametrize("version", ["2.20.0", "v2.26.1-4", "5.0.2", "2.29.7-desktop.1"])
 def test_a_compose_that_is_new_enough_is_no_problem(docker, recorded, monkeypatch, version):
-    monkeypatch.setattr(images, "unreachable", lambda: "")
+    monkeypatch.setattr(dockerd, "unreachable", lambda: "")
     recorded.outputs = {"version --short": f"{version}\n"}
     assert docker.problems() == []
 
 
 @pytest.mark.parametrize("version", ["2.19.1", "1.29.2", "v2.3.4"])
 def test_an_old_compose_is_a_problem_with_the_next_command(docker, recorded, monkeypatch, version):
-    monkeypatch.setattr(images, "unreachable", lambda: "")
+    monkeypatch.setattr(dockerd, "unreachable", lambda: "")
     recorded.outputs = {"version --short": f"{version}\n"}
     [problem] = docker.problems()
     assert problem == f"Compose {version} is older than 2.20: {compose.WITH_DOCKER}"
 
 
 def test_no_engine_and_no_compose_are_told_together(docker, recorded, monkeypatch):
-    monkeypatch.setattr(images, "unreachable", lambda: "no Docker engine answers")
+    monkeypatch.setattr(dockerd, "unreachable", lambda: "no Docker engine answers")
     recorded.failures = {"version --short": "unknown command"}
     engine, version = docker.problems()
     assert engine == "no Docker engine answers"
@@ -226,5 +525,5 @@ def test_no_engine_and_no_compose_are_told_together(docker, recorded, monkeypatc
 
 
 def test_the_sdk_is_made_when_it_is_needed(make_settings, monkeypatch):
-    monkeypatch.setattr(images, "client", lambda: "client")
+    monkeypatch.setattr(dockerd, "client", lambda: "client")
     assert DockerEngine(make_settings()).sdk == "client"

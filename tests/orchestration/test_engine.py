@@ -6,7 +6,7 @@ import pytest
 
 from orchestration import StackError
 from orchestration.compose import DockerEngine
-from orchestration.engine import Engine, Service, engine_for
+from orchestration.engine import IMAGES, Engine, Service, check_service, engine_for, image_of
 from orchestration.standalone import StandaloneEngine
 
 VERBS = [name for name, _ in inspect.getmembers(Engine, inspect.isfunction) if name[0] != "_"]
@@ -27,7 +27,7 @@ def test_an_engine_that_is_not_decided_is_refused_with_the_next_command(make_set
 
 
 def test_the_protocol_has_verbs():
-    assert {"up", "down", "ps", "logs", "build"} <= set(VERBS)
+    assert {"up", "down", "ps", "logs", "build", "swap", "restart", "run"} <= set(VERBS)
 
 
 @pytest.mark.parametrize("kind", [DockerEngine, StandaloneEngine])
@@ -46,3 +46,41 @@ def test_one_shots_are_known_by_name():
     assert Service("airflow-init", "exited").one_shot
     assert Service("mlflow-migrate", "exited").one_shot
     assert not Service("airflow-worker", "running").one_shot
+
+
+@pytest.mark.parametrize(
+    ("service", "image"),
+    [
+        ("airflow-init", "airflow"),
+        ("airflow-dag-processor", "airflow"),
+        ("mlflow", "mlflow"),
+        ("mlflow-migrate", "mlflow"),
+        ("status", "status"),
+        ("postgres", ""),
+        ("redis", ""),
+        ("statusquo", ""),
+    ],
+)
+def test_each_service_runs_from_its_image(service, image):
+    assert image_of(service) == image
+    assert not image or image in IMAGES
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("postgres", "postgres is not built here; possible: mlflow, status"),
+        ("mlflow-migrate", "mlflow-migrate runs once, by inv up; possible: mlflow, status"),
+        ("radis", "there is no service radis; known: mlflow, status"),
+        ("", "there is no service ; known: mlflow, status"),
+    ],
+)
+def test_a_service_that_is_not_meant_is_refused_with_what_it_is(engine, name, why):
+    engine.listed.append(Service("mlflow-migrate", "exited"))
+    with pytest.raises(StackError) as refused:
+        check_service(engine, name, ["mlflow", "status"])
+    assert str(refused.value) == why
+
+
+def test_a_service_that_is_meant_is_not_refused(engine):
+    check_service(engine, "status", ["mlflow", "status"])

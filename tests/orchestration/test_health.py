@@ -1,9 +1,11 @@
 """Is it well? Real questions over loopback, joined with what an engine of paper knows."""
 
 import dataclasses
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 
 from orchestration import StackError, health
 from orchestration.engine import Service
@@ -81,6 +83,69 @@ def test_a_one_shot_that_failed_or_runs_is_not_well(look, engine, state, code, d
     assert (row.name, row.detail) == ("airflow-init", detail)
 
 
+SILENT = [StackError("no engine answers: start it"), requests.ConnectionError("reset by peer")]
+
+
+@pytest.mark.parametrize("fault", ["ps_fails", "memory_fails"])
+@pytest.mark.parametrize("error", SILENT, ids=["refused", "lost"])
+def test_an_engine_that_does_not_answer_is_a_check_that_is_not_healthy(look, engine, fault, error):
+    setattr(engine, fault, error)
+    report = look(memory=True)
+    assert (report.status, report.services) == ("down", [])
+    assert report.checks[0] == Check("engine", False, None, str(error))
+    assert [check.healthy for check in report.checks[1:]] == [True] * 3
+    told = health.explain(report, engine).splitlines()
+    assert told == [f"engine: {error}", "next: inv up"]
+
+
+def test_a_bug_in_an_engine_is_no_verdict(look, engine):
+    engine.ps_fails = KeyError("a bug")
+    with pytest.raises(KeyError):
+        look()
+
+
+def test_engine_and_services_are_asked_side_by_side(look, engine, monkeypatch):
+    # Whoever comes waits for the four others; asked in turn, the first would wait in vain.
+    together = threading.Barrier(5, timeout=5)
+
+    def after_all_came(function):
+        def wait(*arguments):
+            together.wait()
+            return function(*arguments)
+
+        return wait
+
+    for owner, name in ((health, "reach"), (engine, "ps"), (engine, "memory")):
+        monkeypatch.setattr(owner, name, after_all_came(getattr(owner, name)))
+    assert look(memory=True).status == "healthy"
+
+
+BORN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seen", "since", "is_heard"),
+    [
+        ("2026-01-02T03:04:04.999+00:00", BORN, False),
+        ("2026-01-02T03:04:05.000+00:00", BORN, True),
+        ("2026-01-02T04:04:04+01:00", BORN, False),
+        ("2026-01-02T03:04:04+00:00", None, True),
+        (None, BORN, True),
+    ],
+)
+def test_what_was_said_of_a_service_before_it_started_does_not_count(seen, since, is_heard):
+    verdict = {"name": "redis", "state": "up", "detail": "PONG", "last_seen": seen}
+    row = health.row(Service("redis", "running", since=since), {"redis": verdict}, {})
+    detail = "PONG" if is_heard else "started since, not heard of yet"
+    assert (row.healthy, row.detail) == (is_heard, detail)
+
+
+def test_a_service_that_is_down_is_down_also_when_it_was_seen_before_its_start():
+    verdict = {"name": "redis", "state": "down", "detail": "", "last_seen": "2026-01-01T00:00:00Z"}
+    row = health.row(Service("redis", "running", since=BORN), {"redis": verdict}, {})
+    assert (row.healthy, row.detail) == (False, "down")
+
+
 def test_silent_services_are_told_and_raise_nothing(engine, make_settings, dead_port):
     ports = {"AIRFLOW_PORT": dead_port, "MLFLOW_PORT": dead_port, "STATUS_PORT": dead_port}
     report = health.look(make_settings(**ports), engine)
@@ -133,7 +198,17 @@ def test_no_proxy_stands_between_this_machine_and_its_own_stack(
     assert check.healthy
 
 
-@pytest.mark.parametrize("document", [b"[]", b"null", b'"hello"'])
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"[]",
+        b"null",
+        b'"hello"',
+        b'{"services": null}',
+        b'{"services": {"redis": 1}}',
+        b'{"services": ["redis", {}, {"name": "redis"}]}',
+    ],
+)
 def test_a_stranger_on_the_pages_port_raises_nothing(web, engine, make_settings, document):
     ports = web.stack_is_well()
     web.answers["GET /status.json"] = (200, document)
@@ -223,7 +298,7 @@ def test_where_all_is_well_there_is_nothing_to_explain(engine):
 
 def test_a_check_alone_is_explained_too(engine):
     told = health.explain(Report("docker", [a_row()], [Check("mlflow", False, None, "x")]), engine)
-    assert told.splitlines() == ["mlflow: x", "next: inv logs -s mlflow"]
+    assert told.splitlines() == ["mlflow: x", "next: inv up"]
 
 
 def test_logs_that_cannot_be_read_are_left_out(engine, monkeypatch):

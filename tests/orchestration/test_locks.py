@@ -24,6 +24,29 @@ def test_a_requirement_that_cannot_be_met_ends_it(recorded):
     assert "status.in" not in " ".join(recorded.lines)
 
 
+@pytest.mark.parametrize("lock", ["requirements.lock", "base/postgres.lock"])
+@pytest.mark.parametrize("index", ["", "https://pypi.example/simple"])
+def test_one_lock_is_compiled_from_its_source_and_the_index_of_ones_own(
+    recorded, make_settings, clone, lock, index
+):
+    settings = make_settings(PYPI_INDEX_URL=index)
+    locks.compile_one(lock, settings)
+    (command,) = recorded.commands
+    asked = ("--default-index", index, "--no-emit-index-url") if index else ()
+    assert command.argv == (
+        *("uv", "pip", "compile", "--quiet", *LOCKS[lock], "--generate-hashes", *asked),
+        *("--custom-compile-command", "inv lock", "--output-file", lock),
+    )
+    assert command.cwd == clone / "install"
+    assert command.env == {**settings.environment, "UV_SYSTEM_CERTS": "1"}
+
+
+def test_one_lock_is_made_for_the_machine_that_it_is_installed_on():
+    for lock, (_, *words) in LOCKS.items():
+        assert "3.11" in words, lock
+        assert ("--universal" in words) != ("--python-platform" in words), lock
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_lock_and_its_source_are_there(repo, lock):
     source = LOCKS[lock][0]

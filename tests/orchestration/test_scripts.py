@@ -89,6 +89,50 @@ def test_a_command_is_run_in_the_venv_with_its_arguments_unharmed(prepared):
 
 
 @pytest.fixture
+def docker_machine(tmp_path):
+    """Run docker_engine.sh where all it could change is paper: an engine, Compose, apt."""
+    new = "case $2 in docker-compose-v2) echo 1:2.24.6 ;; *) echo 2.19.1 ;; esac"
+    install = f'case "$*" in *docker-compose*) echo 2.24.6 >{tmp_path}/compose ;; esac'
+    programs = {
+        "docker": f'case "$1" in compose) cat {tmp_path}/compose ;; *) echo 27.3.1 ;; esac',
+        "apt-cache": f'echo "  Candidate: $({new})"',
+        "apt-get": f'{install}; echo "$*" >>{tmp_path}/asked',
+        "sudo": 'exec "$@"',
+    }
+    for name in ("docker", "docker-compose", "dockerd", "apt-get", "apt-cache", "sudo", "usermod"):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{programs.get(name, '')}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def start(compose):
+        (tmp_path / "compose").write_text(f"{compose}\n")
+        asked = tmp_path / "asked"
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DOCKER_CONFIG": str(tmp_path)}
+        done = run("sh", "install/docker_engine.sh", env=environment)
+        return done, asked.read_text() if asked.exists() else ""
+
+    return start
+
+
+@pytest.mark.parametrize("version", ["2.20.0", "v2.20.3", "2.26.1-4", "2.100.0", "5.0.1", "10.2.0"])
+def test_a_compose_that_is_new_enough_stays(docker_machine, version):
+    done, asked = docker_machine(version)
+    assert (done.returncode, asked) == (0, "")
+    assert done.stdout.endswith("nothing to do\n")
+
+
+@pytest.mark.parametrize("version", ["2.19.9", "v2.2.3", "1.29.2", ""])
+def test_an_older_compose_is_replaced_from_a_package_that_is_new_enough(docker_machine, version):
+    done, asked = docker_machine(version)
+    assert "nothing to do" not in done.stdout
+    if "knows Debian and Ubuntu" in done.stderr:
+        assert (done.returncode, asked) == (1, "")
+        return
+    assert (done.returncode, done.stderr) == (0, "")
+    assert asked.splitlines()[-1].split()[-1] == "docker-compose-v2"
+    assert done.stdout.endswith("Compose 2.24.6\n")
+
+
+@pytest.fixture
 def entrypoint(tmp_path):
     """Start the Airflow image's entrypoint with an airflow that tells its arguments."""
     (tmp_path / "airflow").write_text('#!/bin/sh\necho "airflow $*"\n')

@@ -125,12 +125,87 @@ def test_a_blank_that_must_not_be_blank_is_refused(make_settings, name):
 
 def test_all_values_that_cannot_be_used_are_told_at_once(make_settings):
     with pytest.raises(StackError) as refused:
-        make_settings(AIRFLOW_PORT="x", STACK_ENGINE="podman", REDIS_PASSWORD="a b")
+        make_settings(AIRFLOW_PORT="x", STACK_ENGINE="podman", REDIS_PASSWORD="a b" * 8)
     told = str(refused.value)
     assert len(told.splitlines()) == 3
     assert "AIRFLOW_PORT=x" in told
     assert "STACK_ENGINE=podman" in told
     assert "REDIS_PASSWORD" in told
+
+
+OTHERS = [name for name in SECRETS if name not in ("AIRFLOW_FERNET_KEY", *settings.IN_URLS)]
+PLACEHOLDERS = [
+    "<put a secret here>",
+    "change-me!!!!!!!!!!",
+    "CHANGEME............",
+    "xxxxxxxxxxxxxxxxxxxx",
+    "....................",
+    "Your-secret-password",
+    "my secret password",
+]
+
+
+@pytest.mark.parametrize("value", PLACEHOLDERS)
+def test_a_placeholder_is_no_secret_and_is_never_repeated(make_settings, value):
+    for name in OTHERS:
+        with pytest.raises(StackError) as refused:
+            make_settings(**{name: value})
+        told = f"{name} is a placeholder: leave it blank in .env, then inv install makes one"
+        assert str(refused.value) == told
+
+
+@pytest.mark.parametrize("name", [name for name in SECRETS if name != "AIRFLOW_FERNET_KEY"])
+def test_a_secret_that_can_be_tried_out_is_refused_and_never_repeated(make_settings, name):
+    shortest = 8 if name == "_AIRFLOW_WWW_USER_PASSWORD" else 16
+    least = "q7.Z-k_2~W9bT4eM"[:shortest]
+    assert make_settings(**{name: least})[name] == least
+    with pytest.raises(StackError) as refused:
+        make_settings(**{name: least[:-1]})
+    assert f"{name} is shorter than {shortest} characters: leave it blank" in str(refused.value)
+    assert least[:-1] not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["passw0rd", "Password", "postgres"])
+def test_a_password_that_everybody_tries_first_is_refused(make_settings, value):
+    with pytest.raises(StackError, match="_AIRFLOW_WWW_USER_PASSWORD is a placeholder"):
+        make_settings(_AIRFLOW_WWW_USER_PASSWORD=value)
+
+
+KEY = base64.urlsafe_b64encode(b"\xfb\xff" * 16).decode()
+
+
+@pytest.mark.parametrize("value", [KEY, f"{KEY},{KEY}"], ids=["one", "two while keys change"])
+def test_a_fernet_key_may_have_its_successor_beside_it(make_settings, value):
+    assert make_settings(AIRFLOW_FERNET_KEY=value)["AIRFLOW_FERNET_KEY"] == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a" * 32,
+        KEY[:-1],
+        KEY[:40],
+        f"{KEY},",
+        f"{KEY},nokey",
+        f" {KEY}",
+        base64.urlsafe_b64encode(bytes(16)).decode(),
+        "ö" * 44,
+    ],
+)
+def test_a_fernet_key_that_is_none_is_refused_and_never_made_anew(make_settings, value):
+    with pytest.raises(StackError) as refused:
+        make_settings(AIRFLOW_FERNET_KEY=value)
+    told = str(refused.value)
+    assert told.startswith("AIRFLOW_FERNET_KEY is no Fernet key")
+    assert "put the one back that the data was encrypted with" in told
+    assert value not in told
+
+
+@pytest.mark.xfail(strict=True, reason="PLACEHOLDER takes one of 90,000 generated secrets for one")
+def test_what_was_generated_is_no_placeholder(make_settings):
+    # As secrets.token_urlsafe() made it in a test run.
+    generated = "My-knae0_DqceIdprJQDQBqSBvsRVA9JzB1bNj_vxgc"
+    assert make_settings(POSTGRES_PASSWORD=generated)["POSTGRES_PASSWORD"] == generated
 
 
 def test_a_first_draft_holds_every_secret_and_writes_nothing(clone):

@@ -1,17 +1,18 @@
-"""The verbs with an engine of paper and stub services: what each does, refuses and says."""
+"""The verbs that change the stack, with an engine of paper and stubs: what each does and says."""
 
-import json
 import stat
 import threading
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration import StackError, health, preflight, proof, stack, tables
+from orchestration import StackError, preflight, proof, shell, stack
 from orchestration.engine import Service
-from orchestration.health import Check, Report, Row
 from orchestration.settings import SECRETS, Settings
 
 PLACES = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
+INSTALLED = ["build", "adopt", "tidy"]
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +22,10 @@ def machine(clone, engine, web, monkeypatch):
         monkeypatch.setenv(name, str(port))
     monkeypatch.setattr(stack, "engine_for", lambda chosen: engine)
     monkeypatch.setattr(stack, "POLL_SECONDS", 0)
+    monkeypatch.setattr(stack, "READY_SECONDS", 5)
     monkeypatch.setattr(preflight, "resource_problems", lambda root: [])
-    monkeypatch.setattr(preflight, "memory_gib", lambda: 16.0)
+    monkeypatch.setattr(preflight, "least_memory", lambda host: (16.0, "", ""))
+    monkeypatch.setattr(preflight, "least_cpus", lambda host: 4)
     # The stub listens on all three ports before the paper engine has "started" anything.
     monkeypatch.setattr(preflight, "unusable", lambda address, port: "")
 
@@ -40,7 +43,7 @@ def test_install_writes_the_settings_makes_folders_and_builds(clone, engine, cap
     assert chosen.engine == "docker"
     assert all(chosen[name] for name in SECRETS)
     assert stat.S_IMODE((clone / ".env").stat().st_mode) == 0o600
-    assert engine.asked == ["build"]
+    assert engine.asked == INSTALLED
     for name in ("logs", "plugins", "dags"):
         # The bit for the group may be lost on a file system that is mounted without it.
         assert stat.S_IMODE((clone / name).stat().st_mode) & 0o777 == 0o775
@@ -54,7 +57,7 @@ def test_install_again_changes_nothing_and_says_nothing(clone, engine, capsys):
     stack.install()
     assert (clone / ".env").read_bytes() == before
     assert capsys.readouterr().out == ""
-    assert engine.asked == ["build", "build"]
+    assert engine.asked == [*INSTALLED, *INSTALLED]
 
 
 def test_install_tells_all_problems_at_once_and_changes_nothing(clone, engine, monkeypatch):
@@ -75,7 +78,7 @@ def test_install_tells_all_problems_at_once_and_changes_nothing(clone, engine, m
 
 
 def test_install_says_what_is_advised(clone, monkeypatch, capsys):
-    monkeypatch.setattr(preflight, "memory_gib", lambda: 5.0)
+    monkeypatch.setattr(preflight, "least_memory", lambda host: (5.0, "", ""))
     stack.install()
     assert "advice: 5.0 GiB of memory: 8 GiB are advised\n" in capsys.readouterr().out
 
@@ -91,6 +94,19 @@ def test_the_first_install_falls_back_and_says_why(make_settings, engine, capsys
     assert capsys.readouterr().out.splitlines() == [
         "STACK_ENGINE=standalone, because no Docker engine answers"
     ]
+
+
+def test_data_without_containers_that_outlived_its_env_decides_for_its_engine(
+    make_settings, engine, monkeypatch, capsys
+):
+    engines = {"docker": engine, "standalone": type(engine)()}
+    monkeypatch.setattr(stack, "engine_for", lambda chosen: engines[chosen.engine])
+    assert stack.decided(make_settings(STACK_ENGINE="auto")).engine == "docker"
+    engines["docker"].volumes = ["x_postgres"]
+    assert stack.decided(make_settings(STACK_ENGINE="auto")).engine == "docker"
+    engines["standalone"].volumes = [".standalone/postgres"]
+    assert stack.decided(make_settings(STACK_ENGINE="auto")).engine == "standalone"
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", ["docker", "standalone"])
@@ -128,7 +144,7 @@ def test_install_keeps_data_whose_keys_are_there(clone, engine):
     stack.install()
     engine.volumes = ["x_postgres"]
     stack.install()
-    assert engine.asked == ["build", "build"]
+    assert engine.asked == [*INSTALLED, *INSTALLED]
 
 
 def test_folders_that_exist_are_left_as_they_are(make_settings, clone):
@@ -145,7 +161,7 @@ def test_up_does_what_install_would_have_then_starts_and_tells_the_pages(
     clone, engine, web, capsys
 ):
     stack.up(with_proof=False)
-    assert engine.asked == ["build", "up"]
+    assert engine.asked == [*INSTALLED, "up"]
     told = capsys.readouterr().out
     assert "✓ redis" in told
     assert "✓ mlflow from here" in told
@@ -166,7 +182,7 @@ def test_up_builds_images_that_are_gone(clone, engine):
     engine.asked.clear()
     engine.built = False
     stack.up(with_proof=False)
-    assert engine.asked == ["build", "up"]
+    assert engine.asked == [*INSTALLED, "up"]
 
 
 def test_up_proves_the_stack_unless_told_not_to(clone, engine, monkeypatch, capsys):
@@ -267,185 +283,264 @@ def test_data_of_a_lost_env_can_be_given_up(clone, engine):
     assert not (clone / ".env").exists()
 
 
-# health
+def test_a_lost_env_is_drafted_where_the_clone_is(clone, engine):
+    (clone / ".env.example").write_text("no setting\n")
+    with pytest.raises(StackError, match=r"\.env\.example"):
+        stack.down(volumes=False, yes=False)
+    assert engine.asked == []
 
 
-def test_health_of_a_stack_that_is_well(clone, engine, capsys):
-    stack.install()
-    engine.held = {"redis": 5 * 2**20}
-    capsys.readouterr()
-    assert stack.report_health(as_json=False, deep=False)
-    told = capsys.readouterr().out.splitlines()
-    [redis] = [line for line in told if " redis " in line]
-    assert "✓" in redis
-    assert "5 MiB" in redis
-    assert told[-1] == "healthy (docker)"
-
-
-def test_health_for_machines_is_json_alone(clone, engine, web, capsys):
-    stack.install()
-    web.stack_is_well(redis="down")
-    capsys.readouterr()
-    assert not stack.report_health(as_json=True, deep=False)
-    document = json.loads(capsys.readouterr().out)
-    assert document["status"] == "degraded"
-    assert {row["name"] for row in document["services"] if not row["healthy"]} == {"redis"}
-
-
-def test_health_of_an_ill_stack_is_explained(clone, engine, web, capsys):
-    stack.install()
-    web.stack_is_well(redis="down")
-    assert not stack.report_health(as_json=False, deep=False)
-    assert capsys.readouterr().out.splitlines()[-1] == "next: inv logs -s redis"
-
-
-def test_deep_health_sends_the_canary_but_not_through_an_ill_stack(clone, web, monkeypatch):
-    stack.install()
-    proven = []
-    monkeypatch.setattr(proof, "prove", lambda airflow, console: proven.append(1) or "well")
-    assert stack.report_health(as_json=False, deep=True)
-    assert len(proven) == 1
-    web.stack_is_well(redis="down")
-    assert not stack.report_health(as_json=False, deep=True)
-    assert len(proven) == 1
-
-
-def test_deep_health_for_machines_is_json_alone_too(clone, monkeypatch, capsys):
-    stack.install()
-    capsys.readouterr()
-    monkeypatch.setattr(proof, "prove", lambda airflow, console: console.print("✓") or "well")
-    assert stack.report_health(as_json=True, deep=True)
-    said = json.loads(capsys.readouterr().out)
-    assert said["status"] == "healthy"
-    assert said["checks"][-1]["name"] == "canary"
-
-
-def test_deep_health_fails_with_the_canary(clone, monkeypatch, capsys):
-    def refuse(airflow, console):
-        raise StackError("the proof failed")
-
-    stack.install()
-    monkeypatch.setattr(proof, "prove", refuse)
-    assert not stack.report_health(as_json=False, deep=True)
-    assert "the proof failed" in capsys.readouterr().out
-
-
-def test_the_table_shows_a_detail_in_brackets(capsys):
-    row = Row("redis", "exited", False, None, 0, None, "[/data/x] is gone")
-    tables.print_table(Report("docker", [row], [Check("mlflow", True, 1.0, "")]))
-    assert "[/data/x] is gone" in capsys.readouterr().out
-
-
-# logs
-
-
-def test_logs_of_all_or_one(clone, engine):
-    stack.install()
-    engine.asked.clear()
-    stack.show_logs(None, tail="5", since="", follow=False)
-    stack.show_logs("redis", tail="9", since="10m", follow=True)
-    assert engine.asked == [("logs", [], 5, "", False), ("logs", ["redis"], 9, "10m", True)]
-
-
-def test_logs_of_a_service_that_does_not_exist(clone, engine):
-    stack.install()
-    with pytest.raises(StackError, match="there is no service radis; known: postgres, redis"):
-        stack.show_logs("radis", tail="5", since="", follow=False)
-
-
-@pytest.mark.parametrize(("code", "is_error"), [(0, False), (130, False), (1, True)])
-def test_an_interrupt_while_following_is_no_error(clone, engine, code, is_error):
-    stack.install()
-    engine.exit_code = code
-    if is_error:
-        with pytest.raises(StackError, match="inv health"):
-            stack.show_logs(None, tail="5", since="", follow=True)
-    else:
-        stack.show_logs(None, tail="5", since="", follow=True)
-
-
-# trigger
-
-
-@pytest.mark.parametrize(
-    ("conf", "value"),
-    [(None, {}), ("", {}), ("{}", {}), ('{"seed": 7, "deep": {"a": [1]}}', None)],
-)
-def test_a_conf_is_a_json_object(conf, value):
-    expected = json.loads(conf) if value is None else value
-    assert stack.parse_conf(conf) == expected
-
-
-@pytest.mark.parametrize(
-    ("conf", "why"),
-    [
-        ("{seed: 7}", "--conf is not JSON"),
-        ("{", "--conf is not JSON"),
-        ("[1]", "--conf must be a JSON object"),
-        ("7", "--conf must be a JSON object"),
-        ("null", "--conf must be a JSON object"),
-    ],
-)
-def test_a_conf_that_is_none_is_refused_before_anything_is_asked(clone, web, conf, why):
-    stack.install()
-    with pytest.raises(StackError, match=why):
-        stack.trigger("flights", conf, wait=False)
-    assert web.asked == []
+# a stack in use
 
 
 @pytest.fixture
-def flights(clone, web):
-    """A DAG whose run succeeds, of an installed stack."""
+def proven(monkeypatch):
+    """The addresses to which a canary was sent; each came back well."""
+    proven = []
+    monkeypatch.setattr(proof, "prove", lambda airflow: proven.append(airflow.address))
+    return proven
+
+
+@pytest.fixture
+def in_use(clone, engine, proven, capsys):
+    """An installed stack that runs, with its one-shots done."""
     stack.install()
-    dag, run = "/api/v2/dags/flights", "/api/v2/dags/flights/dagRuns/r1"
-    task = {"task_id": "one", "state": "success", "start_date": "2026", "map_index": -1}
-    web.answers |= {
-        "POST /auth/token": (201, {"access_token": "t0ken"}),
-        f"GET {dag}": (200, {"is_paused": False}),
-        f"POST {dag}/dagRuns": (200, {"dag_run_id": "r1"}),
-        f"GET {run}": (200, {"state": "success"}),
-        f"GET {run}/taskInstances": (
-            200,
-            {"task_instances": [task | {"try_number": 1, "duration": 2.0}]},
-        ),
-        f"GET {run}/taskInstances/one/logs/1": (200, {"content": []}),
-    }
-    return web
+    engine.listed += [Service("airflow-init", "exited"), Service("mlflow-migrate", "exited")]
+    engine.asked.clear()
+    capsys.readouterr()
+    return engine
 
 
-def test_trigger_tells_where_to_watch(flights, capsys):
-    stack.trigger("flights", '{"seed": 7}', wait=False)
-    told = capsys.readouterr().out.splitlines()
-    assert told[-2:] == [
-        "flights: run r1 started",
-        f"watch it: {flights.url}/dags/flights/runs/r1",
+VERBS = {"restart": lambda: stack.restart(None), "rebuild": lambda: stack.rebuild("status")}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_of_a_stack_that_is_not_installed_names_the_next_command(clone, engine, verb):
+    with pytest.raises(StackError, match=r"there is no \.env here yet: inv install"):
+        VERBS[verb]()
+    assert engine.asked == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_tells_all_that_its_engine_lacks(in_use, verb):
+    in_use.reasons = ["no engine", "no compose"]
+    with pytest.raises(StackError, match=r"^no engine\nno compose$"):
+        VERBS[verb]()
+    assert in_use.asked == []
+
+
+# restart
+
+
+def test_restart_of_all_leaves_one_shots_out_and_proves_the_stack(in_use, proven, capsys):
+    stack.restart(None)
+    names = "postgres redis airflow-scheduler airflow-worker mlflow status"
+    assert in_use.asked == [f"restart {names}"]
+    assert len(proven) == 1
+    assert "restarted and proven in 0 s" in capsys.readouterr().out
+
+
+def test_restart_of_one(in_use, proven):
+    stack.restart("redis")
+    assert in_use.asked == ["restart redis"]
+    assert len(proven) == 1
+
+
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [
+        ("radis", "there is no service radis; known: postgres, redis"),
+        ("airflow-init", "airflow-init runs once, by inv up; possible: postgres, redis"),
+    ],
+)
+def test_restart_of_what_cannot_be_restarted_is_refused(in_use, proven, service, why):
+    with pytest.raises(StackError, match=why) as refused:
+        stack.restart(service)
+    assert "mlflow-migrate" not in str(refused.value)
+    assert (in_use.asked, proven) == ([], [])
+
+
+@pytest.mark.parametrize("state", ["exited", "absent"])
+def test_restart_of_a_stack_that_does_not_run_is_refused(in_use, state):
+    in_use.listed = [Service("redis", state), Service("airflow-init", "exited")]
+    with pytest.raises(StackError, match="nothing runs that could be restarted: inv up"):
+        stack.restart("redis")
+    assert in_use.asked == []
+
+
+def test_restart_waits_for_what_was_heard_after_it(in_use, web, proven):
+    born = datetime.now(UTC)
+    in_use.listed[1] = Service("redis", "running", since=born)
+    heard = (200, web.answers["GET /status.json"][1])
+    old = {"name": "redis", "state": "up", "detail": "", "last_seen": str(born - timedelta(1))}
+    rest = [verdict for verdict in heard[1]["services"] if verdict["name"] != "redis"]
+    web.answers["GET /status.json"] = [*[(200, {"services": [*rest, old]})] * 2, heard]
+    stack.restart("redis")
+    assert len(web.of("GET /status.json")) == 3
+
+
+def test_a_restart_that_fails_is_told_and_proves_nothing(in_use, proven):
+    in_use.restart_fails = StackError("redis does not stop")
+    with pytest.raises(StackError, match="redis does not stop"):
+        stack.restart("redis")
+    assert proven == []
+
+
+# rebuild
+
+
+OLD, NEW = b"humanize==4.0.0\n", "humanize==4.9.0\n"
+
+
+@pytest.fixture
+def lock(clone, recorded, monkeypatch):
+    """The lock of what a person adds, which uv would compile anew; its requirements changed."""
+    (clone / "install").mkdir()
+    (clone / "install" / "requirements.txt").write_text("# mine\nhumanize>=4.9\n")
+    path = clone / "install" / "requirements.lock"
+    path.write_bytes(OLD)
+    compiled = recorded.run
+
+    def run(command, **options):
+        if "compile" in command.argv:
+            path.write_text(NEW)
+        return compiled(command, **options)
+
+    monkeypatch.setattr(shell, "output", run)
+    return path
+
+
+def test_rebuild_locks_builds_checks_adopts_and_only_then_swaps(in_use, lock, proven, capsys):
+    stack.rebuild(None)
+    assert in_use.asked == [
+        "build",
+        "import_errors",
+        "adopt",
+        "swap airflow-init",
+        "swap mlflow-migrate",
+        "swap airflow-scheduler",
+        "swap airflow-worker",
+        "swap mlflow",
+        "swap status",
+        "tidy",
     ]
-    assert flights.of("POST /api/v2/dags/flights/dagRuns")[0]["body"]["conf"] == {"seed": 7}
+    assert lock.read_text() == NEW
+    assert len(proven) == 1
+    told = capsys.readouterr().out
+    assert "✓ mlflow                 swapped" in told
+    assert "rebuilt, swapped and proven in 0 s" in told
 
 
-def test_trigger_with_wait_tells_the_end(flights, capsys):
-    stack.trigger("flights", None, wait=True)
-    assert capsys.readouterr().out.splitlines()[-1] == "flights: success in 0 s"
+def test_rebuild_of_a_service_without_requirements_leaves_the_lock_alone(in_use, lock, recorded):
+    stack.rebuild("status")
+    assert in_use.asked == ["build status", "adopt status", "swap status", "tidy"]
+    assert (lock.read_bytes(), recorded.commands) == (OLD, [])
 
 
-def test_trigger_with_wait_fails_with_the_run(flights):
-    flights.answers["GET /api/v2/dags/flights/dagRuns/r1"] = (200, {"state": "failed"})
-    with pytest.raises(StackError, match="flights failed without a failed task"):
-        stack.trigger("flights", None, wait=True)
+def test_rebuild_of_one_airflow_service_swaps_it_alone(in_use, lock):
+    stack.rebuild("airflow-worker")
+    built = ["build airflow", "import_errors", "adopt airflow"]
+    assert in_use.asked == [*built, "swap airflow-worker", "tidy"]
+    assert lock.read_text() == NEW
 
 
-def test_every_verb_of_a_stack_that_is_not_installed_names_the_next_command(clone):
-    for verb in (
-        lambda: stack.report_health(as_json=False, deep=False),
-        lambda: stack.show_logs(None, tail="1", since="", follow=False),
-        lambda: stack.trigger("flights", None, wait=False),
-    ):
-        with pytest.raises(StackError, match="inv install"):
-            verb()
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [
+        ("postgres", "postgres is not built here; possible: airflow-scheduler, airflow-worker, "),
+        ("nosuch", "there is no service nosuch; known: airflow-scheduler, airflow-worker, "),
+    ],
+)
+def test_rebuild_of_what_is_not_built_here_is_refused(in_use, lock, recorded, service, why):
+    with pytest.raises(StackError, match=why) as refused:
+        stack.rebuild(service)
+    assert "redis" not in str(refused.value)
+    assert (in_use.asked, recorded.commands, lock.read_bytes()) == ([], [], OLD)
 
 
-def test_a_one_shot_that_runs_is_not_yet_bad():
-    row = Row("airflow-init", "running", False, None, 0, None, "running")
-    assert tables._line(row)[1] == "wait"
-    exited = health.Row("airflow-init", "exited", False, None, 0, None, "exited, exit code 1")
-    assert tables._line(exited)[1] == "bad"
+def test_a_stopped_stack_is_built_and_not_started(in_use, lock, proven, capsys):
+    in_use.listed = [Service(service.name, "exited") for service in in_use.listed]
+    stack.rebuild(None)
+    assert in_use.asked == ["build", "import_errors", "adopt", "tidy"]
+    assert lock.read_text() == NEW
+    assert proven == []
+    assert capsys.readouterr().out == "built; nothing runs that could be swapped: inv up\n"
+
+
+def refused_rebuild(engine, lock, error=StackError):
+    """What a rebuild says that fails; nothing is adopted, swapped or locked by it."""
+    with pytest.raises(error) as failed:
+        stack.rebuild(None)
+    assert not [word for word in engine.asked if word.startswith(("adopt", "swap"))]
+    assert lock.read_bytes() == OLD
+    return str(failed.value)
+
+
+def test_a_build_that_fails_changes_nothing_and_names_the_line(in_use, lock):
+    in_use.build_fails = StackError("failed to build humanize")
+    told = refused_rebuild(in_use, lock)
+    assert "failed to build humanize" in told
+    assert "install/requirements.txt line 2: humanize>=4.9" in told
+    assert "import_errors" not in in_use.asked
+
+
+def test_dags_that_do_not_import_change_nothing(in_use, lock):
+    in_use.errors = "flights.py: No module named 'pandas'"
+    told = refused_rebuild(in_use, lock)
+    assert "these DAGs do not import:\nflights.py: No module named 'pandas'" in told
+
+
+def test_a_lock_that_cannot_be_compiled_builds_nothing(in_use, lock, recorded):
+    recorded.failures = {"pip compile": "no solution: humanize>=4.9"}
+    assert "no solution" in refused_rebuild(in_use, lock)
+    assert "build" not in in_use.asked
+
+
+@pytest.mark.parametrize("where", ["build", "import_errors"])
+def test_an_interrupt_changes_nothing(in_use, lock, monkeypatch, where):
+    def interrupted(*arguments):
+        assert lock.read_text() == NEW
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(in_use, where, interrupted)
+    refused_rebuild(in_use, lock, KeyboardInterrupt)
+
+
+def test_an_interrupt_while_the_lock_is_compiled_changes_nothing(in_use, lock, monkeypatch):
+    def interrupted(command, **options):
+        lock.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shell, "output", interrupted)
+    refused_rebuild(in_use, lock, KeyboardInterrupt)
+
+
+def test_a_swap_that_fails_ends_it_with_the_lock_of_what_was_adopted(in_use, lock, proven):
+    in_use.swap_fails = {"airflow-scheduler": StackError("the scheduler does not start")}
+    with pytest.raises(StackError, match="the scheduler does not start"):
+        stack.rebuild(None)
+    swapped = [word for word in in_use.asked if word.startswith("swap")]
+    assert swapped == ["swap airflow-init", "swap mlflow-migrate", "swap airflow-scheduler"]
+    assert lock.read_text() == NEW
+    assert proven == []
+
+
+def test_swaps_wait_for_their_turn_and_each_is_waited_for(in_use, monkeypatch, capsys):
+    ended = []
+    monkeypatch.setattr(in_use, "swap", lambda name: time.sleep(0.05) or ended.append(name))
+    stack.swap_all(Settings.load(), in_use, ["mlflow", "status"])
+    assert ended == ["mlflow", "status"]
+    told = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()]
+    assert told[:2] == [
+        "… mlflow                 is swapped, running tasks end first",
+        "… status                 waits for its turn",
+    ]
+    assert "✓ status                 swapped" in told
+
+
+def test_a_stack_that_is_not_well_after_its_swap_is_told(in_use, web, proven, monkeypatch):
+    monkeypatch.setattr(stack, "READY_SECONDS", 0)
+    web.stack_is_well(redis="down")
+    with pytest.raises(StackError, match="not ready after 0 s\nredis: redis says so"):
+        stack.rebuild("status")
+    assert proven == []

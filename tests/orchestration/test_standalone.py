@@ -1,6 +1,7 @@
 """The standalone engine against a supervisord of a few lines, and once against the real one."""
 
 import functools
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +23,13 @@ import yaml
 
 from orchestration import StackError, environments, leftovers, shell, standalone, surroundings
 from orchestration import supervisord as supervisord_module
-from orchestration.standalone import ONE_SHOTS, SERVICES, StandaloneEngine
+from orchestration.engine import ONE_SHOTS, image_of
+from orchestration.standalone import SCHEDULER, SERVICES, StandaloneEngine
 from orchestration.surroundings import State, services_environment
 
 REPO = Path(__file__).resolve().parents[2]
 SHUTTING_DOWN = Fault(6, "SHUTDOWN_STATE")
+STARTED_BY_UP = [("startProcess", name, False) for name in (*SERVICES, "watchdog")]
 STARTED = 1_790_000_000
 LOAD = functools.cache(yaml.safe_load)
 
@@ -112,6 +116,11 @@ class Machine:
     def output(self, command, **options):
         self.commands.append(command)
         name = self.name(command)
+        targets = [word[9:] for word in command.argv if word.startswith("--target=")]
+        if command.argv[0] == "cp" or command.argv[:2] == ("uv", "venv"):
+            targets.append(command.argv[-1])
+        for target in targets:
+            Path(target).mkdir(parents=True)
         if name == "supervisord":
             self.supervisord.stop()
             self.supervisord.faults.pop("*", None)
@@ -254,7 +263,187 @@ def test_data_survives_where_a_database_was_completed(alone, state):
 def test_it_is_built_when_its_environments_are(alone, machine):
     assert not alone.is_built()
     alone.build()
+    assert not alone.is_built()
+    alone.adopt()
     assert alone.is_built()
+
+
+def test_postgres_belongs_to_whatever_is_built(alone, machine):
+    alone.build(["mlflow"])
+    alone.adopt(["mlflow"])
+    environments = alone.environments
+    in_use = {name for name in ("airflow", "mlflow", "status", "postgres") if (
+        environments.in_use(name))}  # fmt: skip
+    assert in_use == {"mlflow", "postgres"}
+
+
+# What was built: looked at, adopted, tidied
+
+
+def test_dags_are_imported_in_what_was_built_last(alone, recorded, clone):
+    recorded.failures = {"parse_dags.py": "\n".join(f"dags/{n}.py: error" for n in range(20))}
+    alone.environments.candidate("airflow").mkdir(parents=True)
+    assert alone.import_errors().splitlines()[-1] == "dags/19.py: error"
+    assert len(alone.import_errors().splitlines()) == shell.TAIL_LINES
+    command = recorded.commands[-1]
+    assert command.argv == (
+        f"{alone.environments.candidate('airflow')}/bin/python",
+        f"{clone}/orchestration/config/parse_dags.py",
+        f"{alone.settings.project_dir}/dags",
+    )
+    assert command.env == services_environment(alone.settings)
+
+
+def test_dags_that_import_are_no_error_whatever_they_print(alone, recorded):
+    recorded.outputs = {"parse_dags.py": "3 DAGs parsed"}
+    assert alone.import_errors() == ""
+
+
+def changed(alone, clone, *names):
+    """Adopt other environments than those in use; the folders of before."""
+    before = {name: alone.environments.in_use(name) for name in names}
+    for name in names:
+        lock = environments.LOCKS[name][0] if name != "postgres" else "base/postgres.lock"
+        (clone / "install" / lock).write_text("of tomorrow\n", encoding="utf-8")
+    alone.build()
+    alone.adopt()
+    return before
+
+
+def test_what_a_service_was_started_from_is_kept_until_it_is_swapped(
+    alone, machine, supervisord, state, clone
+):
+    alone.build()
+    alone.adopt()
+    alone.up()
+    (old,) = changed(alone, clone, "mlflow").values()
+    alone.tidy()
+    assert (state.folder / "envs" / old).exists()
+    alone.swap("mlflow")
+    alone.tidy()
+    assert not (state.folder / "envs" / old).exists()
+    assert alone.is_built()
+
+
+def test_before_the_first_start_only_what_is_in_use_is_kept(alone, machine, state, clone):
+    alone.build()
+    alone.adopt()
+    (old,) = changed(alone, clone, "mlflow").values()
+    alone.tidy()
+    assert not (state.folder / "envs" / old).exists()
+
+
+# swap, restart, run
+
+
+def test_a_service_is_stopped_and_started(alone, supervisord, state):
+    state.run.mkdir()
+    supervisord.start()
+    alone.swap("mlflow")
+    assert supervisord.asked == [("stopProcess", "mlflow"), ("startProcess", "mlflow", False)]
+    supervisord.asked.clear()
+    alone.restart(["status", "mlflow"])
+    assert supervisord.asked == [
+        ("stopProcess", "status"),
+        ("startProcess", "status", False),
+        ("stopProcess", "mlflow"),
+        ("startProcess", "mlflow", False),
+    ]
+
+
+def test_one_that_does_not_run_is_just_started(alone, supervisord):
+    supervisord.start()
+    supervisord.faults["stopProcess mlflow"] = Fault(70, "NOT_RUNNING: mlflow")
+    alone.restart(["mlflow"])
+    assert supervisord.asked[-1] == ("startProcess", "mlflow", False)
+
+
+def test_one_that_cannot_be_stopped_is_named(alone, supervisord):
+    supervisord.start()
+    supervisord.faults["stopProcess mlflow"] = Fault(10, "BAD_NAME: mlflow")
+    with pytest.raises(StackError) as failed:
+        alone.restart(["mlflow"])
+    assert str(failed.value) == "mlflow does not stop: BAD_NAME: mlflow"
+
+
+@pytest.mark.parametrize("name", ONE_SHOTS)
+def test_a_one_shot_is_run_to_its_end(alone, machine, supervisord, state, name):
+    state.logs.mkdir()
+    supervisord.start()
+    alone.swap(name)
+    (ran,) = machine.ran()
+    assert ran == name.replace("-", "_")
+    assert supervisord.asked == []
+    machine.failing = {ran: "ended with 1:\nno such column"}
+    with pytest.raises(StackError, match=f"{name} failed: ended with 1:\nno such column"):
+        alone.swap(name)
+
+
+def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisord):
+    supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
+    supervisord.start()
+
+    def answered(method, arguments, dispatch=supervisord._dispatch):
+        if method.endswith("signalProcess"):
+            supervisord.processes[2] = process(SCHEDULER, pid=8)
+        return dispatch(method, arguments)
+
+    supervisord._dispatch = answered
+    alone.swap(SCHEDULER)
+    looked = ("getAllProcessInfo",)
+    assert [asked for asked in supervisord.asked if asked != looked] == [
+        ("stopProcess", "watchdog"),
+        ("signalProcess", SCHEDULER, "TERM"),
+        ("startProcess", "watchdog", False),
+    ]
+
+
+def test_a_scheduler_that_does_not_end_is_told_and_the_watchdog_runs_again(
+    alone, supervisord, clock, monkeypatch
+):
+    monkeypatch.setattr(supervisord_module, "time", clock)
+    supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
+    supervisord.start()
+    monkeypatch.setattr(standalone, "TASK_SECONDS", 5)
+    with pytest.raises(StackError) as failed:
+        alone.swap(SCHEDULER)
+    assert str(failed.value) == (
+        "airflow-scheduler has not ended after 5 s: inv restart -s airflow-scheduler"
+    )
+    assert 5 <= sum(clock.slept) < 6
+    assert supervisord.asked[-1] == ("startProcess", "watchdog", False)
+
+
+def test_a_scheduler_that_does_not_run_is_started(alone, supervisord, state):
+    supervisord.shows().processes[2] = process(SCHEDULER, "FATAL")
+    supervisord.start()
+    alone.swap(SCHEDULER)
+    assert ("startProcess", SCHEDULER, False) in supervisord.asked
+    assert not [asked for asked in supervisord.asked if asked[0] == "signalProcess"]
+
+
+@pytest.mark.parametrize(
+    ("service", "image"),
+    [("airflow-apiserver", "airflow"), ("mlflow-migrate", "mlflow"), ("status", "status")],
+)
+def test_a_command_finds_the_programs_of_the_services_environment(
+    alone, recorded, state, clone, service, image, monkeypatch
+):
+    monkeypatch.setattr(shell, "show", lambda command: recorded.run(command) or 7)
+    assert alone.run(service, ["airflow", "dags list", "$x"]) == 7
+    (command,) = recorded.commands
+    assert command.argv == ["airflow", "dags list", "$x"]
+    assert command.cwd == clone
+    first, *others = command.env["PATH"].split(":")
+    assert first == f"{state.folder}/envs/{image}/bin"
+    rest = services_environment(alone.settings)
+    assert ":".join(others) == rest["PATH"]
+    assert {**command.env, "PATH": rest["PATH"]} == rest
+
+
+def test_a_command_for_the_database_finds_its_programs(alone, recorded):
+    assert alone.run("postgres", ["psql"]) == 0
+    assert recorded.commands[0].env == services_environment(alone.settings)
 
 
 # up
@@ -265,7 +454,7 @@ def test_up_starts_the_database_then_the_one_shots_then_every_service(alone, mac
     first, *one_shots = machine.ran()
     assert first == "supervisord"
     assert sorted(one_shots) == ["airflow_init", "mlflow_migrate"]
-    assert supervisord.asked == [("startProcess", name, False) for name in SERVICES]
+    assert supervisord.asked == STARTED_BY_UP
 
 
 def test_supervisord_and_the_one_shots_live_in_the_services_environment(alone, machine, clone):
@@ -278,10 +467,10 @@ def test_supervisord_and_the_one_shots_live_in_the_services_environment(alone, m
     assert daemon.cwd == clone
     assert {command.argv for command in one_shots} == {
         (
-            str(alone.state.python(environment)),
+            str(alone.state.python(image_of(name))),
             str(clone / "orchestration" / "config" / f"{name.replace('-', '_')}.py"),
         )
-        for name, environment in ONE_SHOTS.items()
+        for name in ONE_SHOTS
     }
 
 
@@ -356,13 +545,40 @@ def test_the_one_shots_run_again_for_new_data(alone, machine, state, lost):
     assert sorted(machine.ran()) == ["airflow_init", "mlflow_migrate"]
 
 
-def test_the_one_shots_run_again_for_other_locks(alone, machine, clone):
+@pytest.mark.parametrize("name", ["airflow", "mlflow"])
+def test_the_one_shots_run_again_for_other_locks(alone, machine, clone, name):
+    alone.build()
+    alone.adopt()
     alone.up()
+    changed(alone, clone, name)
     machine.ran()
-    (clone / "install" / "airflow.lock").write_text("of tomorrow\n", encoding="utf-8")
     alone.up()
-    # All of it: what runs would go on with files that are gone.
-    assert sorted(machine.ran()) == ["airflow_init", "mlflow_migrate", "supervisord"]
+    # What runs has its own files still: supervisord and the other services go on.
+    assert sorted(machine.ran()) == ["airflow_init", "mlflow_migrate"]
+
+
+def test_the_database_that_began_with_supervisord_goes_on(alone, machine, supervisord):
+    alone.build()
+    alone.adopt()
+    alone.up()
+    assert ("stopProcess", "postgres") not in supervisord.asked
+
+
+@pytest.mark.parametrize("name", ["airflow", "mlflow", "status", "postgres"])
+def test_a_changed_environment_restarts_only_what_runs_from_it(
+    alone, machine, supervisord, clone, name
+):
+    alone.build()
+    alone.adopt()
+    alone.up()
+    changed(alone, clone, name)
+    supervisord.asked.clear()
+    alone.up()
+    stopped = [service for method, service, *_ in supervisord.asked if method == "stopProcess"]
+    assert stopped == [s for s in SERVICES if s.partition("-")[0] == name]
+    supervisord.asked.clear()
+    alone.up()
+    assert supervisord.asked == STARTED_BY_UP
 
 
 @pytest.mark.parametrize("name", ONE_SHOTS)
@@ -411,7 +627,7 @@ def test_a_supervisord_that_never_answers_is_told_with_its_log(
 def test_a_service_that_runs_already_is_no_error(alone, machine, supervisord):
     supervisord.faults["startProcess postgres False"] = Fault(60, "ALREADY_STARTED: postgres")
     alone.up()
-    assert supervisord.asked[-1] == ("startProcess", SERVICES[-1], False)
+    assert supervisord.asked == STARTED_BY_UP
 
 
 def test_a_service_that_cannot_be_started_is_named(alone, machine, supervisord):
@@ -533,10 +749,13 @@ def test_restarts_are_counted_since_supervisord_was_started_last(alone, supervis
     day = "2026-11-22 10:00:00,000 INFO"
     (state.logs / "supervisord.log").write_text(
         f"{day} supervisord started with pid 7\n"
-        + f"{day} spawned: 'mlflow' with pid 8\n" * 5
+        + f"{day} exited: mlflow (exit status 1; not expected)\n" * 5
         + f"{day} supervisord started with pid 17\n"
         + f"{day} spawned: 'postgres' with pid 18\n"
-        + f"{day} spawned: 'airflow-dag-processor' with pid 19\n" * 3
+        + f"{day} exited: airflow-dag-processor (terminated by SIGKILL; not expected)\n"
+        + f"{day} exited: airflow-dag-processor (exit status 1; not expected)\n"
+        + f"{day} exited: airflow-scheduler (exit status 0; expected)\n"
+        + f"{day} stopped: status (terminated by SIGTERM)\n"
         + f"{day} spawned: 'mlflow' with pid 20\n",
         encoding="utf-8",
     )
@@ -632,13 +851,32 @@ logfile = %(ENV_STACK_STATE)s/logs/supervisord.log
 """
 SLEEPER = """
 [program:{name}]
-command = sleep 60
+command = {command}
 autostart = {first}
 autorestart = true
 startsecs = 0
 stdout_logfile = NONE
 stderr_logfile = NONE
 """
+
+
+# TERM lets the task in hand end first: until a file tells so.
+TASK = """
+trap 'echo asked > {folder}/asked
+while [ ! -e {folder}/ended ]; do sleep 0.05; done; exit 0' TERM
+echo ready > {folder}/ready
+while :; do sleep 0.05; done
+"""
+
+
+def use(state, name, what):
+    """Have an environment in use, with the interpreter of these tests."""
+    folder = state.folder / "envs" / f"{name}-{what}"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    link = state.folder / ("pg" if name == "postgres" else f"envs/{name}")
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder)
 
 
 @pytest.fixture
@@ -648,13 +886,17 @@ def sleeping(make_engine, clone, state, monkeypatch):
     monkeypatch.setattr(supervisord_module, "STOP_SECONDS", 2)
     monkeypatch.setattr(leftovers.end, "__defaults__", (1.0,))
     (clone / "orchestration" / "config").mkdir(exist_ok=True)
-    for name, environment in ONE_SHOTS.items():
+    for name in ONE_SHOTS:
         script = clone / "orchestration" / "config" / f"{name.replace('-', '_')}.py"
         script.write_text(f"print('{name} ran')", encoding="utf-8")
-        python = state.python(environment)
-        python.parent.mkdir(parents=True, exist_ok=True)
-        python.symlink_to(sys.executable)
-    programs = [SLEEPER.format(name=name, first=name == "postgres") for name in SERVICES]
+    for name in environments.NAMES:
+        use(state, name, "of-today")
+    commands = {SCHEDULER: f"bash {clone}/scheduler"}
+    (clone / "scheduler").write_text(TASK.format(folder=clone), encoding="utf-8")
+    programs = [
+        SLEEPER.format(name=name, first=name == "postgres", command=commands.get(name, "sleep 60"))
+        for name in (*SERVICES, "watchdog")
+    ]
     (clone / "orchestration" / "supervisord.conf").write_text("".join([SLEEPING, *programs]))
     beside = Path(sys.executable).parent
     engine = make_engine(PATH=f"{beside}:{os.environ['PATH']}")
@@ -663,28 +905,37 @@ def sleeping(make_engine, clone, state, monkeypatch):
     if pid.exists():
         psutil.Process(int(pid.read_text())).kill()
     for process in leftovers.left_by(state.supervisor):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
-def children(state):
-    """The process ids of the services by name, once all have been started."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = {name: process.pid for process, name in leftovers.left_by(state.supervisor).items()}
-        if len(found) == len(SERVICES):
-            return found
+def until(told, seconds=10):
+    """Wait until something is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := told()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    raise AssertionError(f"only {sorted(found)} were started")
+    assert found
+    return found
+
+
+def children(engine):
+    """The process ids of the services and the watchdog by name, once all have been started."""
+
+    def pids():
+        known = engine.supervisord.processes()
+        return {name: info["pid"] for name, info in known.items() if info["pid"]}
+
+    until(lambda: pids().keys() == {*SERVICES, "watchdog"})
+    return pids()
 
 
 def test_a_real_supervisord_is_brought_up_watched_and_taken_down(sleeping, state):
     # It answers where the engine asks, and its children carry that address.
     sleeping.up()
-    pids = children(state)
-    assert pids.keys() == set(SERVICES)
+    pids = children(sleeping)
     assert {service.state for service in sleeping.ps()} <= {"starting", "running"}
     assert {service.restarts for service in sleeping.ps()} == {0}
-    assert sleeping.memory().keys() == set(SERVICES)
+    assert sleeping.memory().keys() == {*SERVICES, "watchdog"}
     assert all(sleeping.memory().values())
     assert sleeping.tail("mlflow-migrate", 1) == "mlflow-migrate ran"
 
@@ -704,7 +955,7 @@ def test_a_real_supervisord_is_brought_up_watched_and_taken_down(sleeping, state
 
 def test_after_a_real_supervisord_was_killed_up_leaves_nothing_twice(sleeping, state):
     sleeping.up()
-    before = children(state)
+    before = children(sleeping)
     killed = psutil.Process(int((state.run / "supervisord.pid").read_text()))
     killed.kill()
     deadline = time.monotonic() + 5
@@ -712,6 +963,91 @@ def test_after_a_real_supervisord_was_killed_up_leaves_nothing_twice(sleeping, s
         time.sleep(0.02)
     assert {service.state for service in sleeping.ps()} == {"orphaned"}
     sleeping.up()
-    after = children(state)
-    assert len(leftovers.left_by(state.supervisor)) == len(SERVICES)
-    assert not set(before.values()) & set(after.values())
+    after = children(sleeping)
+    left = leftovers.left_by(state.supervisor)
+    assert not set(before.values()) & {process.pid for process in left}
+    assert {p.pid for p in left if left[p] != SCHEDULER} == {
+        pid for name, pid in after.items() if name != SCHEDULER
+    }
+
+
+def test_a_real_supervisord_restarts_what_it_is_told_and_counts_no_restart(sleeping):
+    sleeping.up()
+    before = children(sleeping)
+    sleeping.restart(["mlflow", "status"])
+    after = children(sleeping)
+    assert {name for name in after if after[name] != before[name]} == {"mlflow", "status"}
+    assert {service.restarts for service in sleeping.ps()} == {0}
+
+
+def test_a_changed_environment_really_restarts_only_what_runs_from_it(sleeping, state):
+    sleeping.up()
+    before = children(sleeping)
+    use(state, "mlflow", "of-tomorrow")
+    sleeping.up()
+    after = children(sleeping)
+    assert {name for name in after if after[name] != before[name]} == {"mlflow"}
+    noted = json.loads((state.run / standalone.STARTED_FROM).read_text())
+    assert noted["mlflow"] == "mlflow-of-tomorrow"
+    assert noted["status"] == "status-of-today"
+
+
+@pytest.fixture
+def swapping(sleeping, clone):
+    """The scheduler was asked to end and has a task in hand; the error of its swap is noted."""
+    sleeping.up()
+    before = children(sleeping)
+    until((clone / "ready").exists)
+    failed = []
+
+    def swap():
+        try:
+            sleeping.swap(SCHEDULER)
+        except StackError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    until((clone / "asked").exists)
+    yield SimpleNamespace(thread=thread, before=before, failed=failed)
+    (clone / "ended").touch()
+    thread.join(10)
+
+
+def test_a_real_scheduler_ends_by_itself_and_is_started_again(sleeping, swapping, state, clone):
+    use(state, "airflow", "of-tomorrow")
+    time.sleep(0.5)
+    known = sleeping.supervisord.processes()
+    assert known[SCHEDULER]["pid"] == swapping.before[SCHEDULER]
+    assert known["watchdog"]["pid"] == 0
+    assert swapping.thread.is_alive()
+    noted = json.loads((state.run / standalone.STARTED_FROM).read_text())
+    assert noted[SCHEDULER] == "airflow-of-today"
+
+    (clone / "ended").touch()
+    swapping.thread.join(10)
+    after = children(sleeping)
+    assert swapping.failed == []
+    assert {n for n in after if after[n] != swapping.before[n]} == {SCHEDULER, "watchdog"}
+    assert {service.restarts for service in sleeping.ps()} == {0}
+    noted = json.loads((state.run / standalone.STARTED_FROM).read_text())
+    assert noted[SCHEDULER] == "airflow-of-tomorrow"
+    assert noted["airflow-apiserver"] == "airflow-of-today"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A task has less than a second to end."""
+    monkeypatch.setattr(standalone, "TASK_SECONDS", 0.4)
+
+
+def test_the_real_watchdog_runs_again_also_where_the_scheduler_did_not_end(
+    impatient, sleeping, swapping, state
+):
+    swapping.thread.join(10)
+    (error,) = swapping.failed
+    assert "airflow-scheduler has not ended" in str(error)
+    after = children(sleeping)
+    assert {n for n in after if after[n] != swapping.before[n]} == {"watchdog"}
+    noted = json.loads((state.run / standalone.STARTED_FROM).read_text())
+    assert noted[SCHEDULER] == "airflow-of-today"

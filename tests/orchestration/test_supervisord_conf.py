@@ -83,8 +83,10 @@ def test_compose_has_the_same_services_and_four_more():
 
 
 def test_the_one_shots_are_the_same_in_both_engines():
-    assert standalone.ONE_SHOTS.keys() == set(engine.ONE_SHOTS)
-    assert standalone.ONE_SHOTS.keys() <= COMPOSE_ALONE
+    assert standalone.ONE_SHOTS is engine.ONE_SHOTS
+    assert set(engine.ONE_SHOTS) <= COMPOSE_ALONE
+    scripts = [f"orchestration/config/{n.replace('-', '_')}.py" for n in engine.ONE_SHOTS]
+    assert all((REPO / script).is_file() for script in scripts)
 
 
 def test_the_order_of_the_services_begins_with_the_database():
@@ -196,7 +198,8 @@ def test_a_program_is_named_by_its_full_path(programs, state, name):
     elif name == "watchdog":
         assert Path(words[0]).exists()
     else:
-        environment = name.partition("-")[0]
+        environment = engine.image_of(name)
+        assert environment
         assert words[0].startswith(f"{state.folder}/envs/{environment}/bin/")
 
 

@@ -1,18 +1,35 @@
 """The menu as a person types it: real processes in a copy that has no .env."""
 
+import fcntl
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-VERBS = {"install", "up", "down", "health", "logs", "trigger", "lock"}
+ALONE = {"install", "up", "down", "restart", "rebuild", "lock"}
+HEAVY = {"rich", "requests", "docker", "orchestration"}
+INVOKE = (sys.executable, "-m", "invoke")
+# Types several lines in one process: starting one costs more than what it does here.
+TYPIST = """
+import json, sys
+from invoke.main import program
+for line in json.loads(sys.argv[1]):
+    print("$", *line)
+    try:
+        program.run(["inv", *line], exit=False)
+    except SystemExit as end:
+        print("ended with", end)
+"""
 
 
 @pytest.fixture
-def inv(repo, tmp_path):
-    """Type `inv …` in a copy of the repository, without any of the person's settings."""
+def surroundings(repo, tmp_path):
+    """A copy of the repository as a process's folder, none of the person's settings."""
     shutil.copy(repo / "tasks.py", tmp_path)
     shutil.copy(repo / ".env.example", tmp_path)
     ignored = shutil.ignore_patterns("__pycache__", ".env")
@@ -24,26 +41,76 @@ def inv(repo, tmp_path):
         "DOCKER_HOST": "tcp://127.0.0.1:1",
         "STACK_ENGINE": "docker",
     }
+    return {"cwd": tmp_path, "env": environment, "text": True}
 
-    def inv(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
+
+@pytest.fixture
+def inv(surroundings):
+    """Type `inv …`."""
+
+    def inv(*arguments, program=INVOKE):
+        argv = [*program, *arguments]
+        return subprocess.run(argv, capture_output=True, timeout=20, **surroundings)
 
     return inv
 
 
-def test_the_menu_names_every_verb_with_a_line(inv):
-    done = inv("--list")
-    assert done.returncode == 0, done.stderr
-    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()[1:] if line.strip()]
-    assert {name for name, _ in lines} >= VERBS
-    assert all(len(line) == 2 for line in lines)
+@pytest.fixture
+def inv_lines(inv):
+    """Type several lines; what was said to each."""
+
+    def inv_lines(*lines):
+        done = inv(json.dumps(lines), program=(sys.executable, "-c", TYPIST))
+        assert done.returncode == 0, done.stderr
+        said = done.stdout.split("$ ")[1:]
+        return {line: text for line, _, text in (each.partition("\n") for each in said)}
+
+    return inv_lines
+
+
+def menu_of(done):
+    """Groups and lines of a menu that was printed: (verb, its line)."""
+    assert (done.returncode, done.stderr) == (0, "")
+    *lines, way_on = [line for line in done.stdout.splitlines() if line]
+    assert way_on == "the flags of one: inv --help VERB"
+    indented = [line.split(maxsplit=1) for line in lines if line.startswith("  ")]
+    return [line for line in lines if not line.startswith("  ")], indented
+
+
+def test_the_menu_has_every_verb_once_with_one_line_in_groups(inv):
+    groups, lines = menu_of(inv("--list"))
+    # As Invoke tells them, groups or not.
+    known = json.loads(inv("--list", "--list-format=json").stdout)["tasks"]
+    assert sorted(verb for verb, _ in lines) == sorted(verb["name"] for verb in known)
+    assert {verb: line for verb, line in lines} == {verb["name"]: verb["help"] for verb in known}
+    assert groups == ["run the stack:", "look at it:", "work in it:", "maintain it:"]
+    assert menu_of(inv()) == (groups, lines)
+
+
+def test_the_menu_is_shown_without_the_engine_room(inv):
+    done = inv("--list", program=(sys.executable, "-X", "importtime", "-m", "invoke"))
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "run the stack:" in done.stdout
+    assert "invoke.program" in imported
+    assert not {name for name in imported if name.partition(".")[0] in HEAVY}
+
+
+def test_the_help_of_every_verb_tells_what_each_flag_is_for(inv, inv_lines):
+    verbs = [
+        verb["name"] for verb in json.loads(inv("--list", "--list-format=json").stdout)["tasks"]
+    ]
+    told = inv_lines(*(["--help", verb] for verb in verbs))
+    assert len(told) == len(verbs)
+    flags = 0
+    for verb, text in told.items():
+        summary, _, options = text.partition("Options:\n")
+        assert len(summary.partition("Docstring:\n")[2].strip()) > 10, verb
+        for line in filter(str.strip, options.splitlines()):
+            if line.strip().startswith("-"):
+                flags += 1
+                # The name ends where two blanks stand; what follows is its help.
+                assert len(line.strip().partition("   ")[2].strip()) > 5, f"{verb}: {line}"
+    assert flags >= 15
 
 
 def test_help_of_a_verb_tells_its_flags(inv):
@@ -79,14 +146,25 @@ def test_an_expected_failure_is_a_line_on_stderr_and_exit_code_1(inv, tmp_path, 
         (("up", "--bogus"), "No idea what '--bogus' is!"),
         (("trigger",), "did not receive required positional arguments: 'dag_id'"),
         (("bogus",), "No idea what 'bogus' is!"),
+        (("--help", "bogus"), "No idea what 'bogus' is!"),
     ],
 )
-def test_wrong_usage_is_told_by_invoke_with_its_exit_code_1(inv, arguments, words):
-    # Invoke ends so for every error of its parser; 2 would be the common code for wrong usage.
+def test_wrong_usage_is_two_lines_and_exit_code_2(inv, arguments, words):
     done = inv(*arguments)
-    assert done.returncode == 1
-    assert words in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    why, way_on = done.stderr.splitlines()
+    assert why.startswith("inv: ")
+    assert words in why
+    assert way_on == "next: inv --list, or inv --help VERB"
+
+
+def test_words_for_airflow_without_the_dashes_are_wrong_usage_with_a_hint(inv):
+    done = inv("airflow", "dags", "list")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "inv: No idea what 'dags' is!",
+        "next: what is meant for Airflow stands behind --, as in inv airflow -- dags list",
+    ]
 
 
 def test_a_word_where_a_number_belongs_is_no_traceback(inv):
@@ -95,26 +173,122 @@ def test_a_word_where_a_number_belongs_is_no_traceback(inv):
     assert "Traceback" not in done.stderr
 
 
-def test_a_programming_error_keeps_its_traceback(inv, tmp_path):
-    stack = tmp_path / "orchestration" / "stack.py"
-    stack.write_text("def report_health(**options):\n    raise KeyError('a bug')\n")
+def put_in(surroundings, module, text):
+    """Another module in the place of one of the engine room."""
+    (surroundings["cwd"] / "orchestration" / f"{module}.py").write_text(text)
+
+
+def test_a_programming_error_keeps_its_traceback(inv, surroundings):
+    put_in(surroundings, "use", "def report_health(**options):\n    raise KeyError('a bug')\n")
     done = inv("health")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "a bug" in done.stderr
 
 
-def test_health_that_is_not_well_ends_with_1_and_nothing_more(inv, tmp_path):
-    stack = tmp_path / "orchestration" / "stack.py"
-    stack.write_text("def report_health(**options):\n    print(options)\n    return False\n")
+def test_health_that_is_not_well_ends_with_1_and_nothing_more(inv, surroundings):
+    text = "def report_health(**options):\n    print(options)\n    return False\n"
+    put_in(surroundings, "use", text)
     done = inv("health", "--json", "--deep")
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout == "{'as_json': True, 'deep': True}\n"
+    assert done.stdout == "{'as_json': True, 'deep': True, 'watch': False}\n"
 
 
-def test_an_interrupt_is_a_line_too(inv, tmp_path):
-    stack = tmp_path / "orchestration" / "stack.py"
-    stack.write_text("def up(**options):\n    raise KeyboardInterrupt\n")
+def test_health_that_is_well_ends_with_0(inv, surroundings):
+    put_in(surroundings, "use", "def report_health(**options):\n    return options['watch']\n")
+    done = inv("health", "--watch")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+ODD = ["dags", "--help", "--conf", '{"a b": "$HOME"}', "*", "it's", "", "`id`", "--", "-x", "\\"]
+
+
+def test_what_stands_behind_the_dashes_reaches_airflow_unharmed(inv, surroundings):
+    text = "import json\ndef airflow_cli(given):\n    print(json.dumps(given))\n    return 5\n"
+    put_in(surroundings, "use", text)
+    done = inv("airflow", "--", *ODD)
+    assert (done.returncode, done.stderr) == (5, "")
+    assert json.loads(done.stdout) == ODD
+
+
+def test_an_interrupt_is_a_line_too(inv, surroundings):
+    put_in(surroundings, "stack", "def up(**options):\n    raise KeyboardInterrupt\n")
     done = inv("up", "--no-proof")
     assert done.returncode == 1
     assert done.stderr == "inv up: interrupted; run it again to go on\n"
+
+
+WORKS = """
+from orchestration.shell import Command, show
+def up(**options):
+    show(Command(("/bin/sh", "-c", "echo at work; exec /bin/sleep {seconds}")))
+"""
+
+
+@pytest.fixture
+def at_work(surroundings):
+    """Type `inv up` where it takes some seconds; returns once it is at work."""
+    started = []
+
+    def at_work(seconds, **options):
+        put_in(surroundings, "stack", WORKS.format(seconds=seconds))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen([*INVOKE, "up"], **pipes, **surroundings, **options)
+        started.append(process)
+        assert process.stdout.readline() == "at work\n"
+        return process
+
+    yield at_work
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_verb_that_is_ended_from_outside_ends_what_it_started(at_work, ending):
+    process = at_work(seconds=60)
+    process.send_signal(ending)
+    # It is over when nobody holds the other end of the pipes any more.
+    _, told = process.communicate(timeout=10)
+    assert told == "inv up: interrupted; run it again to go on\n"
+    assert process.returncode == 1
+
+
+def test_a_verb_that_was_started_with_nohup_outlives_its_terminal(at_work):
+    def nohup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = at_work(seconds=0.2, preexec_fn=nohup)
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=10) == ("", "")
+    assert process.returncode == 0
+
+
+def test_what_changes_the_stack_is_refused_while_another_does_and_nothing_else(
+    inv, inv_lines, surroundings
+):
+    known = json.loads(inv("--list", "--list-format=json").stdout)["tasks"]
+    verbs = [verb["name"] for verb in known if verb["name"] != "trigger"]
+    with (surroundings["cwd"] / ".lock").open("w+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("inv nap (process 1, since 00:00:00)\n")
+        lock.flush()
+        told = inv_lines(*([verb] for verb in verbs), ["trigger", "flights"])
+    words = "inv nap (process 1, since 00:00:00) is at work in this clone"
+    assert {line for line, text in told.items() if words in text} == ALONE
+    others = {text for line, text in told.items() if line not in ALONE}
+    assert all("there is no .env here yet: inv install" in text for text in others)
+
+
+def test_bash_completes_verbs(inv, surroundings):
+    bash = shutil.which("bash")
+    surroundings["env"]["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    script = """
+        source <(inv --print-completion-script bash)
+        name=$(complete -p inv | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        COMP_WORDS=(inv re) COMP_CWORD=1
+        $name inv re inv
+        echo "${COMPREPLY[@]}"
+    """
+    done = inv("-c", script, program=(bash, "--norc"))
+    assert (done.stdout.split(), done.stderr) == (["rebuild", "restart"], "")

@@ -1,0 +1,137 @@
+"""Memory, processors and disks: this machine's own figures, and a machine of paper."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from orchestration import machine
+from orchestration.engine import Host
+from orchestration.needs import GIB
+
+UNLIMITED = "9223372036854771712"
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """A machine with plenty of everything; its figures can be set."""
+    figures = SimpleNamespace(memory=16.0, limit=float("inf"), cpus=4, free=100.0)
+    monkeypatch.setattr(machine, "machine_gib", lambda: figures.memory)
+    monkeypatch.setattr(machine, "memory_limit_gib", lambda: figures.limit)
+    monkeypatch.setattr(machine, "cpus", lambda: figures.cpus)
+    usage = SimpleNamespace(disk_usage=lambda place: SimpleNamespace(free=figures.free * GIB))
+    monkeypatch.setattr(machine, "shutil", usage)
+    return figures
+
+
+def resources(host=None):
+    return machine.resource_problems(host or Host())
+
+
+@pytest.mark.parametrize(("memory", "enough"), [(3.7, False), (3.85, True), (4.0, True)])
+def test_memory_below_what_is_needed_is_a_problem(figures, memory, enough):
+    figures.memory = memory
+    assert resources() == (
+        [] if enough else ["3.7 GiB of memory: the stack needs 4 GiB: add memory"]
+    )
+
+
+def test_a_limit_below_the_machines_memory_counts(figures):
+    figures.limit = 2.0
+    [problem] = resources()
+    assert problem.startswith("2.0 GiB of memory: ")
+    assert problem.endswith("raise the memory limit of this container or session")
+
+
+def test_the_engines_own_machine_may_be_the_smaller_one(figures):
+    [problem] = resources(Host(memory_gib=1.9))
+    assert problem.startswith("1.9 GiB of memory in the engine's machine: ")
+    assert "Docker Desktop" in problem
+    figures.memory = 1.0
+    [problem] = resources(Host(memory_gib=1.9))
+    assert problem.startswith("1.0 GiB of memory: ")
+
+
+def test_this_machines_figures_are_sane():
+    assert 0.1 < machine.memory_gib() <= machine.machine_gib() < 100_000
+    assert 1 <= machine.cpus() < 10_000
+
+
+@pytest.fixture
+def cgroups(tmp_path):
+    """Writes limits below a folder that stands for /sys/fs/cgroup, then reads them."""
+
+    def limit(membership, files):
+        (tmp_path / "membership").write_text(membership)
+        for name, text in files.items():
+            (tmp_path / "top" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "top" / name).write_text(f"{text}\n")
+        return machine.memory_limit_gib(tmp_path / "top", tmp_path / "membership")
+
+    return limit
+
+
+@pytest.mark.parametrize(
+    ("files", "least"),
+    [
+        ({"user/session/memory.max": 2 * GIB, "user/memory.max": "max"}, 2.0),
+        ({"user/session/memory.max": 3 * GIB, "user/memory.max": 2 * GIB}, 2.0),
+        ({"user/session/memory.max": 2 * GIB, "user/memory.max": 3 * GIB}, 2.0),
+        ({"user/session/memory.max": "max"}, float("inf")),
+        # A container with a namespace of its own sees its limit at the top.
+        ({"memory.max": GIB}, 1.0),
+        ({"user/elsewhere/memory.max": GIB}, float("inf")),
+    ],
+)
+def test_a_limit_of_version_2_holds_for_all_below_it(cgroups, files, least):
+    assert cgroups("0::/user/session\n", files) == least
+
+
+@pytest.mark.parametrize(
+    ("files", "least"),
+    [
+        ({"memory/docker/ab/memory.limit_in_bytes": 2 * GIB}, 2.0),
+        ({"memory/memory.limit_in_bytes": 3 * GIB}, 3.0),
+        ({"cpu/docker/ab/memory.limit_in_bytes": GIB}, float("inf")),
+    ],
+)
+def test_a_limit_of_version_1_is_that_of_the_memory_controller(cgroups, files, least):
+    assert cgroups("5:cpu:/docker/ab\n4:memory:/docker/ab\n0::/\n", files) == least
+
+
+def test_an_unlimited_cgroup_of_version_1_is_no_limit(cgroups):
+    assert cgroups("4:memory:/\n", {"memory/memory.limit_in_bytes": UNLIMITED}) > 1e9
+
+
+def test_a_system_without_cgroups_has_no_limit(tmp_path):
+    assert machine.memory_limit_gib(tmp_path, tmp_path / "absent") == float("inf")
+
+
+def test_a_full_disk_is_a_problem_with_its_folder(figures, tmp_path):
+    figures.free = 1.25
+    [problem] = resources(Host(places=(tmp_path,)))
+    assert problem.startswith(f"1.2 GiB of disk free in {tmp_path}: the stack needs 6 GiB: ")
+    assert f"sudo du -xhd1 {tmp_path}" in problem
+
+
+def test_a_file_system_is_named_once_by_where_the_data_goes(figures, tmp_path):
+    figures.free, data = 0.5, tmp_path / "data"
+    data.mkdir()
+    [problem] = resources(Host(places=(tmp_path, data)))
+    assert problem.startswith(f"0.5 GiB of disk free in {data}: the stack needs 6 GiB")
+
+
+class Place(type(Path())):
+    """A folder on a file system of its own."""
+
+    def stat(self, **options):
+        return SimpleNamespace(st_dev=self.name)
+
+
+def test_the_clone_needs_less_where_the_data_goes_elsewhere(figures):
+    clone, data = Place("/home"), Place("/var")
+    figures.free = 3.0
+    [problem] = resources(Host(places=(clone, data)))
+    assert "free in /var: the stack needs 6 GiB" in problem
+    figures.free = 0.5
+    assert len(resources(Host(places=(clone, data)))) == 2
