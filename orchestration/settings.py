@@ -41,7 +41,7 @@ SECRETS: dict[str, Callable[[], str]] = {
 # Characters; fewer can be tried out. The first account's password is one that people type.
 SHORTEST_SECRET, SHORTEST_PASSWORD = 16, 8
 PLACEHOLDER = re.compile(
-    r"^(<.*>|change.?me\W*|x+|\.+|(your|my)\W.*|password|passw0rd|postgres|example)$", re.I
+    r"<.*>|x+|\.+|postgres|example|passw[o0]rd|change.?me\W*|(your|my).(password|secret|key)\W*", re.I
 )
 IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 
@@ -141,7 +141,7 @@ def _weak(name: str, value: str) -> str:
             "data was encrypted with; before the first install, leave it blank in .env"
         )
     shortest = SHORTEST_PASSWORD if name == "_AIRFLOW_WWW_USER_PASSWORD" else SHORTEST_SECRET
-    wrong = "a placeholder" if PLACEHOLDER.match(value) else ""
+    wrong = "a placeholder" if PLACEHOLDER.fullmatch(value) else ""
     if len(value) < shortest:
         wrong = f"shorter than {shortest} characters"
     return wrong and f"{name} is {wrong}: leave it blank in .env, then inv install makes one"

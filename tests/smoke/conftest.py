@@ -58,15 +58,29 @@ class Clone:
 
     def run(self, *argv: str, timeout: float = 900, **settings: str) -> subprocess.CompletedProcess:
         """Run a command in the clone; `settings` are exported to it as a person would."""
-        environment = {**os.environ, **self.exported, **settings}
         return subprocess.run(
             argv,
             cwd=self.folder,
-            env=environment,
+            env=self.environment(**settings),
             timeout=timeout,
             capture_output=True,
             text=True,
             check=False,
+        )
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return {**os.environ, **self.exported, **settings}
+
+    def start(self, *argv: str) -> subprocess.Popen:
+        """Start a command in the clone, as in a terminal of its own, and do not wait for it."""
+        return subprocess.Popen(
+            argv,
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     def well(self, *argv: str, **options: str) -> str:
