@@ -16,7 +16,7 @@ NEXT = "nothing was changed; mend that, then: inv rebuild"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 POSITION = re.compile(r"`requirements\.txt` at position (\d+)")
 # No line is at fault where the index did not answer.
-UNREACHED = re.compile(r"error sending request|Request failed after|Failed to fetch")
+UNREACHED = re.compile(r"error sending request|Request failed after|HTTP status server error")
 Line = tuple[int, str]
 
 

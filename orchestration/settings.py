@@ -41,7 +41,9 @@ SECRETS: dict[str, Callable[[], str]] = {
 # Characters; fewer can be tried out. The first account's password is one that people type.
 SHORTEST_SECRET, SHORTEST_PASSWORD = 16, 8
 PLACEHOLDER = re.compile(
-    r"<.*>|x+|\.+|postgres|example|passw[o0]rd|change.?me\W*|(your|my).(password|secret|key)\W*", re.I
+    r"<.*>|x+|\.+|postgres|example|passw[o0]rd|change.?me\W*"
+    r"|(your|my)[-_. ][a-z_. -]*(password|secret|key)\W*",
+    re.IGNORECASE,
 )
 IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 

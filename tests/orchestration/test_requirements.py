@@ -120,6 +120,13 @@ def test_the_position_of_the_brief_is_that_of_the_line_after_the_stacks_own():
             "  cause: Expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `i`",
             "10: this is no requirement",
         ),
+        (
+            "foo @ https://pypi.org/none/foo-1.0-py3-none-any.whl\n",
+            "error: Failed to download `foo @ https://pypi.org/none/foo-1.0-py3-none-any.whl`\n"
+            "  cause: Failed to fetch: https://pypi.org/none/foo-1.0-py3-none-any.whl\n"
+            "  cause: HTTP status client error (404 Not Found) for url (https://pypi.org/none/)",
+            "10: foo @ https://pypi.org/none/foo-1.0-py3-none-any.whl",
+        ),
         # No wheel, and no library to build it with: the package is named by its files alone.
         (
             "pygraphviz==1.14\n",
@@ -138,6 +145,18 @@ def test_the_position_of_the_brief_is_that_of_the_line_after_the_stacks_own():
 )
 def test_the_line_that_an_error_of_uv_comes_from_is_told(added, words, told):
     assert blame(words, added) == [told]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Request failed after 3 retries",
+        "Failed to fetch: `https://pypi.org/simple/rich/`\n  cause: error sending request for url",
+        "Failed to fetch: https://pypi.org/simple/rich/\n  cause: HTTP status server error (503)",
+    ],
+)
+def test_no_line_is_at_fault_where_the_index_did_not_answer(words):
+    assert blame(words, "rich\n") == []
 
 
 def test_both_of_two_lines_that_contradict_each_other_are_told():

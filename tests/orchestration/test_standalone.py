@@ -902,14 +902,15 @@ def sleeping(make_engine, clone, state, monkeypatch):
     engine = make_engine(PATH=f"{beside}:{os.environ['PATH']}")
     yield engine
     pid = state.run / "supervisord.pid"
-    if pid.exists():
-        psutil.Process(int(pid.read_text())).kill()
+    with suppress(psutil.NoSuchProcess):
+        if pid.exists():
+            psutil.Process(int(pid.read_text())).kill()
     for process in leftovers.left_by(state.supervisor):
         with suppress(psutil.NoSuchProcess):
             process.kill()
 
 
-def until(told, seconds=10):
+def until(told, seconds=20):
     """Wait until something is true, and return it."""
     deadline = time.monotonic() + seconds
     while not (found := told()) and time.monotonic() < deadline:
