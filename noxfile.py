@@ -94,6 +94,7 @@ def smoke_standalone(session: nox.Session) -> None:
 
 def run_smoke(session: nox.Session, engine: str) -> None:
     """The tests of a first day, then what only this engine has, in their order."""
-    files = ["test_both", "test_changes", f"test_{engine}"] + ["test_normal_user"] * (engine == "standalone")
+    files = ["test_both", "test_changes", f"test_{engine}"]
+    files += ["test_normal_user"] * (engine == "standalone")
     paths = [f"tests/smoke/{name}.py" for name in files]
     session.run("pytest", "-p", "no:randomly", f"--engine={engine}", *paths, *session.posargs)

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestration import StackError, clocks, containers, dockerd, folders, shell
 from orchestration import images as public_images
+from orchestration.candidates import Candidates
 from orchestration.containers import SERVICE_LABEL
 from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
 from orchestration.needs import OLDEST_COMPOSE
@@ -20,9 +21,6 @@ UP_SECONDS = 220
 # For a task that still runs when its worker is replaced.
 TASK_SECONDS = 24 * 3600
 WORKER = "airflow-worker"
-# The service of the compose file that each image is built by.
-BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "status"}
-SWAP = ("up", "-d", "--no-build", "--no-deps")
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
 # Compose 2.26 begins each line of a log with it, even where no terminal reads.
@@ -37,6 +35,7 @@ class DockerEngine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.candidates = Candidates(self)
 
     @cached_property
     def sdk(self) -> Any:
@@ -50,11 +49,6 @@ class DockerEngine:
         environment = {**self.settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
         environment["COMPOSE_PROJECT_NAME"] = project or self.settings.project
         return shell.Command(argv, env=environment, cwd=folder)
-
-    @property
-    def candidate(self) -> str:
-        """The project whose images are built, looked at, and only then adopted by this one."""
-        return f"{self.settings.project}-candidate"
 
     def problems(self) -> list[str]:
         """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
@@ -95,50 +89,35 @@ class DockerEngine:
         return not public_images.absent(self.sdk, needed)
 
     def build(self, images: Collection[str] = IMAGES) -> None:
-        """Public images pulled or made, then this clone's own under a candidate's name.
-
-        Cached steps take no time.
-        """
-        public_images.provide(self.sdk, self.settings)
-        wanted = {BUILDERS[image]: f"{image} image" for image in images}
-        command = self.compose("--progress=plain", "build", *wanted, project=self.candidate)
-        public_images.build(command, wanted)
+        """Public images pulled or made, then this clone's own; cached steps take no time."""
+        self.candidates.build(images)
 
     def import_errors(self) -> str:
-        """Import every DAG in the candidate, in the surroundings that the scheduler has."""
-        command = self._one_off("python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
-        said: list[str] = []
-        code = shell.follow(command, said.append)
-        return shell.tail("\n".join(said)) if code else ""
+        """Import every DAG in the Airflow image that was built last."""
+        return self.candidates.import_errors()
 
     def adopt(self, images: Collection[str] = IMAGES) -> None:
-        """The candidates' images get the names that containers are made from."""
-        for image in images:
-            built = self.sdk.images.get(f"{self.candidate}-{image}")
-            built.tag(f"{self.settings.project}-{image}")
+        """Containers are made from what was built from here on."""
+        self.candidates.adopt(images)
+
+    def tidy(self) -> None:
+        """Remove images that were not adopted or were replaced."""
+        self.candidates.tidy()
 
     def up(self) -> None:
         """`docker compose up -d`: returns when the one-shots have ended well."""
         start = self.compose("up", "-d", "--no-build", "--remove-orphans")
         shell.output(start, timeout=UP_SECONDS)
 
-    def tidy(self) -> None:
-        """Remove candidates and images that were replaced; what runs keeps its own."""
-        names = [f"{self.candidate}-{image}" for image in IMAGES]
-        for name in set(names) - set(public_images.absent(self.sdk, names)):
-            self.sdk.images.remove(name)
-        project = f"label=com.docker.compose.project={self.candidate}"
-        shell.output(shell.Command(("docker", "image", "prune", "--force", "--filter", project)))
-
     def swap(self, service: str) -> None:
-        """`docker compose up` of one service; the worker's place is taken while it ends its tasks.
+        """Replace one container; the worker's place is taken while it ends its tasks.
 
         Raises StackError when a one-shot fails.
         """
         if service == WORKER:
             self._relieve_worker()
         else:
-            shell.output(self.compose(*SWAP, service), timeout=UP_SECONDS)
+            self._replace(service)
         if service in ONE_SHOTS:
             self._await_one_shot(service)
 
@@ -173,32 +152,22 @@ class DockerEngine:
             held = pool.map(containers.memory, found)
             return dict(zip((c.labels[SERVICE_LABEL] for c in found), held, strict=True))
 
-    def _containers(self, **options: Any) -> list[Any]:
-        return containers.of_project(self.sdk, self.settings.project, **options)
+    def _containers(self, service: str = "", **options: Any) -> list[Any]:
+        return containers.of_project(self.sdk, self.settings.project, service, **options)
 
-    def _one_off(self, *argv: str) -> shell.Command:
-        """A command in the candidate's Airflow image, with the scheduler's mounts and variables."""
-        scheduler = self._config["services"]["airflow-scheduler"]
-        mounts = [
-            f"--volume={mount['source']}:{mount['target']}:ro"
-            for mount in scheduler["volumes"]
-            if mount["type"] == "bind"
-        ]
-        # Values stay out of the argument list: `ps` shows it to everybody.
-        names = [f"--env={name}" for name in scheduler["environment"]]
-        runs = any(service.state == "running" for service in self.ps())
-        network = self._config["networks"]["default"]["name"] if runs else "none"
-        options = ("--rm", f"--user={scheduler['user']}", f"--network={network}", *mounts, *names)
-        return shell.Command(
-            ("docker", "run", *options, f"{self.candidate}-airflow", *argv),
-            env={**self.settings.compose_environment(), **scheduler["environment"]},
-        )
+    def _replace(self, service: str, *options: str) -> None:
+        # Not `up`: it would run the one-shots again for each service, and with --no-deps make
+        # containers that the next `up` takes for changed.
+        shell.output(self.compose("create", "--no-build", *options, service), timeout=UP_SECONDS)
+        for container in self._containers(service, all=True):
+            if container.attrs["State"]["Status"] == "created":
+                container.start()
 
     def _relieve_worker(self) -> None:
         # A second worker takes what comes from here on; the first ends what it has in hand.
-        olds = [c for c in self._containers() if c.labels[SERVICE_LABEL] == WORKER]
+        olds = self._containers(WORKER)
         beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
-        shell.output(self.compose(*SWAP, *beside, WORKER), timeout=UP_SECONDS)
+        self._replace(WORKER, *beside)
         for old in olds:
             shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", old.id)))
             old.remove()
@@ -232,10 +201,11 @@ class DockerEngine:
 
     def services(self) -> Iterator[str]:
         """The names in the compose file, in its order."""
-        return iter(self._config["services"])
+        return iter(self.config["services"])
 
     @cached_property
-    def _config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
+        """The whole stack as Compose understands it."""
         told = shell.output(self.compose("config", "--format", "json"), timeout=20)
         # Compose doubles every $, so that what it prints could be a compose file again.
         return json.loads(told.replace("$$", "$"))

@@ -16,12 +16,13 @@ FILES = {
 }
 
 
-def of_project(sdk: Any, project: str, **options: Any) -> list[Any]:
-    """The containers of a project's services; running ones only, unless `all=True`."""
+def of_project(sdk: Any, project: str, service: str = "", **options: Any) -> list[Any]:
+    """The containers of a project's services or one; running ones only, unless `all=True`."""
     labels = [
         f"com.docker.compose.project={project}",
         # A container of `docker compose run` carries its service's name too.
         "com.docker.compose.oneoff=False",
+        *([f"{SERVICE_LABEL}={service}"] if service else []),
     ]
     # While `up` replaces a container it may be gone between its listing and a closer look.
     return sdk.containers.list(filters={"label": labels}, ignore_removed=True, **options)

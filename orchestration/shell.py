@@ -56,6 +56,12 @@ def follow(command: Command, told: Callable[[str], None]) -> int:
     return process.returncode
 
 
+def words_of_failure(command: Command) -> str:
+    """Run to its end; the last lines it printed if it failed, blank if it ended well."""
+    said: list[str] = []
+    return tail("\n".join(said)) if follow(command, said.append) else ""
+
+
 def show(command: Command) -> int:
     """Run with the person's own terminal and return its exit code, as a shell would tell it.
 

@@ -6,12 +6,11 @@ import os
 import platform
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestration import StackError, clocks, folders, leftovers, log_files, shell
+from orchestration import clocks, folders, leftovers, log_files, one_shots, shell
 from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
 from orchestration.environments import Environments, python_problem
 from orchestration.settings import Settings
@@ -98,9 +97,7 @@ class StandaloneEngine:
         python = self.environments.candidate("airflow") / "bin" / "python"
         script = self.settings.root / "orchestration" / "config" / "parse_dags.py"
         argv = (str(python), str(script), str(self.settings.project_dir / "dags"))
-        said: list[str] = []
-        command = shell.Command(argv, env=services_environment(self.settings))
-        return shell.tail("\n".join(said)) if shell.follow(command, said.append) else ""
+        return shell.words_of_failure(shell.Command(argv, env=services_environment(self.settings)))
 
     def adopt(self, images: Collection[str] = IMAGES) -> None:
         """Environments that belong to the locks as they are now are used from here on."""
@@ -128,7 +125,10 @@ class StandaloneEngine:
             self.supervisord.begin(self._daemon(environment))
             self._note_started({"postgres": self._made_from("postgres")})
             stamp.write_text(made_of)
-        self._initialise(environment, made_of)
+        # Schemas and the first account stay as they were made by these locks and settings.
+        made_of = f"{made_of} {[*map(self._made_from, ONE_SHOTS)]}"
+        anew = not self.surviving_data()
+        one_shots.run_all(self.settings, environment, made_of, anew=anew)
         for name in SERVICES:
             if self._started_from().get(name) != self._made_from(name):
                 self.supervisord.stop(name)
@@ -141,7 +141,7 @@ class StandaloneEngine:
         Raises StackError when a one-shot fails.
         """
         if service in ONE_SHOTS:
-            self._run_one_shot(service, services_environment(self.settings))
+            one_shots.run(service, self.settings, services_environment(self.settings))
         elif service == SCHEDULER:
             self._relieve_scheduler()
         else:
@@ -238,28 +238,6 @@ class StandaloneEngine:
         configuration = (self.settings.root / "orchestration" / "supervisord.conf").read_text()
         told = [environment, configuration]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-    def _initialise(self, environment: dict[str, str], made_of: str) -> None:
-        # Schemas and the first account stay as they were made by these locks and settings.
-        stamp = self.state.run / "initialised"
-        made_of = f"{made_of} {[*map(self._made_from, ONE_SHOTS)]}"
-        if stamp.exists() and stamp.read_text() == made_of and self.surviving_data():
-            return
-        with ThreadPoolExecutor() as pool:
-            for ended in [pool.submit(self._run_one_shot, name, environment) for name in ONE_SHOTS]:
-                ended.result()
-        stamp.write_text(made_of)
-
-    def _run_one_shot(self, name: str, environment: dict[str, str]) -> None:
-        script = self.settings.root / "orchestration" / "config" / f"{name.replace('-', '_')}.py"
-        command = shell.Command(
-            (str(self.state.python(image_of(name))), str(script)), env=environment
-        )
-        try:
-            said = shell.output(command, timeout=180)
-        except StackError as error:
-            raise StackError(f"{name} failed: {error}") from None
-        self._log(name).write_text(said)
 
 
 def _service(info: dict[str, Any], restarts: int) -> Service:

@@ -300,26 +300,34 @@ def test_tidy_removes_candidates_and_what_they_replaced(adopting, recorded):
 # swap, restart, run
 
 
-def test_a_service_is_swapped_alone_and_nothing_is_built(docker, recorded):
-    docker.swap("mlflow")
-    assert recorded.lines == ["docker compose up -d --no-build --no-deps mlflow"]
+class Replaced:
+    """A container as it is after `docker compose create`; notes what becomes of it."""
 
-
-class Worker:
-    """A container of the worker; notes its removal."""
-
-    def __init__(self, identity, commands):
-        self.id, self.labels = identity, {SERVICE_LABEL: "airflow-worker"}
+    def __init__(self, identity, commands, state="running"):
+        self.id, self.attrs = identity, {"State": {"Status": state}}
+        self.start = lambda: commands.append(f"started {identity}")
         self.remove = lambda: commands.append(f"removed {identity}")
 
 
+def test_a_service_is_replaced_alone_and_nothing_is_built(docker, recorded):
+    docker.sdk.containers.found = [Replaced("abc", recorded.commands, "created")]
+    docker.swap("mlflow")
+    assert recorded.lines == ["docker compose create --no-build mlflow", "started abc"]
+    labels = docker.sdk.containers.asked[-1]["filters"]["label"]
+    assert "com.docker.compose.service=mlflow" in labels
+
+
+def test_a_service_that_did_not_change_runs_on(docker, recorded):
+    docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
+    docker.swap("mlflow")
+    assert recorded.lines == ["docker compose create --no-build mlflow"]
+
+
 def test_a_worker_ends_its_tasks_beside_the_new_one(docker, recorded):
-    other = SimpleNamespace(labels={SERVICE_LABEL: "mlflow"})
-    docker.sdk.containers.found = [other, Worker("abc", recorded.commands)]
+    docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
     docker.swap("airflow-worker")
     assert recorded.lines == [
-        "docker compose up -d --no-build --no-deps --no-recreate --scale=airflow-worker=2 "
-        "airflow-worker",
+        "docker compose create --no-build --no-recreate --scale=airflow-worker=2 airflow-worker",
         f"docker stop --time={24 * 3600} abc",
         "removed abc",
     ]
@@ -327,11 +335,11 @@ def test_a_worker_ends_its_tasks_beside_the_new_one(docker, recorded):
 
 def test_a_worker_that_does_not_run_is_made_anew_and_not_just_started(docker, recorded):
     docker.swap("airflow-worker")
-    assert recorded.lines == ["docker compose up -d --no-build --no-deps airflow-worker"]
+    assert recorded.lines == ["docker compose create --no-build airflow-worker"]
 
 
 def test_a_worker_is_left_alone_where_the_new_one_does_not_start(docker, recorded):
-    docker.sdk.containers.found = [Worker("abc", recorded.commands)]
+    docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
     recorded.failures = {"--scale": "no space left"}
     with pytest.raises(StackError, match="no space left"):
         docker.swap("airflow-worker")
@@ -356,7 +364,8 @@ def one_shots(docker, recorded, clock, monkeypatch):
 
 @pytest.mark.parametrize("name", ONE_SHOTS)
 def test_a_one_shot_is_waited_for(docker, one_shots, clock, name):
-    one_shots(attributes(name), attributes(name), attributes(name, "exited"))
+    # The first is looked at when it was made anew.
+    one_shots(*[attributes(name)] * 3, attributes(name, "exited"))
     docker.swap(name)
     assert len(clock.slept) == 2
 

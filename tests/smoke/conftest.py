@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGHUP, SIGINT
 
 import pytest
 import requests
@@ -81,6 +83,8 @@ class Clone:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # Whoever runs these tests may have them ignored, as `nohup` does.
+            preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (SIGHUP, SIGINT)],
         )
 
     def well(self, *argv: str, **options: str) -> str:

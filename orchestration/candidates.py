@@ -1,0 +1,68 @@
+"""This clone's Docker images before they are used: built and looked at under another project."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from orchestration import images as public_images
+from orchestration import shell
+from orchestration.engine import IMAGES
+
+if TYPE_CHECKING:
+    from orchestration.compose import DockerEngine
+
+# The service of the compose file that each image is built by.
+BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "status"}
+
+
+class Candidates:
+    """Images that take the names of those in use once they are adopted."""
+
+    def __init__(self, engine: "DockerEngine") -> None:
+        self.engine = engine
+        self.project = f"{engine.settings.project}-candidate"
+
+    def build(self, images: Collection[str]) -> None:
+        """Build them, public images first; raises StackError with the last words of what failed."""
+        public_images.provide(self.engine.sdk, self.engine.settings)
+        wanted = {BUILDERS[image]: f"{image} image" for image in images}
+        command = self.engine.compose("--progress=plain", "build", *wanted, project=self.project)
+        public_images.build(command, wanted)
+
+    def import_errors(self) -> str:
+        """Import every DAG in the Airflow image; the errors, a line each, or blank."""
+        return shell.words_of_failure(
+            self._one_off("python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
+        )
+
+    def adopt(self, images: Collection[str]) -> None:
+        """Give them the names that containers are made from."""
+        for image in images:
+            built = self.engine.sdk.images.get(f"{self.project}-{image}")
+            built.tag(f"{self.engine.settings.project}-{image}")
+
+    def tidy(self) -> None:
+        """Remove what was not adopted and what was replaced; what runs keeps its own."""
+        sdk, names = self.engine.sdk, [f"{self.project}-{image}" for image in IMAGES]
+        for name in set(names) - set(public_images.absent(sdk, names)):
+            sdk.images.remove(name)
+        project = f"label=com.docker.compose.project={self.project}"
+        shell.output(shell.Command(("docker", "image", "prune", "--force", "--filter", project)))
+
+    def _one_off(self, *argv: str) -> shell.Command:
+        """A command in the Airflow image, with the mounts and variables that the scheduler has."""
+        config = self.engine.config
+        scheduler = config["services"]["airflow-scheduler"]
+        mounts = [
+            f"--volume={mount['source']}:{mount['target']}:ro"
+            for mount in scheduler["volumes"]
+            if mount["type"] == "bind"
+        ]
+        # Values stay out of the argument list: `ps` shows it to everybody.
+        names = [f"--env={name}" for name in scheduler["environment"]]
+        runs = any(service.state == "running" for service in self.engine.ps())
+        network = config["networks"]["default"]["name"] if runs else "none"
+        options = ("--rm", f"--user={scheduler['user']}", f"--network={network}", *mounts, *names)
+        return shell.Command(
+            ("docker", "run", *options, f"{self.project}-airflow", *argv),
+            env={**self.engine.settings.compose_environment(), **scheduler["environment"]},
+        )
