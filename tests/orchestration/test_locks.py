@@ -32,13 +32,13 @@ def test_one_lock_is_compiled_from_its_source_and_the_index_of_ones_own(
     settings = make_settings(PYPI_INDEX_URL=index)
     locks.compile_one(lock, settings)
     (command,) = recorded.commands
-    asked = ("--default-index", index, "--no-emit-index-url") if index else ()
     assert command.argv == (
-        *("uv", "pip", "compile", "--quiet", *LOCKS[lock], "--generate-hashes", *asked),
+        *("uv", "pip", "compile", "--quiet", *LOCKS[lock], "--generate-hashes"),
         *("--custom-compile-command", "inv lock", "--output-file", lock),
     )
     assert command.cwd == clone / "install"
-    assert command.env == {**settings.environment, "UV_SYSTEM_CERTS": "1"}
+    told = {"UV_SYSTEM_CERTS": "1"} | ({"UV_DEFAULT_INDEX": index} if index else {})
+    assert command.env == settings.environment | told
 
 
 def test_one_lock_is_made_for_the_machine_that_it_is_installed_on():

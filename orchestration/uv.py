@@ -1,0 +1,14 @@
+"""uv, which makes environments and locks: it trusts what this machine trusts and asks your index."""
+
+from pathlib import Path
+
+from orchestration import shell
+from orchestration.settings import Settings
+
+
+def command(settings: Settings, *arguments: str, folder: Path | None = None) -> shell.Command:
+    """A uv command; the address of an index may hold a password, so no argument tells it."""
+    index = settings["PYPI_INDEX_URL"]
+    environment = {**settings.environment, "UV_SYSTEM_CERTS": "1"}
+    environment |= {"UV_DEFAULT_INDEX": index} if index else {}
+    return shell.Command(("uv", *arguments), env=environment, cwd=folder)
