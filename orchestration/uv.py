@@ -1,4 +1,4 @@
-"""uv, which makes environments and locks: it trusts what this machine trusts and asks your index."""
+"""uv, which makes environments and locks, with this machine's certificates and a person's own index."""
 
 from pathlib import Path
 
