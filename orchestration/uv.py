@@ -1,4 +1,4 @@
-"""uv, which makes environments and locks, with this machine's certificates and a person's own index."""
+"""uv, which makes environments and locks, with this machine's certificates and your own index."""
 
 from pathlib import Path
 
