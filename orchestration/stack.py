@@ -1,20 +1,17 @@
 """The verbs that change the stack, engine-blind: install, up, down, restart, rebuild."""
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
-from orchestration import StackError, health, preflight, proof, requirements, settings, tables
+from orchestration import StackError, preflight, proof, requirements, settings, tables
 from orchestration.airflow_api import Airflow
 from orchestration.engine import IMAGES, ONE_SHOTS, Engine, check_service, engine_for, image_of
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
+from orchestration.waiting import await_services, in_background, show_until_done
 
-READY_SECONDS = 240
-POLL_SECONDS = 0.5
 FOLDERS = ("logs", "plugins", "dags")
 
 
@@ -79,40 +76,6 @@ def ready_to_start() -> tuple[Settings, Engine]:
         raise StackError("\n".join(taken))
     make_folders(chosen)
     return chosen, engine
-
-
-def in_background(work: Callable[[], None]) -> Future[None]:
-    """Run `work` beside this; one that hangs ends with the process, nobody waits for it."""
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return done
-
-
-def await_services(
-    chosen: Settings, engine: Engine, starting: Future[None], progress: Progress
-) -> None:
-    """Show the services coming up until all are well.
-
-    Raises StackError when starting failed, or when READY_SECONDS have passed, with the reason,
-    the last log lines and the next command.
-    """
-    while True:
-        report = health.look(chosen, engine)
-        progress.show(tables.progress_lines(report))
-        if starting.done() and (error := starting.exception()):
-            raise StackError(f"{_failed_one_shots(engine)}{error}")
-        if starting.done() and report.status == "healthy":
-            return
-        if progress.elapsed > READY_SECONDS:
-            raise StackError(f"not ready after {READY_SECONDS} s\n{health.explain(report, engine)}")
-        time.sleep(POLL_SECONDS)
 
 
 def down(*, volumes: bool, yes: bool) -> None:
@@ -204,14 +167,6 @@ def swap_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
         await_services(chosen, engine, swapping, progress)
 
 
-def show_until_done(work: Future[None], lines: list[Line], progress: Progress) -> None:
-    """Show rows while something is done beside; raises what it raises."""
-    while not work.done():
-        progress.show(lines)
-        time.sleep(POLL_SECONDS)
-    work.result()
-
-
 def working_engine() -> tuple[Settings, Engine]:
     """Settings and engine of an installed stack.
 
@@ -237,9 +192,3 @@ def make_folders(chosen: Settings) -> None:
             continue
         folder.mkdir(parents=True)
         folder.chmod(0o2775)
-
-
-def _failed_one_shots(engine: Engine) -> str:
-    failed = [s.name for s in engine.ps() if s.one_shot and s.state == "exited" and s.exit_code]
-    lines = [line for name in failed for line in health.last_words(engine, name, 12)]
-    return "".join(f"{line}\n" for line in lines)

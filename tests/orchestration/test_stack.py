@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration import StackError, preflight, proof, shell, stack
+from orchestration import StackError, preflight, proof, shell, stack, waiting
 from orchestration.engine import Service
 from orchestration.settings import SECRETS, Settings
 
@@ -21,8 +21,8 @@ def machine(clone, engine, web, monkeypatch):
     for name, port in web.stack_is_well().items():
         monkeypatch.setenv(name, str(port))
     monkeypatch.setattr(stack, "engine_for", lambda chosen: engine)
-    monkeypatch.setattr(stack, "POLL_SECONDS", 0)
-    monkeypatch.setattr(stack, "READY_SECONDS", 5)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
+    monkeypatch.setattr(waiting, "READY_SECONDS", 5)
     monkeypatch.setattr(preflight, "resource_problems", lambda root: [])
     monkeypatch.setattr(preflight, "least_memory", lambda host: (16.0, "", ""))
     monkeypatch.setattr(preflight, "least_cpus", lambda host: 4)
@@ -240,7 +240,7 @@ def test_up_tells_a_failed_one_shot_with_its_last_lines(clone, engine, capsys):
 
 
 def test_up_gives_up_with_the_reason_and_the_next_command(clone, engine, web, monkeypatch, capsys):
-    monkeypatch.setattr(stack, "READY_SECONDS", 0)
+    monkeypatch.setattr(waiting, "READY_SECONDS", 0)
     web.stack_is_well(redis="down")
     engine.said = {"redis": "Out of memory"}
     with pytest.raises(StackError) as late:
@@ -255,7 +255,7 @@ def test_up_gives_up_with_the_reason_and_the_next_command(clone, engine, web, mo
 
 
 def test_up_gives_up_on_a_start_that_hangs(clone, engine, monkeypatch, capsys):
-    monkeypatch.setattr(stack, "READY_SECONDS", 0)
+    monkeypatch.setattr(waiting, "READY_SECONDS", 0)
     engine.start_waits = threading.Event()
     with pytest.raises(StackError, match="not ready after 0 s"):
         stack.up(with_proof=False)
@@ -539,7 +539,7 @@ def test_swaps_wait_for_their_turn_and_each_is_waited_for(in_use, monkeypatch, c
 
 
 def test_a_stack_that_is_not_well_after_its_swap_is_told(in_use, web, proven, monkeypatch):
-    monkeypatch.setattr(stack, "READY_SECONDS", 0)
+    monkeypatch.setattr(waiting, "READY_SECONDS", 0)
     web.stack_is_well(redis="down")
     with pytest.raises(StackError, match="not ready after 0 s\nredis: redis says so"):
         stack.rebuild("status")

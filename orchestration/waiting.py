@@ -1,0 +1,62 @@
+"""Work that takes its time, and the services that come up of it, shown until they are well."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from orchestration import StackError, health, tables
+from orchestration.engine import Engine
+from orchestration.progress import Line, Progress
+from orchestration.settings import Settings
+
+READY_SECONDS = 240
+POLL_SECONDS = 0.5
+
+
+def in_background(work: Callable[[], None]) -> Future[None]:
+    """Run `work` beside this; one that hangs ends with the process, nobody waits for it."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
+
+
+def show_until_done(work: Future[None], lines: list[Line], progress: Progress) -> None:
+    """Show rows while something is done beside; raises what it raises."""
+    while not work.done():
+        progress.show(lines)
+        time.sleep(POLL_SECONDS)
+    work.result()
+
+
+def await_services(
+    chosen: Settings, engine: Engine, starting: Future[None], progress: Progress
+) -> None:
+    """Show the services coming up until all are well.
+
+    Raises StackError when starting failed, or when READY_SECONDS have passed, with the reason,
+    the last log lines and the next command.
+    """
+    while True:
+        report = health.look(chosen, engine)
+        progress.show(tables.progress_lines(report))
+        if starting.done() and (error := starting.exception()):
+            raise StackError(f"{_failed_one_shots(engine)}{error}")
+        if starting.done() and report.status == "healthy":
+            return
+        if progress.elapsed > READY_SECONDS:
+            raise StackError(f"not ready after {READY_SECONDS} s\n{health.explain(report, engine)}")
+        time.sleep(POLL_SECONDS)
+
+
+def _failed_one_shots(engine: Engine) -> str:
+    failed = [s.name for s in engine.ps() if s.one_shot and s.state == "exited" and s.exit_code]
+    lines = [line for name in failed for line in health.last_words(engine, name, 12)]
+    return "".join(f"{line}\n" for line in lines)
