@@ -1,10 +1,11 @@
 """The standalone engine's images: environments from the same locks, PostgreSQL's binaries."""
 
 import hashlib
+import json
 import os
 import pwd
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from orchestration import StackError, interpreter, shell, uv
@@ -133,6 +134,28 @@ class Environments:
             return "".join((self.install / lock).read_text() for lock in LOCKS[name])
         sources = ["install/base/postgres.lock", *POSTGRES_FILES.values()]
         return "".join((self.settings.root / source).read_text() for source in sources)
+
+
+class StartedFrom:
+    """A note of the folder that each service was started from: what runs may be behind the link."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(self, service: str) -> str | None:
+        """The folder's name, None for a service that was never started."""
+        return self._noted().get(service)
+
+    def all(self) -> Collection[str]:
+        """Every folder that something was started from."""
+        return self._noted().values()
+
+    def note(self, services: Mapping[str, str]) -> None:
+        """Add or replace services with their folders."""
+        self.path.write_text(json.dumps(self._noted() | services))
+
+    def _noted(self) -> dict[str, str]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
 
 
 def _is_complete(folder: Path) -> bool:

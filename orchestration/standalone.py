@@ -6,13 +6,11 @@ import os
 import platform
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from orchestration import clocks, folders, leftovers, log_files, one_shots, shell
 from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
-from orchestration.environments import Environments, python_problem
+from orchestration.environments import Environments, StartedFrom, python_problem
 from orchestration.settings import Settings
 from orchestration.supervisord import Supervisord
 from orchestration.surroundings import POSTGRES_SYSTEM_USER, State, services_environment
@@ -29,16 +27,6 @@ SERVICES = (
 SCHEDULER, WATCHDOG = "airflow-scheduler", "watchdog"
 # For a task that still runs when its scheduler is replaced.
 TASK_SECONDS = 24 * 3600
-# Which environment each service was started from.
-STARTED_FROM = "started-from.json"
-# supervisord's words in Docker's.
-STATES = {
-    "STOPPED": "created",
-    "STARTING": "starting",
-    "RUNNING": "running",
-    "BACKOFF": "restarting",
-    "STOPPING": "stopping",
-}
 # The kernel's limit for the path of a socket.
 SOCKET_PATH_BYTES = 107
 
@@ -52,6 +40,7 @@ class StandaloneEngine:
         self.settings = settings
         self.state = State.of(settings)
         self.environments = Environments(settings)
+        self.started_from = StartedFrom(self.state.run / "started-from.json")
         self.supervisord = Supervisord(self.state.supervisor, self.state.logs / "supervisord.log")
 
     def problems(self) -> list[str]:
@@ -105,7 +94,7 @@ class StandaloneEngine:
 
     def tidy(self) -> None:
         """Delete environments that nothing runs from."""
-        self.environments.tidy(self._started_from().values())
+        self.environments.tidy(self.started_from.all())
 
     def up(self) -> None:
         """Start the database, run the one-shots, start the rest.
@@ -121,16 +110,16 @@ class StandaloneEngine:
         if not self.supervisord.answers():
             leftovers.end(self.state.supervisor)
             self._make_folders()
-            self._note_started(dict.fromkeys(SERVICES, ""))
+            self.started_from.note(dict.fromkeys(SERVICES, ""))
             self.supervisord.begin(self._daemon(environment))
-            self._note_started({"postgres": self._made_from("postgres")})
+            self.started_from.note({"postgres": self._made_from("postgres")})
             stamp.write_text(made_of)
         # Schemas and the first account stay as they were made by these locks and settings.
         made_of = f"{made_of} {[*map(self._made_from, ONE_SHOTS)]}"
         anew = not self.surviving_data()
         one_shots.run_all(self.settings, environment, made_of, anew=anew)
         for name in SERVICES:
-            if self._started_from().get(name) != self._made_from(name):
+            if self.started_from.of(name) != self._made_from(name):
                 self.supervisord.stop(name)
             self._start(name)
         self.supervisord.start(WATCHDOG)
@@ -175,7 +164,7 @@ class StandaloneEngine:
         if not known:
             left = set(leftovers.left_by(self.state.supervisor).values())
             return [Service(name, "orphaned" if name in left else "absent") for name in SERVICES]
-        return [_service(known[name], self.supervisord.restarts(name)) for name in SERVICES]
+        return [self.supervisord.service(known[name]) for name in SERVICES]
 
     def memory(self) -> dict[str, int]:
         """Bytes each service's processes hold."""
@@ -213,39 +202,21 @@ class StandaloneEngine:
 
     def _start(self, name: str) -> None:
         self.supervisord.start(name)
-        self._note_started({name: self._made_from(name)})
+        self.started_from.note({name: self._made_from(name)})
 
     def _relieve_scheduler(self) -> None:
         # It schedules nothing while its tasks end, which the watchdog would take for useless.
         self.supervisord.stop(WATCHDOG)
         try:
             self.supervisord.renew(SCHEDULER, TASK_SECONDS)
-            self._note_started({SCHEDULER: self._made_from(SCHEDULER)})
+            self.started_from.note({SCHEDULER: self._made_from(SCHEDULER)})
         finally:
             self.supervisord.start(WATCHDOG)
 
     def _made_from(self, service: str) -> str:
         return self.environments.in_use(image_of(service) or service)
 
-    def _started_from(self) -> dict[str, str]:
-        note = self.state.run / STARTED_FROM
-        return json.loads(note.read_text()) if note.exists() else {}
-
-    def _note_started(self, services: dict[str, str]) -> None:
-        (self.state.run / STARTED_FROM).write_text(json.dumps(self._started_from() | services))
-
     def _made_of(self, environment: dict[str, str]) -> str:
         configuration = (self.settings.root / "orchestration" / "supervisord.conf").read_text()
         told = [environment, configuration]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _service(info: dict[str, Any], restarts: int) -> Service:
-    state = STATES.get(info["statename"], "exited")
-    return Service(
-        name=info["name"],
-        state=state,
-        since=datetime.fromtimestamp(info["start"], UTC) if info["start"] else None,
-        restarts=restarts,
-        exit_code=info["exitstatus"],
-    )

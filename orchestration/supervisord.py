@@ -2,12 +2,22 @@
 
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 from orchestration import StackError, leftovers, shell
+from orchestration.engine import Service
 
+# supervisord's words in Docker's.
+STATES = {
+    "STOPPED": "created",
+    "STARTING": "starting",
+    "RUNNING": "running",
+    "BACKOFF": "restarting",
+    "STOPPING": "stopping",
+}
 START_SECONDS = 20
 STOP_SECONDS = 90
 
@@ -114,3 +124,13 @@ class Supervisord:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         current = text.rpartition("supervisord started with pid")[2]
         return len(re.findall(rf"exited: {name} \(.*; not expected\)", current))
+
+    def service(self, info: dict[str, Any]) -> Service:
+        """A program, from what it tells of it, as a service."""
+        return Service(
+            name=info["name"],
+            state=STATES.get(info["statename"], "exited"),
+            since=datetime.fromtimestamp(info["start"], UTC) if info["start"] else None,
+            restarts=self.restarts(info["name"]),
+            exit_code=info["exitstatus"],
+        )

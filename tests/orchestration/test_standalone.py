@@ -988,7 +988,7 @@ def test_a_changed_environment_really_restarts_only_what_runs_from_it(sleeping, 
     sleeping.up()
     after = children(sleeping)
     assert {name for name in after if after[name] != before[name]} == {"mlflow"}
-    noted = json.loads((state.run / standalone.STARTED_FROM).read_text())
+    noted = json.loads((state.run / "started-from.json").read_text())
     assert noted["mlflow"] == "mlflow-of-tomorrow"
     assert noted["status"] == "status-of-today"
 
@@ -1022,7 +1022,7 @@ def test_a_real_scheduler_ends_by_itself_and_is_started_again(sleeping, swapping
     assert known[SCHEDULER]["pid"] == swapping.before[SCHEDULER]
     assert known["watchdog"]["pid"] == 0
     assert swapping.thread.is_alive()
-    noted = json.loads((state.run / standalone.STARTED_FROM).read_text())
+    noted = json.loads((state.run / "started-from.json").read_text())
     assert noted[SCHEDULER] == "airflow-of-today"
 
     (clone / "ended").touch()
@@ -1031,7 +1031,7 @@ def test_a_real_scheduler_ends_by_itself_and_is_started_again(sleeping, swapping
     assert swapping.failed == []
     assert {n for n in after if after[n] != swapping.before[n]} == {SCHEDULER, "watchdog"}
     assert {service.restarts for service in sleeping.ps()} == {0}
-    noted = json.loads((state.run / standalone.STARTED_FROM).read_text())
+    noted = json.loads((state.run / "started-from.json").read_text())
     assert noted[SCHEDULER] == "airflow-of-tomorrow"
     assert noted["airflow-apiserver"] == "airflow-of-today"
 
@@ -1050,5 +1050,5 @@ def test_the_real_watchdog_runs_again_also_where_the_scheduler_did_not_end(
     assert "airflow-scheduler has not ended" in str(error)
     after = children(sleeping)
     assert {n for n in after if after[n] != swapping.before[n]} == {"watchdog"}
-    noted = json.loads((state.run / standalone.STARTED_FROM).read_text())
+    noted = json.loads((state.run / "started-from.json").read_text())
     assert noted[SCHEDULER] == "airflow-of-today"
