@@ -148,7 +148,7 @@ def no_rights(place):
     path.chmod(0)
     place.export(STACK_ENGINE="docker", DOCKER_HOST=f"unix://{path}")
     if os.getuid() == 0:
-        pytest.skip("root has rights on every socket: tests/orchestration/test_dockerd.py")
+        pytest.skip("root has rights on every socket: tests/smoke/test_normal_user.py does it")
 
 
 def taken_port(place):

@@ -11,12 +11,13 @@ import pytest
 from tests.smoke.conftest import fresh_copy
 
 USER = "mlops-newcomer"
+DOCKER_SOCKET = Path("/var/run/docker.sock")
 pytestmark = pytest.mark.skipif(
     os.getuid() != 0, reason="not root: the other tests ran as a normal user already"
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def newcomer(engine):
     """A clone in the home of an account made for this, taken away with it."""
     assert engine == "standalone"
@@ -32,10 +33,10 @@ def newcomer(engine):
     subprocess.run(["userdel", "--remove", USER], check=True, capture_output=True)
 
 
-def run_as_newcomer(clone, *argv):
+def run_as_newcomer(clone, *argv, **settings):
     account = pwd.getpwnam(USER)
     passed = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "XDG_RUNTIME_DIR")}
-    environment = {**passed, **clone.exported, "HOME": account.pw_dir, "USER": USER}
+    environment = {**passed, **clone.exported, "HOME": account.pw_dir, "USER": USER, **settings}
     environment["PATH"] = "/usr/local/bin:/usr/bin:/bin"
     return subprocess.run(
         ["setpriv", f"--reuid={USER}", f"--regid={account.pw_gid}", "--init-groups", *argv],
@@ -56,6 +57,16 @@ def test_the_first_command_of_the_readme_ends_with_the_proof(newcomer):
     down = run_as_newcomer(newcomer, ".venv/bin/inv", "down")
     assert down.returncode == 0, down.stderr
     assert alive_of(USER) == []
+
+
+@pytest.mark.skipif(not DOCKER_SOCKET.exists(), reason="no Docker engine is here")
+def test_without_rights_on_docker_the_way_to_them_is_told(newcomer):
+    before = (newcomer.folder / ".env").read_bytes()
+    done = run_as_newcomer(newcomer, ".venv/bin/inv", "install", STACK_ENGINE="docker")
+    assert done.returncode == 1
+    assert "no Docker engine answers (permission denied)" in done.stderr
+    assert "sudo usermod -aG docker" in done.stderr
+    assert (newcomer.folder / ".env").read_bytes() == before
 
 
 def alive_of(user):
