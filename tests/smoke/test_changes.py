@@ -105,6 +105,7 @@ def test_a_requirement_that_does_not_exist_is_harmless(stack, requirements):
 def test_a_package_is_added_while_a_task_runs_on(stack, requirements):
     text, lock = requirements
     (stack.folder / "dags" / "plain_words.py").write_text(USES_A_PACKAGE)
+    is_known(stack, "slow")
     run_id = re.search(r"run (\S+) started", stack.well("inv", "trigger", "slow"))[1]
     until(lambda: states(stack, "slow", run_id) == [("running", 1)], 60)
     text.write_text(f"{text.read_text()}emoji\n")
@@ -115,6 +116,7 @@ def test_a_package_is_added_while_a_task_runs_on(stack, requirements):
     assert "emoji==" in lock.read_text()
     until(lambda: states(stack, "slow", run_id)[0][0] != "running", 60)
     assert states(stack, "slow", run_id) == [("success", 1)]
+    is_known(stack, "plain_words")
     assert "success" in stack.well("inv", "trigger", "plain_words", "--wait")
 
 
@@ -148,6 +150,11 @@ def test_an_interrupted_start_is_finished_by_the_next(stack, how):
     if how != signal.SIGKILL:
         assert said == "inv up: interrupted; run it again to go on\n"
     assert "up and proven" in stack.well("inv", "up")
+
+
+def is_known(stack, dag_id):
+    # A new file is seen within half a minute.
+    until(lambda: stack.airflow(f"/api/v2/dags/{dag_id}").get("dag_id") == dag_id, 60)
 
 
 def states(stack, dag_id, run_id):
