@@ -28,9 +28,11 @@ def main(folder: str) -> int:
         print(f"{shown}: {error.strip().splitlines()[-1]}")
     if not bag.dags and not bag.import_errors:
         print(f"{folder}: no DAG found")
-    count, seconds = len(bag.dags), time.perf_counter() - started
-    print(f"{count} DAGs parsed in {seconds:.1f} s: {', '.join(sorted(bag.dags))}")
-    return 1 if bag.import_errors or not bag.dags else 0
+    if bag.import_errors or not bag.dags:
+        return 1
+    seconds = time.perf_counter() - started
+    print(f"{len(bag.dags)} DAGs parsed in {seconds:.1f} s: {', '.join(sorted(bag.dags))}")
+    return 0
 
 
 if __name__ == "__main__":
