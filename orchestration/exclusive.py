@@ -35,8 +35,8 @@ def at_work(verb: str, root: Path = ROOT) -> Iterator[None]:
 
 def _opened(path: Path) -> TextIO:
     try:
-        # Another account of this machine may be the next to hold it.
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+        # Opened without being emptied: what stands in it may tell who holds it.
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
     except OSError as error:
         raise StackError(
             f"{path.parent} cannot be written to ({error.strerror}): "

@@ -107,6 +107,15 @@ class Settings:
         address = self["BIND_ADDRESS"]
         return f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{self[port]}"
 
+    def refuse_weak(self) -> None:
+        """Raises StackError for secrets that can be guessed, or a Fernet key that is none.
+
+        Asked before a stack is started; one that runs with such can be looked at and stopped.
+        """
+        told = [_weak(name, self[name]) for name in SECRETS if self[name]]
+        if any(told):
+            raise StackError("\n".join(filter(None, told)))
+
     def compose_environment(self) -> dict[str, str]:
         """What Compose is started with: nothing that a stray exported variable could change."""
         absolute = {"AIRFLOW_PROJ_DIR": str(self.project_dir)}
@@ -119,7 +128,6 @@ def _problems(values: Mapping[str, str]) -> list[str]:
         for name in (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
         if not values[name]
     ]
-    wrong += [why for name in SECRETS if values[name] and (why := _weak(name, values[name]))]
     wrong += [
         f"{name} stands in a URL and may hold letters, digits and ._~- only: change it in .env"
         for name in IN_URLS

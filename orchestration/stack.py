@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 
 from orchestration import StackError, preflight, proof, requirements, settings, tables
@@ -19,6 +19,7 @@ def install() -> None:
     """Preflight, then .env, then images; nothing is changed while a problem stands."""
     text, done = settings.draft_env()
     chosen = decided(Settings.of_text(text))
+    chosen.refuse_weak()
     engine = engine_for(chosen)
     wrong, advice = preflight.look(chosen, engine, fresh_env=settings.keys_are_new())
     if wrong:
@@ -70,6 +71,7 @@ def ready_to_start() -> tuple[Settings, Engine]:
     if missing or Settings.of_text(text).engine == "auto":
         install()
     chosen, engine = working_engine()
+    chosen.refuse_weak()
     if not engine.is_built():
         install()
     elif taken := preflight.foreign_ports(chosen, engine):
@@ -132,7 +134,9 @@ def rebuild(service: str | None) -> None:
         names.sort(key=lambda name: name not in ONE_SHOTS)
         swap_all(chosen, engine, [service] if service else names)
     finally:
-        engine.tidy()
+        # What cannot be tidied now will be the next time; it must not hide why all this failed.
+        with suppress(StackError, OSError):
+            engine.tidy()
     proof.prove(Airflow(chosen))
     print(f"rebuilt, swapped and proven in {time.monotonic() - started:.0f} s")
 

@@ -179,6 +179,7 @@ class PaperEngine:
         self.listed = [Service(name, "running", "healthy") for name in LONG_RUNNING]
         self.said, self.held, self.exit_code = {}, {}, 0
         self.stands_on = Host()
+        self.tidy_fails = None
         self.build_fails, self.errors, self.swap_fails = None, "", {}
         self.start_fails, self.start_waits, self.start_ended = None, None, False
         self.ps_fails, self.memory_fails, self.restart_fails = None, None, None
@@ -210,6 +211,8 @@ class PaperEngine:
 
     def tidy(self):
         self.asked.append("tidy")
+        if self.tidy_fails:
+            raise self.tidy_fails
 
     def swap(self, service):
         self.asked.append(f"swap {service}")

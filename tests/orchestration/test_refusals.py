@@ -359,6 +359,11 @@ def test_no_secret_is_told_in_a_refusal(place):
     assert "sh0rt" not in done.stderr + done.stdout
 
 
+def test_a_weak_secret_keeps_nobody_from_looking(place):
+    place.write_env(AIRFLOW_JWT_SECRET="abc")
+    assert "is shorter" not in place.type("health").stderr
+
+
 def test_problems_are_told_all_at_once(place):
     taken_port(place)
     place.export(STATUS_PORT=place.environment["AIRFLOW_PORT"])

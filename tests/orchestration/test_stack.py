@@ -484,6 +484,14 @@ def test_a_build_that_fails_changes_nothing_and_names_the_line(in_use, lock):
     assert "import_errors" not in in_use.asked
 
 
+def test_what_cannot_be_tidied_does_not_hide_why_it_failed(in_use, lock):
+    in_use.build_fails = StackError("failed to build humanize")
+    in_use.tidy_fails = StackError("no Docker engine answers")
+    told = refused_rebuild(in_use, lock)
+    assert "failed to build humanize" in told
+    assert "no Docker engine answers" not in told
+
+
 def test_dags_that_do_not_import_change_nothing(in_use, lock):
     in_use.errors = "flights.py: No module named 'pandas'"
     told = refused_rebuild(in_use, lock)

@@ -1,5 +1,6 @@
 """The menu as a person types it: real processes in a copy that has no .env."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -235,14 +236,17 @@ def at_work(surroundings):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         # Whoever runs these tests may have it ignored.
         options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
-        process = subprocess.Popen([*INVOKE, "up"], **pipes, **surroundings, **options)
+        process = subprocess.Popen(
+            [*INVOKE, "up"], **pipes, **surroundings, **options, start_new_session=True
+        )
         started.append(process)
         assert process.stdout.readline() == "at work\n"
         return process
 
     yield at_work
     for process in started:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 

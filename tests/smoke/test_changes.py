@@ -5,7 +5,6 @@ import signal
 import subprocess
 import time
 
-import psutil
 import pytest
 
 SLOW = """
@@ -139,8 +138,9 @@ def test_a_requirement_that_breaks_a_dag_is_harmless(stack, requirements):
 def test_an_interrupted_start_is_finished_by_the_next(stack, how):
     stack.well("inv", "down")
     first = stack.start("inv", "up")
-    until(lambda: psutil.Process(first.pid).children(recursive=True), 20)
-    time.sleep(1)
+    lock = stack.folder / ".lock"
+    until(lambda: f"(process {first.pid}, " in lock.read_text(), 20)
+    time.sleep(1.5)
     second = stack.run("inv", "up")
     assert second.returncode == 1
     assert re.search(rf"inv up \(process {first.pid}, since [\d:]+\) is at work", second.stderr)
