@@ -84,11 +84,15 @@ def trigger(dag_id: str, conf: str | None, *, wait: bool) -> None:
     airflow = Airflow(Settings.load())
     run_id = proof.start(airflow, dag_id, parse_conf(conf))
     print(f"{dag_id}: run {run_id} started")
-    if wait:
+    address = f"{airflow.address}/dags/{dag_id}/runs/{run_id}"
+    if not wait:
+        print(f"watch it: {address}")
+        return
+    try:
         seconds = proof.follow(airflow, dag_id, run_id)
-        print(f"{dag_id}: success in {seconds:.0f} s")
-    else:
-        print(f"watch it: {airflow.address}/dags/{dag_id}/runs/{run_id}")
+    except KeyboardInterrupt:
+        raise StackError(f"not watched to its end; the run goes on: {address}") from None
+    print(f"{dag_id}: success in {seconds:.0f} s")
 
 
 def parse_conf(conf: str | None) -> dict[str, Any]:

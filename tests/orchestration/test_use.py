@@ -211,6 +211,15 @@ def test_trigger_with_wait_fails_with_the_run(flights):
         use.trigger("flights", None, wait=True)
 
 
+def test_an_interrupted_wait_says_that_the_run_goes_on(flights, monkeypatch):
+    def interrupted(*run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(proof, "follow", interrupted)
+    with pytest.raises(StackError, match=r"the run goes on: http.*/dags/flights/runs/r1$"):
+        use.trigger("flights", None, wait=True)
+
+
 # airflow, shell
 
 
