@@ -28,11 +28,11 @@ def canary() -> None:
     def round_trip() -> dict[str, float]:
         queued = datetime.now(UTC) - get_current_context()["dag_run"].run_after
         start = time.perf_counter()
-        from ml import tracking
+        from ml import round_trip as mlflow
 
         client = time.perf_counter() - start
         waited = {"queued": queued.total_seconds(), "client": client}
-        return {hop: round(s, 3) for hop, s in {**waited, **tracking.round_trip()}.items()}
+        return {hop: round(s, 3) for hop, s in {**waited, **mlflow.round_trip()}.items()}
 
     round_trip()
 

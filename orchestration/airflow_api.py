@@ -14,6 +14,8 @@ from orchestration.settings import Settings
 
 PATIENCE_SECONDS = 15
 ENDED = ("success", "failed")
+# The XCom of lines that a task wants a person to read.
+REPORT = "report"
 
 
 class Airflow:
@@ -101,11 +103,21 @@ class Airflow:
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned (its XCom), None where it returned nothing."""
-        path = f"{_task_path(dag_id, run_id, task_id)}/xcomEntries/return_value"
-        answer = self._send(
-            self.session, "GET", path, params={"deserialize": False, "stringify": False}
-        )
-        return None if answer.status_code == 404 else _document(answer)["value"]
+        return self._xcom(dag_id, run_id, task_id, "return_value")
+
+    def reports(self, dag_id: str, run_id: str) -> list[str]:
+        """The lines that a run's tasks pushed for people, in the order in which the tasks ended.
+
+        They are XComs `report`; what is no list of strings is passed over.
+        """
+        path = f"{_task_path(dag_id, run_id, '~')}/xcomEntries"
+        entries = self._get(path, params={"xcom_key": REPORT, "limit": 500})["xcom_entries"]
+        ended = {_place(task): task["end_date"] for task in self.tasks(dag_id, run_id)}
+        order = sorted(map(_place, entries), key=lambda place: (ended.get(place) or "~", place))
+        values = [
+            self._xcom(dag_id, run_id, task_id, REPORT, map_index) for task_id, map_index in order
+        ]
+        return [line for value in values if _is_lines(value) for line in value]
 
     def log_tail(
         self, dag_id: str, run_id: str, task: dict[str, Any], lines: int = 10
@@ -122,6 +134,12 @@ class Airflow:
         runs = self._get(path, params={"limit": 100, "order_by": "-run_after"})["dag_runs"]
         for run in [run for run in runs if run["state"] in ENDED][keep:]:
             self._send(self.session, "DELETE", _run_path(dag_id, run["dag_run_id"]))
+
+    def _xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int = -1) -> Any:
+        path = f"{_task_path(dag_id, run_id, task_id)}/xcomEntries/{key}"
+        options = {"map_index": map_index, "deserialize": False, "stringify": False}
+        answer = self._send(self.session, "GET", path, params=options)
+        return None if answer.status_code == 404 else _document(answer)["value"]
 
     def _absence(self, dag_id: str) -> str:
         errors = self._get("/api/v2/importErrors", params={"limit": 20})["import_errors"]
@@ -153,6 +171,14 @@ def _run_path(dag_id: str, run_id: str) -> str:
 
 def _task_path(dag_id: str, run_id: str, task_id: str) -> str:
     return f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}"
+
+
+def _place(of: dict[str, Any]) -> tuple[str, int]:
+    return of["task_id"], of["map_index"]
+
+
+def _is_lines(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
 def _log_lines(entry: Any) -> list[str]:

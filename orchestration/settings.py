@@ -15,6 +15,9 @@ from orchestration import StackError, dotenv_file
 ROOT = Path(__file__).resolve().parent.parent
 URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
 PORT = re.compile(r"[0-9]{1,5}")
+WEB_ADDRESS = re.compile(
+    r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
+)
 PASSED_ON = re.compile(
     r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:(?:https?|no|all)_proxy)|SSL_CERT_\w+)$"
 )
@@ -28,6 +31,8 @@ def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+# Made here. What others gave out (AWS's keys, a webhook, a mail password) may be blank and is not
+# judged.
 SECRETS: dict[str, Callable[[], str]] = {
     "_AIRFLOW_WWW_USER_PASSWORD": lambda: secrets.token_urlsafe(15),
     "AIRFLOW_FERNET_KEY": _fernet_key,
@@ -134,11 +139,29 @@ def _problems(values: Mapping[str, str]) -> list[str]:
         if values[name] and not URL_SAFE.match(values[name])
     ]
     for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"):
-        if not PORT.fullmatch(values[name]) or not 0 < int(values[name]) < 65536:
+        if not _is_port(values[name]):
             wrong.append(f"{name}={values[name]} is not a port: 1 to 65535")
     if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
         wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
+    return wrong + _alert_problems(values)
+
+
+def _alert_problems(values: Mapping[str, str]) -> list[str]:
+    wrong = []
+    if values["ALERT_WEBHOOK_URL"] and not WEB_ADDRESS.fullmatch(values["ALERT_WEBHOOK_URL"]):
+        # Never with its value: who knows it may write to the channel.
+        wrong.append("ALERT_WEBHOOK_URL is no web address: https://HOST/... in .env, or blank")
+    if values["ALERT_EMAIL_TO"] and not values["SMTP_HOST"]:
+        wrong.append("ALERT_EMAIL_TO needs a mail server: set SMTP_HOST in .env, or leave it blank")
+    if values["SMTP_PORT"] and not _is_port(values["SMTP_PORT"]):
+        wrong.append(f"SMTP_PORT={values['SMTP_PORT']} is not a port: 1 to 65535, or blank")
+    if values["SMTP_SECURITY"] not in ("", "starttls", "tls", "none"):
+        wrong.append(f"SMTP_SECURITY={values['SMTP_SECURITY']} is none of starttls, tls, none")
     return wrong
+
+
+def _is_port(text: str) -> bool:
+    return bool(PORT.fullmatch(text)) and 0 < int(text) < 65536
 
 
 def _weak(name: str, value: str) -> str:

@@ -147,6 +147,8 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         "MLFLOW_PORT": settings["MLFLOW_PORT"],
         "AIRFLOW_URL": airflow,
         "MLFLOW_URL": mlflow,
+        "AIRFLOW_PUBLIC_URL": airflow,
+        "MLFLOW_PUBLIC_URL": mlflow,
         "STATUS_HOST": settings["BIND_ADDRESS"],
         "STATUS_PORT": settings["STATUS_PORT"],
         "STATUS_URL": settings.url("STATUS_PORT"),

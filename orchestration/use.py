@@ -80,7 +80,7 @@ def show_logs(service: str | None, *, tail: str, since: str, follow: bool) -> No
 
 
 def trigger(dag_id: str, conf: str | None, *, wait: bool) -> None:
-    """Start a run of a DAG; with `wait` show its tasks and succeed only if it does."""
+    """Start a run of a DAG; with `wait` show its tasks and report, succeed only if it does."""
     airflow = Airflow(Settings.load())
     run_id = proof.start(airflow, dag_id, parse_conf(conf))
     print(f"{dag_id}: run {run_id} started")
@@ -93,6 +93,18 @@ def trigger(dag_id: str, conf: str | None, *, wait: bool) -> None:
     except KeyboardInterrupt:
         raise StackError(f"not watched to its end; the run goes on: {address}") from None
     print(f"{dag_id}: success in {seconds:.0f} s")
+    print_report(airflow, dag_id, run_id)
+
+
+def print_report(airflow: Airflow, dag_id: str, run_id: str) -> None:
+    """Print what the tasks of a run that succeeded have to say to people; mostly nothing."""
+    try:
+        lines = airflow.reports(dag_id, run_id)
+    except StackError as error:
+        # The run is a success all the same, and so is the verb.
+        lines = [f"its report could not be read: {error}"]
+    for line in lines:
+        print(line)
 
 
 def parse_conf(conf: str | None) -> dict[str, Any]:

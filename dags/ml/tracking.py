@@ -1,71 +1,161 @@
-"""The one module that talks to MLflow: training runs, the registry, and the canary's round trip.
+"""MLflow: training runs, months that were looked at, the registry and its two aliases.
 
 The server is `MLFLOW_TRACKING_URI`, as everywhere in MLflow.
 """
 
 import os
-import secrets
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
+import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types.schema import ColSpec, Schema
 
-from ml import MODEL_NAME
+from ml import MODEL_NAME, MONITORING
+from ml.carried import features_of_its_own
+from ml.features import WEATHER
+from ml.round_trip import experiment_id
 
-CANARY = "stack-canary"
-LEFTOVER_AFTER_SECONDS = 3600
-# Loading a skops file builds only the types named here, partial's own function included; the
-# latter two stand in the trees' own preparation of categories.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Loading a skops file builds only the types named here: the trees, what stands in their own
+# preparation of categories (partial and its function), and what an imputer remembers.
 TRUSTED_TYPES = [
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.utils.validation.check_array",
     "functools.partial",
+    "numpy.dtype",
 ]
+REFERENCE = "reference.parquet"
+NEEDED_TO_LOAD = ("scikit-learn", "skops", "pandas")
 
 
-def register(
+@dataclass(frozen=True)
+class Registered:
+    """A registered version, loaded: its model, and the run it was trained in."""
+
+    version: str
+    model: Any
+    run_id: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"version {self.version} ({self.params['model']}, data to {self.params['until']})"
+
+
+def log_training(
+    attempt: str,
     model: Any,
-    example: Any,
+    example: pd.DataFrame,
     *,
-    params: dict[str, Any],
-    metrics: dict[str, dict[str, float]],
-    data_hash: str,
-) -> dict[str, str]:
-    """Log one training run and register its model; return its run_id and version.
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    figures: Mapping[str, "Figure"],
+    monthly: pd.DataFrame,
+    reference: pd.DataFrame,
+) -> tuple[str, str]:
+    """Log one training run with its model; return (run id, model URI).
 
-    `metrics` is grouped by model, {"baseline": {"auc": …}}, and logged as baseline_auc. The
-    code version is taken from `CODE_VERSION` where it is set.
+    `attempt` names the task: what an earlier try of it left is deleted. `example` holds raw
+    flights, `reference` what later months are compared with.
     """
-    flat = {f"{who}_{name}": v for who, group in metrics.items() for name, v in group.items()}
-    tags = {"data_sha256": data_hash, "code_version": os.environ.get("CODE_VERSION")}
-    experiment = _experiment(MlflowClient(), MODEL_NAME)
-    with mlflow.start_run(experiment_id=experiment) as run:
-        mlflow.log_params(params)
-        mlflow.set_tags({key: value for key, value in tags.items() if value})
-        mlflow.log_metrics(flat)
+    with _run(MODEL_NAME, attempt) as run:
+        mlflow.log_params(dict(params))
+        mlflow.log_metrics(dict(metrics))
+        mlflow.set_tags({**tags, "code_version": code_version()})
+        for file in _source():
+            mlflow.log_artifact(str(file), "code")
+        for name, figure in figures.items():
+            mlflow.log_figure(figure, f"plots/{name}")
+        mlflow.log_table(monthly, "monthly.json")
+        with tempfile.TemporaryDirectory() as folder:
+            reference.to_parquet(Path(folder, REFERENCE))
+            mlflow.log_artifacts(folder)
         logged = _log_model(model, example)
-    return {"run_id": run.info.run_id, "version": str(logged.registered_model_version)}
+    return run.info.run_id, logged.model_uri
 
 
-def load(version_or_alias: str) -> Any | None:
-    """Return the registered model of a version ("3") or an alias ("champion"); None without it."""
+def log_month(
+    attempt: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], texts: Mapping[str, str]
+) -> str:
+    """Log one monitored month with its reports (file name to text); return the run id."""
+    with _run(MONITORING, attempt) as run:
+        mlflow.log_metrics(dict(metrics))
+        mlflow.set_tags(dict(tags))
+        for name, text in texts.items():
+            mlflow.log_text(text, name)
+    return run.info.run_id
+
+
+def add_to(run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    """Add metrics and tags to a run that was logged."""
+    client = MlflowClient()
+    for name, value in metrics.items():
+        client.log_metric(run_id, name, value)
+    for name, text in tags.items():
+        client.set_tag(run_id, name, text)
+
+
+def add_figure(run_id: str, figure: "Figure", name: str) -> None:
+    """Add a picture to a run that was logged."""
+    MlflowClient().log_figure(run_id, figure, name)
+
+
+def monitored() -> pd.DataFrame:
+    """Return every look at a month, the last look at each month last: tags and metrics."""
+    client = MlflowClient()
+    runs = client.search_runs([experiment_id(client, MONITORING)], order_by=["start_time ASC"])
+    rows = [{**run.data.tags, **run.data.metrics} for run in runs if "auc" in run.data.metrics]
+    table = pd.DataFrame(rows, columns=None if rows else ["month", "auc"])
+    return table.sort_values("month", kind="stable")
+
+
+def register(run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
+    """Make a logged model a version of the registered model; return the version.
+
+    Asked again for the same run, it returns the version that is there.
+    """
+    client = MlflowClient()
+    for made in client.search_model_versions(f"run_id = '{run_id}'"):
+        return str(made.version)
+    return str(mlflow.register_model(model_uri, MODEL_NAME, tags=dict(tags)).version)
+
+
+def load(version_or_alias: str) -> Registered | None:
+    """Return the model of a version ("3") or an alias ("champion"); None where there is none."""
+    client = MlflowClient()
     try:
-        found = _find(version_or_alias)
+        found = _find(client, version_or_alias)
     except MlflowException as error:
         # An alias nobody holds is INVALID_PARAMETER_VALUE in 3.17, a missing model is not found.
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-    return mlflow.sklearn.load_model(f"models:/{MODEL_NAME}/{found.version}")
+    data = client.get_run(found.run_id).data
+    model = mlflow.sklearn.load_model(f"models:/{MODEL_NAME}/{found.version}")
+    return Registered(str(found.version), model, found.run_id, data.params, data.metrics)
+
+
+def load_logged(model_uri: str) -> Any:
+    """Return a logged model as the server gives it back."""
+    return mlflow.sklearn.load_model(model_uri)
+
+
+def reference(run_id: str) -> pd.DataFrame:
+    """Return the flights that a training run kept of those it was trained on."""
+    return pd.read_parquet(MlflowClient().download_artifacts(run_id, REFERENCE))
 
 
 def award(alias: str, version: str) -> None:
@@ -73,114 +163,65 @@ def award(alias: str, version: str) -> None:
     MlflowClient().set_registered_model_alias(MODEL_NAME, alias, version)
 
 
-def round_trip() -> dict[str, float]:
-    """Write a metric, an artifact and a model version, read each back, prune; seconds per hop.
-
-    Raises RuntimeError when something read differs from what was written. What a failed round
-    trip leaves is kept for an hour to be looked at; the next one after that prunes it.
-    """
-    hops: dict[str, float] = {}
-    client, token = MlflowClient(), secrets.token_hex(16)
-    with _timed(hops, "run"):
-        experiment = _experiment(client, CANARY)
-        run = client.create_run(experiment)
-    with _timed(hops, "metric"):
-        _metric_there_and_back(client, run)
-    with _timed(hops, "artifact"):
-        _artifact_there_and_back(client, run, token)
-    with _timed(hops, "model"):
-        _model_there_and_back(client, run, token)
-    with _timed(hops, "prune"):
-        for litter in [run, *_leftovers(client, experiment)]:
-            _prune(client, litter)
-    return hops
-
-
-def _log_model(model: Any, example: Any) -> mlflow.models.model.ModelInfo:
-    signature = mlflow.models.infer_signature(example, model.predict_proba(example))
-    return mlflow.sklearn.log_model(
-        model,
-        name="model",
-        registered_model_name=MODEL_NAME,
-        signature=signature,
-        input_example=example,
-        pyfunc_predict_fn="predict_proba",
-        skops_trusted_types=TRUSTED_TYPES,
-        # Given, because guessing them starts a process that imports everything again.
-        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "skops")],
-    )
-
-
-def _find(version_or_alias: str) -> mlflow.entities.model_registry.ModelVersion:
+def trained_for(month: str) -> bool:
+    """Whether a model trained with the data up to `month` has been judged."""
     client = MlflowClient()
+    query = f"params.until = '{month}' and tags.verdict != ''"
+    return bool(client.search_runs([experiment_id(client, MODEL_NAME)], query, max_results=1))
+
+
+def code_version() -> str:
+    """Return `CODE_VERSION`, else a hash of this folder's source: equal for equal code."""
+    source = sha256(b"".join(file.read_bytes() for file in _source()))
+    return os.environ.get("CODE_VERSION") or source.hexdigest()[:12]
+
+
+def link(path: str) -> str:
+    """Return the address of a page of MLflow as a person's browser reaches it."""
+    server = os.environ.get("MLFLOW_PUBLIC_URL") or mlflow.get_tracking_uri()
+    return f"{server}/#/{path}"
+
+
+def link_to_run(run_id: str) -> str:
+    """Return the address of a run's page."""
+    return link(f"experiments/{MlflowClient().get_run(run_id).info.experiment_id}/runs/{run_id}")
+
+
+def _run(experiment: str, attempt: str) -> mlflow.ActiveRun:
+    """Start a run; one of the same `attempt` is what a task that died left behind."""
+    client = MlflowClient()
+    found = experiment_id(client, experiment)
+    for left in client.search_runs([found], f"tags.attempt = '{attempt}'"):
+        client.delete_run(left.info.run_id)
+    return mlflow.start_run(experiment_id=found, run_name=attempt, tags={"attempt": attempt})
+
+
+def _source() -> list[Path]:
+    return sorted(Path(__file__).parent.glob("*.py"))
+
+
+def _find(client: MlflowClient, version_or_alias: str) -> ModelVersion:
     if version_or_alias.isdigit():
         return client.get_model_version(MODEL_NAME, version_or_alias)
     return client.get_model_version_by_alias(MODEL_NAME, version_or_alias)
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return client.create_experiment(name)
-    if found.lifecycle_stage == "deleted":
-        # Somebody tidied up in the UI; the name stays taken, so without this no run ever again.
-        client.restore_experiment(found.experiment_id)
-    return found.experiment_id
+def _log_model(model: Any, example: pd.DataFrame) -> mlflow.models.model.ModelInfo:
+    own = features_of_its_own()
+    return mlflow.sklearn.log_model(
+        model,
+        name="model",
+        signature=_signature(example, model.predict_proba(example)),
+        input_example=example,
+        pyfunc_predict_fn="predict_proba",
+        skops_trusted_types=[*TRUSTED_TYPES, f"{own.__name__}.make"],
+        code_paths=[own.__file__],
+        # Given, because guessing them starts a process that imports everything again.
+        pip_requirements=[f"{name}=={version(name)}" for name in NEEDED_TO_LOAD],
+    )
 
 
-@contextmanager
-def _timed(hops: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    hops[name] = round(time.perf_counter() - start, 3)
-
-
-def _same(what: str, written: object, read: object) -> None:
-    if written != read:
-        raise RuntimeError(f"MLflow gave back another {what}: wrote {written!r}, read {read!r}")
-
-
-def _metric_there_and_back(client: MlflowClient, run: Run) -> None:
-    written = secrets.randbelow(10**6) / 1000
-    client.log_metric(run.info.run_id, "canary", written)
-    _same("metric", written, client.get_run(run.info.run_id).data.metrics.get("canary"))
-
-
-def _artifact_there_and_back(client: MlflowClient, run: Run, token: str) -> None:
-    client.log_text(run.info.run_id, token, "canary/token.txt")
-    with tempfile.TemporaryDirectory() as folder:
-        read = Path(client.download_artifacts(run.info.run_id, "canary/token.txt", folder))
-        _same("artifact", token, read.read_text())
-
-
-def _model_there_and_back(client: MlflowClient, run: Run, token: str) -> None:
-    name = _model_name(run)
-    client.create_registered_model(name)
-    source = f"{run.info.artifact_uri}/canary"
-    made = client.create_model_version(name, source, run.info.run_id, tags={"token": token})
-    read = client.get_model_version(name, made.version)
-    _same("model version", (token, source), (read.tags.get("token"), read.source))
-
-
-def _model_name(run: Run) -> str:
-    # A name per run: all of a run's litter follows from the run, and no two runs share any.
-    return f"{CANARY}-{run.info.run_id}"
-
-
-def _leftovers(client: MlflowClient, experiment: str) -> list[Run]:
-    before = int((time.time() - LEFTOVER_AFTER_SECONDS) * 1000)
-    old = f"attributes.start_time < {before}"
-    return list(client.search_runs([experiment], old, ViewType.ACTIVE_ONLY, max_results=100))
-
-
-def _prune(client: MlflowClient, run: Run) -> None:
-    """Delete the run's model, artifacts and, last, the run itself: the way back to the others."""
-    try:
-        client.delete_registered_model(_model_name(run))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-    artifacts = get_artifact_repository(run.info.artifact_uri)
-    if artifacts.list_artifacts():
-        artifacts.delete_artifacts("canary")
-    client.delete_run(run.info.run_id)
+def _signature(example: pd.DataFrame, predictions: Any) -> ModelSignature:
+    found = infer_signature(example, predictions)
+    columns = [ColSpec(one.type, one.name, one.name not in WEATHER) for one in found.inputs]
+    return ModelSignature(Schema(columns), found.outputs)

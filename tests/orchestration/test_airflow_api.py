@@ -161,11 +161,69 @@ def test_what_a_task_returned_is_read_as_a_value(airflow, web):
     path = f"GET {RUN}/taskInstances/one/xcomEntries/return_value"
     web.answers[path] = (200, {"value": {"hop": 1.5}})
     assert airflow.returned("flights", "r1", "one") == {"hop": 1.5}
-    assert web.of(path)[0]["query"] == {"deserialize": ["False"], "stringify": ["False"]}
+    assert web.of(path)[0]["query"] == {
+        "map_index": ["-1"],
+        "deserialize": ["False"],
+        "stringify": ["False"],
+    }
 
 
 def test_a_task_that_returned_nothing_has_returned_none(airflow):
     assert airflow.returned("flights", "r1", "one") is None
+
+
+def pushed(web, values, ends=None):
+    """Each task's report by (task, map index), in the answers' order; when the tasks ended."""
+    ends = ends or {}
+    entries = [{"task_id": name, "map_index": index} for name, index in values]
+    tasks = [
+        a_task(name, map_index=index, end_date=ends.get((name, index))) for name, index in ends
+    ]
+    web.answers[f"GET {RUN}/taskInstances/~/xcomEntries"] = (200, {"xcom_entries": entries})
+    web.answers[f"GET {RUN}/taskInstances"] = (200, {"task_instances": tasks})
+    for name in {name for name, _ in values}:
+        own = [(200, {"value": value}) for (task, _), value in values.items() if task == name]
+        web.answers[f"GET {RUN}/taskInstances/{name}/xcomEntries/report"] = own
+
+
+def test_reports_are_in_the_order_in_which_the_tasks_ended(airflow, web):
+    values = {("a", -1): ["model v3", "[b]rmse[/b] 9"], ("b", -1): ["rows 7"], ("c", -1): ["x"]}
+    ends = {("a", -1): "2026-03", ("b", -1): "2026-02", ("quiet", -1): "2026-01"}
+    pushed(web, values, ends)
+    told = airflow.reports("flights", "r1")
+    assert told == ["rows 7", "model v3", "[b]rmse[/b] 9", "x"], "without an end it is the last"
+    [asked] = web.of(f"GET {RUN}/taskInstances/~/xcomEntries")
+    assert asked["query"]["xcom_key"] == ["report"]
+    [asked] = web.of(f"GET {RUN}/taskInstances/a/xcomEntries/report")
+    assert asked["query"]["stringify"] == asked["query"]["deserialize"] == ["False"]
+
+
+def test_each_of_a_mapped_tasks_instances_has_its_own_report(airflow, web):
+    path = f"GET {RUN}/taskInstances/many/xcomEntries/report"
+    ends = {("many", 10): "2026-01", ("many", 2): "2026-02", ("many", 0): "2026-02"}
+    pushed(web, {("many", index): [] for index in (0, 2, 10)}, ends)
+    web.answers[path] = [(200, {"value": [line]}) for line in ("first", "second", "third")]
+    assert airflow.reports("flights", "r1") == ["first", "second", "third"]
+    assert [request["query"]["map_index"] for request in web.of(path)] == [["10"], ["0"], ["2"]]
+
+
+@pytest.mark.parametrize(
+    "value", ["a line", {"a": 1}, None, 7, ["a", 1], ["a", ["b"]], [None]], ids=repr
+)
+def test_a_report_that_is_no_list_of_strings_is_passed_over(airflow, web, value):
+    pushed(web, {("odd", -1): value, ("one", -1): ["kept"], ("none", -1): []})
+    assert airflow.reports("flights", "r1") == ["kept"]
+
+
+def test_a_report_that_went_away_meanwhile_is_passed_over(airflow, web):
+    pushed(web, {("gone", -1): ["x"], ("one", -1): ["kept"]})
+    del web.answers[f"GET {RUN}/taskInstances/gone/xcomEntries/report"]
+    assert airflow.reports("flights", "r1") == ["kept"]
+
+
+def test_a_run_without_reports_has_no_lines(airflow, web):
+    pushed(web, {}, {("one", -1): "2026-01"})
+    assert airflow.reports("flights", "r1") == []
 
 
 def test_the_tail_of_a_log_ends_with_the_exception(airflow, web):

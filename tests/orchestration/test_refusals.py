@@ -20,6 +20,14 @@ from orchestration import settings
 
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
 MANY_LINES = 8
+
+
+def behind(file):
+    """Where a line stands that is appended to a file of the repository."""
+    return f"line {len((settings.ROOT / file).read_text().splitlines()) + 1}"
+
+
+BEHIND = behind(".env.example")
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a file system")
 
 
@@ -255,15 +263,22 @@ REFUSED = {
     "port 0": (exported(STATUS_PORT="0"), ["health"], "STATUS_PORT=0 is not a port", "1 to 65535"),
     "port 70000": (exported(MLFLOW_PORT="70000"), ["up"], "MLFLOW_PORT=70000", "1 to 65535"),
     "no such engine": (exported(STACK_ENGINE="podman"), ["up"], "podman", "docker, standalone"),
-    "a bare key": (line("KEY"), ["health"], "line 62: KEY has no '='", "write KEY="),
-    "a colon": (line("KEY: value"), ["up"], "line 62: not of the form", "KEY=value"),
-    "a dollar": (line("KEY=a$b"), ["up"], "line 62: a $ is expanded", "single quotes"),
-    "a dollar in double quotes": (line('KEY="a$b"'), ["up"], "line 62: a $", "single quotes"),
-    "a backslash": (line(r'KEY="a\b"'), ["install"], "line 62: a backslash", "single quotes"),
-    "an open quote": (line("KEY='a"), ["logs"], "line 62", "a quote is not closed"),
-    "text behind a quote": (line("KEY='a' b"), ["down"], "line 62", "after the closing quote"),
-    "a comment behind a value": (line("KEY=a # b"), ["up"], "line 62", "a line of its own"),
-    "no text": (line(b"KEY=\xff\xfe\n"), ["health"], "line 62", "UTF-8"),
+    "a bare key": (line("KEY"), ["health"], f"{BEHIND}: KEY has no '='", "write KEY="),
+    "a colon": (line("KEY: value"), ["up"], f"{BEHIND}: not of the form", "KEY=value"),
+    "a dollar": (line("KEY=a$b"), ["up"], f"{BEHIND}: a $ is expanded", "single quotes"),
+    "a dollar in double quotes": (line('KEY="a$b"'), ["up"], f"{BEHIND}: a $", "single quotes"),
+    "a backslash": (line(r'KEY="a\b"'), ["install"], f"{BEHIND}: a backslash", "single quotes"),
+    "an open quote": (line("KEY='a"), ["logs"], BEHIND, "a quote is not closed"),
+    "text behind a quote": (line("KEY='a' b"), ["down"], BEHIND, "after the closing quote"),
+    "a comment behind a value": (line("KEY=a # b"), ["up"], BEHIND, "a line of its own"),
+    "no text": (line(b"KEY=\xff\xfe\n"), ["health"], BEHIND, "UTF-8"),
+    "a webhook that is none": (
+        set_to(ALERT_WEBHOOK_URL="hooks.slack.com/T0"), ["up"], "ALERT_WEBHOOK_URL is no web",
+        "https://HOST/",
+    ),
+    "e-mail without a server": (
+        set_to(ALERT_EMAIL_TO="me@example.org"), ["up"], "needs a mail server", "set SMTP_HOST",
+    ),
     "a blank secret": (
         set_to(REDIS_PASSWORD=""), ["health"], "REDIS_PASSWORD is blank", "inv install",
     ),
@@ -321,7 +336,8 @@ REFUSED = {
         installed, ["down", "--volumes"], "deletes all runs", "inv down --volumes --yes",
     ),
     "a requirement that is none": (
-        requirement("hello world"), ["rebuild"], "install/requirements.txt line 10: hello world",
+        requirement("hello world"), ["rebuild"],
+        f"install/requirements.txt {behind('install/requirements.txt')}: hello world",
         "then: inv rebuild",
     ),
     **{
@@ -352,9 +368,16 @@ def test_what_is_wrong_is_told_with_the_way_on_and_nothing_is_changed(place, cas
 
 
 def test_no_secret_is_told_in_a_refusal(place):
-    place.write_env(REDIS_PASSWORD="s3cr3t@b/ad", AIRFLOW_JWT_SECRET="sh0rt")
+    place.write_env(
+        REDIS_PASSWORD="s3cr3t@b/ad",
+        AIRFLOW_JWT_SECRET="sh0rt",
+        ALERT_WEBHOOK_URL="hooks/s3cr3t",
+        SMTP_PASSWORD="s3cr3t",
+        SMTP_PORT="0",
+    )
     done = place.type("up")
     assert done.returncode == 1
+    assert done.stderr.count("\n") == 3
     assert "s3cr3t" not in done.stderr + done.stdout
     assert "sh0rt" not in done.stderr + done.stdout
 

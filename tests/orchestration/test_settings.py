@@ -133,6 +133,81 @@ def test_all_values_that_cannot_be_used_are_told_at_once(make_settings):
     assert "REDIS_PASSWORD" in told
 
 
+ALERTS = [
+    "ALERT_WEBHOOK_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "SMTP_HOST", "SMTP_PORT",
+    "SMTP_SECURITY", "SMTP_USER", "SMTP_PASSWORD",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_what_belongs_to_alerts_may_be_blank(make_settings, name):
+    make_settings(**{name: ""}).refuse_weak()
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls", "none"])
+def test_a_mail_server_and_a_webhook_are_taken_as_they_are_given(make_settings, security):
+    given = {
+        "ALERT_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/x%20y?a=b",
+        "ALERT_EMAIL_TO": "me@example.org",
+        "SMTP_HOST": "mail.example.org",
+        "SMTP_PORT": "587",
+        "SMTP_SECURITY": security,
+        "SMTP_PASSWORD": "abc",
+    }
+    chosen = make_settings(**given)
+    chosen.refuse_weak()
+    assert given.items() <= chosen.compose_environment().items()
+
+
+@pytest.mark.parametrize("value", ["abc", "changeme", "p@ss w0rd/$"])
+def test_a_password_that_a_mail_server_gave_is_not_judged(make_settings, value):
+    make_settings(SMTP_PASSWORD=value).refuse_weak()
+
+
+def test_no_draft_makes_up_what_belongs_to_alerts(installed):
+    loaded = Settings.load(installed, {})
+    assert {name: loaded[name] for name in ALERTS} == {
+        **dict.fromkeys(ALERTS, ""),
+        "SMTP_SECURITY": "starttls",
+    }
+
+
+@pytest.mark.parametrize("value", ["http://a", "https://me:pw@10.1.2.3:8443/x", "http://[::1]/x"])
+def test_a_webhook_is_a_web_address(make_settings, value):
+    assert make_settings(ALERT_WEBHOOK_URL=value)["ALERT_WEBHOOK_URL"] == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["s3cr3t", "hooks.slack.com/s3cr3t", "https://", "https:///s3cr3t", "http://:80/s3cr3t",
+     "ftp://a/s3cr3t", "file:///s3cr3t", "https://?s3cr3t", "https://a/ s3cr3t",
+     "see https://a/s3cr3t", "https://<s3cr3t>/", "https://a:s3cr3t"],
+)  # fmt: skip
+def test_a_webhook_that_is_none_is_refused_and_never_repeated(make_settings, value):
+    with pytest.raises(StackError) as refused:
+        make_settings(ALERT_WEBHOOK_URL=value)
+    told = "ALERT_WEBHOOK_URL is no web address: https://HOST/... in .env, or blank"
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "smtp", "-1"])
+def test_a_mail_servers_port_that_is_none_is_refused(make_settings, port):
+    with pytest.raises(StackError, match=f"^SMTP_PORT={port} is not a port: 1 to 65535, or blank$"):
+        make_settings(SMTP_PORT=port)
+
+
+@pytest.mark.parametrize("word", ["ssl", "STARTTLS", "yes"])
+def test_a_mail_servers_security_is_one_of_three(make_settings, word):
+    with pytest.raises(StackError, match=f"^SMTP_SECURITY={word} is none of starttls, tls, none$"):
+        make_settings(SMTP_SECURITY=word)
+
+
+def test_e_mail_needs_a_server_and_a_server_no_e_mail(make_settings):
+    with pytest.raises(StackError, match=r"^ALERT_EMAIL_TO needs a mail server: set SMTP_HOST"):
+        make_settings(ALERT_EMAIL_TO="me@example.org")
+    make_settings(SMTP_HOST="mail.example.org")
+
+
 OTHERS = [name for name in SECRETS if name not in ("AIRFLOW_FERNET_KEY", *settings.IN_URLS)]
 PLACEHOLDERS = [
     "<put a secret here>",

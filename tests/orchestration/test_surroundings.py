@@ -27,6 +27,7 @@ COMPOSE = REPO / "orchestration" / "docker-compose.yaml"
 DOCUMENT = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
 CONFIGURED = [name for name, body in DOCUMENT["services"].items() if "environment" in body]
 RUN_HERE = (*standalone.SERVICES, *standalone.ONE_SHOTS)
+LINKS = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL")
 LOAD = functools.cache(yaml.safe_load)
 CODE = "\n".join(
     line for line in COMPOSE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
@@ -249,6 +250,41 @@ def test_addresses_and_ports_are_those_of_the_settings(settings):
             "STATUS_URL": "http://127.0.0.9:18081",
         }.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [("127.0.0.1", "127.0.0.1"), ("10.1.2.3", "10.1.2.3"), ("0.0.0.0", "127.0.0.1")],
+)
+def test_links_for_people_lead_to_the_published_pages(settings, address, host):
+    made = settings(BIND_ADDRESS=address, AIRFLOW_PORT=18080, MLFLOW_PORT=15000)
+    environment = services_environment(made)
+    assert environment["AIRFLOW_PUBLIC_URL"] == f"http://{host}:18080"
+    assert environment["MLFLOW_PUBLIC_URL"] == f"http://{host}:15000"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3"])
+@pytest.mark.parametrize("service", [name for name in CONFIGURED if name.startswith("airflow-")])
+def test_links_from_containers_are_the_same(settings, service, address):
+    made = settings(BIND_ADDRESS=address, AIRFLOW_PORT=18080, MLFLOW_PORT=15000)
+    links = {name: services_environment(made)[name] for name in LINKS}
+    assert links.items() <= compose_variables(made, service).items()
+
+
+def test_what_is_set_for_alerts_reaches_airflows_services(settings):
+    given = {
+        "ALERT_WEBHOOK_URL": "https://hooks.example.org/T0/x",
+        "ALERT_EMAIL_TO": "me@example.org",
+        "ALERT_EMAIL_FROM": "stack@example.org",
+        "SMTP_HOST": "mail.example.org",
+        "SMTP_PORT": "2525",
+        "SMTP_SECURITY": "none",
+        "SMTP_USER": "me",
+        "SMTP_PASSWORD": "a % $b",
+    }
+    made = settings(**given)
+    assert given.items() <= services_environment(made).items()
+    assert given.items() <= compose_variables(made, "airflow-worker").items()
 
 
 def test_an_open_stack_talks_to_itself_on_loopback(settings):

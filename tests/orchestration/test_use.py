@@ -175,16 +175,15 @@ def test_a_conf_that_is_none_is_refused_before_anything_is_asked(installed, web,
 def flights(installed, web):
     """A DAG whose run succeeds, of an installed use."""
     dag, run = "/api/v2/dags/flights", "/api/v2/dags/flights/dagRuns/r1"
-    task = {"task_id": "one", "state": "success", "start_date": "2026", "map_index": -1}
+    task = {"task_id": "one", "state": "success", "start_date": "2026", "end_date": "2027"}
+    task |= {"map_index": -1, "try_number": 1, "duration": 2.0}
     web.answers |= {
         "POST /auth/token": (201, {"access_token": "t0ken"}),
         f"GET {dag}": (200, {"is_paused": False}),
         f"POST {dag}/dagRuns": (200, {"dag_run_id": "r1"}),
         f"GET {run}": (200, {"state": "success"}),
-        f"GET {run}/taskInstances": (
-            200,
-            {"task_instances": [task | {"try_number": 1, "duration": 2.0}]},
-        ),
+        f"GET {run}/taskInstances": (200, {"task_instances": [task]}),
+        f"GET {run}/taskInstances/~/xcomEntries": (200, {"xcom_entries": []}),
         f"GET {run}/taskInstances/one/logs/1": (200, {"content": []}),
     }
     return web
@@ -205,10 +204,38 @@ def test_trigger_with_wait_tells_the_end(flights, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "flights: success in 0 s"
 
 
-def test_trigger_with_wait_fails_with_the_run(flights):
+@pytest.fixture
+def reported(flights):
+    """The same with a report."""
+    path = "GET /api/v2/dags/flights/dagRuns/r1/taskInstances"
+    entries = [{"task_id": "one", "map_index": -1}]
+    lines = ["[bold]rmse[/bold] 9.1 :boom:", "x" * 300]
+    flights.answers |= {
+        f"{path}/~/xcomEntries": (200, {"xcom_entries": entries}),
+        f"{path}/one/xcomEntries/report": (200, {"value": lines}),
+    }
+    return lines
+
+
+def test_trigger_with_wait_prints_the_report_as_it_is_behind_the_end(reported, capsys):
+    use.trigger("flights", None, wait=True)
+    assert capsys.readouterr().out.splitlines()[-3:] == ["flights: success in 0 s", *reported]
+
+
+def test_a_report_that_cannot_be_read_makes_no_failure_of_a_success(flights, capsys):
+    del flights.answers["GET /api/v2/dags/flights/dagRuns/r1/taskInstances/~/xcomEntries"]
+    use.trigger("flights", None, wait=True)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "flights: success in 0 s",
+        "its report could not be read: Airflow refused (404): not found",
+    ]
+
+
+def test_trigger_with_wait_fails_with_the_run_and_prints_no_report(flights, reported, capsys):
     flights.answers["GET /api/v2/dags/flights/dagRuns/r1"] = (200, {"state": "failed"})
     with pytest.raises(StackError, match="flights failed without a failed task"):
         use.trigger("flights", None, wait=True)
+    assert "rmse" not in capsys.readouterr().out
 
 
 def test_an_interrupted_wait_says_that_the_run_goes_on(flights, monkeypatch):

@@ -1,0 +1,77 @@
+"""The pictures of a training run: ROC, calibration, importance."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.calibration import CalibrationDisplay
+from sklearn.metrics import RocCurveDisplay
+
+from ml.drift import SHARE_THRESHOLD
+from ml.model import CALIBRATION_BINS
+
+
+def of_training(
+    name: str, late: pd.Series, chance: np.ndarray, importance: pd.Series
+) -> Mapping[str, Figure]:
+    """Return figures by file name; `late` and `chance` are of the hold-out."""
+    return {
+        "roc.png": _roc(name, late, chance),
+        "calibration.png": _calibration(name, late, chance),
+        "importance.png": _importance(name, importance),
+    }
+
+
+def _figure(title: str) -> tuple[Figure, "object"]:
+    # Not through pyplot: it keeps every figure, and has no screen to show them on.
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _roc(name: str, late: pd.Series, chance: np.ndarray) -> Figure:
+    figure, axes = _figure("ROC on the hold-out")
+    RocCurveDisplay.from_predictions(late, chance, name=name, plot_chance_level=True, ax=axes)
+    return figure
+
+
+def _calibration(name: str, late: pd.Series, chance: np.ndarray) -> Figure:
+    figure, axes = _figure("Calibration on the hold-out")
+    CalibrationDisplay.from_predictions(
+        late, chance, n_bins=CALIBRATION_BINS, strategy="quantile", name=name, ax=axes
+    )
+    return figure
+
+
+def _importance(name: str, importance: pd.Series) -> Figure:
+    figure, axes = _figure(f"What {name} goes by")
+    axes.barh(importance.index[::-1], importance.to_numpy()[::-1])
+    axes.set_xlabel("AUC lost when shuffled")
+    return figure
+
+
+def of_months(looks: pd.DataFrame) -> Figure:
+    """Every month that was looked at: AUC of the champion then, and now where it was replaced.
+
+    `looks` has month, auc, drifted_share and drifted, the last look at a month last.
+    """
+    first = looks.drop_duplicates("month", keep="first").set_index("month")
+    last = looks.drop_duplicates("month", keep="last").set_index("month")
+    again = last[last["champion"] != first["champion"]]
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=[3, 2])
+    above.plot(first.index, first["auc"], "o-", label="champion when the month came")
+    above.plot(again.index, again["auc"], "^", markersize=9, label="champion trained because of it")
+    above.set_ylabel("AUC")
+    colours = np.where(first["drifted"] == "True", "tab:red", "tab:gray")
+    below.bar(first.index, first["drifted_share"], color=colours)
+    below.axhline(SHARE_THRESHOLD, color="black", linestyle=":", label="threshold")
+    below.set_ylabel("drifted columns (share)")
+    below.tick_params(axis="x", rotation=45)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+    return figure

@@ -1,0 +1,637 @@
+"""Alerts against real receivers on this machine: HTTP and SMTP, healthy and not."""
+
+import datetime
+import email.policy
+import ipaddress
+import json
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from ml import alerting
+from ml.alerting import Alert, configured, send
+
+ALERT = Alert("Drift in flights", ["carrier: 0.31", "origin: 0.27"], {"report": "http://af/r?a=1"})
+SECRETS = ("T0SECRET", "B0SECRET", "querysecret")
+PATH = "/services/T0SECRET/B0SECRET?key=querysecret"
+PASSWORD = "correct horse"
+SETTINGS = ("ALERT_WEBHOOK_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "SMTP_HOST", "SMTP_PORT")
+SETTINGS += ("SMTP_SECURITY", "SMTP_USER", "SMTP_PASSWORD", "HTTP_PROXY", "http_proxy", "ALL_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(alerting, "RETRY_AFTER_SECONDS", 0.01)
+    caplog.set_level(logging.DEBUG)
+
+
+class Web(ThreadingHTTPServer):
+    """A webhook: keeps what it gets, and answers by the functions in `answers`, then with ok."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Hook)
+        self.got: list[tuple[str, Any]] = []
+        self.answers: list[Callable[[BaseHTTPRequestHandler], None]] = []
+        self.host = f"127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: Any) -> None:
+        """Whoever hangs up has lost patience, as tested."""
+
+
+class Hook(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, json.loads(body)))
+        answer = self.server.answers.pop(0) if self.server.answers else says(200, "ok")
+        answer(self)
+
+    def do_GET(self) -> None:
+        self.server.got.append((self.path, None))
+        says(200, "ok")(self)
+
+    def log_message(self, *_: Any) -> None:
+        """Keep the tests' output clean."""
+
+
+def says(status: int, body: str = "", **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(hook: BaseHTTPRequestHandler) -> None:
+        hook.send_response(status)
+        for name, value in headers.items():
+            hook.send_header(name, value)
+        hook.end_headers()
+        hook.wfile.write(body.encode())
+
+    return answer
+
+
+def trickles(start: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(hook: BaseHTTPRequestHandler) -> None:
+        hook.wfile.write(start)
+        for _ in range(60):
+            hook.wfile.write(b"x")
+            time.sleep(0.02)
+
+    return answer
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A webhook that works and is set."""
+    with Web() as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://{server.host}{PATH}")
+        yield server
+        server.shutdown()
+
+
+class Mail(Controller):
+    """A mail server on a free port: keeps envelopes and logins, refuses who is named nobody."""
+
+    def __init__(self, **options: Any) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.got: list[Any] = []
+        self.logins: list[bytes] = []
+        self.refusal: str | None = None
+        super().__init__(
+            self,
+            "127.0.0.1",
+            self.socket.getsockname()[1],
+            server_hostname="mail.test",
+            authenticator=self.authenticate,
+            **options,
+        )
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(
+            self._factory_invoker, sock=self.socket, ssl=self.ssl_context
+        )
+
+    def authenticate(self, server: Any, session: Any, envelope: Any, how: str, data: Any) -> Any:
+        self.logins.append(data.password)
+        right = data.password == PASSWORD.encode()
+        return AuthResult(success=right, handled=False, message=self.refusal)
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, to: str, _: Any) -> str:
+        if to.startswith("nobody"):
+            return "550 no such user"
+        envelope.rcpt_tos.append(to)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.got.append(envelope)
+        return "250 OK"
+
+
+@pytest.fixture
+def serve_mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mail]]:
+    """Start a mail server and set it; `security` is the sender's setting, the rest is its own."""
+    started: list[Mail] = []
+
+    def serve(security: str, **options: Any) -> Mail:
+        started.append(Mail(**options))
+        started[-1].start()
+        monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
+        monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+        monkeypatch.setenv("SMTP_PORT", str(started[-1].port))
+        monkeypatch.setenv("SMTP_SECURITY", security)
+        return started[-1]
+
+    yield serve
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for 127.0.0.1 that nobody has signed but itself."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail.test")])
+    local = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(local, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    file = tmp_path_factory.mktemp("tls") / "mail.pem"
+    file.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem)
+    )
+    return file
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def silent_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Takes connections and never says a word; the patience with it is half a second."""
+    monkeypatch.setattr(alerting, "DELIVERY_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def text(web: Web) -> str:
+    return web.got[-1][1]["text"]
+
+
+def body(mail: Mail) -> Any:
+    return email.message_from_bytes(mail.got[-1].content, policy=email.policy.default)
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    return [(r.levelno, r.getMessage()) for r in caplog.records if r.name == alerting.__name__]
+
+
+# The log
+
+
+def test_by_default_an_alert_is_logged_as_a_warning_and_goes_nowhere_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert configured() == []
+    assert send(ALERT) == []
+    words = "Drift in flights\ncarrier: 0.31\norigin: 0.27\nreport: http://af/r?a=1"
+    assert levels(caplog) == [(logging.WARNING, words)]
+
+
+def test_blank_settings_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SETTINGS:
+        monkeypatch.setenv(name, " ")
+    assert configured() == []
+    assert send(ALERT) == []
+
+
+def test_what_is_no_alert_at_all_is_said_and_not_raised() -> None:
+    assert send(None) == ["alert not sent: AttributeError"]
+
+
+def test_the_log_tells_the_alert_and_what_became_of_it(
+    web: Web, caplog: pytest.LogCaptureFixture
+) -> None:
+    web.answers = [says(404)]
+    lines = send(ALERT) + send(ALERT)
+    logged = levels(caplog)
+    assert [level for level, _ in logged] == [logging.WARNING] * 3 + [logging.INFO]
+    assert [words for _, words in logged[1::2]] == lines
+
+
+# The webhook
+
+
+def test_a_webhook_gets_what_slack_understands(web: Web) -> None:
+    assert send(ALERT) == [f"webhook {web.host}: delivered"]
+    assert configured() == [f"webhook {web.host}"]
+    said = "*Drift in flights*\ncarrier: 0.31\norigin: 0.27\n<http://af/r?a=1|report>"
+    assert web.got == [(PATH, {"text": said})]
+
+
+def test_what_slack_takes_for_markup_is_escaped(web: Web) -> None:
+    send(Alert("a < b & c", ["<!channel> &amp;"], {"x>y": "http://af/?a=1&b=2|3"}))
+    assert text(web) == (
+        "*a &lt; b &amp; c*\n&lt;!channel&gt; &amp;amp;\n<http://af/?a=1&amp;b=2%7C3|x&gt;y>"
+    )
+
+
+def test_each_fact_stays_on_its_line(web: Web) -> None:
+    send(Alert("two\nlines", ["a\r\nb\x1b[31m", "c"]))
+    assert text(web) == "*two lines*\na b [31m\nc"
+
+
+def test_non_ascii_words_arrive(web: Web) -> None:
+    send(Alert("Verspätung – 遅延 ✈"))
+    assert text(web) == "*Verspätung – 遅延 ✈*"
+
+
+def test_what_a_webhook_answers_instead_of_ok_is_told(web: Web) -> None:
+    web.answers = [says(404, "no_service\n" + "x" * 200)]
+    assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP 404: no_service {'x' * 89}"]
+    assert len(web.got) == 1
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_what_may_pass_is_tried_once_more(web: Web, status: int) -> None:
+    web.answers = [says(status)]
+    assert send(ALERT) == [f"webhook {web.host}: delivered"]
+    web.answers = [says(status, "sorry"), says(status, "sorry")]
+    assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP {status}: sorry"]
+    assert len(web.got) == 4
+
+
+def test_a_second_failure_is_told_and_not_the_first(web: Web) -> None:
+    web.answers = [lambda hook: hook.connection.close(), says(404)]
+    assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP 404"]
+
+
+def test_a_connection_that_breaks_is_said(web: Web) -> None:
+    web.answers = [lambda hook: None] * 2
+    assert send(ALERT) == [f"webhook {web.host}: not delivered: connection closed"]
+
+
+def test_a_redirect_is_not_followed(web: Web) -> None:
+    for status in (301, 302, 307):
+        web.answers = [says(status, Location=f"http://{web.host}/elsewhere")]
+        assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP {status}"]
+    assert {path for path, _ in web.got} == {PATH}
+
+
+def test_a_receiver_that_is_down_is_said(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{closed_port}{PATH}")
+    assert send(ALERT) == [f"webhook 127.0.0.1:{closed_port}: not delivered: connection refused"]
+
+
+def test_a_name_that_nobody_knows_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"https://hooks.invalid{PATH}")
+    assert send(ALERT) == ["webhook hooks.invalid: not delivered: name not known"]
+    assert not [secret for secret in SECRETS if secret in caplog.text]
+
+
+def test_a_webhook_that_speaks_no_tls_is_said(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"https://{web.host}{PATH}")
+    [line] = send(ALERT)
+    assert line.startswith(f"webhook {web.host}: not delivered: TLS: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/T0SECRET",
+        "hooks.slack.com/T0SECRET",
+        "https:/hooks.slack.com/T0SECRET",
+        "https://hooks.slack.com:T0SECRET/x",
+        "https://[::1/T0SECRET",
+        r"https://hooks.slack.com\T0SECRET",
+        r"https://hooks.slack.com\T0SECRET@elsewhere/x",
+        "https://",
+    ],
+)
+def test_a_wrong_address_is_said_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", url)
+    assert configured() == ["webhook"]
+    assert send(ALERT) == [
+        "webhook: not delivered: ALERT_WEBHOOK_URL is not an http or https address"
+    ]
+
+
+# Limits
+
+
+def test_a_silent_receiver_costs_no_more_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch, silent_port: int
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{silent_port}{PATH}")
+    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
+    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("SMTP_PORT", str(silent_port))
+    began = time.monotonic()
+    assert send(ALERT) == [
+        f"webhook 127.0.0.1:{silent_port}: not delivered: no answer within 0.5 s",
+        "e-mail ops@example.com: not delivered: no answer within 0.5 s",
+    ]
+    assert 0.4 < time.monotonic() - began < 1
+
+
+def test_a_receiver_that_trickles_costs_no_more_than_the_limit(web: Web, silent_port: int) -> None:
+    web.answers = [trickles(b"HTTP/1.1 200 OK\r\nX: ")]
+    began = time.monotonic()
+    assert send(ALERT) == [f"webhook {web.host}: not delivered: no answer within 0.5 s"]
+    assert time.monotonic() - began < 1
+
+
+def test_what_is_late_is_not_tried_again(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_late(hook: BaseHTTPRequestHandler) -> None:
+        time.sleep(0.2)
+        says(500)(hook)
+
+    monkeypatch.setattr(alerting, "DELIVERY_SECONDS", 0.1)
+    web.answers = [fails_late]
+    assert send(ALERT) == [f"webhook {web.host}: not delivered: no answer within 0.1 s"]
+    time.sleep(0.4)
+    assert len(web.got) == 1
+
+
+def test_the_rest_of_a_success_is_not_waited_for(web: Web) -> None:
+    web.answers = [trickles(b"HTTP/1.1 200 OK\r\n\r\n")]
+    began = time.monotonic()
+    assert send(ALERT) == [f"webhook {web.host}: delivered"]
+    assert time.monotonic() - began < 1
+
+
+def test_a_socket_that_waits_too_long_is_said(
+    monkeypatch: pytest.MonkeyPatch, silent_port: int
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{silent_port}{PATH}")
+    monkeypatch.setattr(alerting, "DELIVERY_SECONDS", 5)
+    monkeypatch.setitem(alerting.POSTING, "timeout", (0.1, 0.1))
+    assert send(ALERT) == [f"webhook 127.0.0.1:{silent_port}: not delivered: no answer in time"]
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        says(200),
+        says(404, f"Cannot POST {PATH}"),
+        says(404, f"cannot post {PATH.lower()}"),
+        says(404, "y" * 95 + "T0SECRET"),
+        says(302, PATH, Location=PATH),
+        lambda hook: None,
+    ],
+)
+def test_the_secret_of_the_address_stands_in_no_line_and_no_log_record(
+    web: Web, answer: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    web.answers = [answer, answer]
+    told = " ".join([*send(ALERT), *configured(), caplog.text]).lower()
+    assert web.host in told
+    assert not [secret for secret in SECRETS if secret[:4].lower() in told]
+
+
+@pytest.mark.parametrize(
+    "echo", ["T0SECRET", "t0secret", "S3+CRET", "S3%2BCRET", "S3&#43;CRET", "s3%2bcret", PATH]
+)
+def test_an_answer_that_repeats_the_secret_is_not_quoted(
+    web: Web, echo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://{web.host}{PATH}&more=S3+CRET")
+    web.answers = [says(404, f"Cannot POST {echo}.")]
+    assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP 404"]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999/x", "http://a..b/x"])
+def test_an_address_that_cannot_exist_is_said(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", address)
+    [line] = send(ALERT)
+    assert ": not delivered: a wrong or non-ASCII address" in line
+
+
+@pytest.mark.parametrize("user", ["", "T0SECRET@", "me:T0SECRET@"])
+def test_the_secret_stands_nowhere_when_the_receiver_is_down(
+    user: str,
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://{user}127.0.0.1:{closed_port}{PATH}")
+    told = " ".join([*send(ALERT), *configured(), caplog.text])
+    assert f"127.0.0.1:{closed_port}: not delivered: connection refused" in told
+    assert not [secret for secret in SECRETS if secret in told]
+
+
+def test_what_others_post_is_logged_as_ever(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    import requests
+
+    requests.get(f"http://{web.host}/theirs", timeout=5)
+    assert "/theirs" in caplog.text
+
+
+# E-mail
+
+
+def test_an_email_holds_facts_and_links(
+    serve_mail: Callable[..., Mail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = serve_mail("none")
+    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com, Dev <dev@example.com>,")
+    assert configured() == ["e-mail ops@example.com, Dev <dev@example.com>"]
+    assert send(ALERT) == ["e-mail ops@example.com, Dev <dev@example.com>: delivered"]
+    assert mail.got[0].rcpt_tos == ["ops@example.com", "dev@example.com"]
+    assert mail.got[0].mail_from == f"airflow@{socket.gethostname()}"
+    assert body(mail)["Subject"] == "Drift in flights"
+    assert body(mail)["Date"]
+    assert body(mail).get_content().splitlines() == [
+        "carrier: 0.31",
+        "origin: 0.27",
+        "",
+        "report: http://af/r?a=1",
+    ]
+
+
+def test_webhook_and_email_both_get_it(web: Web, serve_mail: Callable[..., Mail]) -> None:
+    mail = serve_mail("none")
+    names = [f"webhook {web.host}", "e-mail ops@example.com"]
+    assert configured() == names
+    assert send(ALERT) == [f"{name}: delivered" for name in names]
+    assert (len(web.got), len(mail.got)) == (1, 1)
+
+
+def test_one_receiver_gets_it_though_the_other_is_down(
+    serve_mail: Callable[..., Mail], monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    mail = serve_mail("none")
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{closed_port}{PATH}")
+    assert [line.partition(": ")[2] for line in send(ALERT)] == [
+        "not delivered: connection refused",
+        "delivered",
+    ]
+    assert len(mail.got) == 1
+
+
+def test_a_title_cannot_add_headers(serve_mail: Callable[..., Mail]) -> None:
+    mail = serve_mail("none")
+    send(Alert("Hello\r\nBcc: thief@example.com\n\nbody", ["x"]))
+    assert body(mail)["Subject"] == "Hello Bcc: thief@example.com body"
+    assert body(mail)["Bcc"] is None
+    assert mail.got[0].rcpt_tos == ["ops@example.com"]
+
+
+def test_a_non_ascii_title_arrives_by_email(
+    serve_mail: Callable[..., Mail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = serve_mail("none")
+    monkeypatch.setenv("ALERT_EMAIL_FROM", "Wächter <alerts@example.com>")
+    send(Alert("Verspätung – 遅延 ✈" * 9, ["größer"]))
+    assert body(mail)["Subject"] == "Verspätung – 遅延 ✈" * 9
+    assert body(mail)["From"] == "Wächter <alerts@example.com>"
+    assert body(mail).get_content().splitlines()[0] == "größer"
+    assert mail.got[0].content.isascii()
+
+
+def test_who_was_refused_is_told(
+    serve_mail: Callable[..., Mail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = serve_mail("none")
+    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com,nobody@example.com")
+    [line] = send(ALERT)
+    assert line.endswith("delivered, but not to nobody@example.com")
+    assert len(mail.got) == 1
+    monkeypatch.setenv("ALERT_EMAIL_TO", "nobody@example.com")
+    assert send(ALERT) == ["e-mail nobody@example.com: not delivered: refused: nobody@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("security", "where"), [("starttls", "tls_context"), ("tls", "ssl_context")]
+)
+def test_a_verified_server_gets_password_and_email(
+    security: str,
+    where: str,
+    serve_mail: Callable[..., Mail],
+    tls: ssl.SSLContext,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mail = serve_mail(security, **{where: tls}, auth_require_tls=security == "starttls")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setenv("SMTP_USER", "me")
+    monkeypatch.setenv("SMTP_PASSWORD", PASSWORD)
+    assert send(ALERT) == ["e-mail ops@example.com: delivered"]
+    assert (mail.logins, len(mail.got)) == ([PASSWORD.encode()], 1)
+
+
+@pytest.mark.parametrize(
+    ("security", "where"), [("starttls", "tls_context"), ("tls", "ssl_context")]
+)
+def test_a_server_whose_certificate_nobody_trusts_gets_nothing(
+    security: str,
+    where: str,
+    serve_mail: Callable[..., Mail],
+    tls: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mail = serve_mail(security, **{where: tls}, auth_require_tls=security == "starttls")
+    monkeypatch.setenv("SMTP_USER", "me")
+    monkeypatch.setenv("SMTP_PASSWORD", PASSWORD)
+    assert send(ALERT) == ["e-mail ops@example.com: not delivered: TLS: self-signed certificate"]
+    assert (mail.logins, mail.got) == ([], [])
+
+
+def test_a_password_never_goes_to_a_server_without_starttls(
+    serve_mail: Callable[..., Mail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = serve_mail("", auth_require_tls=False)
+    monkeypatch.setenv("SMTP_USER", "me")
+    monkeypatch.setenv("SMTP_PASSWORD", PASSWORD)
+    assert send(ALERT) == [
+        "e-mail ops@example.com: not delivered: STARTTLS extension not supported by server."
+    ]
+    assert (mail.logins, mail.got) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("wrong donkey", "SMTP 535: 5.7.8 Authentication credentials invalid"),
+        ("grüner Esel", "a wrong or non-ASCII address, SMTP_USER or SMTP_PASSWORD"),
+    ],
+)
+def test_a_wrong_password_is_said_and_not_shown(
+    password: str,
+    reason: str,
+    serve_mail: Callable[..., Mail],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mail = serve_mail("none", auth_require_tls=False)
+    monkeypatch.setenv("SMTP_USER", "me")
+    monkeypatch.setenv("SMTP_PASSWORD", password)
+    assert send(ALERT) == [f"e-mail ops@example.com: not delivered: {reason}"]
+    assert not [words for _, words in levels(caplog) if password in words]
+    assert mail.got == []
+
+
+def test_a_refusal_that_repeats_the_password_is_not_quoted(
+    serve_mail: Callable[..., Mail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_mail("none", auth_require_tls=False).refusal = "535 not Wrong Donkey"
+    monkeypatch.setenv("SMTP_USER", "me")
+    monkeypatch.setenv("SMTP_PASSWORD", "wrong donkey")
+    assert send(ALERT) == ["e-mail ops@example.com: not delivered: SMTP 535"]
+
+
+def test_a_mail_server_that_is_down_is_said(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
+    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("SMTP_PORT", str(closed_port))
+    assert send(ALERT) == ["e-mail ops@example.com: not delivered: connection refused"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("SMTP_HOST", "", "SMTP_HOST is not set"),
+        ("SMTP_PORT", "smtp", "SMTP_PORT is not a number from 1 to 65535"),
+        ("SMTP_PORT", "70000", "SMTP_PORT is not a number from 1 to 65535"),
+        ("SMTP_SECURITY", "ssl", "SMTP_SECURITY is none of starttls, tls and none"),
+    ],
+)
+def test_a_wrong_setting_is_said(
+    name: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
+    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv(name, value)
+    assert send(ALERT) == [f"e-mail ops@example.com: not delivered: {reason}"]
