@@ -92,9 +92,23 @@ def smoke_standalone(session: nox.Session) -> None:
     run_smoke(session, "standalone")
 
 
+@nox.session
+def backfill(session: nox.Session) -> None:
+    """By hand: the pipelines through all of 2013 (`-- standalone`, `-- --keep docs`)."""
+    engines = [word for word in session.posargs if word in ("docker", "standalone")]
+    session.posargs[:] = [word for word in session.posargs if word not in engines]
+    at_hand = "docker" if docker_answers(session) else "standalone"
+    run_in_order(session, engines[0] if engines else at_hand, ["test_backfill"])
+
+
 def run_smoke(session: nox.Session, engine: str) -> None:
     """The tests of a first day, then what only this engine has, in their order."""
-    files = ["test_both", "test_changes", f"test_{engine}"]
-    files += ["test_normal_user"] * (engine == "standalone")
-    paths = [f"tests/smoke/{name}.py" for name in files]
+    last = ["test_normal_user"] * (engine == "standalone")
+    names = ["test_both", "test_pipelines", "test_changes", f"test_{engine}", *last]
+    run_in_order(session, engine, names)
+
+
+def run_in_order(session: nox.Session, engine: str, names: list[str]) -> None:
+    """Run files of tests/smoke as they stand, on an engine."""
+    paths = [f"tests/smoke/{name}.py" for name in names]
     session.run("pytest", "-p", "no:randomly", f"--engine={engine}", *paths, *session.posargs)

@@ -92,8 +92,10 @@ def monitoring_pipeline() -> None:
 
     arrived = arrival()
     drifted = drift(arrived)
-    told = alerting(drifted, performance(arrived, drifted))
-    told >> retraining(drifted) >> retrained(drifted)
+    performed = performance(arrived, drifted)
+    told, asked, waited = alerting(drifted, performed), retraining(drifted), retrained(drifted)
+    told >> asked >> waited
+    [arrived, drifted, performed, told, asked, waited] >> runs.alert_of_failure()
 
 
 monitoring_pipeline()

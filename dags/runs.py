@@ -1,14 +1,15 @@
-"""What both pipelines need of Airflow: a run's month and folder, refusals, alerts of failures."""
+"""What both pipelines need of Airflow: a run's month and folder, refusals, alerts of failure."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from airflow.exceptions import AirflowFailException
-from airflow.sdk import Param, get_current_context
+from airflow.sdk import Param, get_current_context, task
+
+REASON = "refused"
 
 
 def month_param(description: str) -> Param:
@@ -53,17 +54,28 @@ def no_retry_when_refused() -> Iterator[None]:
     try:
         yield
     except Refused as refused:
+        get_current_context()["ti"].xcom_push(REASON, str(refused))
         raise AirflowFailException(str(refused)) from None
 
 
-def alert_of_failure(context: Any) -> None:
-    """Tell the receivers of alerts that a task has failed for good."""
+@task(trigger_rule="one_failed", retries=0)
+def alert_of_failure() -> None:
+    """Tell the receivers of alerts which tasks have failed for good; downstream of all of them.
+
+    A task and not a callback: Airflow 3.0.1 cannot run those of a task whose process was killed,
+    and then neither ends the task nor parses its file again. It fails itself, because a run is
+    what its last tasks are.
+    """
     from ml.alerting import Alert, send
 
-    task = context["ti"]
-    page = f"{os.environ.get('AIRFLOW_PUBLIC_URL', '')}/dags/{task.dag_id}/runs/{task.run_id}"
-    reason = str(context.get("exception") or "it was ended from outside").splitlines()[:1]
-    send(Alert(f"{task.dag_id}: task {task.task_id} failed", reason, {"Airflow": page}))
+    ti = get_current_context()["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+    failed = [name for name, state in states.items() if state == "failed"]
+    reasons = ti.xcom_pull(task_ids=failed, key=REASON)
+    page = f"{os.environ.get('AIRFLOW_PUBLIC_URL', '')}/dags/{ti.dag_id}/runs/{ti.run_id}"
+    title = f"{ti.dag_id}: {', '.join(failed)} failed"
+    send(Alert(title, [reason for reason in reasons if reason], {"Airflow": page}))
+    raise AirflowFailException(title)
 
 
 DEFAULTS = {
@@ -71,6 +83,5 @@ DEFAULTS = {
     "retries": 2,
     "retry_delay": timedelta(seconds=20),
     "execution_timeout": timedelta(minutes=15),
-    "on_failure_callback": alert_of_failure,
 }
 """Arguments of every task of both pipelines."""

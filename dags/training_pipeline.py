@@ -87,7 +87,9 @@ def training_pipeline() -> None:
     ingested = ingestion()
     table = features(ingested)
     training = train.override(task_id="training").partial(table=table, ingested=ingested)
-    promotion(validation(table, training.expand(kind=MODELS)))
+    trained = training.expand(kind=MODELS)
+    verdict = validation(table, trained)
+    [ingested, table, trained, verdict, promotion(verdict)] >> runs.alert_of_failure()
 
 
 training_pipeline()

@@ -77,4 +77,7 @@ def _line(task: dict[str, Any]) -> Line:
     state = task["state"] or "waiting"
     name = task["task_id"] if task["map_index"] < 0 else f"{task['task_id']}[{task['map_index']}]"
     took = f" in {task['duration']:.1f} s" if task["duration"] and state == "success" else ""
-    return name, KINDS.get(state, "wait"), f"{state}{took}"
+    # What a mapped task calls itself, which is known once it runs.
+    called = task.get("rendered_map_index")
+    own = f"{called}: " if called and called != str(task["map_index"]) else ""
+    return name, KINDS.get(state, "wait"), f"{own}{state}{took}"

@@ -4,11 +4,10 @@ The thresholds stand here and nowhere else.
 """
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
-
-from ml.model import Metrics
 
 METHOD = "psi"
 """Population stability index, 0 and up: from 0.2 on a column has shifted (Siddiqi, Credit Risk
@@ -74,9 +73,9 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame) -> Drift:
     return Drift(values, measured.get_html_str(as_iframe=False), measured.json())
 
 
-def decayed(now: Metrics, holdout_auc: float) -> bool:
+def decayed(auc: float, holdout_auc: float) -> bool:
     """Whether a month's AUC is AUC_LOSS_THRESHOLD or more below the one on the hold-out."""
-    return now["auc"] <= holdout_auc - AUC_LOSS_THRESHOLD
+    return auc <= holdout_auc - AUC_LOSS_THRESHOLD
 
 
 def sample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -84,7 +83,7 @@ def sample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table.sample(min(REFERENCE_ROWS, len(table)), random_state=seed)
 
 
-def newer(month: str, known: str, asked: list[str]) -> bool:
+def newer(month: str, known: str, asked: Collection[str]) -> bool:
     """Whether a model should be trained because of `month`.
 
     Not for a month the champion's data already reaches (`known`), and once for each month only

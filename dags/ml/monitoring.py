@@ -68,7 +68,7 @@ def measure_performance(arrived: Mapping[str, str], drifted: Mapping[str, Any]) 
         return {"labelled_share": known, "auc": None, "decayed": False}
     champion = _model(drifted["version"])
     now = model.evaluate(labelled[TARGET], model.score(champion.model, labelled))
-    decayed = drift.decayed(now, champion.metrics["auc"])
+    decayed = drift.decayed(now["auc"], champion.metrics["auc"])
     tracking.add_to(drifted["run_id"], {**now, "labelled_share": known}, {"decayed": str(decayed)})
     tracking.add_figure(drifted["run_id"], plots.of_months(tracking.monitored()), "history.png")
     return {
@@ -82,7 +82,8 @@ def measure_performance(arrived: Mapping[str, str], drifted: Mapping[str, Any]) 
 
 def tell(drifted: Mapping[str, Any], performance: Mapping[str, Any]) -> list[str]:
     """Return what is to say about a month, in lines."""
-    worst = list(drifted["columns"].items())[:COLUMNS_NAMED]
+    # Not in the order it was made: what passes through XCom loses that.
+    worst = sorted(drifted["columns"].items(), key=lambda one: -one[1])[:COLUMNS_NAMED]
     named = ", ".join(f"{name} {value:.2f}" for name, value in worst) or "none"
     return [
         f"month {drifted['month']}, champion {drifted['champion']}",

@@ -58,8 +58,9 @@ def of_months(looks: pd.DataFrame) -> Figure:
 
     `looks` has month, auc, drifted_share and drifted, the last look at a month last.
     """
-    first = looks.drop_duplicates("month", keep="first").set_index("month")
-    last = looks.drop_duplicates("month", keep="last").set_index("month")
+    first = looks.drop_duplicates("month", keep="first")
+    last = looks.drop_duplicates("month", keep="last").reset_index(drop=True)
+    first = first.reset_index(drop=True)
     again = last[last["champion"] != first["champion"]]
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=[3, 2])
@@ -70,7 +71,7 @@ def of_months(looks: pd.DataFrame) -> Figure:
     below.bar(first.index, first["drifted_share"], color=colours)
     below.axhline(SHARE_THRESHOLD, color="black", linestyle=":", label="threshold")
     below.set_ylabel("drifted columns (share)")
-    below.tick_params(axis="x", rotation=45)
+    below.set_xticks(first.index, first["month"], rotation=45)
     for axes in (above, below):
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")

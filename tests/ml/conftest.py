@@ -3,7 +3,9 @@
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,20 +22,125 @@ os.environ.update(
     # On slices this small, threads wait for each other longer than they work.
     OMP_NUM_THREADS="1",
 )
-for name in ("DATASET_URI", "DATA_DIR", "CODE_VERSION", "MLFLOW_TRACKING_URI"):
+for name in ("DATASET_URI", "DATA_DIR", "CODE_VERSION", "MLFLOW_TRACKING_URI", "MLFLOW_PUBLIC_URL"):
     os.environ.pop(name, None)
 
-from ml import data, features  # noqa: E402  after sys.path
+from ml import MODELS, data, features, model  # noqa: E402  after sys.path
 
 pd = data.pd
+SLICE = 40
+PARAMS = {"seed": 42, "holdout_months": 1}
 
 
 @pytest.fixture(scope="session")
-def flights() -> pd.DataFrame:
-    """Every 40th of the real flights, all twelve months: 8,420 rows."""
-    return data.check(data.read().iloc[::40])
+def everything() -> pd.DataFrame:
+    """All of the real flights, as they are read."""
+    return data.read()
+
+
+@pytest.fixture(scope="session")
+def flights(everything: pd.DataFrame) -> pd.DataFrame:
+    """Every 40th of the real flights, all twelve months: 8,420 rows, checked."""
+    return data.check(everything.iloc[::SLICE])
 
 
 @pytest.fixture(scope="session")
 def table(flights: pd.DataFrame) -> pd.DataFrame:
-    return features.make(flights)
+    """What models are trained on: `flights` labelled, with their features."""
+    labelled = data.labelled(flights)
+    return labelled.assign(**features.make(labelled))
+
+
+@pytest.fixture(scope="session")
+def parts(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`table` before December, and December."""
+    return model.split(table, 1)
+
+
+@pytest.fixture(scope="session")
+def fitted(parts: tuple[pd.DataFrame, pd.DataFrame]) -> dict[str, Any]:
+    """Both kinds of model, trained on `parts`."""
+    return {kind: model.train(kind, parts[0], seed=1) for kind in MODELS}
+
+
+@pytest.fixture(scope="session")
+def source(everything: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slice as a team would bring it: a Parquet file, other columns and all."""
+    file = tmp_path_factory.mktemp("source") / "flights.parquet"
+    everything.iloc[::SLICE].to_parquet(file)
+    return file
+
+
+def use(database: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let MLflow work on this SQLite file, and keep artifacts of new experiments in `folder`."""
+    import mlflow
+
+    patch.chdir(folder)
+    mlflow.set_tracking_uri(f"sqlite:///{database}")
+    mlflow.set_registry_uri(f"sqlite:///{database}")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database, its schema made once and copied for each test."""
+    import mlflow
+
+    file = tmp_path_factory.mktemp("store") / "empty.db"
+    mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def client(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """MLflow on a new SQLite file and folder, no server."""
+    import mlflow
+
+    own = tmp_path / "mlflow.db"
+    own.write_bytes(store.read_bytes())
+    use(own, tmp_path, monkeypatch)
+    return mlflow.MlflowClient()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one training handed from step to step, and the database it left."""
+
+    database: Path
+    ingested: dict[str, Any]
+    table: str
+    trained: list[dict[str, Any]]
+    verdict: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def first(store: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The first training of a new stack: the slice to March, both kinds, the better champion."""
+    from ml import training
+
+    folder = tmp_path_factory.mktemp("first")
+    database = folder / "mlflow.db"
+    database.write_bytes(store.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        use(database, folder, patch)
+        patch.setenv("DATASET_URI", str(source))
+        patch.setenv("MLFLOW_PUBLIC_URL", "http://mlflow.here")
+        ingested = training.ingest(folder, "2013-03")
+        table = training.make_features(folder, ingested["flights"])
+        trained = [training.train(one, table, ingested, PARAMS, "first") for one in MODELS]
+        verdict = training.validate(table, trained, PARAMS["holdout_months"])
+    return Trained(database, ingested, table, trained, verdict)
+
+
+@pytest.fixture
+def after_first(
+    first: Trained, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """MLflow as `first` left it, in a copy; DATASET_URI is the slice."""
+    import mlflow
+
+    own = tmp_path / "mlflow.db"
+    own.write_bytes(first.database.read_bytes())
+    use(own, tmp_path, monkeypatch)
+    monkeypatch.setenv("DATASET_URI", str(source))
+    monkeypatch.setenv("MLFLOW_PUBLIC_URL", "http://mlflow.here")
+    return mlflow.MlflowClient()

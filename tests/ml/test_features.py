@@ -1,32 +1,80 @@
 import numpy as np
 import pandas as pd
-from ml import features
+import pytest
+from ml import carried, data, features
+from ml.features import FEATURES, INPUTS, WEATHER
 
 
 def test_late_means_more_than_fifteen_minutes(flights: pd.DataFrame) -> None:
     few = flights.head(4).assign(arr_delay=[15.0, 16.0, -5.0, np.nan])
-    assert features.make(few)[features.TARGET].tolist() == [False, True, False]
+    assert data.labelled(few)[data.TARGET].tolist() == [False, True, False]
 
 
-def test_flights_without_arrival_are_dropped(flights: pd.DataFrame, table: pd.DataFrame) -> None:
-    assert len(table) == flights["arr_delay"].notna().sum() < len(flights)
-    assert table.notna().all(axis=None)
+def test_flights_without_arrival_are_not_learned_from(flights: pd.DataFrame) -> None:
+    labelled = data.labelled(flights)
+    assert len(labelled) == flights["arr_delay"].notna().sum() < len(flights)
+    assert labelled["date"].iloc[0] == pd.Timestamp(2013, 1, 1)
+
+
+def test_every_flight_gets_all_features_and_only_weather_may_be_missing(
+    flights: pd.DataFrame,
+) -> None:
+    made = features.make(flights)
+    assert list(made) == FEATURES
+    assert made.index.equals(flights.index)
+    assert set(made.columns[made.isna().any()]) <= set(WEATHER)
 
 
 def test_nothing_of_the_flight_itself_leaks(flights: pd.DataFrame) -> None:
-    known = features.make(flights.assign(arr_delay=0.0))[features.FEATURES]
+    known = features.make(flights.assign(arr_delay=0.0))
     flown = flights.assign(
         arr_delay=500.0, dep_time=900.0, dep_delay=99.0, arr_time=1200.0, air_time=90.0
     )
-    pd.testing.assert_frame_equal(features.make(flown)[features.FEATURES], known)
+    pd.testing.assert_frame_equal(features.make(flown), known)
+    pd.testing.assert_frame_equal(features.make(flights[INPUTS]), known)
 
 
-def test_a_row_depends_on_itself_alone(flights: pd.DataFrame, table: pd.DataFrame) -> None:
-    one = flights.dropna(subset=["arr_delay"]).iloc[[50]]
-    assert features.make(one).iloc[0].equals(table.iloc[50])
+def test_a_row_depends_on_itself_alone(flights: pd.DataFrame) -> None:
+    made = features.make(flights)
+    pd.testing.assert_frame_equal(features.make(flights.iloc[[50]]), made.iloc[[50]])
+
+
+def test_raw_rows_of_the_sample_are_taken_as_they_are(everything: pd.DataFrame) -> None:
+    raw = everything.iloc[::40]
+    assert {"tailnum", "air_time", "time_hour"} <= set(raw)
+    made = features.make(raw).reset_index(drop=True)
+    pd.testing.assert_frame_equal(made, features.make(data.check(raw)))
 
 
 def test_clock_and_weekday(flights: pd.DataFrame) -> None:
     new_year = flights.head(1).assign(sched_dep_time=1359, sched_arr_time=2400, day=1, month=1)
     row = features.make(new_year).iloc[0]
     assert (row["weekday"], row["departure_minute"], row["arrival_minute"]) == (1, 839, 1440)
+
+
+@pytest.mark.parametrize("absent", [[name] for name in WEATHER] + [WEATHER])
+def test_absent_weather_is_missing(flights: pd.DataFrame, absent: list[str]) -> None:
+    made = features.make(flights.drop(columns=absent))
+    assert made[absent].isna().all(axis=None)
+    others = made.columns.difference(absent)
+    pd.testing.assert_frame_equal(made[others], features.make(flights)[others])
+
+
+def test_a_model_carries_a_copy_with_its_hash_in_its_name(flights: pd.DataFrame) -> None:
+    own = carried.features_of_its_own()
+    assert own is carried.features_of_its_own()
+    assert own.make is not features.make
+    source = carried.Path(features.__file__).read_bytes()
+    assert carried.Path(own.__file__).read_bytes() == source
+    assert own.__name__ == f"features_{carried.sha256(source).hexdigest()[:12]}"
+    pd.testing.assert_frame_equal(own.make(flights), features.make(flights))
+
+
+def test_other_features_get_another_name(
+    tmp_path: carried.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tmp_path / "features.py"
+    changed.write_bytes(carried.Path(features.__file__).read_bytes() + b"\n# changed\n")
+    monkeypatch.setattr(features, "__file__", str(changed))
+    other = carried.features_of_its_own.__wrapped__()
+    assert other.__name__ != carried.features_of_its_own().__name__

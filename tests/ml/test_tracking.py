@@ -1,3 +1,10 @@
+"""Runs, the registry and its aliases, against a real MLflow on SQLite."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -5,134 +12,215 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from ml import MODEL_NAME, model, tracking
-from ml.features import FEATURES
+from ml import MODEL_NAME, MODELS, model, plots, tracking
+from ml.features import FEATURES, INPUTS, WEATHER
 
-METRICS = {"baseline": {"auc": 0.6}, "candidate": {"auc": 0.7, "brier": 0.16}}
+Parts = tuple[pd.DataFrame, pd.DataFrame]
+Log = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> mlflow.MlflowClient:
-    """MLflow on a new SQLite file and folder, no server."""
-    own = tmp_path / "mlflow.db"
-    own.write_bytes(store.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{own}")
-    mlflow.set_registry_uri(f"sqlite:///{own}")
-    return mlflow.MlflowClient()
+def log(client: mlflow.MlflowClient, parts: Parts, fitted: dict[str, Any]) -> Log:
+    """Log a training as `training.train` does; returns (run id, model URI)."""
+
+    def log(attempt: str = "run/boosted", kind: str = "boosted") -> tuple[str, str]:
+        earlier, later = parts
+        importance = pd.Series(0.0, FEATURES)
+        return tracking.log_training(
+            attempt,
+            fitted[kind],
+            earlier[INPUTS].head(),
+            params={"seed": 1, "model": kind, "until": "2013-12"},
+            metrics={"auc": 0.7, "auc.2013-12": 0.7},
+            tags={"data_sha256": "abc"},
+            figures=plots.of_training(
+                kind, later["late"], model.score(fitted[kind], later), importance
+            ),
+            monthly=pd.DataFrame({"month": ["2013-12"], "auc": [0.7]}),
+            reference=model.as_seen(fitted[kind], earlier.head(100)),
+        )
+
+    return log
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database, its schema made once and copied for each test."""
-    file = tmp_path_factory.mktemp("store") / "empty.db"
-    mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
+def files(client: mlflow.MlflowClient, run_id: str, folder: str = "") -> set[str]:
+    return {one.path for one in client.list_artifacts(run_id, folder)}
 
 
-@pytest.fixture(scope="session")
-def fitted(table: pd.DataFrame) -> Any:
-    return model.fit(model.candidate(1), table)
-
-
-def register(fitted: Any, table: pd.DataFrame) -> dict[str, str]:
-    return tracking.register(
-        fitted, table[FEATURES].head(), params={"seed": 1}, metrics=METRICS, data_hash="abc"
-    )
-
-
-def test_run_and_version_tell_where_the_model_comes_from(
-    client: mlflow.MlflowClient,
-    fitted: Any,
-    table: pd.DataFrame,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_run_tells_where_its_model_comes_from(
+    client: mlflow.MlflowClient, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CODE_VERSION", "v1")
-    made = register(fitted, table)
-    run = client.get_run(client.get_model_version(MODEL_NAME, made["version"]).run_id)
-    assert run.info.run_id == made["run_id"]
-    assert run.data.params == {"seed": "1"}
-    assert run.data.metrics == {"baseline_auc": 0.6, "candidate_auc": 0.7, "candidate_brier": 0.16}
+    run = client.get_run(log()[0])
+    assert client.get_experiment(run.info.experiment_id).name == MODEL_NAME
+    assert (run.info.run_name, run.info.status) == ("run/boosted", "FINISHED")
+    assert run.data.params == {"seed": "1", "model": "boosted", "until": "2013-12"}
+    assert run.data.metrics == {"auc": 0.7, "auc.2013-12": 0.7}
     assert (run.data.tags["data_sha256"], run.data.tags["code_version"]) == ("abc", "v1")
 
 
-def test_registered_model_predicts_as_the_trained_one(
-    client: mlflow.MlflowClient,
-    fitted: Any,
-    table: pd.DataFrame,
+def test_pictures_months_reference_and_code_are_kept(
+    client: mlflow.MlflowClient, log: Log, parts: Parts, fitted: dict[str, Any]
 ) -> None:
-    version = register(fitted, table)["version"]
-    rows = table[FEATURES].head(50)
-    expected = fitted.predict_proba(rows)
-    assert np.array_equal(tracking.load(version).predict_proba(rows), expected)
-    served = mlflow.pyfunc.load_model(f"models:/{MODEL_NAME}/{version}")
-    assert np.array_equal(served.predict(rows), expected)
-    assert served.metadata.signature.inputs.input_names() == FEATURES
-    assert served.input_example is not None
+    run_id, _ = log()
+    assert {"plots", "monthly.json", "reference.parquet", "code"} <= files(client, run_id)
+    names = ("roc", "calibration", "importance")
+    assert files(client, run_id, "plots") == {f"plots/{name}.png" for name in names}
+    source = {f"code/{file.name}" for file in Path(tracking.__file__).parent.glob("*.py")}
+    assert files(client, run_id, "code") == source > {"code/features.py", "code/model.py"}
+    expected = model.as_seen(fitted["boosted"], parts[0].head(100))
+    pd.testing.assert_frame_equal(tracking.reference(run_id), expected)
 
 
-def test_alias_moves(client: mlflow.MlflowClient, fitted: Any, table: pd.DataFrame) -> None:
-    assert tracking.load("champion") is None
-    assert tracking.load("1") is None
-    for expected in ("1", "2"):
-        version = register(fitted, table)["version"]
-        assert tracking.load("challenger") is None
-        tracking.award("champion", version)
-        holder = client.get_model_version_by_alias(MODEL_NAME, "champion")
-        # A server answers with text, a database read directly with a number.
-        assert str(holder.version) == expected
-    assert tracking.load("champion") is not None
+def test_what_a_died_attempt_left_is_deleted(client: mlflow.MlflowClient, log: Log) -> None:
+    left, other, again = log()[0], log("run/linear", "linear")[0], log()[0]
+    stages = [client.get_run(one).info.lifecycle_stage for one in (left, other, again)]
+    assert stages == ["deleted", "active", "active"]
 
 
-def canary_runs(client: mlflow.MlflowClient) -> list:
-    experiment = client.get_experiment_by_name(tracking.CANARY)
-    return client.search_runs([experiment.experiment_id]) if experiment else []
-
-
-def canary_files() -> list[Path]:
-    return list(Path.cwd().rglob("token.txt"))
-
-
-def test_canary_times_each_hop_and_leaves_nothing(client: mlflow.MlflowClient) -> None:
-    hops = tracking.round_trip()
-    assert list(hops) == ["run", "metric", "artifact", "model", "prune"]
-    assert all(seconds >= 0 for seconds in hops.values())
-    assert (canary_runs(client), client.search_registered_models(), canary_files()) == ([], [], [])
-
-
-@pytest.mark.parametrize("hop", ["metric", "artifact", "model"])
-def test_crashed_canary_is_pruned_by_a_later_one_after_an_hour(
-    client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, hop: str
+def test_a_run_that_fails_is_marked_and_replaced(
+    client: mlflow.MlflowClient, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, f"_{hop}_there_and_back", crash)
+        patch.setattr(tracking, "_log_model", crash)
         with pytest.raises(KeyboardInterrupt):
-            tracking.round_trip()
-    tracking.round_trip()
-    assert len(canary_runs(client)) == 1
-    monkeypatch.setattr(tracking, "LEFTOVER_AFTER_SECONDS", -1)
-    tracking.round_trip()
-    assert (canary_runs(client), client.search_registered_models(), canary_files()) == ([], [], [])
+            log()
+    log()
+    experiment = client.get_experiment_by_name(MODEL_NAME)
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == [
+        "FINISHED"
+    ]
+    assert mlflow.active_run() is None
 
 
-def test_canary_survives_a_deleted_experiment(client: mlflow.MlflowClient) -> None:
-    tracking.round_trip()
-    client.delete_experiment(client.get_experiment_by_name(tracking.CANARY).experiment_id)
-    tracking.round_trip()
-
-
-def test_canary_leaves_other_models_alone(client: mlflow.MlflowClient) -> None:
-    client.create_registered_model("stack-canary-of-mine")
-    tracking.round_trip()
-    assert [one.name for one in client.search_registered_models()] == ["stack-canary-of-mine"]
-
-
-def test_canary_notices_another_answer(
-    client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_registered_model_predicts_as_the_trained_one(
+    log: Log, parts: Parts, fitted: dict[str, Any], kind: str
 ) -> None:
-    monkeypatch.setattr(mlflow.MlflowClient, "log_metric", lambda *_: None)
-    with pytest.raises(RuntimeError, match="another metric: wrote"):
-        tracking.round_trip()
+    run_id, uri = log(kind=kind)
+    rows = parts[1][INPUTS].head(50)
+    expected = fitted[kind].predict_proba(rows)
+    version = tracking.register(run_id, uri, {"model": kind})
+    found = tracking.load(version)
+    assert np.array_equal(found.model.predict_proba(rows), expected)
+    assert np.array_equal(tracking.load_logged(uri).predict_proba(rows), expected)
+    assert (found.version, found.run_id, found.metrics["auc"]) == (version, run_id, 0.7)
+    assert str(found) == f"version 1 ({kind}, data to 2013-12)"
+
+
+def test_one_run_is_one_version(client: mlflow.MlflowClient, log: Log) -> None:
+    first, second = log(), log("run/linear", "linear")
+    versions = [tracking.register(*one, {"model": "x"}) for one in (first, first, second, first)]
+    assert versions == ["1", "1", "2", "1"]
+    assert client.get_model_version(MODEL_NAME, "1").tags == {"model": "x"}
+    assert client.get_model_version(MODEL_NAME, "1").run_id == first[0]
+
+
+def test_aliases_move_and_where_there_is_none_nothing_is_loaded(
+    client: mlflow.MlflowClient, log: Log
+) -> None:
+    assert (tracking.load("champion"), tracking.load("1")) == (None, None)
+    for expected in ("1", "2"):
+        version = tracking.register(*log(f"run {expected}/linear", "linear"), {})
+        assert tracking.load("challenger") is None
+        tracking.award("champion", version)
+        assert tracking.load("champion").version == expected
+    assert tracking.load("3") is None
+
+
+def test_weather_is_optional_in_the_signature_and_the_rest_is_required(log: Log) -> None:
+    info = mlflow.models.get_model_info(log()[1])
+    assert info.signature.inputs.input_names() == INPUTS
+    assert set(info.signature.inputs.required_input_names()) == set(INPUTS) - set(WEATHER)
+    assert info.signature.outputs is not None
+
+
+PREDICT = """
+import sys, mlflow, pandas as pd
+assert "ml" not in sys.modules and not any(path.endswith("dags") for path in sys.path)
+model = mlflow.pyfunc.load_model(sys.argv[1])
+pd.DataFrame(model.predict(pd.read_parquet("raw.parquet"))).to_csv("chances.csv", index=False)
+assert "ml" not in sys.modules and model.input_example is not None
+"""
+
+
+def test_another_process_without_this_code_predicts_on_raw_flights(
+    log: Log, everything: pd.DataFrame, fitted: dict[str, Any], tmp_path: Path
+) -> None:
+    run_id, uri = log()
+    version = tracking.register(run_id, uri, {})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    raw = everything.tail(2000).drop(columns=WEATHER)
+    assert {"tailnum", "air_time", "dep_delay"} <= set(raw)
+    raw.to_parquet(elsewhere / "raw.parquet")
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, f"models:/{MODEL_NAME}/{version}"],
+        cwd=elsewhere,
+        env={name: value for name, value in environment.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(elsewhere / "chances.csv").to_numpy()
+    assert found[:, 1] == pytest.approx(model.score(fitted["boosted"], raw), abs=1e-12)
+
+
+def test_code_version_is_given_or_follows_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = tracking.code_version()
+    assert found == tracking.code_version()
+    shutil.copytree(Path(tracking.__file__).parent, tmp_path / "ml")
+    monkeypatch.setattr(tracking, "__file__", str(tmp_path / "ml" / "tracking.py"))
+    assert tracking.code_version() == found
+    (tmp_path / "ml" / "own.py").write_text("x = 1\n")
+    assert tracking.code_version() != found
+    monkeypatch.setenv("CODE_VERSION", "v7")
+    assert tracking.code_version() == "v7"
+
+
+def test_links_lead_where_a_browser_gets(
+    client: mlflow.MlflowClient, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tracking.link("models") == f"{mlflow.get_tracking_uri()}/#/models"
+    monkeypatch.setenv("MLFLOW_PUBLIC_URL", "http://here:5000")
+    run_id, _ = log("run/linear", "linear")
+    experiment = client.get_run(run_id).info.experiment_id
+    expected = f"http://here:5000/#/experiments/{experiment}/runs/{run_id}"
+    assert tracking.link_to_run(run_id) == expected
+
+
+def look(month: str, version: str, auc: float | None) -> str:
+    tags = {"month": month, "champion": version, "drifted": "False"}
+    metrics = {"drifted_share": 0.1} | ({} if auc is None else {"auc": auc})
+    return tracking.log_month(
+        f"{month}/{version}", metrics=metrics, tags=tags, texts={"drift.html": "<html>"}
+    )
+
+
+def test_months_are_listed_in_their_order_the_last_look_last(client: mlflow.MlflowClient) -> None:
+    assert list(tracking.monitored()) == ["month", "auc"]
+    look("2013-04", "1", 0.7)
+    look("2013-03", "1", 0.6)
+    look("2013-05", "1", None)
+    look("2013-03", "2", 0.8)
+    again = look("2013-04", "1", 0.71)
+    found = tracking.monitored()
+    assert found["month"].tolist() == ["2013-03", "2013-03", "2013-04"]
+    assert found["champion"].tolist() == ["1", "2", "1"]
+    assert found["auc"].tolist() == [0.6, 0.8, 0.71]
+    assert files(client, again) == {"drift.html"}
+
+
+def test_a_month_is_trained_for_once_the_verdict_is_there(log: Log) -> None:
+    assert not tracking.trained_for("2013-12")
+    run_id, _ = log("run/linear", "linear")
+    assert not tracking.trained_for("2013-12")
+    tracking.add_to(run_id, {"champion_auc": 0.6}, {"verdict": "challenger"})
+    assert tracking.trained_for("2013-12")
+    assert not tracking.trained_for("2013-11")

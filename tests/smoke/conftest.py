@@ -6,11 +6,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from signal import SIGHUP, SIGINT
 
+import psutil
 import pytest
 import requests
 
@@ -114,6 +118,31 @@ class Clone:
             return self.folder / ".state"
         return Path("/var/lib/mlops-stack") / self.setting("COMPOSE_PROJECT_NAME")
 
+    def client(self, code: str) -> str:
+        """Run Python as somebody with MLflow's client and none of our code; what it printed."""
+        if self.exported["STACK_ENGINE"] == "docker":
+            return self.inside(
+                "airflow-scheduler", "python", "-c", f"import os; os.chdir('/'); {code}"
+            )
+        python = self.state_folder() / "envs/airflow/bin/python"
+        return self.well(str(python), "-c", code, MLFLOW_TRACKING_URI=self.url("MLFLOW_PORT"))
+
+    def alias(self, name: str) -> dict | None:
+        """The version of the registered model that holds an alias."""
+        address = self.url("MLFLOW_PORT") + "/api/2.0/mlflow/registered-models/alias"
+        asked = {"name": "flight-delay", "alias": name}
+        return requests.get(address, params=asked, timeout=10).json().get("model_version")
+
+    def await_runs(self, dag_id: str, seconds: float) -> list[dict]:
+        """All runs of a DAG, once none is under way."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            runs = self.airflow(f"/api/v2/dags/{dag_id}/dagRuns?limit=100")["dag_runs"]
+            if all(run["state"] in ("success", "failed") for run in runs):
+                return runs
+            time.sleep(3)
+        raise AssertionError(f"{dag_id} still runs: {runs}")
+
     def registered(self) -> list[dict]:
         """The newest version of each model in MLflow's registry."""
         address = self.url("MLFLOW_PORT") + "/api/2.0/mlflow/registered-models/search"
@@ -166,6 +195,7 @@ def fresh_copy(folder: Path, engine: str) -> Clone:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--engine", choices=sorted(SERVICES), required=True)
+    parser.addoption("--keep", metavar="FOLDER", help="where test_backfill.py writes its picture")
 
 
 @pytest.fixture(scope="session")
@@ -173,10 +203,46 @@ def engine(request: pytest.FixtureRequest) -> str:
     return request.config.getoption("--engine")
 
 
+class Receiver(ThreadingHTTPServer):
+    """What alerts are sent to: a webhook where the stack's services can reach it."""
+
+    def __init__(self, engine: str) -> None:
+        host = psutil.net_if_addrs()["docker0"][0].address if engine == "docker" else "127.0.0.1"
+        super().__init__((host, 0), Listening)
+        self.texts: list[str] = []
+        self.url = f"http://{host}:{self.server_port}/hook"
+
+    def told(self, *words: str) -> list[str]:
+        """The alerts that hold all these words."""
+        return [text for text in self.texts if all(word in text for word in words)]
+
+
+class Listening(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.texts.append(json.loads(body)["text"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Iterator[Clone]:
+def receiver(engine: str) -> Iterator[Receiver]:
+    with Receiver(engine) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, engine: str, receiver: Receiver
+) -> Iterator[Clone]:
     """A clone that was brought up by `inv up` alone, with its proof; taken away at the end."""
     clone = fresh_copy(tmp_path_factory.mktemp("first") / "clone", engine)
+    clone.exported["ALERT_WEBHOOK_URL"] = receiver.url
     (clone.folder / "dags" / "hundred.py").write_text(HUNDRED)
     try:
         clone.first_up = clone.well("inv", "up")

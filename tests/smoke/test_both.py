@@ -50,18 +50,21 @@ def test_a_hundred_mapped_tasks_all_succeed_at_their_first_try(stack):
     assert {(task["state"], task["try_number"]) for task in tasks} == {("success", 1)}
 
 
-def test_training_registers_a_model_version_with_metrics(stack):
-    output = stack.well("inv", "trigger", "training_pipeline", "--wait")
-    assert "success" in output
-    (version,) = stack.registered()
+def test_training_registers_a_champion_and_says_how_good_it_is(stack):
+    conf = '{"until": "2013-01"}'
+    output = stack.well("inv", "trigger", "training_pipeline", "--conf", conf, "--wait")
+    assert re.search(r"champion +version 1 .*auc 0\.6\d+", output)
+    assert f"{stack.url('MLFLOW_PORT')}/#/models/flight-delay" in output
+    champion = stack.alias("champion")
     run = requests.get(
         stack.url("MLFLOW_PORT") + "/api/2.0/mlflow/runs/get",
-        params={"run_id": version["run_id"]},
+        params={"run_id": champion["run_id"]},
         timeout=10,
     ).json()["run"]
     metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
-    assert any("auc" in name and 0.6 < value < 1 for name, value in metrics.items()), metrics
-    assert run["data"]["params"]
+    assert 0.6 < metrics["auc"] < 1, metrics
+    tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+    assert {"data_sha256", "code_version", "verdict"} <= set(tags)
 
 
 def test_an_unknown_dag_is_one_line_and_exit_code_1(stack):

@@ -1,0 +1,62 @@
+"""The pictures: that they are drawn, and show what they are given."""
+
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from ml import plots
+
+
+def drawn(figure: Figure) -> bytes:
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def test_a_training_has_three_pictures() -> None:
+    late = pd.Series(np.arange(200) % 3 == 0)
+    importance = pd.Series({"departure_minute": 0.1, "carrier": 0.02, "visib": -0.001})
+    figures = plots.of_training("linear", late, np.linspace(0, 1, 200), importance)
+    assert list(figures) == ["roc.png", "calibration.png", "importance.png"]
+    for figure in figures.values():
+        assert drawn(figure).startswith(b"\x89PNG")
+    labels = [text.get_text() for text in figures["importance.png"].axes[0].get_yticklabels()]
+    assert labels == ["visib", "carrier", "departure_minute"]
+    assert "linear" in figures["importance.png"].axes[0].get_title()
+
+
+LOOKS = pd.DataFrame(
+    {
+        "month": ["2013-02", "2013-03", "2013-03", "2013-04"],
+        "auc": [0.70, 0.60, 0.72, 0.69],
+        "drifted_share": [0.1, 0.5, 0.0, 0.2],
+        "drifted": ["False", "True", "False", "False"],
+        "champion": ["1", "1", "2", "2"],
+    }
+)
+
+
+def test_months_show_the_champion_then_and_the_one_that_came_of_it() -> None:
+    figure = plots.of_months(LOOKS)
+    above, below = figure.axes
+    then, now = (line.get_ydata().tolist() for line in above.lines)
+    assert then == [0.70, 0.60, 0.69]
+    assert now == [0.72]
+    assert [bar.get_height() for bar in below.patches] == [0.1, 0.5, 0.2]
+    reds = [bar.get_facecolor()[0] > bar.get_facecolor()[1] for bar in below.patches]
+    assert reds == [False, True, False]
+    assert drawn(figure).startswith(b"\x89PNG")
+    assert [text.get_text() for text in below.get_xticklabels()] == [
+        "2013-02",
+        "2013-03",
+        "2013-04",
+    ]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_few_months_are_drawn_too(rows: int) -> None:
+    figure = plots.of_months(LOOKS.head(rows))
+    assert drawn(figure).startswith(b"\x89PNG")
+    assert len(figure.axes[0].lines[1].get_ydata()) == 0

@@ -1,0 +1,152 @@
+"""Every kind of corrupted batch is refused with its reason; a real month is what is corrupted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from ml import Refused, data
+from ml.features import WEATHER
+
+REQUIRED = [name for name in data.SCHEMA.columns if name not in WEATHER]
+# precip × 10 is not here: it stays below the 12 inches that an hour may have.
+TEN_TIMES = ["year", "month", "day", "sched_dep_time", "sched_arr_time", "arr_delay", "flight"]
+TEN_TIMES += ["distance", "temp", "humid", "wind_speed", "pressure", "visib"]
+
+
+@pytest.fixture(scope="module")
+def february(everything: pd.DataFrame) -> pd.DataFrame:
+    """Every 50th flight of February, with its row in the file."""
+    return data.of(everything, "2013-02").iloc[::50]
+
+
+def test_the_month_itself_is_good(february: pd.DataFrame) -> None:
+    assert len(data.check(february)) == len(february) == 500
+
+
+@pytest.mark.parametrize("column", TEN_TIMES)
+def test_a_column_ten_times_too_large_is_refused(february: pd.DataFrame, column: str) -> None:
+    with pytest.raises(Refused, match=rf"^bad rows: \d+: .*({column}=|a day of the calendar)"):
+        data.check(february.assign(**{column: february[column] * 10}))
+
+
+@pytest.mark.parametrize("column", REQUIRED)
+def test_a_missing_column_is_named(february: pd.DataFrame, column: str) -> None:
+    with pytest.raises(Refused, match=f"^bad table: {column} "):
+        data.check(february.drop(columns=column))
+
+
+@pytest.mark.parametrize("absent", [[name] for name in WEATHER] + [WEATHER])
+def test_weather_may_be_absent(february: pd.DataFrame, absent: list[str]) -> None:
+    assert len(data.check(february.drop(columns=absent))) == len(february)
+
+
+@pytest.mark.parametrize("column", [*TEN_TIMES, "precip"])
+def test_text_among_numbers_is_named_with_its_row(february: pd.DataFrame, column: str) -> None:
+    bad = february.head(20).astype({column: object})
+    bad.loc[bad.index[7], column] = "far"
+    with pytest.raises(Refused, match=rf"^bad rows: 1: .*row {bad.index[7]}: {column}=far"):
+        data.check(bad)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("month", 13),
+        ("day", 0),
+        ("sched_dep_time", 1275),
+        ("sched_arr_time", -1),
+        ("arr_delay", 12_720.0),
+        ("origin", "New York"),
+        ("carrier", ""),
+        ("carrier", None),
+        ("distance", 0),
+        ("distance", np.nan),
+        ("distance", np.inf),
+        ("temp", -np.inf),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_row(
+    february: pd.DataFrame, column: str, value: object
+) -> None:
+    bad = february.head(20).astype({column: object})
+    bad.loc[bad.index[7], column] = value
+    with pytest.raises(Refused, match=rf"^bad rows: 1: .*row {bad.index[7]}: {column}="):
+        data.check(bad)
+
+
+def test_a_day_the_calendar_lacks_is_refused(flights: pd.DataFrame) -> None:
+    bad = flights.head(20).copy()
+    bad.loc[3, ["month", "day"]] = [2, 30]
+    with pytest.raises(Refused, match=r"^bad rows: 1: row 3: fails \(a day of the calendar\)$"):
+        data.check(bad)
+
+
+def test_a_flight_that_stands_there_twice_is_refused(february: pd.DataFrame) -> None:
+    twice = pd.concat([february, february.iloc[[3]]], ignore_index=True)
+    reason = r"^bad rows: 1: row 500: fails \(a flight that stands here once\)$"
+    with pytest.raises(Refused, match=reason):
+        data.check(twice)
+
+
+def test_the_same_number_on_another_leg_is_another_flight(february: pd.DataFrame) -> None:
+    onward = february.assign(origin=february["dest"], dest="ZZZ")
+    assert len(data.check(pd.concat([february, onward], ignore_index=True))) == 1000
+
+
+def test_no_rows_are_refused(flights: pd.DataFrame) -> None:
+    with pytest.raises(Refused, match="empty"):
+        data.check(flights.head(0))
+
+
+@pytest.mark.parametrize("choose", [data.up_to, data.of])
+@pytest.mark.parametrize("column", ["year", "month"])
+def test_an_unreadable_month_is_named_with_its_row_in_the_file(
+    everything: pd.DataFrame, choose: object, column: str
+) -> None:
+    march = everything[everything["month"] == 3].iloc[::200].astype({column: object})
+    march.loc[march.index[30], column] = "May"
+    with pytest.raises(Refused, match=rf"^bad rows: 1: .*row {march.index[30]}: {column}=May"):
+        data.check(choose(march, "2013-03"))
+
+
+@pytest.mark.parametrize("choose", [data.up_to, data.of])
+def test_rows_keep_their_number_in_the_file_when_a_month_is_chosen(
+    everything: pd.DataFrame, choose: object
+) -> None:
+    row = int(np.flatnonzero(everything["month"] == 5)[7])
+    some = everything.iloc[row - 300 : row + 300].copy()
+    some.loc[row, "distance"] = -5
+    with pytest.raises(Refused, match=rf"^bad rows: 1: row {row}: distance=-5"):
+        data.check(choose(some, "2013-05"))
+
+
+def test_many_bad_rows_are_counted(flights: pd.DataFrame) -> None:
+    with pytest.raises(Refused, match=r"^bad rows: 20: row 0: .*; and 15 more$"):
+        data.check(flights.head(20).assign(distance=-1))
+
+
+@pytest.mark.xfail(strict=True, reason="pandera lists failures by value, not by row")
+def test_of_many_bad_rows_the_first_are_named(flights: pd.DataFrame) -> None:
+    with pytest.raises(Refused, match="row 0: .*row 1: .*row 2: .*row 3: .*row 4: "):
+        data.check(flights.head(20).assign(distance=-1))
+
+
+@pytest.mark.xfail(strict=True, reason="a value of a wrong type fails coerce_dtype and dtype")
+def test_a_bad_value_is_said_once(flights: pd.DataFrame) -> None:
+    bad = flights.head(20).astype({"distance": object})
+    bad.loc[7, "distance"] = "far"
+    with pytest.raises(Refused) as refused:
+        data.check(bad)
+    assert str(refused.value).count("row 7") == 1
+
+
+@pytest.mark.xfail(strict=True, reason="rules over rows fail by a KeyError, which is told")
+@pytest.mark.parametrize("column", ["year", "month", "day", "carrier", "flight", "origin", "dest"])
+def test_a_missing_column_is_all_that_is_said(flights: pd.DataFrame, column: str) -> None:
+    with pytest.raises(Refused, match=rf"^bad table: {column} \(column_in_dataframe\)$"):
+        data.check(flights.drop(columns=column))
+
+
+@pytest.mark.xfail(strict=True, reason="coercion to whole numbers cuts off what is behind the dot")
+def test_a_fraction_where_whole_numbers_belong_is_refused(flights: pd.DataFrame) -> None:
+    with pytest.raises(Refused, match="distance=100.7"):
+        data.check(flights.head(20).assign(distance=100.7))
