@@ -5,17 +5,16 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
 
-from ml import Refused, sample
+from ml import Refused, reasons, sample
 
-ROWS_NAMED = 5
 LATE_AFTER_MINUTES = 15
 TARGET = "late"
 CODES = ("carrier", "origin", "dest")
+WHOLE_NUMBERS = ["year", "month", "day", "sched_dep_time", "sched_arr_time", "flight", "distance"]
 
 
 def _clock() -> pa.Check:
@@ -32,25 +31,32 @@ def _each_once(flights: pd.DataFrame) -> pd.Series:
     return ~flights.duplicated(["year", "month", "day", "carrier", "flight", "origin", "dest"])
 
 
+def _whole(check: pa.Check) -> pa.Column:
+    # As float until it is checked: made an int at once, 100.7 would become 100 unseen.
+    return pa.Column(
+        float, [pa.Check(lambda number: number % 1 == 0, error="a whole number"), check]
+    )
+
+
 def _weather(low: float, high: float) -> pa.Column:
     return pa.Column(float, pa.Check.in_range(low, high), nullable=True, required=False)
 
 
 SCHEMA = pa.DataFrameSchema(
     {
-        "year": pa.Column(int, pa.Check.in_range(1987, 2100)),
-        "month": pa.Column(int, pa.Check.in_range(1, 12)),
-        "day": pa.Column(int, pa.Check.in_range(1, 31)),
-        "sched_dep_time": pa.Column(int, _clock()),
-        "sched_arr_time": pa.Column(int, _clock()),
+        "year": _whole(pa.Check.in_range(1987, 2100)),
+        "month": _whole(pa.Check.in_range(1, 12)),
+        "day": _whole(pa.Check.in_range(1, 31)),
+        "sched_dep_time": _whole(_clock()),
+        "sched_arr_time": _whole(_clock()),
         # Minutes, early is negative, empty means cancelled or diverted: two days late at most.
         "arr_delay": pa.Column(float, pa.Check.in_range(-180, 2880), nullable=True),
         "carrier": pa.Column(str, pa.Check.str_matches(r"^[A-Z0-9]{2,3}$")),
-        "flight": pa.Column(int, pa.Check.in_range(1, 9999)),
+        "flight": _whole(pa.Check.in_range(1, 9999)),
         "origin": pa.Column(str, pa.Check.str_matches(r"^[A-Z]{3}$")),
         "dest": pa.Column(str, pa.Check.str_matches(r"^[A-Z]{3}$")),
         # Miles; the longest scheduled flight on Earth has fewer than 10,000.
-        "distance": pa.Column(int, pa.Check.in_range(1, 10_000)),
+        "distance": _whole(pa.Check.in_range(1, 10_000)),
         # Observed at the origin an hour before: °F, %, mph, inches, millibars, miles as METAR
         # reports them (10 means 10 or more).
         "temp": _weather(-60, 130),
@@ -130,9 +136,10 @@ def check(flights: pd.DataFrame) -> pd.DataFrame:
     if flights.empty:
         raise Refused("no flights: the data set is empty")
     try:
-        return SCHEMA.validate(flights, lazy=True).reset_index(drop=True)
+        checked = SCHEMA.validate(flights, lazy=True).reset_index(drop=True)
     except pa.errors.SchemaErrors as error:
-        raise Refused(_reasons(error.failure_cases)) from None
+        raise Refused(reasons.of(error.failure_cases)) from None
+    return checked.astype(dict.fromkeys(WHOLE_NUMBERS, "int64"))
 
 
 def labelled(flights: pd.DataFrame) -> pd.DataFrame:
@@ -173,22 +180,3 @@ def save(table: pd.DataFrame, path: Path) -> str:
 def load(path: str) -> pd.DataFrame:
     """Read what `save` wrote."""
     return pd.read_parquet(path)
-
-
-def _reasons(cases: pd.DataFrame) -> str:
-    # A rule over several columns is reported once for each column the table has: say it once.
-    of_row = (cases["schema_context"] == "DataFrameSchema") & cases["index"].notna()
-    cases = cases.astype({"column": object, "failure_case": object})
-    cases.loc[of_row, ["column", "failure_case"]] = ["", ""]
-    cases = cases.drop_duplicates(["index", "column", "check"])
-    rows = cases["index"].dropna().nunique()
-    named = "; ".join(map(_reason, cases.head(ROWS_NAMED).to_dict("records")))
-    more = f"; and {len(cases) - ROWS_NAMED} more" if len(cases) > ROWS_NAMED else ""
-    return (f"bad rows: {rows}: " if rows else "bad table: ") + named + more
-
-
-def _reason(case: dict[str, Any]) -> str:
-    what = f"{case['column']}={case['failure_case']}" if case["column"] else "fails"
-    if pd.isna(case["index"]):
-        return f"{case['failure_case']} ({case['check']})"
-    return f"row {case['index']:.0f}: {what} ({case['check']})"

@@ -80,12 +80,14 @@ def test_each_path_of_the_readme_s_right_hand_column_exists():
         assert path.startswith("/api") or list(ROOT.glob(path.rstrip("/").removeprefix("./"))), path
 
 
-@pytest.mark.parametrize("folder", ["orchestration", "install"])
+@pytest.mark.parametrize("folder", ["dags", "orchestration", "install"])
 def test_each_file_of_a_folder_is_told_in_its_readme(folder):
-    names = {"orchestration": "README.md", "install": "readme.md"}
+    names = {"dags": "README.md", "orchestration": "README.md", "install": "readme.md"}
     document = text(f"{folder}/{names[folder]}")
     listed = ran("git", "ls-files", folder).splitlines()
-    files = {path.split("/")[1] for path in listed} - {"__init__.py", ".env", names[folder]}
+    listed = [path for path in listed if not path.startswith("orchestration/config/")]
+    files = {path.rpartition("/")[2] for path in listed if "/base/" not in path}
+    files -= {"__init__.py", ".env", ".airflowignore", names[folder]}
     missing = {
         file
         for file in files

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +14,64 @@ import pytest
 from ml import MODEL_NAME, MODELS, model, plots, tracking
 from ml.features import FEATURES, INPUTS, WEATHER
 
+from tests.ml.conftest import use
+
 Parts = tuple[pd.DataFrame, pd.DataFrame]
-Log = Callable[..., tuple[str, str]]
+Logged = dict[str, tuple[str, str]]
+
+
+def log(parts: Parts, fitted: dict[str, Any], kind: str, **others: Any) -> tuple[str, str]:
+    """Log a training as `training.train` does; returns (run id, model URI)."""
+    arguments = {
+        "params": {"seed": 1, "model": kind, "until": "2013-12"},
+        "metrics": {"auc": 0.7, "auc.2013-12": 0.7},
+        "tags": {"data_sha256": "abc"},
+        "figures": {},
+        "monthly": pd.DataFrame({"month": ["2013-12"], "auc": [0.7]}),
+        "reference": model.as_seen(fitted[kind], parts[0].head(100)),
+    }
+    example = parts[0][INPUTS].head().astype({"distance": int})
+    return tracking.log_training(f"run/{kind}", fitted[kind], example, **arguments | others)
+
+
+@pytest.fixture(scope="module")
+def before(
+    store: Path, parts: Parts, fitted: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Logged]:
+    """A database in which both kinds were logged once, and what `log` returned for each."""
+    folder = tmp_path_factory.mktemp("logged")
+    database = folder / "mlflow.db"
+    database.write_bytes(store.read_bytes())
+    late, chance = parts[1]["late"], model.score(fitted["boosted"], parts[1])
+    figures = plots.of_training("boosted", late, chance, pd.Series(0.0, FEATURES))
+    with pytest.MonkeyPatch.context() as patch:
+        use(database, folder, patch)
+        patch.setenv("CODE_VERSION", "v1")
+        linear = log(parts, fitted, "linear")
+        return database, {
+            "linear": linear,
+            "boosted": log(parts, fitted, "boosted", figures=figures),
+        }
 
 
 @pytest.fixture
-def log(client: mlflow.MlflowClient, parts: Parts, fitted: dict[str, Any]) -> Log:
-    """Log a training as `training.train` does; returns (run id, model URI)."""
-
-    def log(attempt: str = "run/boosted", kind: str = "boosted") -> tuple[str, str]:
-        earlier, later = parts
-        importance = pd.Series(0.0, FEATURES)
-        return tracking.log_training(
-            attempt,
-            fitted[kind],
-            earlier[INPUTS].head(),
-            params={"seed": 1, "model": kind, "until": "2013-12"},
-            metrics={"auc": 0.7, "auc.2013-12": 0.7},
-            tags={"data_sha256": "abc"},
-            figures=plots.of_training(
-                kind, later["late"], model.score(fitted[kind], later), importance
-            ),
-            monthly=pd.DataFrame({"month": ["2013-12"], "auc": [0.7]}),
-            reference=model.as_seen(fitted[kind], earlier.head(100)),
-        )
-
-    return log
+def logged(
+    before: tuple[Path, Logged], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[mlflow.MlflowClient, Logged]:
+    """MLflow on a copy of that database."""
+    own = tmp_path / "mlflow.db"
+    own.write_bytes(before[0].read_bytes())
+    use(own, tmp_path, monkeypatch)
+    return mlflow.MlflowClient(), before[1]
 
 
 def files(client: mlflow.MlflowClient, run_id: str, folder: str = "") -> set[str]:
     return {one.path for one in client.list_artifacts(run_id, folder)}
 
 
-def test_a_run_tells_where_its_model_comes_from(
-    client: mlflow.MlflowClient, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CODE_VERSION", "v1")
-    run = client.get_run(log()[0])
+def test_a_run_tells_where_its_model_comes_from(logged: Any) -> None:
+    client, runs = logged
+    run = client.get_run(runs["boosted"][0])
     assert client.get_experiment(run.info.experiment_id).name == MODEL_NAME
     assert (run.info.run_name, run.info.status) == ("run/boosted", "FINISHED")
     assert run.data.params == {"seed": "1", "model": "boosted", "until": "2013-12"}
@@ -60,9 +80,10 @@ def test_a_run_tells_where_its_model_comes_from(
 
 
 def test_pictures_months_reference_and_code_are_kept(
-    client: mlflow.MlflowClient, log: Log, parts: Parts, fitted: dict[str, Any]
+    logged: Any, parts: Parts, fitted: dict[str, Any]
 ) -> None:
-    run_id, _ = log()
+    client, runs = logged
+    run_id = runs["boosted"][0]
     assert {"plots", "monthly.json", "reference.parquet", "code"} <= files(client, run_id)
     names = ("roc", "calibration", "importance")
     assert files(client, run_id, "plots") == {f"plots/{name}.png" for name in names}
@@ -72,35 +93,41 @@ def test_pictures_months_reference_and_code_are_kept(
     pd.testing.assert_frame_equal(tracking.reference(run_id), expected)
 
 
-def test_what_a_died_attempt_left_is_deleted(client: mlflow.MlflowClient, log: Log) -> None:
-    left, other, again = log()[0], log("run/linear", "linear")[0], log()[0]
-    stages = [client.get_run(one).info.lifecycle_stage for one in (left, other, again)]
-    assert stages == ["deleted", "active", "active"]
+def stages(client: mlflow.MlflowClient, *runs: str) -> list[str]:
+    return [client.get_run(one).info.lifecycle_stage for one in runs]
 
 
-def test_a_run_that_fails_is_marked_and_replaced(
-    client: mlflow.MlflowClient, log: Log, monkeypatch: pytest.MonkeyPatch
+def test_what_a_died_attempt_left_is_deleted(
+    logged: Any, parts: Parts, fitted: dict[str, Any]
+) -> None:
+    client, runs = logged
+    again, _ = log(parts, fitted, "boosted")
+    found = stages(client, runs["boosted"][0], runs["linear"][0], again)
+    assert found == ["deleted", "active", "active"]
+
+
+def test_a_logging_that_is_cut_off_is_marked_and_leaves_no_open_run(
+    logged: Any, parts: Parts, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(tracking, "_log_model", crash)
-        with pytest.raises(KeyboardInterrupt):
-            log()
-    log()
-    experiment = client.get_experiment_by_name(MODEL_NAME)
-    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == [
-        "FINISHED"
-    ]
+    client, runs = logged
+    monkeypatch.setattr(tracking, "_log_model", crash)
+    with pytest.raises(KeyboardInterrupt):
+        log(parts, fitted, "boosted")
+    experiment = client.get_experiment_by_name(MODEL_NAME).experiment_id
+    newest = client.search_runs([experiment], "tags.attempt = 'run/boosted'")
+    assert [run.info.status for run in newest] == ["FAILED"]
+    assert stages(client, runs["boosted"][0]) == ["deleted"]
     assert mlflow.active_run() is None
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_registered_model_predicts_as_the_trained_one(
-    log: Log, parts: Parts, fitted: dict[str, Any], kind: str
+    logged: Any, parts: Parts, fitted: dict[str, Any], kind: str
 ) -> None:
-    run_id, uri = log(kind=kind)
+    run_id, uri = logged[1][kind]
     rows = parts[1][INPUTS].head(50)
     expected = fitted[kind].predict_proba(rows)
     version = tracking.register(run_id, uri, {"model": kind})
@@ -111,28 +138,26 @@ def test_the_registered_model_predicts_as_the_trained_one(
     assert str(found) == f"version 1 ({kind}, data to 2013-12)"
 
 
-def test_one_run_is_one_version(client: mlflow.MlflowClient, log: Log) -> None:
-    first, second = log(), log("run/linear", "linear")
-    versions = [tracking.register(*one, {"model": "x"}) for one in (first, first, second, first)]
-    assert versions == ["1", "1", "2", "1"]
+def test_one_run_is_one_version(logged: Any) -> None:
+    client, runs = logged
+    asked = [runs[kind] for kind in ("linear", "linear", "boosted", "linear")]
+    assert [tracking.register(*one, {"model": "x"}) for one in asked] == ["1", "1", "2", "1"]
     assert client.get_model_version(MODEL_NAME, "1").tags == {"model": "x"}
-    assert client.get_model_version(MODEL_NAME, "1").run_id == first[0]
+    assert client.get_model_version(MODEL_NAME, "1").run_id == runs["linear"][0]
 
 
-def test_aliases_move_and_where_there_is_none_nothing_is_loaded(
-    client: mlflow.MlflowClient, log: Log
-) -> None:
+def test_aliases_move_and_where_there_is_none_nothing_is_loaded(logged: Any) -> None:
     assert (tracking.load("champion"), tracking.load("1")) == (None, None)
-    for expected in ("1", "2"):
-        version = tracking.register(*log(f"run {expected}/linear", "linear"), {})
+    for kind, expected in (("linear", "1"), ("boosted", "2")):
+        version = tracking.register(*logged[1][kind], {})
         assert tracking.load("challenger") is None
         tracking.award("champion", version)
         assert tracking.load("champion").version == expected
     assert tracking.load("3") is None
 
 
-def test_weather_is_optional_in_the_signature_and_the_rest_is_required(log: Log) -> None:
-    info = mlflow.models.get_model_info(log()[1])
+def test_weather_is_optional_in_the_signature_and_the_rest_is_required(logged: Any) -> None:
+    info = mlflow.models.get_model_info(logged[1]["boosted"][1])
     assert info.signature.inputs.input_names() == INPUTS
     assert set(info.signature.inputs.required_input_names()) == set(INPUTS) - set(WEATHER)
     assert info.signature.outputs is not None
@@ -148,10 +173,9 @@ assert "ml" not in sys.modules and model.input_example is not None
 
 
 def test_another_process_without_this_code_predicts_on_raw_flights(
-    log: Log, everything: pd.DataFrame, fitted: dict[str, Any], tmp_path: Path
+    logged: Any, everything: pd.DataFrame, fitted: dict[str, Any], tmp_path: Path
 ) -> None:
-    run_id, uri = log()
-    version = tracking.register(run_id, uri, {})
+    version = tracking.register(*logged[1]["boosted"], {})
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     raw = everything.tail(2000).drop(columns=WEATHER)
@@ -184,12 +208,11 @@ def test_code_version_is_given_or_follows_the_source(
     assert tracking.code_version() == "v7"
 
 
-def test_links_lead_where_a_browser_gets(
-    client: mlflow.MlflowClient, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_links_lead_where_a_browser_gets(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, runs = logged
     assert tracking.link("models") == f"{mlflow.get_tracking_uri()}/#/models"
     monkeypatch.setenv("MLFLOW_PUBLIC_URL", "http://here:5000")
-    run_id, _ = log("run/linear", "linear")
+    run_id, _ = runs["linear"]
     experiment = client.get_run(run_id).info.experiment_id
     expected = f"http://here:5000/#/experiments/{experiment}/runs/{run_id}"
     assert tracking.link_to_run(run_id) == expected
@@ -217,9 +240,8 @@ def test_months_are_listed_in_their_order_the_last_look_last(client: mlflow.Mlfl
     assert files(client, again) == {"drift.html"}
 
 
-def test_a_month_is_trained_for_once_the_verdict_is_there(log: Log) -> None:
-    assert not tracking.trained_for("2013-12")
-    run_id, _ = log("run/linear", "linear")
+def test_a_month_is_trained_for_once_the_verdict_is_there(logged: Any) -> None:
+    run_id, _ = logged[1]["linear"]
     assert not tracking.trained_for("2013-12")
     tracking.add_to(run_id, {"champion_auc": 0.6}, {"verdict": "challenger"})
     assert tracking.trained_for("2013-12")

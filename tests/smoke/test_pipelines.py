@@ -8,8 +8,9 @@ import json, mlflow, pandas
 row = dict(year=2013, month=7, day=4, sched_dep_time=1855, sched_arr_time=2130, carrier="EV",
            flight=4333, tailnum="N12345", origin="EWR", dest="TUL", distance=1215)
 model = mlflow.pyfunc.load_model("models:/flight-delay@champion")
-with_weather = dict(row, temp=91.0, humid=60.0, wind_speed=9.0, precip=0.0, pressure=1008.0, visib=9.0)
-print(json.dumps([float(model.predict(pandas.DataFrame([one]))[0][1]) for one in (row, with_weather)]))
+weather = dict(temp=91.0, humid=60.0, wind_speed=9.0, precip=0.0, pressure=1008.0, visib=9.0)
+rows = [pandas.DataFrame([row]), pandas.DataFrame([dict(row, **weather)])]
+print(json.dumps([float(model.predict(one)[0][1]) for one in rows]))
 """
 
 

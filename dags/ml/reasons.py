@@ -1,0 +1,41 @@
+"""Why a batch is refused, in one line for people."""
+
+from typing import Any
+
+import pandas as pd
+
+ROWS_NAMED = 5
+
+
+def of(cases: pd.DataFrame) -> str:
+    """Return the line for what pandera found (`failure_cases`): the first rows by name.
+
+    Each with its column, value and broken rule.
+    """
+    cases = _each_once(cases.astype({"column": object, "failure_case": object}))
+    rows = cases["index"].dropna().nunique()
+    named = "; ".join(map(_reason, cases.head(ROWS_NAMED).to_dict("records")))
+    more = f"; and {len(cases) - ROWS_NAMED} more" if len(cases) > ROWS_NAMED else ""
+    return (f"bad rows: {rows}: " if rows else "bad table: ") + named + more
+
+
+def _each_once(cases: pd.DataFrame) -> pd.DataFrame:
+    # A rule over several columns is reported once for each column the table has.
+    of_row = (cases["schema_context"] == "DataFrameSchema") & cases["index"].notna()
+    cases.loc[of_row, ["column", "failure_case"]] = ["", ""]
+    # A column that cannot be read as its type breaks its other rules too, in Python's words.
+    typed = cases["check"].astype(str).str.startswith("coerce_dtype")
+    cases = cases[typed | ~cases["column"].isin(cases.loc[typed, "column"])]
+    cases = cases.drop_duplicates(["index", "column", "check"])
+    return cases.sort_values("index", kind="stable", na_position="first")
+
+
+def _reason(case: dict[str, Any]) -> str:
+    rule = str(case["check"])
+    rule = "a number" if rule.startswith("coerce_dtype") else rule
+    if pd.isna(case["index"]):
+        return f"{case['failure_case']} ({rule})"
+    value = case["failure_case"]
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
+    what = f"{case['column']}={value}" if case["column"] else "fails"
+    return f"row {case['index']:.0f}: {what} ({rule})"
