@@ -54,7 +54,8 @@ def monitoring_pipeline() -> None:
         from ml import monitoring
 
         with runs.no_retry_when_refused():
-            return monitoring.measure_drift(arrived)
+            # A new champion is looked at itself, though another may have followed meanwhile.
+            return monitoring.measure_drift(arrived, runs.event().get("version", "champion"))
 
     @task(multiple_outputs=False)
     def performance(arrived: dict[str, str], drifted: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from airflow.exceptions import AirflowFailException
 from airflow.sdk import Param, get_current_context, task
@@ -17,19 +18,26 @@ def month_param(description: str) -> Param:
     return Param("", type="string", pattern=r"^(\d{4}-(0[1-9]|1[0-2]))?$", description=description)
 
 
-def month(named: str) -> str:
-    """The month a run is for: from its conf, its asset events, its data interval; else blank.
+def event() -> dict[str, Any]:
+    """The `extra` of the asset event that started this run, empty where none did.
 
-    `named` is the parameter. Of several asset events the newest month counts. A run started by
-    hand or by an asset has no data interval.
+    Of several the one with the newest month: a later one makes the earlier ones history.
+    """
+    events = (get_current_context().get("triggering_asset_events") or {}).values()
+    told = [one.extra for each in events for one in each if "month" in one.extra]
+    return max(told, key=lambda extra: extra["month"], default={})
+
+
+def month(named: str) -> str:
+    """The month a run is for: from its conf, its asset event, its data interval; else blank.
+
+    `named` is the parameter. A run started by hand or by an asset has no data interval.
     """
     context = get_current_context()
-    events = (context.get("triggering_asset_events") or {}).values()
-    asked = [event.extra["month"] for each in events for event in each if "month" in event.extra]
     interval = context.get("data_interval_start")
     scheduled = context["dag_run"].run_type in ("scheduled", "backfill")
     by_time = interval.strftime("%Y-%m") if scheduled and interval else ""
-    return context["params"][named] or max(asked, default="") or by_time
+    return context["params"][named] or event().get("month") or by_time
 
 
 def folder() -> Path:

@@ -68,12 +68,14 @@ def training_pipeline() -> None:
             return training.train(kind, table, ingested, params, context["run_id"])
 
     @task(multiple_outputs=False)
-    def validation(table: str, trained: list[dict[str, Any]]) -> dict[str, Any]:
+    def validation(
+        table: str, trained: list[dict[str, Any]], ingested: dict[str, Any]
+    ) -> dict[str, Any]:
         from ml import training
 
         holdout = get_current_context()["params"]["holdout_months"]
         with runs.no_retry_when_refused():
-            verdict = training.validate(table, list(trained), holdout)
+            verdict = training.validate(table, list(trained), ingested["until"], holdout)
         runs.report(verdict.pop("report"))
         rmtree(runs.folder(), ignore_errors=True)
         return verdict
@@ -88,7 +90,7 @@ def training_pipeline() -> None:
     table = features(ingested)
     training = train.override(task_id="training").partial(table=table, ingested=ingested)
     trained = training.expand(kind=MODELS)
-    verdict = validation(table, trained)
+    verdict = validation(table, trained, ingested)
     [ingested, table, trained, verdict, promotion(verdict)] >> runs.alert_of_failure()
 
 

@@ -20,6 +20,8 @@ AUC_LOSS_THRESHOLD = 0.03
 LABELLED_THRESHOLD = 0.5
 """The share of a month's flights that must have arrived before its performance is judged."""
 REFERENCE_ROWS = 20_000
+GONE = 10.0
+"""Stands for METHOD's value where only one side has any: far, and finite as JSON wants it."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +50,35 @@ class Drift:
 
 
 def compare(reference: pd.DataFrame, current: pd.DataFrame) -> Drift:
-    """Compare the columns of `reference` with those of `current`, both with at least one row."""
+    """Compare the columns of `reference` with those of `current`, both with at least one row.
+
+    A column without values on one side is as far away as can be; on both it is left out.
+    """
     # It would report its use to its makers; read while it is imported.
     os.environ["DO_NOT_TRACK"] = "1"
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
-    numbers = list(reference.select_dtypes("number"))
-    categories = [name for name in reference if name not in numbers]
+    filled = [set(table.columns[table.notna().any()]) for table in (reference, current)]
+    both_have = [name for name in reference if name in filled[0] & filled[1]]
+    gone = {name: GONE for name in reference if name in filled[0] ^ filled[1]}
+    numbers = list(reference[both_have].select_dtypes("number"))
+    categories = [name for name in both_have if name not in numbers]
     kinds = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
     preset = DataDriftPreset(
-        columns=list(reference),
+        columns=both_have,
         method=METHOD,
         threshold=COLUMN_THRESHOLD,
         drift_share=SHARE_THRESHOLD,
     )
-    both = (Dataset.from_pandas(table[list(reference)], kinds) for table in (current, reference))
-    measured = Report([preset]).run(*both)
+    tables = (Dataset.from_pandas(table[both_have], kinds) for table in (current, reference))
+    measured = Report([preset]).run(*tables)
     values = {
         metric["config"]["column"]: float(metric["value"])
         for metric in measured.dict()["metrics"]
         if "column" in metric["config"]
     }
-    return Drift(values, measured.get_html_str(as_iframe=False), measured.json())
+    return Drift({**values, **gone}, measured.get_html_str(as_iframe=False), measured.json())
 
 
 def decayed(auc: float, holdout_auc: float) -> bool:

@@ -36,6 +36,8 @@ def split(table: pd.DataFrame, holdout_months: int) -> tuple[pd.DataFrame, pd.Da
     A random split would let a model see the very days it is asked about. Raises Refused
     when either part would lack late or punctual flights.
     """
+    if table.empty:
+        raise Refused("nothing to train on: no flight has arrived")
     date = table["date"]
     month = date.dt.to_period("M").max() - (holdout_months - 1)
     two_thirds = date.min() + (date.max() - date.min()) * 2 / 3
@@ -46,15 +48,15 @@ def split(table: pd.DataFrame, holdout_months: int) -> tuple[pd.DataFrame, pd.Da
     return table[~later], table[later]
 
 
-def linear(seed: int) -> Pipeline:
+def linear(seed: int, numbers: list[str]) -> Pipeline:
     """Return an untrained logistic regression: the baseline that anything else has to beat."""
-    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    scaled = make_pipeline(SimpleImputer(), StandardScaler())
     encoder = OneHotEncoder(handle_unknown="ignore")
     logistic = LogisticRegression(max_iter=300, random_state=seed)
-    return make_pipeline(_columns(encoder, numbers), logistic)
+    return make_pipeline(_columns(encoder, scaled, numbers), logistic)
 
 
-def boosted(seed: int) -> Pipeline:
+def boosted(seed: int, numbers: list[str]) -> Pipeline:
     """Return an untrained gradient boosting of trees (HistGradientBoostingClassifier).
 
     Small trees and a low rate, chosen by training on January-June and looking at July-September.
@@ -70,16 +72,18 @@ def boosted(seed: int) -> Pipeline:
         min_samples_leaf=200,
         random_state=seed,
     )
-    return make_pipeline(_columns(encoder, "passthrough"), trees)
+    return make_pipeline(_columns(encoder, "passthrough", numbers), trees)
 
 
-KINDS: Mapping[str, Callable[[int], Pipeline]] = {"linear": linear, "boosted": boosted}
-"""Every model that is trained, the simplest first."""
+KINDS: Mapping[str, Callable[[int, list[str]], Pipeline]] = {"linear": linear, "boosted": boosted}
+"""Every model that is trained, from its seed and the numeric features, the simplest first."""
 
 
 def train(kind: str, table: pd.DataFrame, seed: int) -> Pipeline:
     """Train a model of KINDS; it takes raw flights (INPUTS) and makes its features itself."""
-    fitted = KINDS[kind](seed).fit(table[FEATURES], table[TARGET])
+    # Weather is optional: a column without any value teaches nothing, and the trees refuse it.
+    numbers = [name for name in NUMBERS if table[name].notna().any()]
+    fitted = KINDS[kind](seed, numbers).fit(table[FEATURES], table[TARGET])
     return make_pipeline(FunctionTransformer(features_of_its_own().make), fitted)
 
 
@@ -111,13 +115,15 @@ def evaluate(late: pd.Series, chance: np.ndarray) -> Metrics:
 
 
 def calibration_error(late: np.ndarray, chance: np.ndarray) -> float:
-    """Expected calibration error over CALIBRATION_BINS bins of equal size, from 0 to 1.
+    """Expected calibration error over CALIBRATION_BINS bins of about equal size, from 0 to 1.
 
     The mean distance between the promised and the observed share (Naeini et al., AAAI 2015, there
     with bins of equal width).
     """
-    bins = np.array_split(np.argsort(chance, kind="stable"), CALIBRATION_BINS)
-    gaps = [len(rows) * abs(chance[rows].mean() - late[rows].mean()) for rows in bins if len(rows)]
+    # Equal chances fall into one bin, whatever the order of the rows.
+    edges = np.unique(np.quantile(chance, np.linspace(0, 1, CALIBRATION_BINS + 1)))[1:-1]
+    bins = np.searchsorted(edges, chance, side="right")
+    gaps = [abs((chance[bins == one] - late[bins == one]).sum()) for one in np.unique(bins)]
     return float(sum(gaps) / len(chance))
 
 
@@ -163,5 +169,7 @@ def alias(candidate: Metrics, champion: Metrics | None) -> str:
     return "champion" if first or better(candidate, champion) else "challenger"
 
 
-def _columns(encoder: OneHotEncoder | OrdinalEncoder, numbers: Pipeline | str) -> ColumnTransformer:
-    return ColumnTransformer([("categories", encoder, CATEGORIES), ("numbers", numbers, NUMBERS)])
+def _columns(
+    encoder: OneHotEncoder | OrdinalEncoder, prepared: Pipeline | str, numbers: list[str]
+) -> ColumnTransformer:
+    return ColumnTransformer([("categories", encoder, CATEGORIES), ("numbers", prepared, numbers)])

@@ -22,12 +22,12 @@ def arrive(folder: Path, month: str) -> dict[str, str]:
     return {"month": month, "flights": data.save(flights, folder / "month.parquet")}
 
 
-def measure_drift(arrived: Mapping[str, str]) -> dict[str, Any]:
-    """Compare the month with the flights the champion was trained on; log it to MLflow.
+def measure_drift(arrived: Mapping[str, str], version: str = "champion") -> dict[str, Any]:
+    """Compare the month with the flights a model was trained on; log it to MLflow.
 
-    Raises Refused without a champion.
+    `version` names that model, else it is the champion. Raises Refused where there is none.
     """
-    month, champion = arrived["month"], _model("champion")
+    month, champion = arrived["month"], _model(version)
     seen = model.as_seen(champion.model, data.load(arrived["flights"]))
     found = drift.compare(tracking.reference(champion.run_id), seen)
     run_id = tracking.log_month(
@@ -70,7 +70,8 @@ def measure_performance(arrived: Mapping[str, str], drifted: Mapping[str, Any]) 
     now = model.evaluate(labelled[TARGET], model.score(champion.model, labelled))
     decayed = drift.decayed(now["auc"], champion.metrics["auc"])
     tracking.add_to(drifted["run_id"], {**now, "labelled_share": known}, {"decayed": str(decayed)})
-    tracking.add_figure(drifted["run_id"], plots.of_months(tracking.monitored()), "history.png")
+    history = plots.of_months(tracking.monitored(), tracking.judged())
+    tracking.add_figure(drifted["run_id"], history, "history.png")
     return {
         **now,
         "labelled_share": known,

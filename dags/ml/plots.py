@@ -53,19 +53,21 @@ def _importance(name: str, importance: pd.Series) -> Figure:
     return figure
 
 
-def of_months(looks: pd.DataFrame) -> Figure:
-    """Every month that was looked at: AUC of the champion then, and now where it was replaced.
+def of_months(looks: pd.DataFrame, trained: pd.DataFrame) -> Figure:
+    """Every month that was looked at: the champion's AUC then, what was trained, and the drift.
 
-    `looks` has month, auc, drifted_share and drifted, the last look at a month last.
+    `looks` has month, auc, drifted_share and drifted, of a month the first look first; `trained`
+    has month, auc on the flights held out, and verdict. `looks` is sorted by month.
     """
-    first = looks.drop_duplicates("month", keep="first")
-    last = looks.drop_duplicates("month", keep="last").reset_index(drop=True)
-    first = first.reset_index(drop=True)
-    again = last[last["champion"] != first["champion"]]
+    first = looks.drop_duplicates("month", keep="first").reset_index(drop=True)
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=[3, 2])
     above.plot(first.index, first["auc"], "o-", label="champion when the month came")
-    above.plot(again.index, again["auc"], "^", markersize=9, label="champion trained because of it")
+    place = dict(zip(first["month"], first.index, strict=True))
+    for verdict, mark in (("champion", "^"), ("challenger", "x")):
+        made = trained[(trained["verdict"] == verdict) & trained["month"].isin(place)]
+        label = f"trained with the data to it: {verdict}"
+        above.plot(made["month"].map(place), made["auc"], mark, markersize=9, label=label)
     above.set_ylabel("AUC")
     colours = np.where(first["drifted"] == "True", "tab:red", "tab:gray")
     below.bar(first.index, first["drifted_share"], color=colours)

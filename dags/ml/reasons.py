@@ -19,10 +19,14 @@ def of(cases: pd.DataFrame) -> str:
     return (f"bad rows: {rows}: " if rows else "bad table: ") + named + more
 
 
+def of_rows(rows: list[int], rule: str) -> str:
+    """Return the line for rows that break a rule as a whole."""
+    named = ", ".join(map(str, rows[:ROWS_NAMED]))
+    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+    return f"bad rows: {len(rows)}: row {named}{more} (not {rule})"
+
+
 def _each_once(cases: pd.DataFrame) -> pd.DataFrame:
-    # A rule over several columns is reported once for each column the table has.
-    of_row = (cases["schema_context"] == "DataFrameSchema") & cases["index"].notna()
-    cases.loc[of_row, ["column", "failure_case"]] = ["", ""]
     # A column that cannot be read as its type breaks its other rules too, in Python's words.
     typed = cases["check"].astype(str).str.startswith("coerce_dtype")
     cases = cases[typed | ~cases["column"].isin(cases.loc[typed, "column"])]
@@ -37,5 +41,4 @@ def _reason(case: dict[str, Any]) -> str:
         return f"{case['failure_case']} ({rule})"
     value = case["failure_case"]
     value = int(value) if isinstance(value, float) and value.is_integer() else value
-    what = f"{case['column']}={value}" if case["column"] else "fails"
-    return f"row {case['index']:.0f}: {what} ({rule})"
+    return f"row {case['index']:.0f}: {case['column']}={value} ({rule})"

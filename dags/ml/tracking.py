@@ -122,6 +122,19 @@ def monitored() -> pd.DataFrame:
     return table.sort_values("month", kind="stable")
 
 
+def judged() -> pd.DataFrame:
+    """Return every training that was judged, the last one last: month, auc, verdict."""
+    client = MlflowClient()
+    found = client.search_runs(
+        [experiment_id(client, MODEL_NAME)], "tags.verdict != ''", order_by=["start_time ASC"]
+    )
+    rows = [
+        (run.data.params["until"], run.data.metrics["auc"], run.data.tags["verdict"])
+        for run in found
+    ]
+    return pd.DataFrame(rows, columns=["month", "auc", "verdict"])
+
+
 def register(run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
     """Make a logged model a version of the registered model; return the version.
 

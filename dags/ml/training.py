@@ -31,7 +31,8 @@ def ingest(folder: Path, until: str) -> dict[str, Any]:
 def make_features(folder: Path, flights: str) -> str:
     """Label the flights and add their features; return the file."""
     labelled = data.labelled(data.load(flights))
-    table = labelled.assign(**features.make(labelled))
+    # Raw columns win: what a model is asked about later has their types.
+    table = features.make(labelled).assign(**labelled)
     return data.save(table, folder / "features.parquet")
 
 
@@ -63,7 +64,7 @@ def train(
 
 
 def validate(
-    table: str, trained: Sequence[Mapping[str, Any]], holdout_months: int
+    table: str, trained: Sequence[Mapping[str, Any]], until: str, holdout_months: int
 ) -> dict[str, Any]:
     """Compare the best of what was trained with the champion, on the same flights; register it.
 
@@ -84,12 +85,12 @@ def validate(
     tracking.add_to(candidate["run_id"], compared, {"verdict": alias})
     version = tracking.register(candidate["run_id"], candidate["model_uri"], {"model": chosen})
     tracking.award(alias, version)
-    new = (f"version {version} ({chosen}, data to {data.last_month(later)})", scores)
+    new = (f"version {version} ({chosen}, data to {until})", scores)
     old = champion and (str(champion), present)
     return {
         "version": version,
         "alias": alias,
-        "until": data.last_month(later),
+        "until": until,
         "auc": scores["auc"],
         "report": _report(later, *((new, old, True) if alias == "champion" else (old, new, False))),
     }

@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,17 @@ def source(everything: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
     return file
 
 
-def use(database: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Let MLflow work on this SQLite file, and keep artifacts of new experiments in `folder`."""
+@pytest.fixture(scope="session")
+def use() -> Callable[[Path, Path, pytest.MonkeyPatch], None]:
+    """Let MLflow work on an SQLite file, and keep artifacts of new experiments in a folder."""
     import mlflow
 
-    patch.chdir(folder)
-    mlflow.set_tracking_uri(f"sqlite:///{database}")
-    mlflow.set_registry_uri(f"sqlite:///{database}")
+    def use(database: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        patch.chdir(folder)
+        mlflow.set_tracking_uri(f"sqlite:///{database}")
+        mlflow.set_registry_uri(f"sqlite:///{database}")
+
+    return use
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +96,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def client(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def client(store: Path, use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow on a new SQLite file and folder, no server."""
     import mlflow
 
@@ -113,7 +118,7 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def first(store: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def first(store: Path, use: Any, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The first training of a new stack: the slice to March, both kinds, the better champion."""
     from ml import training
 
@@ -127,13 +132,13 @@ def first(store: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -
         ingested = training.ingest(folder, "2013-03")
         table = training.make_features(folder, ingested["flights"])
         trained = [training.train(one, table, ingested, PARAMS, "first") for one in MODELS]
-        verdict = training.validate(table, trained, PARAMS["holdout_months"])
+        verdict = training.validate(table, trained, ingested["until"], PARAMS["holdout_months"])
     return Trained(database, ingested, table, trained, verdict)
 
 
 @pytest.fixture
 def after_first(
-    first: Trained, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: Trained, use: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """MLflow as `first` left it, in a copy; DATASET_URI is the slice."""
     import mlflow

@@ -73,8 +73,9 @@ def test_a_model_carries_a_copy_with_its_hash_in_its_name(flights: pd.DataFrame)
 def test_other_features_get_another_name(
     tmp_path: carried.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    own = carried.features_of_its_own()
     changed = tmp_path / "features.py"
     changed.write_bytes(carried.Path(features.__file__).read_bytes() + b"\n# changed\n")
     monkeypatch.setattr(features, "__file__", str(changed))
     other = carried.features_of_its_own.__wrapped__()
-    assert other.__name__ != carried.features_of_its_own().__name__
+    assert other.__name__ != own.__name__

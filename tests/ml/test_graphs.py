@@ -12,7 +12,7 @@ DAGS = Path(__file__).parents[2] / "dags"
 EDGES = {
     "canary": {"round_trip": set()},
     "training_pipeline": {
-        "ingestion": {"features", "training"},
+        "ingestion": {"features", "training", "validation"},
         "features": {"training", "validation"},
         "training": {"validation"},
         "validation": {"promotion"},

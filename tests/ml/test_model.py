@@ -74,7 +74,6 @@ def test_a_split_needs_both_outcomes_on_both_sides(table: pd.DataFrame) -> None:
         model.split(table[~december | ~table[TARGET]], 1)
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="NaT has no start_time")
 def test_flights_of_which_none_has_arrived_are_refused(flights: pd.DataFrame) -> None:
     with pytest.raises(Refused, match="nothing to train on"):
         model.split(data.labelled(flights.assign(arr_delay=np.nan)), 1)
@@ -150,7 +149,6 @@ def test_drift_is_measured_on_what_the_model_sees(parts: Parts, fitted: dict[str
     assert np.array_equal(seen["prediction"], model.score(fitted["linear"], parts[1]))
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="scikit-learn's bins of an empty column")
 def test_trees_are_trained_where_there_is_no_weather(parts: Parts) -> None:
     without = parts[0].assign(**dict.fromkeys(WEATHER, np.nan))
     assert np.isfinite(model.score(model.train("boosted", without, 1), without)).all()

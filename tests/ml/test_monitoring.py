@@ -39,11 +39,9 @@ def test_the_newest_month_arrives_where_none_is_named(after_first: Any, tmp_path
 
 @pytest.fixture(scope="module")
 def july(
-    first: Any, source: Path, tmp_path_factory: pytest.TempPathFactory
+    first: Any, use: Any, source: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict, dict, dict]:
     """July as the champion of March sees it: arrived, drifted, performed; and what was logged."""
-    from tests.ml.conftest import use
-
     folder = tmp_path_factory.mktemp("july")
     database = folder / "mlflow.db"
     database.write_bytes(first.database.read_bytes())

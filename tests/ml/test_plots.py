@@ -38,12 +38,20 @@ LOOKS = pd.DataFrame(
 )
 
 
-def test_months_show_the_champion_then_and_the_one_that_came_of_it() -> None:
-    figure = plots.of_months(LOOKS)
+TRAINED = pd.DataFrame(
+    {
+        "month": ["2012-12", "2013-03", "2013-04"],
+        "auc": [0.65, 0.72, 0.68],
+        "verdict": ["champion", "champion", "challenger"],
+    }
+)
+
+
+def test_months_show_the_champion_then_and_what_was_trained() -> None:
+    figure = plots.of_months(LOOKS, TRAINED)
     above, below = figure.axes
-    then, now = (line.get_ydata().tolist() for line in above.lines)
-    assert then == [0.70, 0.60, 0.69]
-    assert now == [0.72]
+    points = [list(zip(*line.get_data(), strict=True)) for line in above.lines]
+    assert points == [[(0, 0.70), (1, 0.60), (2, 0.69)], [(1, 0.72)], [(2, 0.68)]]
     assert [bar.get_height() for bar in below.patches] == [0.1, 0.5, 0.2]
     reds = [bar.get_facecolor()[0] > bar.get_facecolor()[1] for bar in below.patches]
     assert reds == [False, True, False]
@@ -57,6 +65,6 @@ def test_months_show_the_champion_then_and_the_one_that_came_of_it() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_few_months_are_drawn_too(rows: int) -> None:
-    figure = plots.of_months(LOOKS.head(rows))
+    figure = plots.of_months(LOOKS.head(rows), TRAINED.head(0))
     assert drawn(figure).startswith(b"\x89PNG")
-    assert len(figure.axes[0].lines[1].get_ydata()) == 0
+    assert not [line for line in figure.axes[0].lines[1:] if len(line.get_ydata())]

@@ -1,7 +1,6 @@
 """Runs, the registry and its aliases, against a real MLflow on SQLite."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,6 @@ import pandas as pd
 import pytest
 from ml import MODEL_NAME, MODELS, model, plots, tracking
 from ml.features import FEATURES, INPUTS, WEATHER
-
-from tests.ml.conftest import use
 
 Parts = tuple[pd.DataFrame, pd.DataFrame]
 Logged = dict[str, tuple[str, str]]
@@ -36,7 +33,11 @@ def log(parts: Parts, fitted: dict[str, Any], kind: str, **others: Any) -> tuple
 
 @pytest.fixture(scope="module")
 def before(
-    store: Path, parts: Parts, fitted: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    store: Path,
+    use: Any,
+    parts: Parts,
+    fitted: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, Logged]:
     """A database in which both kinds were logged once, and what `log` returned for each."""
     folder = tmp_path_factory.mktemp("logged")
@@ -56,7 +57,7 @@ def before(
 
 @pytest.fixture
 def logged(
-    before: tuple[Path, Logged], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    before: tuple[Path, Logged], use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[mlflow.MlflowClient, Logged]:
     """MLflow on a copy of that database."""
     own = tmp_path / "mlflow.db"
@@ -194,20 +195,6 @@ def test_another_process_without_this_code_predicts_on_raw_flights(
     assert found[:, 1] == pytest.approx(model.score(fitted["boosted"], raw), abs=1e-12)
 
 
-def test_code_version_is_given_or_follows_the_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = tracking.code_version()
-    assert found == tracking.code_version()
-    shutil.copytree(Path(tracking.__file__).parent, tmp_path / "ml")
-    monkeypatch.setattr(tracking, "__file__", str(tmp_path / "ml" / "tracking.py"))
-    assert tracking.code_version() == found
-    (tmp_path / "ml" / "own.py").write_text("x = 1\n")
-    assert tracking.code_version() != found
-    monkeypatch.setenv("CODE_VERSION", "v7")
-    assert tracking.code_version() == "v7"
-
-
 def test_links_lead_where_a_browser_gets(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client, runs = logged
     assert tracking.link("models") == f"{mlflow.get_tracking_uri()}/#/models"
@@ -216,28 +203,6 @@ def test_links_lead_where_a_browser_gets(logged: Any, monkeypatch: pytest.Monkey
     experiment = client.get_run(run_id).info.experiment_id
     expected = f"http://here:5000/#/experiments/{experiment}/runs/{run_id}"
     assert tracking.link_to_run(run_id) == expected
-
-
-def look(month: str, version: str, auc: float | None) -> str:
-    tags = {"month": month, "champion": version, "drifted": "False"}
-    metrics = {"drifted_share": 0.1} | ({} if auc is None else {"auc": auc})
-    return tracking.log_month(
-        f"{month}/{version}", metrics=metrics, tags=tags, texts={"drift.html": "<html>"}
-    )
-
-
-def test_months_are_listed_in_their_order_the_last_look_last(client: mlflow.MlflowClient) -> None:
-    assert list(tracking.monitored()) == ["month", "auc"]
-    look("2013-04", "1", 0.7)
-    look("2013-03", "1", 0.6)
-    look("2013-05", "1", None)
-    look("2013-03", "2", 0.8)
-    again = look("2013-04", "1", 0.71)
-    found = tracking.monitored()
-    assert found["month"].tolist() == ["2013-03", "2013-03", "2013-04"]
-    assert found["champion"].tolist() == ["1", "2", "1"]
-    assert found["auc"].tolist() == [0.6, 0.8, 0.71]
-    assert files(client, again) == {"drift.html"}
 
 
 def test_a_month_is_trained_for_once_the_verdict_is_there(logged: Any) -> None:

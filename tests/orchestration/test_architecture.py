@@ -143,7 +143,15 @@ def test_the_status_page_is_a_leaf(path):
 
 @every(ML)
 def test_the_pipelines_functions_know_no_airflow(path):
-    assert not tops(path) & {"airflow", "orchestration", "status", "assets", "runs", "dags", "tasks"}
+    assert not tops(path) & {
+        "airflow",
+        "orchestration",
+        "status",
+        "assets",
+        "runs",
+        "dags",
+        "tasks",
+    }
 
 
 @every([path for path in ML if path.name not in ("tracking.py", "round_trip.py")])
