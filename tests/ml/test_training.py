@@ -72,6 +72,9 @@ def test_the_first_is_champion(first: Any, after_first: Any) -> None:
     kind = model.pick({one["kind"]: one["metrics"] for one in first.trained})
     assert after_first.get_model_version(MODEL_NAME, "1").tags == {"model": kind}
     assert tracking.trained_for("2013-03")
+    (judged,) = tracking.judged().to_dict("records")
+    assert (judged["month"], judged["verdict"]) == ("2013-03", "champion")
+    assert judged["auc"] == pytest.approx(first.verdict["auc"])
 
 
 def test_the_report_names_the_champion_and_where_to_look(first: Any) -> None:
