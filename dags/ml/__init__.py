@@ -1,7 +1,7 @@
 """Flight delay, step by step, as plain functions.
 
 A team brings its own model by changing this folder alone. Nothing here knows Airflow, and only
-`tracking` and `round_trip` know MLflow.
+`tracking`, `registry` and `round_trip` know MLflow.
 """
 
 import os

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ml import MODEL_NAME, Refused, data, drift, model, plots, tracking
+from ml import MODEL_NAME, Refused, data, drift, model, plots, registry, tracking
 from ml.alerting import Alert
 from ml.data import TARGET
 
@@ -123,8 +123,8 @@ def _performance(performance: Mapping[str, Any]) -> str:
     )
 
 
-def _model(version_or_alias: str) -> tracking.Registered:
-    found = tracking.load(version_or_alias)
+def _model(version_or_alias: str) -> registry.Registered:
+    found = registry.load(version_or_alias)
     if found is None:
         raise Refused(
             f"{MODEL_NAME} has no {version_or_alias} to monitor: inv trigger training_pipeline"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ml import MODEL_NAME, data, drift, features, model, plots, tracking
+from ml import MODEL_NAME, data, drift, features, model, plots, registry, tracking
 from ml.data import TARGET
 from ml.features import INPUTS
 
@@ -74,17 +74,17 @@ def validate(
     chosen = model.pick({one["kind"]: one["metrics"] for one in trained})
     candidate = next(one for one in trained if one["kind"] == chosen)
     _, later = model.split(data.load(table), holdout_months)
-    champion = tracking.load("champion")
+    champion = registry.load("champion")
     if champion and champion.run_id == candidate["run_id"]:
         champion = None  # An earlier try of this task got as far as the alias.
     # The model as the registry gives it back is what would be served.
-    scores = _scores(tracking.load_logged(candidate["model_uri"]), later)
+    scores = _scores(registry.load_logged(candidate["model_uri"]), later)
     present = champion and _scores(champion.model, later)
     alias = model.alias(scores, present)
     compared = {f"champion_{name}": value for name, value in (present or {}).items()}
     tracking.add_to(candidate["run_id"], compared, {"verdict": alias})
-    version = tracking.register(candidate["run_id"], candidate["model_uri"], {"model": chosen})
-    tracking.award(alias, version)
+    version = registry.register(candidate["run_id"], candidate["model_uri"], {"model": chosen})
+    registry.award(alias, version)
     new = (f"version {version} ({chosen}, data to {until})", scores)
     old = champion and (str(champion), present)
     return {

@@ -7,7 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from ml import MODEL_NAME, Refused, data, drift, monitoring, tracking
+from ml import MODEL_NAME, Refused, data, drift, monitoring, registry, tracking
 from ml.drift import newer
 
 DRIFTED = {
@@ -143,7 +143,7 @@ def test_a_corrupted_month_is_refused_and_the_champion_stays(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = tracking.load("champion").version
+    before = registry.load("champion").version
     bad = everything.iloc[::40].copy()
     row = bad.index[bad["month"] == 4][11]
     bad.loc[row, "temp"] = 999.0
@@ -153,7 +153,7 @@ def test_a_corrupted_month_is_refused_and_the_champion_stays(
         monitoring.arrive(tmp_path / "run", "2013-04")
     assert not (tmp_path / "run").exists()
     assert monitoring.arrive(tmp_path, "2013-05")["month"] == "2013-05"
-    assert tracking.load("champion").version == before
+    assert registry.load("champion").version == before
 
 
 def test_a_month_that_has_not_come_is_refused(after_first: Any, tmp_path: Path) -> None:

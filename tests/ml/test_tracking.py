@@ -10,7 +10,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from ml import MODEL_NAME, MODELS, model, plots, tracking
+from ml import MODEL_NAME, MODELS, model, plots, registry, tracking
 from ml.features import FEATURES, INPUTS, WEATHER
 
 Parts = tuple[pd.DataFrame, pd.DataFrame]
@@ -131,10 +131,10 @@ def test_the_registered_model_predicts_as_the_trained_one(
     run_id, uri = logged[1][kind]
     rows = parts[1][INPUTS].head(50)
     expected = fitted[kind].predict_proba(rows)
-    version = tracking.register(run_id, uri, {"model": kind})
-    found = tracking.load(version)
+    version = registry.register(run_id, uri, {"model": kind})
+    found = registry.load(version)
     assert np.array_equal(found.model.predict_proba(rows), expected)
-    assert np.array_equal(tracking.load_logged(uri).predict_proba(rows), expected)
+    assert np.array_equal(registry.load_logged(uri).predict_proba(rows), expected)
     assert (found.version, found.run_id, found.metrics["auc"]) == (version, run_id, 0.7)
     assert str(found) == f"version 1 ({kind}, data to 2013-12)"
 
@@ -142,19 +142,19 @@ def test_the_registered_model_predicts_as_the_trained_one(
 def test_one_run_is_one_version(logged: Any) -> None:
     client, runs = logged
     asked = [runs[kind] for kind in ("linear", "linear", "boosted", "linear")]
-    assert [tracking.register(*one, {"model": "x"}) for one in asked] == ["1", "1", "2", "1"]
+    assert [registry.register(*one, {"model": "x"}) for one in asked] == ["1", "1", "2", "1"]
     assert client.get_model_version(MODEL_NAME, "1").tags == {"model": "x"}
     assert client.get_model_version(MODEL_NAME, "1").run_id == runs["linear"][0]
 
 
 def test_aliases_move_and_where_there_is_none_nothing_is_loaded(logged: Any) -> None:
-    assert (tracking.load("champion"), tracking.load("1")) == (None, None)
+    assert (registry.load("champion"), registry.load("1")) == (None, None)
     for kind, expected in (("linear", "1"), ("boosted", "2")):
-        version = tracking.register(*logged[1][kind], {})
-        assert tracking.load("challenger") is None
-        tracking.award("champion", version)
-        assert tracking.load("champion").version == expected
-    assert tracking.load("3") is None
+        version = registry.register(*logged[1][kind], {})
+        assert registry.load("challenger") is None
+        registry.award("champion", version)
+        assert registry.load("champion").version == expected
+    assert registry.load("3") is None
 
 
 def test_weather_is_optional_in_the_signature_and_the_rest_is_required(logged: Any) -> None:
@@ -176,7 +176,7 @@ assert "ml" not in sys.modules and model.input_example is not None
 def test_another_process_without_this_code_predicts_on_raw_flights(
     logged: Any, everything: pd.DataFrame, fitted: dict[str, Any], tmp_path: Path
 ) -> None:
-    version = tracking.register(*logged[1]["boosted"], {})
+    version = registry.register(*logged[1]["boosted"], {})
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     raw = everything.tail(2000).drop(columns=WEATHER)

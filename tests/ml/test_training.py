@@ -6,7 +6,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
-from ml import MODEL_NAME, MODELS, Refused, data, model, tracking, training
+from ml import MODEL_NAME, MODELS, Refused, data, model, registry, tracking, training
 from ml.features import FEATURES, INPUTS, WEATHER
 
 PARAMS = {"seed": 42, "holdout_months": 1}
@@ -101,7 +101,7 @@ def test_the_same_again_is_a_challenger(first: Any, after_first: Any) -> None:
     assert roles == ["held", "champion", "challenger", "MLflow"]
     assert "version 1 (" in verdict["report"][1]
     assert "version 2 (" in verdict["report"][2]
-    run = after_first.get_run(tracking.load("2").run_id)
+    run = after_first.get_run(registry.load("2").run_id)
     assert run.data.metrics["champion_auc"] == pytest.approx(verdict["auc"])
     assert run.data.tags["verdict"] == "challenger"
 
@@ -111,8 +111,8 @@ def test_a_better_one_takes_over_from_the_champion(
 ) -> None:
     monkeypatch.setattr(model, "AUC_MARGIN", -1.0)
     surest, other = sorted(first.trained, key=lambda one: one["metrics"]["log_loss"])
-    old = tracking.register(other["run_id"], other["model_uri"], {})
-    tracking.award("champion", old)
+    old = registry.register(other["run_id"], other["model_uri"], {})
+    registry.award("champion", old)
     verdict = training.validate(first.table, [surest], "2013-03", 1)
     assert verdict["alias"] == "champion"
     assert champion(after_first) == verdict["version"] != old

@@ -154,8 +154,8 @@ def test_the_pipelines_functions_know_no_airflow(path):
     }
 
 
-@every([path for path in ML if path.name not in ("tracking.py", "round_trip.py")])
-def test_only_tracking_and_the_round_trip_know_mlflow(path):
+@every([path for path in ML if path.stem not in ("tracking", "registry", "round_trip")])
+def test_only_three_of_them_know_mlflow(path):
     assert "mlflow" not in tops(path)
 
 

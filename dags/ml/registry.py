@@ -1,0 +1,68 @@
+"""MLflow's model registry: versions of the registered model, and its two aliases."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from ml import MODEL_NAME
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered version, loaded: its model, and the run it was trained in."""
+
+    version: str
+    model: Any
+    run_id: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"version {self.version} ({self.params['model']}, data to {self.params['until']})"
+
+
+def register(run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
+    """Make a logged model a version of the registered model; return the version.
+
+    Asked again for the same run, it returns the version that is there.
+    """
+    client = MlflowClient()
+    for made in client.search_model_versions(f"run_id = '{run_id}'"):
+        return str(made.version)
+    return str(mlflow.register_model(model_uri, MODEL_NAME, tags=dict(tags)).version)
+
+
+def load(version_or_alias: str) -> Registered | None:
+    """Return the model of a version ("3") or an alias ("champion"); None where there is none."""
+    client = MlflowClient()
+    try:
+        found = _find(client, version_or_alias)
+    except MlflowException as error:
+        # An alias nobody holds is INVALID_PARAMETER_VALUE in 3.17, a missing model is not found.
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    data = client.get_run(found.run_id).data
+    model = mlflow.sklearn.load_model(f"models:/{MODEL_NAME}/{found.version}")
+    return Registered(str(found.version), model, found.run_id, data.params, data.metrics)
+
+
+def load_logged(model_uri: str) -> Any:
+    """Return a logged model as the server gives it back."""
+    return mlflow.sklearn.load_model(model_uri)
+
+
+def award(alias: str, version: str) -> None:
+    """Move `alias` (champion, challenger) to `version` of the registered model."""
+    MlflowClient().set_registered_model_alias(MODEL_NAME, alias, version)
+
+
+def _find(client: MlflowClient, version_or_alias: str) -> ModelVersion:
+    if version_or_alias.isdigit():
+        return client.get_model_version(MODEL_NAME, version_or_alias)
+    return client.get_model_version_by_alias(MODEL_NAME, version_or_alias)
