@@ -36,8 +36,8 @@ def listener():
 
 
 @pytest.fixture
-def free_ports():
-    """Settings of ports that nobody listens on."""
+def free_ports(listener):
+    """Settings of ports that nobody listens on, and none is the stranger's: it is held already."""
     with ExitStack() as held:
         probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         return dict(zip(preflight.PORTS, (p.getsockname()[1] for p in probes), strict=True))
