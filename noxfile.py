@@ -60,10 +60,13 @@ def tests(session: nox.Session) -> None:
     """Unit tests; no Docker, no network beyond this machine."""
     # By the interpreter that runs nox: the session's own environment has a pytest too.
     ours = ["tests/orchestration", "tests/status"]
-    session.run(sys.executable, "-m", "pytest", *ours, *session.posargs, external=True)
+    at_once = ["-n", "logical"]
+    session.run(sys.executable, "-m", "pytest", *at_once, *ours, *session.posargs, external=True)
     airflow_environment(session)
     session.install("--require-hashes", "-rinstall/pytest.lock")
-    session.run("python", "-m", "pytest", "tests/ml", *session.posargs)
+    # By file: what a file prepares once is dear here.
+    at_once += ["--dist", "loadfile"]
+    session.run("python", "-m", "pytest", *at_once, "tests/ml", *session.posargs)
 
 
 @nox.session
@@ -111,4 +114,5 @@ def run_smoke(session: nox.Session, engine: str) -> None:
 def run_in_order(session: nox.Session, engine: str, names: list[str]) -> None:
     """Run files of tests/smoke as they stand, on an engine."""
     paths = [f"tests/smoke/{name}.py" for name in names]
-    session.run("pytest", "-p", "no:randomly", f"--engine={engine}", *paths, *session.posargs)
+    told = ["-p", "no:randomly", "--durations=12", f"--engine={engine}"]
+    session.run("pytest", *told, *paths, *session.posargs)
