@@ -74,7 +74,8 @@ def monitoring_pipeline() -> None:
         rmtree(runs.folder(), ignore_errors=True)
         return sent
 
-    @task(inlets=[assets.drift], outlets=[assets.drift])
+    # One at a time: of two runs for the same month the second must see what the first one asked.
+    @task(inlets=[assets.drift], outlets=[assets.drift], max_active_tis_per_dag=1)
     def retraining(drifted: dict[str, Any]) -> Any:
         from ml.drift import newer
 
@@ -85,7 +86,7 @@ def monitoring_pipeline() -> None:
             raise AirflowSkipException("no drift past the threshold that is news")
         yield Metadata(assets.drift, {"month": month})
 
-    @task.sensor(poke_interval=10, timeout=1800, mode="reschedule", soft_fail=True)
+    @task.sensor(poke_interval=10, timeout=900, mode="reschedule", soft_fail=True)
     def retrained(drifted: dict[str, Any]) -> bool:
         from ml import tracking
 

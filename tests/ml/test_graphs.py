@@ -120,6 +120,12 @@ def test_drift_starts_training_and_a_new_champion_monitoring(bag: DagBag) -> Non
     }
 
 
+def test_two_runs_cannot_ask_for_training_at_once(bag: DagBag) -> None:
+    asking = bag.dags["monitoring_pipeline"].get_task("retraining")
+    assert asking.max_active_tis_per_dag == 1
+    assert [one.name for one in asking.inlets] == [one.name for one in asking.outlets]
+
+
 def test_months_of_the_sample_are_scheduled_and_no_other(bag: DagBag) -> None:
     from airflow.models.dag import DAG as SchedulersDAG
     from airflow.models.dag import DataInterval
