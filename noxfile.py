@@ -35,6 +35,11 @@ def docker_answers(session: nox.Session) -> bool:
     return bool(answers)
 
 
+def engine_at_hand(session: nox.Session) -> str:
+    """Docker where it answers, else standalone."""
+    return "docker" if docker_answers(session) else "standalone"
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Python, shell, Dockerfiles, YAML and the compose file."""
@@ -86,7 +91,7 @@ def image_imports(session: nox.Session) -> None:
 @nox.session
 def smoke(session: nox.Session) -> None:
     """The real stack from a fresh copy of this repository, on the engine at hand."""
-    run_smoke(session, "docker" if docker_answers(session) else "standalone")
+    run_smoke(session, engine_at_hand(session))
 
 
 @nox.session
@@ -98,10 +103,9 @@ def smoke_standalone(session: nox.Session) -> None:
 @nox.session
 def backfill(session: nox.Session) -> None:
     """By hand: the pipelines through all of 2013 (`-- standalone`, `-- --keep docs`)."""
-    engines = [word for word in session.posargs if word in ("docker", "standalone")]
-    session.posargs[:] = [word for word in session.posargs if word not in engines]
-    at_hand = "docker" if docker_answers(session) else "standalone"
-    run_in_order(session, engines[0] if engines else at_hand, ["test_backfill"])
+    asked = [word for word in session.posargs if word in ("docker", "standalone")]
+    engine = asked[0] if asked else engine_at_hand(session)
+    run_in_order(session, engine, ["test_backfill"])
 
 
 def run_smoke(session: nox.Session, engine: str) -> None:
@@ -115,4 +119,5 @@ def run_in_order(session: nox.Session, engine: str, names: list[str]) -> None:
     """Run files of tests/smoke as they stand, on an engine."""
     paths = [f"tests/smoke/{name}.py" for name in names]
     told = ["-p", "no:randomly", "--durations=12", f"--engine={engine}"]
-    session.run("pytest", *told, *paths, *session.posargs)
+    more = [word for word in session.posargs if word not in ("docker", "standalone")]
+    session.run("pytest", *told, *paths, *more)

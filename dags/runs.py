@@ -79,11 +79,19 @@ def alert_of_failure() -> None:
     ti = get_current_context()["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     failed = [name for name, state in states.items() if state == "failed"]
-    reasons = ti.xcom_pull(task_ids=failed, key=REASON)
+    reasons = [_reason(ti, name) for name in failed]
     page = f"{os.environ.get('AIRFLOW_PUBLIC_URL', '')}/dags/{ti.dag_id}/runs/{ti.run_id}"
     title = f"{ti.dag_id}: {', '.join(failed)} failed"
     send(Alert(title, [reason for reason in reasons if reason], {"Airflow": page}))
     raise AirflowFailException(title)
+
+
+def _reason(ti: Any, name: str) -> str | None:
+    """Why a task refused, by the name its state goes by: `training_0` for a mapped one."""
+    if name in ti.task.upstream_task_ids:
+        return ti.xcom_pull(task_ids=name, key=REASON)
+    task_id, _, index = name.rpartition("_")
+    return ti.xcom_pull(task_ids=task_id, key=REASON, map_indexes=int(index))
 
 
 DEFAULTS = {

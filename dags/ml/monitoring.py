@@ -50,7 +50,7 @@ def measure_drift(arrived: Mapping[str, str], version: str = "champion") -> dict
         "champion": str(champion),
         "until": champion.params["until"],
         "news": month > champion.params["until"],
-        "trained_on": month <= champion.params["trained_days"][-10:-3],
+        "trained_on": month <= champion.params["trained_days"].partition("/")[2][:7],
         "run_id": run_id,
         "share": found.share,
         "past_threshold": found.past_threshold,

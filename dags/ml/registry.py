@@ -1,5 +1,6 @@
 """MLflow's model registry: versions of the registered model, and its two aliases."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,13 +49,15 @@ def load(version_or_alias: str) -> Registered | None:
             return None
         raise
     data = client.get_run(found.run_id).data
-    model = mlflow.sklearn.load_model(f"models:/{MODEL_NAME}/{found.version}")
+    model = load_logged(f"models:/{MODEL_NAME}/{found.version}")
     return Registered(str(found.version), model, found.run_id, data.params, data.metrics)
 
 
 def load_logged(model_uri: str) -> Any:
     """Return a logged model as the server gives it back."""
-    return mlflow.sklearn.load_model(model_uri)
+    # A folder of ours: MLflow would leave its own behind in the worker, a copy for each load.
+    with tempfile.TemporaryDirectory() as folder:
+        return mlflow.sklearn.load_model(model_uri, dst_path=folder)
 
 
 def award(alias: str, version: str) -> None:

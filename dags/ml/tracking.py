@@ -17,8 +17,7 @@ from mlflow import MlflowClient
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import ColSpec, Schema
 
-from ml import MODEL_NAME, MONITORING
-from ml.carried import features_of_its_own
+from ml import MODEL_NAME, MONITORING, carried
 from ml.features import WEATHER
 from ml.round_trip import experiment_id
 
@@ -120,7 +119,8 @@ def judged() -> pd.DataFrame:
 
 def reference(run_id: str) -> pd.DataFrame:
     """Return the flights that a training run kept of those it was trained on."""
-    return pd.read_parquet(MlflowClient().download_artifacts(run_id, REFERENCE))
+    with tempfile.TemporaryDirectory() as folder:
+        return pd.read_parquet(MlflowClient().download_artifacts(run_id, REFERENCE, folder))
 
 
 def trained_for(month: str) -> bool:
@@ -161,18 +161,21 @@ def _source() -> list[Path]:
 
 
 def _log_model(model: Any, example: pd.DataFrame) -> mlflow.models.model.ModelInfo:
-    own = features_of_its_own()
-    return mlflow.sklearn.log_model(
-        model,
-        name="model",
-        signature=_signature(example, model.predict_proba(example)),
-        input_example=example,
-        pyfunc_predict_fn="predict_proba",
-        skops_trusted_types=[*TRUSTED_TYPES, f"{own.__name__}.make"],
-        code_paths=[own.__file__],
-        # Given, because guessing them starts a process that imports everything again.
-        pip_requirements=[f"{name}=={version(name)}" for name in NEEDED_TO_LOAD],
-    )
+    own = carried.features_of_its_own().__name__
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"{own}.py")
+        file.write_text(carried.source(), encoding="utf-8")
+        return mlflow.sklearn.log_model(
+            model,
+            name="model",
+            signature=_signature(example, model.predict_proba(example)),
+            input_example=example,
+            pyfunc_predict_fn="predict_proba",
+            skops_trusted_types=[*TRUSTED_TYPES, f"{own}.make"],
+            code_paths=[str(file)],
+            # Given, because guessing them starts a process that imports everything again.
+            pip_requirements=[f"{name}=={version(name)}" for name in NEEDED_TO_LOAD],
+        )
 
 
 def _signature(example: pd.DataFrame, predictions: Any) -> ModelSignature:

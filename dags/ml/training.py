@@ -86,7 +86,7 @@ def validate(
     version = registry.register(candidate["run_id"], candidate["model_uri"], {"model": chosen})
     registry.award(alias, version)
     new = (f"version {version} ({chosen}, data to {until})", scores)
-    old = champion and (str(champion), present)
+    old = champion and (f"{champion}{_flattered(champion, later)}", present)
     return {
         "version": version,
         "alias": alias,
@@ -94,6 +94,12 @@ def validate(
         "auc": scores["auc"],
         "report": _report(later, *((new, old, True) if alias == "champion" else (old, new, False))),
     }
+
+
+def _flattered(champion: registry.Registered, later: pd.DataFrame) -> str:
+    """Words for a champion that was trained on some of what is held out, as in a replay."""
+    until = champion.params["trained_days"].partition("/")[2]
+    return ", has seen these" if until >= f"{later['date'].min():%Y-%m-%d}" else ""
 
 
 def _scores(fitted: Any, later: pd.DataFrame) -> model.Metrics:
@@ -113,7 +119,7 @@ def _report(
     first, last = later["date"].min(), later["date"].max()
     return [
         f"held out: {len(later):,} flights, {first:%Y-%m-%d} to {last:%Y-%m-%d}",
-        *(f"{role:<16}{who:<40}{_told(scores)}" for role, who, scores in rows),
+        *(f"{role:<16}{who:<56}{_told(scores)}" for role, who, scores in rows),
         f"MLflow          {tracking.link(f'models/{MODEL_NAME}')}",
     ]
 

@@ -57,19 +57,21 @@ class TaskInstance:
     """As much of Airflow's as the tasks use."""
 
     dag_id, run_id = "a_dag", "a_run"
+    task = SimpleNamespace(upstream_task_ids={"arrival", "training", "drift"})
 
     def __init__(self) -> None:
         self.told: dict[str, Any] = {}
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
-        states = {"arrival": "failed", "drift": "upstream_failed", "canary": "success"}
+        states = {"arrival": "failed", "training_1": "failed", "drift": "upstream_failed"}
         return {run_id: states for run_id in run_ids}
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.told[key] = value
 
-    def xcom_pull(self, task_ids: list[str], key: str) -> list[Any]:
-        return [self.told.get(key) if name == "arrival" else None for name in task_ids]
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int = -1) -> Any:
+        pushed = {("arrival", -1): self.told.get(key), ("training", 1): "nothing to hold out"}
+        return pushed.get((task_ids, map_indexes))
 
 
 def test_what_refused_is_told_where_and_why_and_the_run_fails(
@@ -81,9 +83,9 @@ def test_what_refused_is_told_where_and_why_and_the_run_fails(
     context["ti"] = TaskInstance()
     with pytest.raises(AirflowFailException, match="row 7"), runs.no_retry_when_refused():
         raise Refused("bad rows: 1: row 7")
-    with pytest.raises(AirflowFailException, match="a_dag: arrival failed"):
+    with pytest.raises(AirflowFailException, match="a_dag: arrival, training_1 failed"):
         runs.alert_of_failure.function()
     (alert,) = sent
-    assert alert.title == "a_dag: arrival failed"
-    assert list(alert.lines) == ["bad rows: 1: row 7"]
+    assert alert.title == "a_dag: arrival, training_1 failed"
+    assert list(alert.lines) == ["bad rows: 1: row 7", "nothing to hold out"]
     assert alert.links == {"Airflow": "http://airflow.here/dags/a_dag/runs/a_run"}

@@ -72,6 +72,7 @@ def keep(stack, seen, asked, folder):
     asked_for = {"run_id": seen[-1]["run_id"], "path": "history.png"}
     picture = requests.get(address, params=asked_for, timeout=30)
     picture.raise_for_status()
+    Path(folder).mkdir(exist_ok=True)
     Path(folder, "pipelines-2013.png").write_bytes(picture.content)
     table = json.dumps({"retrained": asked, "looks": seen}, indent=1)
     Path(folder, "pipelines-2013.json").write_text(table)
