@@ -10,14 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestration import StackError, dotenv_file
+from orchestration import StackError, dotenv_file, setting_rules
 
 ROOT = Path(__file__).resolve().parent.parent
-URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
-PORT = re.compile(r"[0-9]{1,5}")
-WEB_ADDRESS = re.compile(
-    r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
-)
 PASSED_ON = re.compile(
     r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:(?:https?|no|all)_proxy)|SSL_CERT_\w+)$"
 )
@@ -43,14 +38,6 @@ SECRETS: dict[str, Callable[[], str]] = {
     "MLFLOW_DB_PASSWORD": _password,
     "REDIS_PASSWORD": _password,
 }
-# Characters; fewer can be tried out. The first account's password is one that people type.
-SHORTEST_SECRET, SHORTEST_PASSWORD = 16, 8
-PLACEHOLDER = re.compile(
-    r"<.*>|x+|\.+|postgres|example|passw[o0]rd|change.?me\W*"
-    r"|(your|my)[-_. ][a-z_. -]*(password|secret|key)\W*",
-    re.IGNORECASE,
-)
-IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 
 
 @dataclass(frozen=True)
@@ -80,8 +67,9 @@ class Settings:
         example = (root / ".env.example").read_text(encoding="utf-8")
         given = {**dotenv_file.parse(example, ".env.example"), **dotenv_file.parse(text)}
         values = {name: environ.get(name, value) for name, value in given.items()}
-        if problems := _problems(values):
-            raise StackError("\n".join(problems))
+        needed = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
+        if wrong := setting_rules.problems(values, needed):
+            raise StackError("\n".join(wrong))
         inherited = {name: value for name, value in environ.items() if PASSED_ON.match(name)}
         return cls(root, values, inherited)
 
@@ -117,7 +105,7 @@ class Settings:
 
         Asked before a stack is started; one that runs with such can be looked at and stopped.
         """
-        told = [_weak(name, self[name]) for name in SECRETS if self[name]]
+        told = [setting_rules.weak(name, self[name]) for name in SECRETS if self[name]]
         if any(told):
             raise StackError("\n".join(filter(None, told)))
 
@@ -125,66 +113,6 @@ class Settings:
         """What Compose is started with: nothing that a stray exported variable could change."""
         absolute = {"AIRFLOW_PROJ_DIR": str(self.project_dir)}
         return {**self.environment, **self.values, **absolute}
-
-
-def _problems(values: Mapping[str, str]) -> list[str]:
-    wrong = [
-        f"{name} is blank in .env: inv install"
-        for name in (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
-        if not values[name]
-    ]
-    wrong += [
-        f"{name} stands in a URL and may hold letters, digits and ._~- only: change it in .env"
-        for name in IN_URLS
-        if values[name] and not URL_SAFE.match(values[name])
-    ]
-    for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"):
-        if not _is_port(values[name]):
-            wrong.append(f"{name}={values[name]} is not a port: 1 to 65535")
-    if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
-        wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
-    return wrong + _alert_problems(values)
-
-
-def _alert_problems(values: Mapping[str, str]) -> list[str]:
-    wrong = []
-    if values["ALERT_WEBHOOK_URL"] and not WEB_ADDRESS.fullmatch(values["ALERT_WEBHOOK_URL"]):
-        # Never with its value: who knows it may write to the channel.
-        wrong.append("ALERT_WEBHOOK_URL is no web address: https://HOST/... in .env, or blank")
-    if values["ALERT_EMAIL_TO"] and not values["SMTP_HOST"]:
-        wrong.append("ALERT_EMAIL_TO needs a mail server: set SMTP_HOST in .env, or leave it blank")
-    if values["SMTP_PORT"] and not _is_port(values["SMTP_PORT"]):
-        wrong.append(f"SMTP_PORT={values['SMTP_PORT']} is not a port: 1 to 65535, or blank")
-    if values["SMTP_SECURITY"] not in ("", "starttls", "tls", "none"):
-        wrong.append(f"SMTP_SECURITY={values['SMTP_SECURITY']} is none of starttls, tls, none")
-    return wrong
-
-
-def _is_port(text: str) -> bool:
-    return bool(PORT.fullmatch(text)) and 0 < int(text) < 65536
-
-
-def _weak(name: str, value: str) -> str:
-    # Never with its value: these lines end up in logs.
-    if name == "AIRFLOW_FERNET_KEY":
-        if all(map(_is_fernet_key, value.split(","))):
-            return ""
-        return (
-            f"{name} is no Fernet key (32 bytes in URL-safe base64): put the one back that the "
-            "data was encrypted with; before the first install, leave it blank in .env"
-        )
-    shortest = SHORTEST_PASSWORD if name == "_AIRFLOW_WWW_USER_PASSWORD" else SHORTEST_SECRET
-    wrong = "a placeholder" if PLACEHOLDER.fullmatch(value) else ""
-    if len(value) < shortest:
-        wrong = f"shorter than {shortest} characters"
-    return wrong and f"{name} is {wrong}: leave it blank in .env, then inv install makes one"
-
-
-def _is_fernet_key(text: str) -> bool:
-    try:
-        return len(base64.b64decode(text, altchars=b"-_", validate=True)) == 32
-    except ValueError:
-        return False
 
 
 def draft_env(root: Path = ROOT) -> tuple[str, str]:

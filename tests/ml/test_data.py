@@ -1,5 +1,6 @@
 """Finding, choosing, labelling and keeping flights; what is refused is in test_refused.py."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -104,3 +105,17 @@ def test_run_folder_stays_below_data_dir(
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     folder = data.run_folder("training_pipeline", run_id)
     assert folder.resolve().parent == tmp_path / "training_pipeline"
+
+
+def test_the_schema_is_documented_column_by_column() -> None:
+    document = (Path(data.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = document.split("| column | type | range |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")]
+    told = {name: row for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert set(told) == set(data.SCHEMA.columns)
+    for name, column in data.SCHEMA.columns.items():
+        assert ("absent" in told[name][1]) == (not column.required), name
+        bounds = [check.statistics for check in column.checks if "min_value" in check.statistics]
+        if bounds and name not in ("year", "month", "day"):
+            low, high = bounds[0]["min_value"], bounds[0]["max_value"]
+            assert f"{low} to {high}" in told[name][2], name

@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,8 +67,10 @@ def test_a_model_carries_a_copy_with_its_hash_in_its_name(flights: pd.DataFrame)
     assert own is carried.features_of_its_own()
     assert own.make is not features.make
     source = carried.Path(features.__file__).read_bytes()
-    assert carried.Path(own.__file__).read_bytes() == source
+    assert carried.source().encode() == source
     assert own.__name__ == f"features_{carried.sha256(source).hexdigest()[:12]}"
+    # Pickle and skops find its functions by this name.
+    assert importlib.import_module(own.make.__module__).make is own.make
     pd.testing.assert_frame_equal(own.make(flights), features.make(flights))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestration import dotenv_file, engine, health, images
+from orchestration import airflow_api, dotenv_file, engine, health, images, setting_rules
 from orchestration.settings import SECRETS
 from status import probes
 
@@ -247,3 +247,27 @@ def test_the_engine_by_hand_reads_the_same_settings():
     link = REPO / "orchestration" / ".env"
     assert link.is_symlink()
     assert str(link.readlink()) == "../.env"
+
+
+def test_a_dag_reports_under_the_name_that_is_asked_for():
+    pushed = (REPO / "dags" / "runs.py").read_text()
+    assert f'xcom_push("{airflow_api.REPORT}", lines)' in pushed
+
+
+@pytest.mark.parametrize(
+    ("address", "good"),
+    [
+        ("https://hooks.slack.com/services/T0/B0/x", True),
+        ("http://127.0.0.1:9099/hook?a=b", True),
+        ("http://user:word@[::1]:80", True),
+        ("hooks.slack.com/services", False),
+        ("ftp://host/x", False),
+        ("https://", False),
+    ],
+)
+def test_settings_and_alerts_take_the_same_for_a_web_address(address, good, monkeypatch):
+    monkeypatch.syspath_prepend(REPO / "dags")
+    from ml import alerting
+
+    assert bool(setting_rules.WEB_ADDRESS.fullmatch(address)) == good
+    assert bool(alerting.ADDRESS.fullmatch(address)) == good

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from orchestration import StackError, dotenv_file, settings
+from orchestration import StackError, dotenv_file, setting_rules, settings
 from orchestration.settings import SECRETS, Settings
 
 
@@ -111,7 +111,7 @@ def test_a_port_that_is_none_is_refused(make_settings, port):
         make_settings(STATUS_PORT=port)
 
 
-@pytest.mark.parametrize("name", settings.IN_URLS)
+@pytest.mark.parametrize("name", setting_rules.IN_URLS)
 def test_a_password_that_would_break_a_url_is_refused(make_settings, name):
     with pytest.raises(StackError, match=f"{name} stands in a URL"):
         make_settings(**{name: "p@ss/word"})
@@ -208,7 +208,7 @@ def test_e_mail_needs_a_server_and_a_server_no_e_mail(make_settings):
     make_settings(SMTP_HOST="mail.example.org")
 
 
-OTHERS = [name for name in SECRETS if name not in ("AIRFLOW_FERNET_KEY", *settings.IN_URLS)]
+OTHERS = [name for name in SECRETS if name not in ("AIRFLOW_FERNET_KEY", *setting_rules.IN_URLS)]
 PLACEHOLDERS = [
     "<put a secret here>",
     "change-me!!!!!!!!!!",

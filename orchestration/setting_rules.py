@@ -1,0 +1,77 @@
+"""What the value of a setting may be, and the line that says why it may not."""
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+
+URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
+PORT = re.compile(r"[0-9]{1,5}")
+WEB_ADDRESS = re.compile(
+    r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
+)
+# Characters; fewer can be tried out. The first account's password is one that people type.
+SHORTEST_SECRET, SHORTEST_PASSWORD = 16, 8
+PLACEHOLDER = re.compile(
+    r"<.*>|x+|\.+|postgres|example|passw[o0]rd|change.?me\W*"
+    r"|(your|my)[-_. ][a-z_. -]*(password|secret|key)\W*",
+    re.IGNORECASE,
+)
+IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
+
+
+def problems(values: Mapping[str, str], needed: Iterable[str]) -> list[str]:
+    """Why these values cannot be used, a line each; `needed` may not be blank."""
+    wrong = [f"{name} is blank in .env: inv install" for name in needed if not values[name]]
+    wrong += [
+        f"{name} stands in a URL and may hold letters, digits and ._~- only: change it in .env"
+        for name in IN_URLS
+        if values[name] and not URL_SAFE.match(values[name])
+    ]
+    for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"):
+        if not _is_port(values[name]):
+            wrong.append(f"{name}={values[name]} is not a port: 1 to 65535")
+    if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
+        wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
+    return wrong + _alert_problems(values)
+
+
+def _alert_problems(values: Mapping[str, str]) -> list[str]:
+    wrong = []
+    if values["ALERT_WEBHOOK_URL"] and not WEB_ADDRESS.fullmatch(values["ALERT_WEBHOOK_URL"]):
+        # Never with its value: who knows it may write to the channel.
+        wrong.append("ALERT_WEBHOOK_URL is no web address: https://HOST/... in .env, or blank")
+    if values["ALERT_EMAIL_TO"] and not values["SMTP_HOST"]:
+        wrong.append("ALERT_EMAIL_TO needs a mail server: set SMTP_HOST in .env, or leave it blank")
+    if values["SMTP_PORT"] and not _is_port(values["SMTP_PORT"]):
+        wrong.append(f"SMTP_PORT={values['SMTP_PORT']} is not a port: 1 to 65535, or blank")
+    if values["SMTP_SECURITY"] not in ("", "starttls", "tls", "none"):
+        wrong.append(f"SMTP_SECURITY={values['SMTP_SECURITY']} is none of starttls, tls, none")
+    return wrong
+
+
+def _is_port(text: str) -> bool:
+    return bool(PORT.fullmatch(text)) and 0 < int(text) < 65536
+
+
+def weak(name: str, value: str) -> str:
+    """Why a secret can be guessed, or a Fernet key is none; blank where it is good."""
+    # Never with its value: these lines end up in logs.
+    if name == "AIRFLOW_FERNET_KEY":
+        if all(map(_is_fernet_key, value.split(","))):
+            return ""
+        return (
+            f"{name} is no Fernet key (32 bytes in URL-safe base64): put the one back that the "
+            "data was encrypted with; before the first install, leave it blank in .env"
+        )
+    shortest = SHORTEST_PASSWORD if name == "_AIRFLOW_WWW_USER_PASSWORD" else SHORTEST_SECRET
+    wrong = "a placeholder" if PLACEHOLDER.fullmatch(value) else ""
+    if len(value) < shortest:
+        wrong = f"shorter than {shortest} characters"
+    return wrong and f"{name} is {wrong}: leave it blank in .env, then inv install makes one"
+
+
+def _is_fernet_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, altchars=b"-_", validate=True)) == 32
+    except ValueError:
+        return False
