@@ -18,6 +18,7 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "mlflow.lock": ("mlflow.in", *IMAGES),
     "status.lock": ("status.in", *IMAGES),
     "pytest.lock": ("pytest.in", "--constraints", "airflow.lock", *IMAGES),
+    "audit.lock": ("audit.in", *ANY_PLATFORM),
     "base/postgres.lock": ("base/postgres.in", "--no-deps", *IMAGES),
 }
 
