@@ -69,7 +69,7 @@ class Airflow:
         """Start a run now; its id."""
         body = {"logical_date": None, "conf": conf}
         answer = self._send(self.session, "POST", f"{_dag_path(dag_id)}/dagRuns", json=body)
-        return _document(answer)["dag_run_id"]
+        return str(_document(answer)["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """One run: state, start_date, end_date …"""
@@ -194,7 +194,8 @@ def _log_lines(entry: Any) -> list[str]:
 def _document(answer: requests.Response) -> dict[str, Any]:
     if not answer.ok:
         raise StackError(f"Airflow refused ({answer.status_code}): {_detail(answer)}")
-    return answer.json()
+    document: dict[str, Any] = answer.json()
+    return document
 
 
 def _detail(answer: requests.Response) -> str:

@@ -18,12 +18,12 @@ def clock_problems(host: Host) -> Iterator[str]:
     """Clocks that are wrong or apart: tokens, certificates and S3 refuse over it."""
     if now() < EARLIEST:
         yield f"this machine's clock says {now():%Y-%m-%d}, which is past: {SET_CLOCK}"
-    if abs(host.ahead or 0) > CLOCK_SKEW_SECONDS:
+    if host.ahead and abs(host.ahead) > CLOCK_SKEW_SECONDS:
         yield (
             f"the engine's clock is {_apart(host.ahead)} this machine's, tokens would be refused: "
             "restart the engine (Docker Desktop: quit and start it)"
         )
-    if abs(host.index_ahead or 0) > INDEX_SKEW_SECONDS:
+    if host.index_ahead and abs(host.index_ahead) > INDEX_SKEW_SECONDS:
         yield (
             f"this machine's clock is {_apart(-host.index_ahead)} that of {host.index}, "
             f"certificates and S3 would refuse: {SET_CLOCK}"

@@ -65,7 +65,8 @@ class DockerEngine:
     def host(self) -> Host:
         """`docker info`, what mounted folders lack, and what a first build needs from outside."""
         told = dockerd.info()
-        wrong, index = [folders.uid_problem(self.settings)], ("", None)
+        wrong = [folders.uid_problem(self.settings)]
+        index: tuple[str, float | None] = ("", None)
         if not wrong[0] and dockerd.same_users(told):
             wrong += folders.mount_problems(self.settings)
         if not self.is_built():
@@ -208,4 +209,5 @@ class DockerEngine:
         """The whole stack as Compose understands it."""
         told = shell.output(self.compose("config", "--format", "json"), timeout=20)
         # Compose doubles every $, so that what it prints could be a compose file again.
-        return json.loads(told.replace("$$", "$"))
+        config: dict[str, Any] = json.loads(told.replace("$$", "$"))
+        return config

@@ -25,7 +25,7 @@ def of_project(sdk: Any, project: str, service: str = "", **options: Any) -> lis
         *([f"{SERVICE_LABEL}={service}"] if service else []),
     ]
     # While `up` replaces a container it may be gone between its listing and a closer look.
-    return sdk.containers.list(filters={"label": labels}, ignore_removed=True, **options)
+    return list(sdk.containers.list(filters={"label": labels}, ignore_removed=True, **options))
 
 
 def service(attributes: Mapping[str, Any]) -> Service:
@@ -72,7 +72,7 @@ def _of_engine(container: Any) -> int:
         return 0
     cache = usage.get("stats", {})
     reclaimable = cache.get("total_inactive_file", cache.get("inactive_file", 0))
-    return usage.get("usage", 0) - reclaimable
+    return int(usage.get("usage", 0) - reclaimable)
 
 
 def _moment(text: str) -> datetime | None:

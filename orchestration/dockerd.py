@@ -52,7 +52,7 @@ def unreachable() -> str:
 def older(version: str, oldest: tuple[int, ...]) -> bool:
     """Whether a version is older; a development build names no number and is taken for new."""
     found = re.match(r"v?(\d+)\.(\d+)", version)
-    return bool(found) and tuple(map(int, found.groups())) < oldest
+    return found is not None and tuple(map(int, found.groups())) < oldest
 
 
 def info() -> dict[str, Any]:
@@ -61,9 +61,10 @@ def info() -> dict[str, Any]:
     import requests
 
     try:
-        return client(PATIENCE_SECONDS).info()
+        told: dict[str, Any] = client(PATIENCE_SECONDS).info()
     except (StackError, docker.errors.DockerException, requests.RequestException):
         return {}
+    return told
 
 
 def figures(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class StartedFrom:
 
     def note(self, services: Mapping[str, str]) -> None:
         """Add or replace services with their folders."""
-        self.path.write_text(json.dumps(self._noted() | services))
+        self.path.write_text(json.dumps({**self._noted(), **services}))
 
     def _noted(self) -> dict[str, str]:
         return json.loads(self.path.read_text()) if self.path.exists() else {}

@@ -54,9 +54,14 @@ class Report:
     checks: list[Check]
 
     @property
+    def parts(self) -> list[Row | Check]:
+        """All that can be well or not."""
+        return [*self.services, *self.checks]
+
+    @property
     def status(self) -> str:
         """healthy: all is well; down: nothing runs; degraded: anything between."""
-        if all(part.healthy for part in (*self.services, *self.checks)):
+        if all(part.healthy for part in self.parts):
             return "healthy"
         runs = any(row.healthy and row.state == "running" for row in self.services)
         return "degraded" if runs else "down"
@@ -72,7 +77,7 @@ class Report:
 
     def waiting(self) -> list[Row | Check]:
         """What is not well."""
-        return [part for part in (*self.services, *self.checks) if not part.healthy]
+        return [part for part in self.parts if not part.healthy]
 
 
 def look(settings: Settings, engine: Engine, *, memory: bool = False) -> Report:
@@ -134,7 +139,7 @@ def row(service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str
         service.name,
         service.state,
         healthy,
-        service.since and service.since.isoformat(),
+        service.since.isoformat() if service.since else None,
         service.restarts,
         None,
         detail,

@@ -76,10 +76,10 @@ class Log:
 
     def last(self, count: int, start: datetime | None, *, unfinished: bool = True) -> list[str]:
         """The last `count` lines from `start` on, one that has not ended among them if wanted."""
-        if not self._open():
+        if not (stream := self._open()):
             return []
         # What is older than `start` is known only by reading it.
-        blocks = self.stream if start else [_end(self.stream, count)]
+        blocks: Iterable[bytes] = stream if start else [_end(stream, count)]
         lines = (line for block in blocks for line in self._lines(block))
         return list(deque(_newer(self._ended(lines) if unfinished else lines, start), count))
 
@@ -93,8 +93,8 @@ class Log:
                 yield from self._ended([])
                 self.stream.seek(0)
             yield from self._lines(self.stream.read())
-        if replaced and self._open():
-            yield from self._lines(self.stream.read())
+        if replaced and (stream := self._open()):
+            yield from self._lines(stream.read())
 
     def close(self) -> None:
         """Let go of the file."""
@@ -110,14 +110,14 @@ class Log:
             # Between the old one's renaming and the new one's first line.
             return False
 
-    def _open(self) -> bool:
+    def _open(self) -> BinaryIO | None:
         try:
             stream = self.file.open("rb")
         except FileNotFoundError:
-            return False
+            return None
         self.close()
         self.stream = stream
-        return True
+        return stream
 
     def _lines(self, block: bytes) -> list[str]:
         # supervisord rotates by size, in the middle of a line: its rest begins the next file.
@@ -186,9 +186,11 @@ def _newer(lines: Iterable[str], start: datetime | None) -> Iterator[str]:
 
 
 def _moment(line: str) -> datetime | None:
-    stamp = STAMP.search(line[:60])
+    if not (stamp := STAMP.search(line[:60])):
+        return None
+    year, month, day, hour, minute, second = map(int, stamp.groups())
     try:
-        return datetime(*map(int, stamp.groups()), tzinfo=UTC) if stamp else None
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         # Shaped like a time, but none: 00:61:00, the 31st of June.
         return None

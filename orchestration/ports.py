@@ -47,7 +47,7 @@ def listeners(address: str, port: int) -> list[int | None]:
     return [
         one.pid
         for one in connections
-        if one.status == psutil.CONN_LISTEN and one.laddr.port == port
+        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port
         # `::ffff:127.0.0.1` is how a socket for both protocols shows an IPv4 address.
         and (one.laddr.ip.endswith(address) or {one.laddr.ip, address} & set(EVERYWHERE))
     ]  # fmt: skip

@@ -94,7 +94,7 @@ def end_running() -> None:
 
 @contextmanager
 def _started(command: Command, **streams: Any) -> Iterator[subprocess.Popen[str]]:
-    captured = {"stderr": subprocess.STDOUT} if "stdout" in streams else {}
+    captured: dict[str, Any] = {"stderr": subprocess.STDOUT} if "stdout" in streams else {}
     try:
         process = subprocess.Popen(
             command.argv, env=command.env, cwd=command.cwd, text=True, errors="replace",

@@ -104,7 +104,7 @@ class Supervisord:
             time.sleep(0.2)
 
     def _pid(self, name: str) -> int:
-        return self.processes().get(name, {"pid": 0})["pid"]
+        return int(self.processes().get(name, {"pid": 0})["pid"])
 
     def end(self) -> None:
         """Let it stop its programs in good order and end, for STOP_SECONDS at most."""

@@ -67,7 +67,7 @@ def shown(report: Report) -> Group:
 
 
 def _verdicts(report: Report) -> list[tuple[str, bool]]:
-    return [(part.name, part.healthy) for part in (*report.services, *report.checks)]
+    return [(part.name, part.healthy) for part in report.parts]
 
 
 def progress_lines(report: Report) -> list[Line]:

@@ -48,7 +48,7 @@ class Rounds:
         self._clock = clock
         self._limit = STALE_INTERVALS * interval
         self._recorded = clock()
-        self._checked_at = None
+        self._checked_at: datetime | None = None
         waiting = [Verdict(name, "unknown", "not asked yet") for name in names]
         self._services = [Shown(verdict, datetime.now(UTC)) for verdict in waiting]
 

@@ -40,7 +40,9 @@ async def airflow_worker(url: str) -> Verdict:
     async def ask() -> tuple[str, str]:
         # One transaction: a queue counted a moment after its consumers would contradict them.
         async with _connection(url) as client, client.pipeline(transaction=True) as moment:
-            moment.client_list().llen(QUEUE).hlen(IN_HAND)
+            moment.client_list()
+            moment.llen(QUEUE)
+            moment.hlen(IN_HAND)
             return _consumption(*await moment.execute())
 
     verdict = await judge("airflow-worker", ask(), silent="unknown")
@@ -50,7 +52,7 @@ async def airflow_worker(url: str) -> Verdict:
     return replace(verdict, latency_ms=None)
 
 
-def _consumption(clients: list[dict], waiting: int, in_hand: int) -> tuple[str, str]:
+def _consumption(clients: list[dict[str, str]], waiting: int, in_hand: int) -> tuple[str, str]:
     polling = [client for client in clients if client["cmd"] == "brpop"]
     blocked = any("b" in client["flags"] for client in polling)
     tally = f"{waiting} waiting, {in_hand} in hand"
@@ -67,11 +69,11 @@ def _consumption(clients: list[dict], waiting: int, in_hand: int) -> tuple[str, 
     return "degraded", f"takes no more work and shows no other sign of life; {tally}"
 
 
-def _between_polls(client: dict) -> bool:
+def _between_polls(client: dict[str, str]) -> bool:
     return "b" not in client["flags"] and int(client["idle"]) <= POLL_LIMIT_SECONDS
 
 
-def _shows_life(client: dict) -> bool:
+def _shows_life(client: dict[str, str]) -> bool:
     pings = "P" in client["flags"] and int(client["idle"]) <= PING_LIMIT_SECONDS
     reports = client["cmd"] == "publish" and int(client["idle"]) <= POLL_LIMIT_SECONDS
     return pings or reports

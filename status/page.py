@@ -72,7 +72,7 @@ def policy() -> str:
 
 
 def _hash(tag: str) -> str:
-    text = re.search(f"<{tag}>(.*?)</{tag}>", TEMPLATE.template, re.DOTALL)[1]
+    [text] = re.findall(f"<{tag}>(.*?)</{tag}>", TEMPLATE.template, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 

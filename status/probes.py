@@ -6,6 +6,7 @@ on it is "unknown" with the reason.
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 
@@ -32,11 +33,9 @@ async def everything(
 ) -> list[Verdict]:
     """Ask all services at once: one verdict for each of `names(redis_url)`, never raising."""
     broker = [redis(redis_url), airflow_worker(redis_url)] if redis_url else []
-    health, *others = await asyncio.gather(
+    health, others = await asyncio.gather(
         airflow_health(http, airflow_url),
-        airflow_apiserver(http, airflow_url),
-        mlflow(http, mlflow_url),
-        *broker,
+        asyncio.gather(airflow_apiserver(http, airflow_url), mlflow(http, mlflow_url), *broker),
     )
     found = {verdict.name: verdict for verdict in [*health, *others]}
     return [found[name] for name in names(redis_url)]
@@ -59,7 +58,7 @@ async def airflow_health(http: httpx.AsyncClient, url: str) -> list[Verdict]:
 
     The monitor always says HTTP 200, so only its JSON counts.
     """
-    body = {}
+    body: dict[str, Any] = {}
 
     async def ask() -> tuple[str, str]:
         body.update(await _json(http, "GET", f"{url}/api/v2/monitor/health"))
@@ -94,7 +93,7 @@ def _metadatabase(status: object) -> tuple[str, str]:
     return "unknown", "Airflow does not say"
 
 
-def _heartbeat(name: str, body: dict, database: str) -> Verdict:
+def _heartbeat(name: str, body: dict[str, Any], database: str) -> Verdict:
     part = _part(body, HEARTBEATS[name])
     latest = part.get(f"latest_{HEARTBEATS[name]}_heartbeat")
     if part.get("status") is None or latest is None:
@@ -111,7 +110,9 @@ def _heartbeat(name: str, body: dict, database: str) -> Verdict:
     return Verdict(name, state, f"last heartbeat {max(age, 0):.0f} s ago", seen=seen)
 
 
-async def _json(http: httpx.AsyncClient, method: str, url: str, body: dict | None = None) -> dict:
+async def _json(
+    http: httpx.AsyncClient, method: str, url: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
     response = await http.request(method, url, json=body)
     if response.status_code != 200:
         raise UnexpectedAnswer(f"HTTP {response.status_code}")
@@ -124,6 +125,6 @@ async def _json(http: httpx.AsyncClient, method: str, url: str, body: dict | Non
     return answer
 
 
-def _part(body: dict, key: str) -> dict:
+def _part(body: dict[str, Any], key: str) -> dict[str, Any]:
     part = body.get(key)
     return part if isinstance(part, dict) else {}

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import httpx
 import uvicorn
@@ -149,7 +150,7 @@ def _pause(settings: Settings, rounds: Rounds, age: float) -> float:
     return min(1.0, settings.interval) if coming_up else settings.interval
 
 
-def _document(board: Board) -> dict:
+def _document(board: Board) -> dict[str, Any]:
     checked_at = board.checked_at and board.checked_at.isoformat(timespec="milliseconds")
     return {
         "version": 1,
@@ -159,7 +160,7 @@ def _document(board: Board) -> dict:
     }
 
 
-def _service(shown: Shown, checked_at: datetime | None) -> dict:
+def _service(shown: Shown, checked_at: datetime | None) -> dict[str, Any]:
     seen = shown.verdict.seen or checked_at
     return {
         "name": shown.verdict.name,
@@ -177,5 +178,5 @@ app = create_app(_settings, Rounds(probes.names(_settings.redis_url), _settings.
 
 if __name__ == "__main__":
     # A health check every few seconds would drown what is worth reading in the log.
-    quiet = {"access_log": False, "server_header": False}
+    quiet: dict[str, Any] = {"access_log": False, "server_header": False}
     uvicorn.run(app, host=_settings.host, port=_settings.port, **quiet)

@@ -17,12 +17,15 @@ from email.message import EmailMessage
 from email.utils import formatdate
 from functools import partial
 from threading import Thread, current_thread
+from typing import Any
 from urllib.parse import unquote
 
 DELIVERY_SECONDS = 10.0
 """What all receivers together cost a caller at most."""
 CONNECT_SECONDS, READ_SECONDS, RETRY_AFTER_SECONDS = 3.0, 7.0, 1.0
-POSTING = {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False, "stream": True}
+POSTING: dict[str, Any] = {
+    "timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False, "stream": True,
+}  # fmt: skip
 MAY_PASS = re.compile("not delivered: (connection |HTTP 429|HTTP 5|SMTP 4)")
 USUAL_PORTS = {"starttls": "587", "tls": "465", "none": "25"}
 HOST = r"(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::\d{1,5})?"

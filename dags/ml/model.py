@@ -165,8 +165,7 @@ def pick(scores: Mapping[str, Metrics]) -> str:
 
 def alias(candidate: Metrics, champion: Metrics | None) -> str:
     """Return what the candidate becomes: champion if better or the first, else challenger."""
-    first = champion is None
-    return "champion" if first or better(candidate, champion) else "challenger"
+    return "champion" if champion is None or better(candidate, champion) else "challenger"
 
 
 def _columns(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import RocCurveDisplay
@@ -23,7 +24,7 @@ def of_training(
     }
 
 
-def _figure(title: str) -> tuple[Figure, "object"]:
+def _figure(title: str) -> tuple[Figure, Axes]:
     # Not through pyplot: it keeps every figure, and has no screen to show them on.
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()

@@ -46,11 +46,11 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     """Return the id of an experiment, made or brought back where it is not there."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name)
+        return str(client.create_experiment(name))
     if found.lifecycle_stage == "deleted":
         # Somebody tidied up in the UI; the name stays taken, so without this no run ever again.
         client.restore_experiment(found.experiment_id)
-    return found.experiment_id
+    return str(found.experiment_id)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def log_month(
         mlflow.set_tags(dict(tags))
         for name, text in texts.items():
             mlflow.log_text(text, name)
-    return run.info.run_id
+    return str(run.info.run_id)
 
 
 def add_to(run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:

@@ -79,7 +79,7 @@ def validate(
         champion = None  # An earlier try of this task got as far as the alias.
     # The model as the registry gives it back is what would be served.
     scores = _scores(registry.load_logged(candidate["model_uri"]), later)
-    present = champion and _scores(champion.model, later)
+    present = _scores(champion.model, later) if champion else None
     alias = model.alias(scores, present)
     compared = {f"champion_{name}": value for name, value in (present or {}).items()}
     tracking.add_to(candidate["run_id"], compared, {"verdict": alias})

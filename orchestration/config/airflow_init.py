@@ -25,7 +25,7 @@ def tables_exist() -> bool:
     from airflow import settings
     from sqlalchemy import inspect
 
-    return inspect(settings.engine).has_table("alembic_version")
+    return bool(inspect(settings.engine).has_table("alembic_version"))
 
 
 def create_first_account(username: str, password: str) -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
@@ -57,7 +58,7 @@ def useless_services() -> set[str]:
         return down | {"status"}
 
 
-def status_document() -> dict:
+def status_document() -> Any:
     """What the status page says; its 503 is a word on the stack, the page itself is well.
 
     Raises OSError without an answer, ValueError for one that is not JSON.
