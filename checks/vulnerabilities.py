@@ -1,0 +1,92 @@
+"""What is known against pinned versions, asked of a vulnerability service by pip-audit.
+
+Each version is asked for once, however many locks hold it, and so is one that is known to be bad:
+where nothing is found in that one, nothing would be found in any.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from checks.pins import Key, Pin
+from orchestration import StackError, shell
+
+BAD = Pin(
+    "jinja2",
+    "2.4.1",
+    ("sha256:a90b3f18ccbb50c0a0fb3eaff23d60b7664e3e447c676a2cd21459a257574b38",),
+)
+NEXT = "next: try again with network, or ask another service: nox -s audit -- -s osv"
+ARGV = ("pip-audit", "--require-hashes", "--disable-pip", "--strict", "--progress-spinner", "off")
+FORMAT = ("--format", "json", "--aliases", "on", "--desc", "off")
+# The line of a failure that says something: pip-audit's own, or the last one of a traceback.
+REASON = re.compile(
+    r"^(?:ERROR:[\w.]+:(?!Tip:)|[\w.]*(?:Error|Timeout|Redirects): )(.+)$", re.MULTILINE
+)
+# The vulnerabilities of each version: id, aliases, fix_versions.
+Answers = dict[Key, list[dict[str, Any]]]
+
+
+def answers(wanted: Iterable[Pin], options: Sequence[str] = ()) -> Answers:
+    """What is known against each pinned version; `options` are pip-audit's.
+
+    Raises StackError when the service does not answer for all of them, or finds nothing wrong
+    with the one that is known to be bad.
+    """
+    try:
+        bad = _asked([BAD], options)
+    except StackError as error:
+        silent = "nothing was audited: the vulnerability service did not answer"
+        raise StackError(f"{silent}: {error}; {NEXT}") from None
+    if not bad[BAD.key]:
+        told = "the audit finds nothing even in a package that is known to be bad"
+        raise StackError(f"{told}, {BAD.name} {BAD.version}; {NEXT}")
+    found: Answers = {}
+    for versions in rounds(wanted):
+        try:
+            found |= _asked(versions, options)
+        except StackError as error:
+            raise StackError(f"not all was audited: {error}; {NEXT}") from None
+    return found
+
+
+def rounds(wanted: Iterable[Pin]) -> Iterator[list[Pin]]:
+    """All versions, in as few lists as hold no package twice: pip-audit refuses that."""
+    packages: dict[str, dict[str, Pin]] = {}
+    for pin in wanted:
+        name, version = pin.key
+        packages.setdefault(name, {})[version] = pin
+    for versions in zip_longest(*(package.values() for package in packages.values())):
+        yield [pin for pin in versions if pin]
+
+
+def _asked(wanted: Sequence[Pin], options: Sequence[str]) -> Answers:
+    """What pip-audit tells of these; raises StackError with its reason when it is not of all."""
+    with TemporaryDirectory() as folder:
+        lines, out = Path(folder, "pins.txt"), Path(folder, "answers.json")
+        lines.write_text("\n".join(map(str, wanted)), encoding="utf-8")
+        argv = (*ARGV, *FORMAT, *options, "-r", str(lines), "-o", str(out))
+        said: list[str] = []
+        shell.follow(shell.Command(argv), said.append)
+        # It ends with 1 for findings and for failures alike, but writes only what it could ask.
+        if not out.exists():
+            raise StackError(reason("\n".join(said)))
+        found = read(out.read_text(encoding="utf-8"))
+    if silent := [f"{pin.name} {pin.version}" for pin in wanted if pin.key not in found]:
+        raise StackError(f"no answer for {', '.join(silent)}")
+    return found
+
+
+def read(text: str) -> Answers:
+    """pip-audit's JSON by package and version; what it skipped is not in it."""
+    told = [part for part in json.loads(text)["dependencies"] if "skip_reason" not in part]
+    return {(part["name"], part["version"]): part["vulns"] for part in told}
+
+
+def reason(words: str) -> str:
+    """The one line of pip-audit's failure that says why."""
+    return str((REASON.findall(words) or [shell.tail(words, 1)])[-1])

@@ -1,0 +1,178 @@
+"""The real pip-audit against a stub that speaks OSV's language, and the real cyclonedx-py."""
+
+import json
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from checks import audit, sbom
+from checks.pins import merged, pins
+from checks.vulnerabilities import BAD
+from orchestration import StackError
+from orchestration.locks import LOCKS
+from orchestration.settings import ROOT, Settings, draft_env
+
+AFFECTED = {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99"}]}]}
+
+
+(ANYIO,) = [pin.key for pin in pins(ROOT / "install" / "status.lock") if pin.name == "anyio"]
+
+
+class Osv:
+    """Knows a vulnerability in each of `bad`, 503 for those of `failing`; keys of pins."""
+
+    def __init__(self):
+        self.bad, self.failing, self.asked = {BAD.key}, set(), []
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+
+    def answer(self, key):
+        if key not in self.bad:
+            return {}
+        package = {"name": key[0], "ecosystem": "PyPI"}
+        known = {"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "summary": "bad"}
+        return {"vulns": [known | {"affected": [AFFECTED | {"package": package}]}]}
+
+    def _handler(stub):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                key = (asked["package"]["name"], asked["version"])
+                stub.asked.append(key)
+                body = json.dumps(stub.answer(key)).encode()
+                self.send_response(503 if key in stub.failing else 200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *words):
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def osv():
+    stub = Osv()
+    threading.Thread(target=stub.server.serve_forever, daemon=True).start()
+    yield stub
+    stub.server.shutdown()
+    stub.server.server_close()
+
+
+@pytest.fixture
+def audited(osv, capsys):
+    """Exit code, output and errors of an audit by the stub."""
+
+    def run(*words):
+        code = audit.main(["-s", "osv", "--osv-url", osv.url, *words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def few_locks(monkeypatch):
+    """Two small locks in the place of all, for what does not hang on their number."""
+    monkeypatch.setattr(audit, "LOCKS", ("status.lock", "uv.lock"))
+
+
+def test_every_pin_of_every_lock_is_asked_for_once_after_the_bad_one(osv, audited):
+    code, said, errors = audited()
+    assert (code, errors) == (0, "")
+    wanted = {pin.key for lock in LOCKS for pin in pins(ROOT / "install" / lock)}
+    assert osv.asked[0] == BAD.key
+    assert sorted(osv.asked[1:]) == sorted(wanted)
+    assert said.endswith(
+        f"{len(LOCKS)} locks, {len(wanted)} pinned versions; known vulnerabilities: 0, ignored: 0\n"
+    )
+
+
+def test_a_bad_pin_is_found_with_its_lock_and_what_mends_it(osv, audited, few_locks):
+    osv.bad.add(ANYIO)
+    code, said, _ = audited("--json")
+    (finding,) = json.loads(said)["findings"]
+    assert code == 1
+    assert finding["locks"] == ["status.lock"]
+    assert (finding["id"], finding["aliases"]) == ("PYSEC-2026-1", ["CVE-2026-1"])
+    assert finding["fixed_in"] == ["99"]
+
+
+def test_a_service_that_knows_nothing_is_not_believed(osv, audited, few_locks):
+    osv.bad.clear()
+    code, said, errors = audited()
+    assert (code, said) == (1, "")
+    assert "finds nothing even in a package that is known to be bad, jinja2 2.4.1" in errors
+    assert osv.asked == [BAD.key]
+
+
+def test_a_service_that_fails_at_once_is_told_as_nothing_audited(osv, audited, few_locks):
+    osv.failing.add(BAD.key)
+    code, said, errors = audited()
+    assert (code, said) == (1, "")
+    assert errors.startswith("audit: nothing was audited: the vulnerability service did not answer")
+    assert "503" in errors
+    assert "next: try again with network" in errors
+
+
+def test_a_service_that_fails_later_passes_nothing(osv, audited, few_locks):
+    osv.failing.add(ANYIO)
+    code, said, errors = audited()
+    assert (code, said) == (1, "")
+    assert errors.startswith("audit: not all was audited: 503")
+
+
+def test_a_service_that_is_not_there_is_told_in_one_line(osv, few_locks, capsys):
+    code = audit.main(["-s", "osv", "--osv-url", "http://127.0.0.1:9/"])
+    errors = capsys.readouterr().err
+    assert code == 1
+    assert "nothing was audited" in errors
+    assert "Connection refused" in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Settings of a clone that has locks and no images."""
+    shutil.copytree(ROOT / "install", tmp_path / "install")
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    (tmp_path / "orchestration").mkdir()
+    return Settings.of_text(draft_env(tmp_path)[0], tmp_path)
+
+
+def test_a_bill_holds_every_pin_and_hash_and_is_the_same_twice(settings):
+    told = sbom.write("status", settings)
+    file, wanted = (
+        settings.root / "sbom" / "status.cdx.json",
+        pins(ROOT / "install" / "status.lock"),
+    )
+    assert told.startswith(f"sbom/status.cdx.json: {len(wanted)} from PyPI, none from Debian:")
+    first = file.read_bytes()
+    bom = json.loads(first)
+    assert len(bom["components"]) == len(wanted)
+    assert sbom.unlike(bom, wanted) == []
+    assert not {"serialNumber", "timestamp"} & {*bom, *bom["metadata"]}
+    sbom.write("status", settings)
+    assert file.read_bytes() == first
+
+
+def test_a_bill_of_two_locks_holds_each_package_once(settings):
+    wanted = merged(pins(ROOT / "install" / lock) for lock in sbom.LOCKS_OF["airflow"])
+    bom = sbom.python_part(wanted)
+    assert [part["name"] for part in bom["components"]] == [pin.name for pin in wanted]
+
+
+def test_a_bill_with_debian_packages_keeps_to_the_schema(settings, tmp_path):
+    bom = sbom.python_part(pins(ROOT / "install" / "status.lock"))
+    listing = "distro\tdebian\t12\ninstalled\tlibstdc++6\t1:12.2-14+deb12u1\tamd64\n"
+    sbom.add_image(bom, "status", "sha256:1234", sbom.debian_packages(listing))
+    sbom.save(bom, tmp_path / "sbom" / "whole.cdx.json")
+
+
+def test_a_bill_against_the_schema_is_refused(settings, tmp_path):
+    bom = sbom.python_part(pins(ROOT / "install" / "status.lock"))
+    bom["components"][0]["type"] = "surprise"
+    with pytest.raises(StackError, match="surprise"):
+        sbom.save(bom, tmp_path / "sbom" / "broken.cdx.json")

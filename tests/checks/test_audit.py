@@ -1,0 +1,194 @@
+"""The audit: what pip-audit answers against the locks and the list of what may stay."""
+
+import json
+from dataclasses import asdict
+from datetime import date
+
+import pytest
+
+from checks import audit
+from checks.pins import Pin, pins
+from checks.vulnerabilities import BAD, read, reason, rounds
+from orchestration import StackError
+from orchestration.locks import LOCKS
+
+TODAY = date(2026, 11, 26)
+# As pip-audit 2.10.1 writes it; the last one as it does where --strict is forgotten.
+ANSWER = """{"dependencies": [
+ {"name": "jinja2", "version": "2.4.1", "vulns": [{"id": "PYSEC-2019-217",
+  "fix_versions": ["2.10.1"], "aliases": ["GHSA-462w-v97r-4m45", "CVE-2019-10906"]}]},
+ {"name": "six", "version": "1.16.0", "vulns": []},
+ {"name": "stranger", "skip_reason": "Dependency not found on PyPI and could not be audited"}],
+ "fixes": []}"""
+NOT_ON_PYPI = """\
+ERROR:pip_audit._cli:jinja2: Dependency not found on PyPI and could not be audited: jinja2 (2.4.1)
+"""
+NO_CONNECTION = """\
+ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed
+ERROR:pip_audit._cli:Tip: your network may be blocking this service. Try another service with `-s`
+"""
+BUSY = """\
+WARNING:pip_audit._cli:The --require-hashes flag with --service osv only enforces hash presence
+Traceback (most recent call last):
+  File "osv.py", line 75, in query
+    response.raise_for_status()
+requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url: http://localhost/
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "osv.py", line 79, in query
+    raise ServiceError from http_error
+pip_audit._service.interface.ServiceError
+"""
+ENTRY = """
+[[ignored]]
+id = "{id}"
+package = "{package}"
+reason = "templates are ours alone"
+until = {until}
+"""
+
+
+def pin(name, version, *hashes):
+    return Pin(name, version, hashes or ("sha256:00",))
+
+
+def verdict(*entries, held=None):
+    held = held or {"a.lock": [BAD, pin("six", "1.16.0")], "b.lock": [BAD]}
+    return audit.judged(held, read(ANSWER), audit.entries("".join(entries)), TODAY)
+
+
+def entry(id="CVE-2019-10906", package="Jinja2", until="2026-11-26"):
+    return ENTRY.format(id=id, package=package, until=until)
+
+
+def test_a_vulnerability_is_found_once_with_every_lock_that_holds_it():
+    (finding,) = verdict().findings
+    assert finding.locks == ("a.lock", "b.lock")
+    assert (finding.package, finding.version) == ("jinja2", "2.4.1")
+    assert (finding.id, finding.fixed_in) == ("PYSEC-2019-217", ("2.10.1",))
+
+
+def test_people_see_lock_version_id_and_what_mends_it():
+    heading, first, second, checked = audit.told(verdict()).splitlines()
+    assert heading.split() == ["lock", "package", "id", "fixed", "in"]
+    assert first.split() == ["a.lock", "jinja2", "2.4.1", "PYSEC-2019-217", "2.10.1"]
+    assert second.split() == ["b.lock"]
+    assert checked == "2 locks, 2 pinned versions; known vulnerabilities: 1, ignored: 0"
+
+
+def test_machines_see_the_same():
+    told = json.loads(json.dumps(asdict(verdict())))
+    assert told["locks"] == ["a.lock", "b.lock"]
+    assert told["versions"] == 2
+    assert [finding["id"] for finding in told["findings"]] == ["PYSEC-2019-217"]
+    assert told["ignored"] == told["problems"] == []
+
+
+@pytest.mark.parametrize("name", ["PYSEC-2019-217", "CVE-2019-10906", "GHSA-462w-v97r-4m45"])
+def test_what_is_on_the_list_may_stay_under_any_of_its_names_to_the_last_day(name):
+    judged = verdict(entry(id=name))
+    assert judged.findings == judged.problems == []
+    assert [finding.id for finding in judged.ignored] == ["PYSEC-2019-217"]
+    assert audit.told(judged).endswith("known vulnerabilities: 0, ignored: 1")
+
+
+def test_the_day_after_the_last_one_it_is_told():
+    (problem,) = verdict(entry(until="2026-11-25")).problems
+    assert "CVE-2019-10906 of Jinja2 could stay until 2026-11-25" in problem
+    assert problem in audit.told(verdict(entry(until="2026-11-25")))
+
+
+@pytest.mark.parametrize("stranger", [{"id": "CVE-2019-1"}, {"package": "six"}])
+def test_an_entry_that_matches_nothing_is_told_and_hides_nothing(stranger):
+    judged = verdict(entry(**stranger))
+    (problem,) = judged.problems
+    assert problem.endswith("is found nowhere any more: remove it")
+    assert len(judged.findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        (entry().replace('reason = "templates are ours alone"\n', ""), "reason"),
+        (entry().replace("templates are ours alone", ""), "reason"),
+        (entry(until='"2026-12-31"'), "until"),
+        (entry(until="2026-12-31T00:00:00"), "until"),
+        (entry() + 'because = "so"\n', "because"),
+        (entry().replace('id = "CVE-2019-10906"', "id = 7"), "id"),
+    ],
+)
+def test_an_entry_that_is_not_whole_is_refused_by_its_number(written, named):
+    with pytest.raises(StackError, match=rf"audit_ignored.toml: entry 2 .* wrong: {named}$"):
+        audit.entries(entry() + written)
+
+
+def test_a_list_that_cannot_be_read_is_refused_by_its_line():
+    with pytest.raises(StackError, match=r"audit_ignored.toml: .*line 2"):
+        audit.entries("\n[[ignored]")
+
+
+def test_the_list_of_this_repository_can_be_read():
+    text = (audit.ROOT / audit.IGNORED).read_text(encoding="utf-8")
+    assert all(one.reason for one in audit.entries(text))
+
+
+def test_the_list_s_own_example_can_be_used():
+    text = (audit.ROOT / audit.IGNORED).read_text(encoding="utf-8")
+    lines = [line[4:] for line in text.splitlines() if line.startswith("#   ")]
+    (example,) = audit.entries("\n".join(lines))
+    assert verdict(entry(id=example.id, package=example.package)).ignored
+
+
+def test_what_was_skipped_is_no_answer():
+    assert set(read(ANSWER)) == {("jinja2", "2.4.1"), ("six", "1.16.0")}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (NOT_ON_PYPI, "jinja2: Dependency not found on PyPI and could not be audited: jinja2"),
+        (NO_CONNECTION, "Could not connect to PyPI's vulnerability feed"),
+        (BUSY, "503 Server Error: Service Unavailable for url"),
+        ("Killed\n", "Killed"),
+    ],
+)
+def test_a_failure_is_told_by_the_line_that_says_why(words, why):
+    assert reason(words).startswith(why)
+    assert "\n" not in reason(words)
+
+
+def test_each_version_is_asked_for_once_and_no_package_twice_at_a_time():
+    asked = list(rounds([pin("a", "1"), pin("b", "1"), pin("A", "1.0"), pin("a", "1.0.0"), BAD]))
+    assert [one.key for one in asked[0]] == [("a", "1"), ("b", "1"), BAD.key]
+    assert [[one.key for one in later] for later in asked[1:]] == [[("a", "1.0")], [("a", "1.0.0")]]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_requirement_of_a_lock_is_read_with_every_hash(lock):
+    path = audit.ROOT / "install" / lock
+    text = path.read_text(encoding="utf-8")
+    read_back = pins(path)
+    assert len(read_back) == sum("==" in line and line[0] not in " #" for line in text.splitlines())
+    assert sum(len(one.hashes) for one in read_back) == text.count("--hash=")
+
+
+def test_a_pin_of_another_platform_is_audited_too(tmp_path):
+    lock = tmp_path / "some.lock"
+    lock.write_text("pywin32==312 ; sys_platform == 'win32' \\\n    --hash=sha256:ab\n")
+    assert list(map(str, pins(lock))) == ["pywin32==312 --hash=sha256:ab"]
+
+
+@pytest.mark.parametrize("line", ["a==1", "a", "a @ file:///a", "-e .", "a==1 \\"])
+def test_a_requirement_without_version_or_hash_is_refused(tmp_path, line):
+    lock = tmp_path / "some.lock"
+    lock.write_text(f"b==1 \\\n    --hash=sha256:ab\n{line}\n")
+    with pytest.raises(StackError, match=r"some.lock: of 2 requirements 1 are pinned.*: inv lock"):
+        pins(lock)
+
+
+def test_without_pip_audit_nothing_passes(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert audit.main([]) == 1
+    assert capsys.readouterr().err == "audit: pip-audit is not on PATH: nox -s audit\n"

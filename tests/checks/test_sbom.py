@@ -1,0 +1,153 @@
+"""Bills of material: what is in them against the locks, and Debian's packages added to them."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+
+from checks import sbom
+from checks.pins import Pin, merged, pins
+from orchestration import StackError
+from orchestration.engine import IMAGES
+from orchestration.settings import drafted
+
+# As cyclonedx-py 7.5.0 gives it, without its metadata.
+BOM = {
+    "components": [
+        {
+            "bom-ref": "requirements-L1",
+            "externalReferences": [
+                {
+                    "comment": "implicit dist url",
+                    "hashes": [
+                        {"alg": "SHA-256", "content": "ab"},
+                        {"alg": "SHA-256", "content": "cd"},
+                    ],
+                    "type": "distribution",
+                    "url": "https://pypi.org/simple/anyio/",
+                }
+            ],
+            "name": "anyio",
+            "purl": "pkg:pypi/anyio@4.16.0",
+            "type": "library",
+            "version": "4.16.0",
+        }
+    ],
+    "metadata": {"tools": {}},
+}
+ANYIO = Pin("anyio", "4.16.0", ("sha256:cd", "sha256:ab"))
+LISTING = """distro\tdebian\t12
+installed\tlibstdc++6\t12.2.0-14+deb12u1\tamd64
+config-files\tgone\t1.0\tall
+installed\tdash\t1:0.5.12-2~x\tamd64
+installed\tlibc6\t2.36-9\tamd64
+installed\tlibc6\t2.36-9\ti386
+"""
+
+
+def test_a_bill_that_holds_every_pin_with_every_hash_is_whole():
+    assert sbom.unlike(BOM, [ANYIO]) == []
+
+
+@pytest.mark.parametrize(
+    "pinned",
+    [
+        [],
+        [ANYIO, Pin("six", "1.16.0", ("sha256:00",))],
+        [Pin("anyio", "4.16.1", ANYIO.hashes)],
+        [Pin("anyio", "4.16.0", ("sha256:ab",))],
+        [Pin("anyio", "4.16.0", (*ANYIO.hashes, "sha256:ef"))],
+        [Pin("anyio", "4.16.0", ("sha512:ab", "sha256:cd"))],
+    ],
+)
+def test_a_package_or_a_hash_too_few_or_too_many_is_told(pinned):
+    assert sbom.unlike(BOM, pinned)
+
+
+def test_a_package_of_two_locks_is_in_the_image_once_with_the_hashes_of_both():
+    later = Pin("AnyIO", "4.16.0", ("sha256:ab", "sha256:ef"))
+    six = Pin("six", "1.16.0", ("sha256:00",))
+    one, other = merged([[six, ANYIO], [later]])
+    assert (one.key, other) == (ANYIO.key, six)
+    assert sorted(one.hashes) == ["sha256:ab", "sha256:cd", "sha256:ef"]
+
+
+def test_two_versions_in_one_image_are_refused():
+    with pytest.raises(StackError, match=r"two versions of anyio .* 4\.16\.0 and 4\.17: inv lock"):
+        merged([[ANYIO], [Pin("anyio", "4.17", ("sha256:ab",))]])
+
+
+@pytest.mark.parametrize("name", sbom.LOCKS_OF)
+def test_an_image_holds_every_package_of_its_locks(name):
+    locks = [pins(drafted().root / "install" / lock) for lock in sbom.LOCKS_OF[name]]
+    keys = {pin.key for lock in locks for pin in lock}
+    assert [pin.key for pin in merged(locks)] == sorted(keys)
+
+
+def test_every_image_made_here_has_a_bill():
+    assert set(IMAGES) <= set(sbom.LOCKS_OF)
+
+
+def test_the_locks_of_an_image_are_those_its_recipe_installs():
+    install = drafted().root / "install"
+    for name, locks in sbom.LOCKS_OF.items():
+        folder = install / "base" if name == "postgres" else install
+        recipe = (folder / f"{name}.dockerfile").read_text(encoding="utf-8")
+        assert all(lock.rpartition("/")[2] in recipe for lock in locks), name
+
+
+def test_debian_packages_are_named_with_their_distribution():
+    purls = [part["purl"] for part in sbom.debian_packages(LISTING)]
+    assert purls == [
+        "pkg:deb/debian/dash@1:0.5.12-2~x?arch=amd64&distro=debian-12",
+        "pkg:deb/debian/libc6@2.36-9?arch=amd64&distro=debian-12",
+        "pkg:deb/debian/libc6@2.36-9?arch=i386&distro=debian-12",
+        "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14%2Bdeb12u1?arch=amd64&distro=debian-12",
+    ]
+
+
+def test_a_package_that_was_removed_is_not_in_the_bill():
+    names = {part["name"] for part in sbom.debian_packages(LISTING)}
+    assert names == {"dash", "libc6", "libstdc++6"}
+
+
+@pytest.mark.parametrize(
+    "listing",
+    ["", "sh: dpkg-query: not found\n", "distro\tdebian\t12\n", LISTING.partition("\n")[2]],
+)
+def test_an_image_that_lists_nothing_is_a_failure(listing):
+    with pytest.raises(StackError, match="lists no Debian packages"):
+        sbom.debian_packages(listing)
+
+
+def test_an_image_s_packages_are_added_with_its_id():
+    bom = copy.deepcopy(BOM)
+    debian = sbom.debian_packages(LISTING)
+    sbom.add_image(bom, "status", "sha256:1234", debian)
+    assert bom["components"] == [*BOM["components"], *debian]
+    assert bom["metadata"]["component"]["version"] == "sha256:1234"
+    assert {"name": "mlops-stack:image-id", "value": "sha256:1234"} in bom["metadata"]["properties"]
+    references = [part["bom-ref"] for part in bom["components"]]
+    assert len(set(references)) == len(references)
+
+
+def test_an_image_of_others_gets_no_bill_of_our_locks():
+    ours, public = (SimpleNamespace(labels=labels) for labels in ({sbom.MADE_HERE: "x"}, {}))
+    settings = drafted()
+    assert "was not made here" in sbom.foreign("postgres", public, settings)
+    assert sbom.foreign("postgres", ours, settings) == ""
+    assert sbom.foreign("postgres", None, settings) == ""
+    assert sbom.foreign("status", public, settings) == ""
+
+
+@pytest.mark.parametrize(("base", "told"), [("debian:x", ""), ("apache/airflow:3.0.1", "apache")])
+def test_airflow_on_a_base_of_others_gets_no_bill_of_our_locks(base, told):
+    given = {"DEBIAN_IMAGE": "debian:x", "AIRFLOW_BASE_IMAGE": base}
+    assert sbom.foreign("airflow", None, given).startswith(f"it stands on {told}" if told else "")
+    assert bool(sbom.foreign("airflow", None, given)) == bool(told)
+
+
+def test_without_cyclonedx_no_bill_is_claimed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert sbom.main() == 1
+    assert capsys.readouterr().err == "sbom: cyclonedx-py is not on PATH: nox -s audit\n"
