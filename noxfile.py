@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2"
 nox.options.sessions = ["lint", "dag_lint", "tests", "docs", "smoke"]
@@ -14,9 +15,34 @@ nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 
 SHELL = [str(path) for name in ("install", "orchestration") for path in Path(name).rglob("*.sh")]
+SHELL += [".ci/run"]
+YAML = ["orchestration", "install", "checks", ".github", ".pre-commit-config.yaml"]
+COMPOSE_RULES = [
+    "--config=checks/compose-lint.yaml", "--strict-config", "--fail-on=low", "--skip-suppressed",
+    "--no-merge-overrides", "--no-env", "--quiet",
+]  # fmt: skip
 DOCKERFILES = [str(path) for path in sorted(Path("install").rglob("*.dockerfile"))]
+DOCKERFILES += [".devcontainer/devcontainer.dockerfile"]
+# What `nox -s lint`, the hook before a commit and CI run; `nox -s lint -- links` runs one.
+LINT = {
+    "ruff": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "."],
+    "mypy": ["mypy"],
+    "shellcheck": ["shellcheck", *SHELL],
+    "hadolint": ["hadolint", "--config", "checks/hadolint.yaml", *DOCKERFILES],
+    "yamllint": ["yamllint", "--strict", "-c", "checks/yamllint.yaml", *YAML],
+    "compose-file": ["python", "-m", "checks.compose_file"],
+    "compose-lint": ["compose-lint", *COMPOSE_RULES, "orchestration/docker-compose.yaml"],
+    "unit-files": ["python", "-m", "checks.unit_files"],
+    "links": ["python", "-m", "checks.links"],
+    "leaks": ["python", "-m", "checks.leaks"],
+}
 NO_DOCKER = "no Docker engine answers: ./install/1st_run_install.sh --with-docker nox"
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
+# Files of tests/smoke in the order in which they share one stack.
+SMOKE = ["test_first_day"]
+STORIES = [*SMOKE, "test_second_day", "test_pipelines", "test_neighbours", "test_changes"]
+ONLY_ON = {"docker": ["test_docker"], "standalone": ["test_standalone", "test_normal_user"]}
 
 
 def airflow_environment(session: nox.Session) -> None:
@@ -35,19 +61,19 @@ def docker_answers(session: nox.Session) -> bool:
     return bool(answers)
 
 
-def engine_at_hand(session: nox.Session) -> str:
-    """Docker where it answers, else standalone."""
-    return "docker" if docker_answers(session) else "standalone"
-
-
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Python, shell, Dockerfiles, YAML and the compose file."""
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("shellcheck", *SHELL)
-    session.run("hadolint", "--config", "install/hadolint.yaml", *DOCKERFILES)
-    session.run("yamllint", "--strict", "-c", "install/yamllint.yaml", "orchestration", "install")
+    """Python, types, shell, Dockerfiles, YAML, compose and unit files, links, secrets."""
+    # Other words are for the sessions that run along, as in `nox -- standalone`.
+    asked = [word for word in session.posargs if word in LINT]
+    failed = []
+    for name in asked or LINT:
+        try:
+            session.run(*LINT[name])
+        except CommandFailed:
+            failed.append(name)
+    if failed:
+        session.error(f"found above by {', '.join(failed)}; again: nox -s lint -- {failed[0]}")
 
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
@@ -90,34 +116,50 @@ def image_imports(session: nox.Session) -> None:
 
 @nox.session
 def smoke(session: nox.Session) -> None:
-    """The real stack from a fresh copy of this repository, on the engine at hand."""
-    run_smoke(session, engine_at_hand(session))
+    """Up from nothing, proof, training, restart, down: 3 minutes (`-- docker`, `-- standalone`)."""
+    run_in_order(session, chosen_engine(session), SMOKE)
 
 
 @nox.session
-def smoke_standalone(session: nox.Session) -> None:
-    """The same without Docker, even where an engine answers; as root also as a normal user."""
-    run_smoke(session, "standalone")
+def stories(session: nox.Session) -> None:
+    """Smoke, then pipelines, rebuilds, neighbours, faults: 15 minutes (the same arguments)."""
+    engine = chosen_engine(session)
+    run_in_order(session, engine, [*STORIES, *ONLY_ON[engine]])
+
+
+@nox.session
+def stories_standalone(session: nox.Session) -> None:
+    """Beside the stories on Docker, those that differ without it: 15 minutes."""
+    names = [name for name in STORIES if name != "test_pipelines"]
+    run_in_order(session, "standalone", [*names, *ONLY_ON["standalone"]])
 
 
 @nox.session
 def backfill(session: nox.Session) -> None:
     """By hand: the pipelines through all of 2013 (`-- standalone`, `-- --keep docs`)."""
-    asked = [word for word in session.posargs if word in ("docker", "standalone")]
-    engine = asked[0] if asked else engine_at_hand(session)
-    run_in_order(session, engine, ["test_backfill"])
+    run_in_order(session, chosen_engine(session), ["test_backfill"])
 
 
-def run_smoke(session: nox.Session, engine: str) -> None:
-    """The tests of a first day, then what only this engine has, in their order."""
-    last = ["test_normal_user"] * (engine == "standalone")
-    names = ["test_both", "test_pipelines", "test_changes", f"test_{engine}", *last]
-    run_in_order(session, engine, names)
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def audit(session: nox.Session) -> None:
+    """By hand: known vulnerabilities in all locks, a bill of materials per image (`-- --json`)."""
+    session.install("--require-hashes", "-rinstall/audit.lock")
+    # By the interpreter that runs nox, with this environment's tools on its PATH.
+    ours = [sys.executable, "-m"]
+    session.run(*ours, "pytest", "tests/audit", external=True, stdout=sys.stderr)
+    session.run(*ours, "checks.sbom", external=True, stdout=sys.stderr)
+    session.run(*ours, "checks.audit", *session.posargs, external=True)
+
+
+def chosen_engine(session: nox.Session) -> str:
+    """The engine that is asked for, else the one at hand: Docker where it answers."""
+    asked = [word for word in session.posargs if word in ONLY_ON]
+    return asked[0] if asked else "docker" if docker_answers(session) else "standalone"
 
 
 def run_in_order(session: nox.Session, engine: str, names: list[str]) -> None:
     """Run files of tests/smoke as they stand, on an engine."""
     paths = [f"tests/smoke/{name}.py" for name in names]
     told = ["-p", "no:randomly", "--durations=12", f"--engine={engine}"]
-    more = [word for word in session.posargs if word not in ("docker", "standalone")]
+    more = [word for word in session.posargs if word not in ONLY_ON]
     session.run("pytest", *told, *paths, *more)

@@ -26,7 +26,7 @@ from ml.alerting import Alert, configured, send
 ALERT = Alert("Drift in flights", ["carrier: 0.31", "origin: 0.27"], {"report": "http://af/r?a=1"})
 SECRETS = ("T0SECRET", "B0SECRET", "querysecret")
 PATH = "/services/T0SECRET/B0SECRET?key=querysecret"
-PASSWORD = "correct horse"
+PASSWORD = "correct horse"  # pragma: allowlist secret
 SETTINGS = ("ALERT_WEBHOOK_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "SMTP_HOST", "SMTP_PORT")
 SETTINGS += ("SMTP_SECURITY", "SMTP_USER", "SMTP_PASSWORD", "HTTP_PROXY", "http_proxy", "ALL_PROXY")
 

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +27,32 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 def repo():
     """The repository under test."""
     return REPO
+
+
+class Typist:
+    """Types `inv …` as a person does; `type` answers as subprocess.run would."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def type(self, *argv, cwd, env):
+        said = [f"{cwd}.stdout", f"{cwd}.stderr"]
+        asked = {"argv": argv, "cwd": str(cwd), "env": env, "stdout": said[0], "stderr": said[1]}
+        for file in said:
+            Path(file).write_text("")
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        code = int(self.process.stdout.readline())
+        return subprocess.CompletedProcess(argv, code, *(Path(file).read_text() for file in said))
+
+
+@pytest.fixture(scope="session")
+def typist():
+    """Somebody at a terminal, for as long as the tests run."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "tests.orchestration.typist"]
+    with subprocess.Popen(command, cwd=REPO, **pipes) as process:
+        yield Typist(process)
+        process.stdin.close()
 
 
 @pytest.fixture(autouse=True)

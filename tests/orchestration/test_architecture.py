@@ -71,7 +71,14 @@ SERVICE_SIDE = python_files("orchestration/config/*.py")
 STATUS = python_files("status/**/*.py")
 GRAPHS = python_files("dags/*.py")
 ML = python_files("dags/ml/**/*.py")
-OURS = [REPO / "tasks.py", REPO / "noxfile.py", *ENGINE_ROOM, *SERVICE_SIDE, *STATUS, *GRAPHS, *ML]
+CHECKS = python_files("checks/**/*.py")
+MENUS = [REPO / "tasks.py", REPO / "noxfile.py"]
+OURS = [*MENUS, *ENGINE_ROOM, *SERVICE_SIDE, *STATUS, *GRAPHS, *ML, *CHECKS]
+# What a check may know of the stack: how it is set, what it is locked to, how to ask and to refuse.
+TOLD_TO_CHECKS = ("StackError", "shell", "settings", "dotenv_file", "locks", "dockerd", "tables")
+# What checks exist for or show their findings with.
+READERS = {"cyclonedx", "detect_secrets", "docker", "markdown_it", "packaging", "pathspec", "rich"}
+IN_AIRFLOW = REPO / "checks/dag_lint/parse_server.py"
 
 
 def every(files):
@@ -110,10 +117,23 @@ def test_the_checks_know_nox_alone():
     assert tops(REPO / "noxfile.py") - STDLIB == {"nox"}
 
 
+@every([path for path in CHECKS if path != IN_AIRFLOW])
+def test_a_check_knows_its_reader_and_no_more_of_the_stack_than_it_must(path):
+    strangers = tops(path) - STDLIB - READERS - {"checks", "orchestration"}
+    assert not strangers
+    known = [f"orchestration.{name}" for name in TOLD_TO_CHECKS]
+    asked = [name for name in imported(path) if within(name, ["orchestration"])]
+    assert [name for name in asked if not within(name, known)] == []
+
+
+def test_what_parses_in_airflows_own_environment_knows_nothing_of_ours():
+    assert tops(IN_AIRFLOW) - STDLIB == {"airflow"}
+
+
 @every(ENGINE_ROOM)
 def test_the_engine_room_knows_nobody_above_or_beside_it(path):
     forbidden = {"invoke", "nox", "airflow", "mlflow", "dags", "ml", "status", "tasks", "tests"}
-    assert not tops(path) & forbidden
+    assert not tops(path) & {*forbidden, "checks"}
 
 
 @every(SERVICE_SIDE)

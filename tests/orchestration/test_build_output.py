@@ -329,11 +329,10 @@ def test_colours_and_carriage_returns_do_not_hide_a_step():
 
 
 def test_the_address_of_a_package_index_with_its_password_is_not_shown():
-    line = (
-        '#1 [status 2/5] RUN uv pip install --default-index "https://me:secret@host/" -r a.lock\n'
-    )
+    index = "https://me:secret@host/"  # pragma: allowlist secret
+    line = f'#1 [status 2/5] RUN uv pip install --default-index "{index}" -r a.lock\n'
     assert rows(line)["status page image"] == ("wait", "step 2/5  RUN uv pip install a.lock")
-    assert "secret" not in str(rows("#1 [status 2/5] https://me:secret@host/\n"))
+    assert "secret" not in str(rows(f"#1 [status 2/5] {index}\n"))
 
 
 WORDS = "# [ ] : / 1 2 2/3 3/3 0.1 ... status uv RUN -- && install DONE CACHED CANCELED ERROR \0 �"

@@ -86,7 +86,7 @@ def test_the_index_tells_the_time(today, index, make_settings):
 
 
 def test_an_index_of_ones_own_is_asked_and_its_password_not_told(index, make_settings):
-    address = "https://me:s3cret@mirror.example/simple"
+    address = "https://me:s3cret@mirror.example/simple"  # pragma: allowlist secret
     name, _ = clocks.ask_index(make_settings(PYPI_INDEX_URL=address))
     assert name == "mirror.example"
     assert index.asked[0][0] == address

@@ -190,7 +190,7 @@ def test_followed_logs_that_are_interrupted_end_as_in_a_shell(docker, monkeypatc
 
 # What was built: looked at, adopted, tidied
 
-SECRET = "s3cr3t$$word"
+SECRET = "s3cr3t$$word"  # pragma: allowlist secret
 SCHEDULER = {
     "user": "50000:0",
     "environment": {"AIRFLOW__CORE__FERNET_KEY": SECRET, "DO_NOT_TRACK": "1"},

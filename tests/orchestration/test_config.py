@@ -244,7 +244,7 @@ def test_a_server_that_listens_is_not_waited_for(script, redis):
 
 
 def test_a_server_that_never_listens_is_told_in_one_line(script, dead_port):
-    url = f"postgresql://a:secret@127.0.0.1:{dead_port}/x"
+    url = f"postgresql://a:secret@127.0.0.1:{dead_port}/x"  # pragma: allowlist secret
     with pytest.raises(SystemExit) as ended:
         script("wait_for_server").wait_for_server(url, 0)
     told = str(ended.value)
@@ -274,7 +274,7 @@ def test_a_server_that_comes_late_is_waited_for(script, clock, monkeypatch):
 
 def test_a_server_on_a_socket_is_found_by_its_folder(script, tmp_path):
     waiting = script("wait_for_server")
-    url = f"postgresql+psycopg2://a:secret@/airflow?host={tmp_path}"
+    url = f"postgresql+psycopg2://a:secret@/airflow?host={tmp_path}"  # pragma: allowlist secret
     with pytest.raises(SystemExit) as ended:
         waiting.wait_for_server(url, 0)
     assert f"{tmp_path}/.s.PGSQL.5432 took no connection" in str(ended.value)
@@ -440,9 +440,9 @@ def test_passwords_of_roles_are_in_no_argument(start):
     done = start(
         "postgres-roles.sh",
         "psql",
-        POSTGRES_PASSWORD="super",
-        AIRFLOW_DB_PASSWORD="flow",
-        MLFLOW_DB_PASSWORD="mlf",
+        POSTGRES_PASSWORD="super",  # pragma: allowlist secret
+        AIRFLOW_DB_PASSWORD="flow",  # pragma: allowlist secret
+        MLFLOW_DB_PASSWORD="mlf",  # pragma: allowlist secret
     )
     assert done.returncode == 0, done.stderr
     assert not {"super", "flow", "mlf"} & set(arguments(done))

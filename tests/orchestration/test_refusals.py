@@ -1,7 +1,7 @@
 """What people do wrong, as they type it: exit code 1, few lines, the next command, nothing changed.
 
-Real processes in a copy of the repository. Where Docker is needed, a stub stands for an engine
-that is too old or has no Compose; what a real engine refuses is tested with one (tests/smoke).
+In a copy of the repository, as typist.py types it. Where Docker is needed, a stub stands for an
+engine that is too old or has no Compose; what a real one refuses is tested in tests/smoke.
 """
 
 import os
@@ -13,6 +13,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,8 +38,8 @@ class Place:
 
     folder: Path
     environment: dict[str, str]
+    typist: Any
     held: ExitStack = field(default_factory=ExitStack)
-    user: int | None = None
 
     def export(self, **values):
         self.environment |= {name: str(value) for name, value in values.items()}
@@ -57,10 +58,7 @@ class Place:
             file.write(line if isinstance(line, bytes) else f"{line}\n".encode())
 
     def type(self, *argv):
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", *argv], cwd=self.folder, env=self.environment,
-            capture_output=True, text=True, timeout=60, user=self.user, check=False,
-        )  # fmt: skip
+        return self.typist.type(*argv, cwd=self.folder, env=self.environment)
 
     def snapshot(self):
         """Every file with its content; the lock tells who worked last and may change."""
@@ -87,7 +85,7 @@ def _names(line, name):
 
 
 @pytest.fixture
-def place(repo, tmp_path):
+def place(repo, tmp_path, typist):
     """A copy without .env, where no engine can be reached and nothing listens."""
     folder = tmp_path / "clone"
     # With the compiled files: they save each process a tenth of a second.
@@ -105,7 +103,7 @@ def place(repo, tmp_path):
         "PYPI_INDEX_URL": "http://127.0.0.1:1/simple",
         **dict(zip(("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"), ports, strict=True)),
     }
-    place = Place(folder, environment)
+    place = Place(folder, environment, typist)
     with place.held:
         yield place
 
@@ -283,7 +281,8 @@ REFUSED = {
         set_to(REDIS_PASSWORD=""), ["health"], "REDIS_PASSWORD is blank", "inv install",
     ),
     "a placeholder": (
-        set_to(_AIRFLOW_WWW_USER_PASSWORD="changeme"), ["up"], "is a placeholder", "inv install",
+        set_to(_AIRFLOW_WWW_USER_PASSWORD="changeme"),  # pragma: allowlist secret
+        ["up"], "is a placeholder", "inv install",
     ),
     "a short secret": (
         set_to(AIRFLOW_JWT_SECRET="abc"), ["up"], "is shorter than 16", "inv install",
@@ -292,8 +291,8 @@ REFUSED = {
         set_to(AIRFLOW_FERNET_KEY="a" * 44), ["up"], "is no Fernet key", "leave it blank",
     ),
     "a secret that breaks an address": (
-        set_to(REDIS_PASSWORD="pass@word/with:signs"), ["up"], "stands in a URL",
-        "change it in .env",
+        set_to(REDIS_PASSWORD="pass@word/with:signs"),  # pragma: allowlist secret
+        ["up"], "stands in a URL", "change it in .env",
     ),
     "an unknown service's logs": (
         installed, ["logs", "-s", "web"], "there is no service web", "known: postgres",
@@ -369,10 +368,10 @@ def test_what_is_wrong_is_told_with_the_way_on_and_nothing_is_changed(place, cas
 
 def test_no_secret_is_told_in_a_refusal(place):
     place.write_env(
-        REDIS_PASSWORD="s3cr3t@b/ad",
-        AIRFLOW_JWT_SECRET="sh0rt",
+        REDIS_PASSWORD="s3cr3t@b/ad",  # pragma: allowlist secret
+        AIRFLOW_JWT_SECRET="sh0rt",  # pragma: allowlist secret
         ALERT_WEBHOOK_URL="hooks/s3cr3t",
-        SMTP_PASSWORD="s3cr3t",
+        SMTP_PASSWORD="s3cr3t",  # pragma: allowlist secret
         SMTP_PORT="0",
     )
     done = place.type("up")

@@ -1,4 +1,4 @@
-"""The menu as a person types it: real processes in a copy that has no .env."""
+"""The menu as a person types it, in a copy that has no .env."""
 
 import contextlib
 import fcntl
@@ -15,17 +15,6 @@ import pytest
 ALONE = {"install", "up", "down", "restart", "rebuild", "lock"}
 HEAVY = {"rich", "requests", "docker", "orchestration"}
 INVOKE = (sys.executable, "-m", "invoke")
-# Types several lines in one process: starting one costs more than what it does here.
-TYPIST = """
-import json, sys
-from invoke.main import program
-for line in json.loads(sys.argv[1]):
-    print("$", *line)
-    try:
-        program.run(["inv", *line], exit=False)
-    except SystemExit as end:
-        print("ended with", end)
-"""
 
 
 @pytest.fixture
@@ -46,27 +35,29 @@ def surroundings(repo, tmp_path):
 
 
 @pytest.fixture
-def inv(surroundings):
+def start(surroundings):
+    """Start a program of its own, to its end."""
+
+    def start(*argv):
+        return subprocess.run(argv, capture_output=True, timeout=20, **surroundings)
+
+    return start
+
+
+@pytest.fixture
+def inv(typist, surroundings):
     """Type `inv …`."""
 
-    def inv(*arguments, program=INVOKE):
-        argv = [*program, *arguments]
-        return subprocess.run(argv, capture_output=True, timeout=20, **surroundings)
+    def inv(*arguments):
+        return typist.type(*arguments, cwd=surroundings["cwd"], env=surroundings["env"])
 
     return inv
 
 
 @pytest.fixture
-def inv_lines(inv):
-    """Type several lines; what was said to each."""
-
-    def inv_lines(*lines):
-        done = inv(json.dumps(lines), program=(sys.executable, "-c", TYPIST))
-        assert done.returncode == 0, done.stderr
-        said = done.stdout.split("$ ")[1:]
-        return {line: text for line, _, text in (each.partition("\n") for each in said)}
-
-    return inv_lines
+def verbs(inv):
+    """The verbs as Invoke tells them, groups or not: name and help."""
+    return json.loads(inv("--list", "--list-format=json").stdout)["tasks"]
 
 
 def menu_of(done):
@@ -78,29 +69,31 @@ def menu_of(done):
     return [line for line in lines if not line.startswith("  ")], indented
 
 
-def test_the_menu_has_every_verb_once_with_one_line_in_groups(inv):
+def test_the_menu_has_every_verb_once_with_one_line_in_groups(inv, verbs):
     groups, lines = menu_of(inv("--list"))
-    # As Invoke tells them, groups or not.
-    known = json.loads(inv("--list", "--list-format=json").stdout)["tasks"]
-    assert sorted(verb for verb, _ in lines) == sorted(verb["name"] for verb in known)
-    assert {verb: line for verb, line in lines} == {verb["name"]: verb["help"] for verb in known}
+    assert sorted(verb for verb, _ in lines) == sorted(verb["name"] for verb in verbs)
+    assert {verb: line for verb, line in lines} == {verb["name"]: verb["help"] for verb in verbs}
     assert groups == ["run the stack:", "look at it:", "work in it:", "maintain it:"]
     assert menu_of(inv()) == (groups, lines)
 
 
-def test_the_menu_is_shown_without_the_engine_room(inv):
-    done = inv("--list", program=(sys.executable, "-X", "importtime", "-m", "invoke"))
+def test_a_process_of_its_own_says_the_same_as_the_typist(inv, start):
+    for arguments in (["--list"], ["--help", "trigger"], ["bogus"], ["health"]):
+        done, typed = start(*INVOKE, *arguments), inv(*arguments)
+        told = (done.returncode, done.stdout.replace("invoke", "inv"), done.stderr)
+        assert told == (typed.returncode, typed.stdout, typed.stderr)
+
+
+def test_the_menu_is_shown_without_the_engine_room(start):
+    done = start(sys.executable, "-X", "importtime", "-m", "invoke", "--list")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "run the stack:" in done.stdout
     assert "invoke.program" in imported
     assert not {name for name in imported if name.partition(".")[0] in HEAVY}
 
 
-def test_the_help_of_every_verb_tells_what_each_flag_is_for(inv, inv_lines):
-    verbs = [
-        verb["name"] for verb in json.loads(inv("--list", "--list-format=json").stdout)["tasks"]
-    ]
-    told = inv_lines(*(["--help", verb] for verb in verbs))
+def test_the_help_of_every_verb_tells_what_each_flag_is_for(inv, verbs):
+    told = {verb["name"]: inv("--help", verb["name"]).stdout for verb in verbs}
     assert len(told) == len(verbs)
     flags = 0
     for verb, text in told.items():
@@ -271,22 +264,21 @@ def test_a_verb_that_was_started_with_nohup_outlives_its_terminal(at_work):
 
 
 def test_what_changes_the_stack_is_refused_while_another_does_and_nothing_else(
-    inv, inv_lines, surroundings
+    inv, verbs, surroundings
 ):
-    known = json.loads(inv("--list", "--list-format=json").stdout)["tasks"]
-    verbs = [verb["name"] for verb in known if verb["name"] != "trigger"]
+    lines = {verb["name"]: [verb["name"]] for verb in verbs} | {"trigger": ["trigger", "flights"]}
     with (surroundings["cwd"] / ".lock").open("w+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("inv nap (process 1, since 00:00:00)\n")
         lock.flush()
-        told = inv_lines(*([verb] for verb in verbs), ["trigger", "flights"])
+        told = {name: inv(*line).stderr for name, line in lines.items()}
     words = "inv nap (process 1, since 00:00:00) is at work in this clone"
-    assert {line for line, text in told.items() if words in text} == ALONE
-    others = {text for line, text in told.items() if line not in ALONE}
+    assert {name for name, text in told.items() if words in text} == ALONE
+    others = {text for name, text in told.items() if name not in ALONE}
     assert all("there is no .env here yet: inv install" in text for text in others)
 
 
-def test_bash_completes_verbs(inv, surroundings):
+def test_bash_completes_verbs(start, surroundings):
     bash = shutil.which("bash")
     surroundings["env"]["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     script = """
@@ -296,5 +288,5 @@ def test_bash_completes_verbs(inv, surroundings):
         $name inv re inv
         echo "${COMPREPLY[@]}"
     """
-    done = inv("-c", script, program=(bash, "--norc"))
+    done = start(bash, "--norc", "-c", script)
     assert (done.stdout.split(), done.stderr) == (["rebuild", "restart"], "")

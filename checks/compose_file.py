@@ -1,0 +1,53 @@
+"""Compose itself can read the stack's compose file, with nothing set but what `.env.example` names.
+
+python -m checks.compose_file [FOLDER]. Needs Compose's command line and no engine.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from orchestration import StackError, dotenv_file
+from orchestration.settings import PASSED_ON
+from orchestration.shell import Command, output
+
+FILE = "orchestration/docker-compose.yaml"
+ABSENT = "no Compose v2 is here: ./install/1st_run_install.sh --with-docker nox -s lint"
+
+
+def compose() -> list[str]:
+    """How Compose v2 is called on this machine; empty where it is missing."""
+    for argv in (["docker", "compose"], ["docker-compose"]):
+        with suppress(StackError):
+            if not output(Command((*argv, "version", "--short"))).startswith("1."):
+                return argv
+    return []
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The settings with their defaults; what is blank there gets a word, as `inv install` does."""
+    example = dotenv_file.parse((root / ".env.example").read_text("utf-8"), ".env.example")
+    inherited = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
+    return {**inherited, **{name: value or "generated" for name, value in example.items()}}
+
+
+def main(root: Path) -> int:
+    """Print what Compose says; 1 when it refuses the file or misses a variable."""
+    if not (argv := compose()):
+        print(f"{FILE}: not read: {ABSENT}")
+        return 1 if os.environ.get("CI") else 0
+    # Neither the person's .env nor their override file: what is judged is in the repository.
+    argv += ["--env-file", os.devnull, "-f", FILE, "config", "--quiet"]
+    if told := output(Command(argv, env=environment(root), cwd=root)):
+        print(f"{FILE}: {told.strip()}")
+        return 1
+    print(f"{FILE}: as Compose reads it")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(*sys.argv[1:2])))
+    except StackError as refused:
+        sys.exit(str(refused))

@@ -1,0 +1,15 @@
+"""The files that git knows: what is ignored or not added yet is nobody's business."""
+
+from pathlib import Path
+
+from orchestration.shell import Command, output
+
+
+def tracked(root: Path, *patterns: str) -> list[str]:
+    """Paths below `root`, as git's patterns ask (none: all); no links, nothing deleted.
+
+    Raises StackError where git is missing or `root` is in no repository.
+    """
+    told = output(Command(("git", "ls-files", "-z", "--", *patterns), cwd=root))
+    paths = [path for path in told.split("\0") if path]
+    return [path for path in paths if (root / path).is_file() and not (root / path).is_symlink()]

@@ -1,0 +1,125 @@
+"""`nox -s lint` on a copy of this repository: all that is planted is found, in one go."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# What judges the documents and artifacts; ruff and mypy need no proof here.
+STEPS = ["shellcheck", "hadolint", "yamllint", "compose-lint", "unit-files", "links", "leaks"]
+# Built here, so that this file has no secret in it.
+KEY = "AKIA" + "Q7ZP2M9XK4T1VB6N"
+
+
+def git(folder, *words):
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def lint(folder, *steps):
+    """Exit code and all that was printed."""
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", "nox", "-s", "lint", "--", *steps], cwd=folder, text=True,
+        env={**os.environ, "PATH": tools}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """What lint looks at and what it is made of; git knows the documents and artifacts alone."""
+    folder = tmp_path_factory.mktemp("copy")
+    names = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for name in filter(None, names):
+        source = ROOT / name
+        if source.is_file() and not source.is_symlink():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", "*.md", "*.yaml", "*.sh", "*.dockerfile")
+    return folder
+
+
+@pytest.fixture
+def spoilt(copy):
+    """Change a file of the copy, or add one; all is put back afterwards."""
+    before = {}
+
+    def spoil(name, old="", new=""):
+        path = copy / name
+        before[path] = path.read_text("utf-8") if path.exists() else None
+        text = before[path] or ""
+        assert old in text
+        path.write_text(text.replace(old, new, 1) if old else text + new, "utf-8")
+        git(copy, "add", name)
+
+    yield spoil
+    for path, text in before.items():
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text, "utf-8")
+
+
+def test_what_is_in_the_repository_passes(copy):
+    code, told = lint(copy, *STEPS)
+    assert code == 0, told
+    assert "links: " in told
+
+
+def test_everything_planted_is_found_in_one_go_with_file_and_line(copy, spoilt):
+    spoilt("README.md", new="\n[gone](nowhere.md)\n")
+    last = len((copy / "README.md").read_text("utf-8").splitlines())
+    spoilt("install/airflow-entrypoint.sh", new="cd $1\n")
+    spoilt("install/status.dockerfile", new="WORKDIR here\n")
+    spoilt("orchestration/docker-compose.yaml", "  redis:\n", "  redis:\n    privileged: true\n")
+    spoilt("install/base/compose.yaml", new="x-a:  1\n")
+    spoilt("docs/notes.md", new=f"# Notes\n\n{KEY}\n")
+    spoilt("install/stack.service", new="[Service]\nExecStart=/bin/true\nRestrat=always\n")
+
+    code, told = lint(copy, *STEPS)
+
+    assert code == 1
+    assert f"README.md:{last}: nowhere.md: there is no such file" in told
+    assert "In install/airflow-entrypoint.sh line" in told
+    assert "install/status.dockerfile:" in told
+    assert "install/base/compose.yaml" in told
+    assert "CL-0002" in told
+    assert "docs/notes.md:3: AWS Access Key" in told
+    found = [step for step in STEPS if step != "unit-files" or shutil.which("systemd-analyze")]
+    assert f"found above by {', '.join(found)}" in told
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_a_misspelt_key_of_a_unit_is_found_where_systemd_only_warns(copy, spoilt):
+    spoilt("install/stack.service", new="[Service]\nExecStart=/bin/true\nRestrat=always\n")
+    code, told = lint(copy, "unit-files")
+    assert code == 1
+    assert "install/stack.service:3: Unknown key" in told
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_a_good_unit_passes(copy, spoilt):
+    spoilt("install/stack.service", new="[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n")
+    code, told = lint(copy, "unit-files")
+    assert code == 0
+    assert "unit files: 1, as systemd reads them" in told
+
+
+def test_a_waiver_for_a_rule_that_does_not_exist_is_refused(copy, spoilt):
+    spoilt("checks/compose-lint.yaml", new="  CL-9999:\n    enabled: false\n    reason: x\n")
+    code, told = lint(copy, "compose-lint")
+    assert code == 1
+    assert "CL-9999" in told
+
+
+def test_words_for_sessions_that_run_along_are_no_steps(copy):
+    code, told = lint(copy, "--json", "links", "standalone")
+    assert code == 0
+    assert re.findall(r"^nox > python -m (\S+)", told, re.MULTILINE) == ["checks.links"]
