@@ -88,10 +88,8 @@ def _as_text(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds: flo
     remembered = sum(one.remembered for one in parsed)
     as_before = f" ({remembered} as before)" if remembered else ""
     dags = sum(len(one.dags) for one in parsed)
-    print(
-        f"{len(parsed)} DAG files{as_before}, {dags} DAGs in {seconds:.1f} s: "
-        f"{', '.join(counted) or 'nothing to mend'}"
-    )
+    verdict = ", ".join(counted) or "nothing to mend"
+    print(f"DAG files: {len(parsed)}{as_before}, DAGs: {dags}, in {seconds:.1f} s: {verdict}")
     slowest = sorted(parsed, key=lambda one: -one.seconds)[:SLOWEST]
     times = [f"{shown(one.path, here)} {one.seconds:.2f} s" for one in slowest]
     print(f"slowest to parse: {', '.join(times)}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import select
@@ -19,8 +20,11 @@ from typing import Any
 from checks.dag_lint.findings import Finding
 from orchestration import StackError, shell
 
-SERVER = Path(__file__).with_name("parse_server.py")
+SERVER = Path(__file__).with_name("server")
+# What the stack's services have as theirs.
+PLUGINS = SERVER.parents[2] / "plugins"
 SLOW = 2.0
+FILES_EACH = 10
 # Beyond a file's own limit: Airflow's import, a busy machine.
 PATIENCE = 120.0
 
@@ -35,10 +39,12 @@ class Airflow:
     def environment(self, root: Path, database: Path) -> dict[str, str]:
         """This process's own, with Airflow led to an empty database of its own."""
         return {
+            # With `True` Airflow also knows the plugins of its examples.
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
             **os.environ,
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(root),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             # The limit is kept from outside; a file could switch off this one.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "0",
             "AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH": "50",
@@ -142,7 +148,8 @@ class Truth:
         self.known = {path: _judged(path, one, remembered=True) for path, one in known.items()}
         self.waiting = [path for path in files if path not in self.known]
         modules = sorted({name for path in self.waiting for name in _of_airflow(path)})
-        for _ in range(min(os.cpu_count() or 1, len(self.waiting))):
+        # Airflow's import takes as long as some hundred files; few files need no second one.
+        for _ in range(min(os.cpu_count() or 1, math.ceil(len(self.waiting) / FILES_EACH))):
             self.servers.append(Server(self.airflow, self.root, database, modules))
 
     def results(self, told: Callable[[int], None]) -> list[Parsed]:
@@ -182,7 +189,10 @@ class Memory:
         name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
         self.file = airflow.home / "parsed" / f"{name}.json"
         stamp = airflow.home / "stamp"
-        parts = [stamp.read_text() if stamp.exists() else "", SERVER.read_text(), str(limit)]
+        parts = [stamp.read_text() if stamp.exists() else "", str(limit)]
+        parts += sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("AIRFLOW"))
+        for folder in (SERVER, PLUGINS):
+            parts += [path.read_text() for path in sorted(folder.rglob("*.py"))]
         self.of = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         self.hashes: dict[str, str] = {}
         try:
