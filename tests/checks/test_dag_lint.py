@@ -1,0 +1,266 @@
+"""What the sources alone tell of DAGs: no Airflow needed."""
+
+import zipfile
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checks.dag_lint import conventions, static
+from checks.dag_lint.findings import RULES, Finding, without_waived
+from checks.dag_lint.look import look
+from checks.dag_lint.sources import dag_files
+from checks.dag_lint.truth import Parsed, _judged
+from orchestration import StackError
+
+DAG = "from airflow.sdk import DAG, dag, task, Variable\n"
+
+
+@pytest.fixture
+def rules(tmp_path):
+    """Write a source and tell what is found: (line, rule)."""
+
+    def found(source, name="one.py"):
+        (tmp_path / name).write_text(dedent(source))
+        read = static.read([tmp_path / name], tmp_path)
+        return sorted((one.line, one.rule) for one in read.findings)
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("import requests as r; r.post('x')", "top-level-network"),
+        ("from requests import get; get('x')", "top-level-network"),
+        ("import requests; s = requests.Session(); s.get('x')", "top-level-network"),
+        ("import httpx\nwith httpx.Client() as c: c.get('x')", "top-level-network"),
+        ("from urllib import request; request.urlopen('x')", "top-level-network"),
+        ("import socket; socket.create_connection(('x', 1))", "top-level-network"),
+        ("import boto3; boto3.client('s3').list_buckets()", "top-level-network"),
+        ("import smtplib; smtplib.SMTP('x')", "top-level-network"),
+        ("from airflow.models import Variable as V; V.get('x')", "top-level-database"),
+        (
+            "from airflow.hooks.base import BaseHook; BaseHook.get_connection('x')",
+            "top-level-database",
+        ),
+        (
+            "from airflow.providers.postgres.hooks.postgres import PostgresHook\n"
+            "PostgresHook('x').get_records('y')",
+            "top-level-database",
+        ),
+        ("import psycopg2; psycopg2.connect('x')", "top-level-database"),
+        ("from os import system; system('x')", "top-level-process"),
+        ("import subprocess as s; s.check_output(['x'])", "top-level-process"),
+        ("from time import sleep; sleep(1)", "top-level-sleep"),
+        ("open('x').read()", "top-level-file"),
+        ("from pathlib import Path\nROOT = Path('a')\n(ROOT / 'b').read_text()", "top-level-file"),
+        ("from pathlib import Path\nPath(__file__).parent.joinpath('b').open()", "top-level-file"),
+        ("import glob; glob.glob('*')", "top-level-file"),
+        ("import numpy", "heavy-import"),
+        ("import sklearn.linear_model as m", "heavy-import"),
+        ("from mlflow import MlflowClient", "heavy-import"),
+    ],
+)
+def test_work_at_the_top_is_found_under_whatever_name(rules, line, rule):
+    assert rule in [found for _, found in rules(line)]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "if True:\n    {}",
+        "try:\n    {}\nexcept OSError:\n    pass",
+        "for _ in (1,):\n    {}",
+        "class Kept:\n    {}",
+        "VALUES = [{} for _ in (1,)]",
+        "def early(value={}):\n    pass",
+        "def called():\n    {}\n\n\ncalled()",
+        "def inner():\n    {}\n\n\ndef outer():\n    inner()\n\n\nouter()",
+        "@dag(schedule=None)\ndef one():\n    {}",
+        "with DAG('x', schedule=None):\n    {}",
+        "NAME: str = {}",
+    ],
+)
+def test_what_runs_at_import_is_the_top_wherever_it_stands(rules, where):
+    line = where.format("Variable.get('x')")
+    assert [rule for _, rule in rules(DAG + line)] == ["top-level-database"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "def never_called():\n    {}",
+        "class Kept:\n    def method(self):\n        {}",
+        "later = lambda: {}",
+        "@task\ndef one():\n    {}\n\n\none()",
+        "@task.bash\ndef one():\n    {}\n\n\none()",
+        "@dag(schedule=None)\ndef one():\n    @task\n    def two():\n        {}\n\n    two()",
+        "if __name__ == '__main__':\n    {}",
+        "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    {}",
+        "def given():\n    {}\n\n\nPythonOperator(task_id='x', python_callable=given)",
+    ],
+)
+def test_what_runs_later_is_not_the_top(rules, where):
+    assert rules(DAG + where.format("Variable.get('x')")) == []
+
+
+def test_modules_beside_the_dag_are_read_too_but_only_those_it_imports(rules, tmp_path):
+    package = tmp_path / "lib"
+    package.mkdir()
+    (package / "__init__.py").write_text("import requests\n\nrequests.get('x')\n")
+    (package / "used.py").write_text("import subprocess\n\nsubprocess.run('x')\n")
+    (package / "lonely.py").write_text("import requests\n\nrequests.get('x')\n")
+    assert rules(DAG + "from lib.used import name\n") == [(3, "top-level-process")]
+    assert rules(DAG + "import lib\n") == [(3, "top-level-network")]
+    assert rules(DAG + "def one():\n    from lib import used\n") == []
+
+
+@pytest.mark.parametrize(
+    ("start", "moves"),
+    [
+        ("datetime.now()", True),
+        ("datetime.utcnow() - timedelta(days=1)", True),
+        ("pendulum.today('UTC').add(days=-2)", True),
+        ("pendulum.now().start_of('day')", True),
+        ("datetime(2025, 1, 1)", False),
+        ("pendulum.datetime(2025, 1, 1, tz='UTC')", False),
+        ("datetime.fromisoformat('2025-01-01')", False),
+        ("START", False),
+    ],
+)
+def test_a_start_date_that_moves_is_told_and_no_other(rules, start, moves):
+    head = (
+        DAG + "from datetime import datetime, timedelta\nimport pendulum\nfrom lib import START\n"
+    )
+    direct = rules(f"{head}DAG('x', schedule=None, start_date={start})\n")
+    named = rules(f"{head}FROM = {start}\nDAG('x', schedule=None, start_date=FROM)\n")
+    default = rules(f"{head}DAG('x', default_args={{'start_date': {start}}})\n")
+    expected = ["moving-start-date"] * moves
+    assert [[rule for _, rule in found] for found in (direct, named, default)] == [expected] * 3
+
+
+def dags(tmp_path, source):
+    (tmp_path / "one.py").write_text(DAG + dedent(source))
+    return {dag.dag_id: dict(dag.has) for dag in static.read([tmp_path / "one.py"], tmp_path).dags}
+
+
+def test_what_the_source_says_of_owner_tags_and_retries(tmp_path):
+    assert dags(tmp_path, "DAG('x')") == {"x": {"tags": False, "owner": False, "retries": False}}
+    told = """
+        ARGS = {'owner': 'a', 'retries': 0}
+        DAG('x', default_args=ARGS, tags=['t'])
+        DAG(dag_id='y', default_args=dict(owner='a'), tags=[])
+    """
+    assert dags(tmp_path, told) == {
+        "x": {"tags": True, "owner": True, "retries": True},
+        "y": {"tags": False, "owner": True, "retries": False},
+    }
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from lib import ARGS, TAGS\nDAG('x', default_args=ARGS, tags=TAGS)",
+        "from lib import MORE\nDAG('x', **MORE)",
+        "from lib import MORE, TAGS\nDAG('x', default_args={**MORE}, tags=TAGS)",
+        "from lib import T\nwith DAG('x', tags=T):\n    Some(task_id='a', owner='b', retries=1)",
+    ],
+)
+def test_what_the_source_cannot_tell_is_left_to_airflow(tmp_path, source):
+    assert dags(tmp_path, source) == {"x": {"tags": None, "owner": None, "retries": None}}
+
+
+def test_ids_come_from_the_function_or_the_argument_and_twice_is_told_at_the_later(tmp_path):
+    (tmp_path / "a.py").write_text(DAG + "@dag\ndef same():\n    pass\n")
+    (tmp_path / "b.py").write_text(DAG + "NAME = 'same'\nDAG(NAME, schedule=None)\n")
+    (tmp_path / "c.py").write_text(DAG + "DAG(f'{1}same')\n")
+    read = static.read(sorted(tmp_path.glob("*.py")), tmp_path)
+    (told,) = conventions.duplicates(read.dags)
+    assert (told.path.name, told.line, told.rule) == ("b.py", 3, "duplicate-dag-id")
+    assert "same is defined in a.py:2 too" in told.why
+
+
+def test_a_dag_s_own_callback_is_no_task_s(rules):
+    assert rules(DAG + "DAG('x', on_failure_callback=print)\n") == []
+    assert rules(DAG + "DAG('x', default_args={'on_retry_callback': print})\n") == [
+        (2, "task-callback")
+    ]
+
+
+def test_a_waiver_needs_its_rule_its_line_and_a_reason(tmp_path):
+    path = tmp_path / "x.py"
+    text = """\
+        one  # dag_lint: ignore[rule] it is so
+        two  # dag_lint: ignore[rule]
+        # dag_lint: ignore[other, rule] the line below
+        three
+        four  # dag_lint: ignore[other] another rule
+    """
+    findings = [Finding(path, line, "rule", "why") for line in (1, 2, 4, 5)]
+    left = without_waived(findings, {path: dedent(text)})
+    assert sorted((one.line, one.rule) for one in left) == [
+        (2, "rule"),
+        (2, "waiver-without-reason"),
+        (5, "rule"),
+        (5, "unused-waiver"),
+    ]
+
+
+def test_dag_files_are_those_that_airflow_would_take(tmp_path):
+    inside = tmp_path / "team"
+    inside.mkdir()
+    kept = [tmp_path / "a.py", inside / "b.py"]
+    for path in [*kept, tmp_path / "ignored.py", inside / "draft_c.py", inside / "notes.txt"]:
+        path.write_text("# an Airflow DAG\n")
+    (tmp_path / "helper.py").write_text("X = 1\n")
+    (tmp_path / ".airflowignore").write_text("# comment\nignored.py\n")
+    (inside / ".airflowignore").write_text("draft_*\n!draft_c.pyc\n")
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
+        packed.writestr("d.py", "# airflow dag")
+    (tmp_path / "broken.zip").write_text("no zip, but airflow dag")
+    assert dag_files(tmp_path) == sorted([*kept, tmp_path / "packed.zip"])
+    assert dag_files(tmp_path / "helper.py") == [tmp_path / "helper.py"]
+
+
+def test_nothing_to_look_at_is_refused_with_the_next_command(tmp_path):
+    with pytest.raises(StackError, match=r"does not exist: nox -s dag_lint -- FOLDER"):
+        dag_files(tmp_path / "nowhere")
+    with pytest.raises(StackError, match=r"holds no DAG file"):
+        look(tmp_path, None, limit=1)
+
+
+def test_each_rule_says_what_it_means_and_what_to_do():
+    assert all(rule.means and rule.fix for rule in RULES.values())
+
+
+def test_rules_of_ruff_are_errors_only_where_something_is_gone(tmp_path):
+    levels = {code: Finding(tmp_path, 1, code, "why").error for code in ("AIR301", "AIR311")}
+    assert levels == {"AIR301": True, "AIR311": False}
+    assert "ruff rule AIR311" in Finding(tmp_path, 1, "AIR311", "why").as_text(tmp_path)
+
+
+def test_no_comment_silences_ruffs_rules(tmp_path):
+    path = tmp_path / "old.py"
+    path.write_text("from airflow.models import Variable  # noqa: AIR311\nVariable.get\n")
+    assert [one.rule for one in static.airflows_own([path])] == ["AIR311"]
+    path.write_text("def broken(:\n")
+    assert static.airflows_own([path]) == []
+
+
+def test_the_place_of_an_import_error_is_the_last_line_of_that_file(tmp_path):
+    path = tmp_path / "x.py"
+    error = f'  File "{path}", line 3\n  File "{path}", line 7\n  File "/lib", line 9\nError: why\n'
+    answer = {"seconds": 0.1, "dags": [], "errors": [error], "work": []}
+    assert _judged(path, answer) == Parsed(
+        path, 0.1, [], [Finding(path, 7, "import-error", "Error: why")]
+    )
+
+
+@given(st.text())
+def test_no_text_at_all_breaks_the_reading(text):
+    source = static.Source(Path("x.py"), Path(), text)
+    code = static.executed(source)
+    assert isinstance(list(static._of(code)), list)
