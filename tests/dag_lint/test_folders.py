@@ -104,6 +104,14 @@ def test_airflows_own_examples_have_no_error(airflow, monkeypatch):
     assert sum(bool(one.dags) for one in parsed) > 35
 
 
+def test_the_dag_that_contributing_adds_has_nothing_to_mend(tmp_path, airflow):
+    text = (REPO / "CONTRIBUTING.md").read_text("utf-8").split("**A DAG**")[1]
+    (tmp_path / "hello.py").write_text(text.split("```python\n")[1].split("```")[0])
+    findings, (parsed,) = look(tmp_path, airflow, limit=30)
+    assert findings == []
+    assert [dag["dag_id"] for dag in parsed.dags] == ["hello"]
+
+
 def test_a_thousand_files(tmp_path, airflow):
     for number in range(1000):
         write(tmp_path, f"generated_{number:04}")
