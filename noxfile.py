@@ -11,7 +11,7 @@ import nox
 from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2"
-nox.options.sessions = ["lint", "dag_lint", "bad_dags", "tests", "docs", "smoke"]
+nox.options.sessions = ["lint", "dag_lint", "tests", "docs", "smoke"]
 nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 
