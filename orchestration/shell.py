@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from orchestration import StackError
 
 TAIL_LINES = 12
 INTERRUPTED = 128 + signal.SIGINT
-# What was started and has not ended; an interrupted verb leaves none of it behind.
-RUNNING: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,13 @@ def echo(command: Command) -> None:
 
 def end_running() -> None:
     """Ask every process that was started here and still runs to end."""
-    for process in list(RUNNING):
-        process.terminate()
+    # Imported here: each verb would take longer to start.
+    import psutil
+
+    # Asked of the system: an interruption may come before what was started is noted anywhere.
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
 
 
 @contextmanager
@@ -102,13 +105,8 @@ def _started(command: Command, **streams: Any) -> Iterator[subprocess.Popen[str]
         )  # fmt: skip
     except FileNotFoundError:
         raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
-    RUNNING.add(process)
-    try:
-        with process:
-            yield process
-    finally:
-        if process.poll() is not None:
-            RUNNING.discard(process)
+    with process:
+        yield process
 
 
 def at_terminal() -> bool:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+import psutil
 import pytest
 
 from orchestration import StackError, shell
@@ -110,10 +111,10 @@ def test_what_still_runs_when_a_verb_is_interrupted_is_ended():
 
     with pytest.raises(KeyboardInterrupt):
         shell.follow(sh("echo started; exec sleep 60"), interrupted)
-    (process,) = shell.RUNNING
+    children = psutil.Process().children()
+    (process,) = [child for child in children if child.cmdline() == ["sleep", "60"]]
     shell.end_running()
     assert process.wait(5) == -signal.SIGTERM
-    shell.RUNNING.clear()
 
 
 def test_echo_prints_the_command_before_its_output(capfd):
