@@ -161,7 +161,9 @@ LINES = st.from_regex(
 ACCEPTED = st.lists(LINES.filter(lambda line: not dotenv_file.refusal(line))).map("\n".join)
 
 
-@hypothesis.settings(deadline=None, derandomize=bool(os.environ.get("CI")), database=None)
+@hypothesis.settings(
+    max_examples=40, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
+)
 @hypothesis.given(text=ACCEPTED, values=st.dictionaries(st.sampled_from("ABC"), st.just("new")))
 def test_whatever_the_file_only_blank_lines_of_a_wanted_name_are_filled(text, values):
     after = dotenv_file.fill(text, values).split("\n")

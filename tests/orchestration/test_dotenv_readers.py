@@ -20,7 +20,7 @@ CHEAP = hypothesis.settings(
     max_examples=100, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
 )
 # A process for each example, with dozens of lines in each.
-DEAR = hypothesis.settings(CHEAP, max_examples=10)
+DEAR = hypothesis.settings(CHEAP, max_examples=5)
 
 TRICKY = "ab'\"#$\\ \t={}:;`%!~\n\r\x00\x0b\x0c\x1c\x7f\x85\xa0\u2003\u2028\ufeff\ufffe"
 TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -415,7 +415,7 @@ def used(tmp_path_factory):
 
 
 @hypothesis.settings(
-    max_examples=50, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
+    max_examples=25, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
 )
 @hypothesis.given(text=ACCEPTED)
 def test_whatever_the_file_set_values_stay_and_a_second_run_changes_nothing(used, text):
