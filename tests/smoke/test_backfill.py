@@ -84,7 +84,7 @@ def own(stack):
     folder = stack.folder / "dags" / "own"
     folder.mkdir()
     seen_as = "/opt/airflow/dags"
-    if stack.exported["STACK_ENGINE"] == "standalone":
+    if stack.engine == "standalone":
         seen_as = str(stack.folder / "dags")
     rows = list(csv.DictReader(io.StringIO(stack.client(FLIGHTS.format(dags=seen_as)))))
     stack.exported["DATASET_URI"] = f"{seen_as}/own/flights.csv"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.smoke.conftest import PORTS, SERVICES
+from tests.smoke.clone import PORTS, SERVICES
 
 
 def test_data_lives_in_two_roles_that_are_no_superusers(stack):
@@ -44,14 +44,7 @@ def test_redis_asks_for_a_password_and_writes_the_queue_down(stack):
 
 
 def test_only_the_pages_listen_and_only_on_loopback(stack):
-    project = stack.setting("COMPOSE_PROJECT_NAME")
-    listed = stack.well(
-        "docker",
-        "ps",
-        f"--filter=label=com.docker.compose.project={project}",
-        "--format={{.Ports}}",
-    )
-    published = re.findall(r"(\S+):(\d+)->", listed)
+    published = re.findall(r"(\S+):(\d+)->", stack.containers("--format={{.Ports}}"))
     assert {address for address, _ in published} == {"127.0.0.1"}
     assert {port for _, port in published} == {stack.exported[name] for name in PORTS}
 
@@ -71,14 +64,8 @@ def test_compose_works_by_hand_from_its_folder(stack, compose):
 def test_containers_find_themselves_healthy(stack):
     # Their own checks come at intervals of up to a minute.
     deadline = time.monotonic() + 150
-    project = stack.setting("COMPOSE_PROJECT_NAME")
-    command = (
-        "docker",
-        "ps",
-        f"--filter=label=com.docker.compose.project={project}",
-        "--format={{.Names}} {{.Status}}",
-    )
-    while "starting" in (listed := stack.well(*command)) and time.monotonic() < deadline:
+    shown = "--format={{.Names}} {{.Status}}"
+    while "starting" in (listed := stack.containers(shown)) and time.monotonic() < deadline:
         time.sleep(2)
     assert listed.count("(healthy)") == len(SERVICES["docker"]), listed
 

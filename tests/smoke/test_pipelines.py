@@ -20,11 +20,6 @@ def test_a_client_without_our_code_predicts_on_raw_rows(stack):
     assert chances[0] != chances[1]
 
 
-def test_a_new_champion_is_looked_at(stack):
-    (run,) = stack.await_runs("monitoring_pipeline", 180)
-    assert (run["run_type"], run["state"]) == ("asset_triggered", "success")
-
-
 def test_a_drifted_month_is_told_and_trains_a_better_champion(stack, receiver):
     output = stack.well(*MONITOR, '{"month": "2013-02"}')
     assert "drifted: 36% of the columns" in output

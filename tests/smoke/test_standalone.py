@@ -7,28 +7,14 @@ import time
 import psutil
 import pytest
 
-from tests.smoke.conftest import PORTS, SERVICES
+from tests.smoke.clone import SERVICES
 
 LISTEN = psutil.CONN_LISTEN
 
 
-def pid_of(stack, service):
-    """The process supervisord started for a service."""
-    address = f"unix://{stack.state_folder()}/run/supervisor.sock"
-    return int(stack.well("supervisorctl", "-s", address, "pid", service))
-
-
-def processes(stack):
-    """Every process that carries this stack's address."""
-    address = f"unix://{stack.state_folder()}/run/supervisor.sock"
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("SUPERVISOR_SERVER_URL") == address:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+def pid_of(stack, *service):
+    """The process supervisord started for a service; supervisord's own without one."""
+    return int(stack.well("supervisorctl", "-s", stack.supervisor(), "pid", *service))
 
 
 def seconds_until_healthy(stack, limit):
@@ -59,7 +45,7 @@ def test_postgres_listens_on_no_port_and_asks_for_a_password(stack):
 def test_everything_listens_on_loopback_alone(stack):
     addresses = {
         connection.laddr.ip
-        for process in processes(stack)
+        for process in stack.processes()
         for connection in process.net_connections("tcp")
         if connection.status == LISTEN
     }
@@ -69,6 +55,19 @@ def test_everything_listens_on_loopback_alone(stack):
 def test_logs_since_a_span(stack):
     assert "mlflow" in stack.well("inv", "logs", "-s", "mlflow", "--since", "1h", "--tail", "5")
     assert stack.run("inv", "logs", "--since", "yesterday").returncode == 1
+
+
+def test_a_frozen_service_is_started_anew(stack):
+    # The watchdog leaves a service alone in its first minute.
+    age = time.time() - psutil.Process(pid_of(stack, "mlflow")).create_time()
+    time.sleep(max(0, 62 - age))
+    frozen = pid_of(stack, "mlflow")
+    os.kill(frozen, signal.SIGSTOP)
+    deadline = time.monotonic() + 120
+    while psutil.pid_exists(frozen) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert not psutil.pid_exists(frozen)
+    seconds_until_healthy(stack, 30)
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES["standalone"]))
@@ -86,42 +85,18 @@ def test_health_says_so_while_a_service_is_away(stack):
 
 
 def test_after_supervisord_was_killed_up_leaves_nothing_twice(stack):
-    address = f"unix://{stack.state_folder()}/run/supervisor.sock"
-    os.kill(int(stack.well("supervisorctl", "-s", address, "pid")), signal.SIGKILL)
+    os.kill(pid_of(stack), signal.SIGKILL)
     assert {s["state"] for s in stack.health()["services"]} == {"orphaned"}
-    orphans = {process.pid for process in processes(stack)}
-    stack.well("inv", "up")
-    assert not orphans & {process.pid for process in processes(stack)}
+    orphans = {process.pid for process in stack.processes()}
+    stack.well("inv", "up", "--no-proof")
+    assert not orphans & {process.pid for process in stack.processes()}
     assert stack.health()["status"] == "healthy"
 
 
-def test_a_frozen_service_is_started_anew(stack):
-    # The watchdog leaves a service alone in its first minute.
-    age = time.time() - psutil.Process(pid_of(stack, "mlflow")).create_time()
-    time.sleep(max(0, 62 - age))
-    frozen = pid_of(stack, "mlflow")
-    os.kill(frozen, signal.SIGSTOP)
-    deadline = time.monotonic() + 120
-    while psutil.pid_exists(frozen) and time.monotonic() < deadline:
-        time.sleep(1)
-    assert not psutil.pid_exists(frozen)
-    seconds_until_healthy(stack, 30)
-
-
-def test_down_leaves_no_process_and_no_port(stack):
-    ports = {int(stack.exported[name]) for name in PORTS}
-    stack.well("inv", "down")
-    assert not processes(stack)
-    listening = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == LISTEN}
-    assert not ports & listening
-    stack.well("inv", "up", "--no-proof")
-
-
 def test_down_after_supervisord_was_killed_leaves_no_process(stack):
-    address = f"unix://{stack.state_folder()}/run/supervisor.sock"
-    os.kill(int(stack.well("supervisorctl", "-s", address, "pid")), signal.SIGKILL)
+    os.kill(pid_of(stack), signal.SIGKILL)
     stack.well("inv", "down")
-    assert not processes(stack)
+    assert not stack.processes()
 
 
 def test_down_with_volumes_removes_all_state(stack):

@@ -57,7 +57,7 @@ def stack(web, broker, **more):
 
 
 def wait_for(url, code):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while (answer := httpx.get(f"{url}/status.json")).status_code != code:
         assert time.monotonic() < deadline, answer.text
         time.sleep(0.05)

@@ -1,0 +1,224 @@
+"""A fresh copy of the repository as a newcomer has it, used only by what a person types."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGHUP, SIGINT
+
+import psutil
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
+
+# What runs, and where the engines differ: without Docker tasks run in the scheduler.
+ON_BOTH = {
+    "postgres",
+    "airflow-apiserver",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+    "mlflow",
+    "status",
+}
+SERVICES = {"docker": ON_BOTH | {"redis", "airflow-worker"}, "standalone": ON_BOTH}
+ONE_SHOTS = {"airflow-init", "mlflow-migrate"}
+# Clones that were made and not removed yet: what can be looked at when a test fails.
+STANDING: list["Clone"] = []
+
+
+@dataclass
+class Clone:
+    """A checkout with its own settings."""
+
+    folder: Path
+    exported: dict[str, str]
+    first_up: str = ""
+
+    @property
+    def engine(self) -> str:
+        return self.exported["STACK_ENGINE"]
+
+    def run(self, *argv: str, timeout: float = 900, **settings: str) -> subprocess.CompletedProcess:
+        """Run a command in the clone; `settings` are exported to it as a person would."""
+        return subprocess.run(
+            argv,
+            cwd=self.folder,
+            env=self.environment(**settings),
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return {**os.environ, **self.exported, **settings}
+
+    def start(self, *argv: str) -> subprocess.Popen:
+        """Start a command in the clone, as in a terminal of its own, and do not wait for it."""
+        return subprocess.Popen(
+            argv,
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # Whoever runs these tests may have them ignored, as `nohup` does.
+            preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (SIGHUP, SIGINT)],
+        )
+
+    def well(self, *argv: str, **options: str) -> str:
+        """Run a command that must succeed; what it printed."""
+        done = self.run(*argv, **options)
+        assert done.returncode == 0, f"{argv}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def url(self, port: str) -> str:
+        return f"http://127.0.0.1:{self.exported[port]}"
+
+    def health(self) -> dict:
+        return json.loads(self.run("inv", "health", "--json").stdout)
+
+    def since(self) -> dict[str, str]:
+        """When each service was started; without one-shots, which run again with every `up`."""
+        rows = self.health()["services"]
+        return {row["name"]: row["since"] for row in rows if row["state"] == "running"}
+
+    def settings(self) -> dict[str, str]:
+        """What stands in .env; nothing where there is none yet."""
+        path = self.folder / ".env"
+        lines = path.read_text().splitlines() if path.exists() else []
+        pairs = (line.split("=", 1) for line in lines if "=" in line and line[0] != "#")
+        return dict(pairs)
+
+    def setting(self, name: str) -> str:
+        return self.settings()[name]
+
+    def add_dags(self, *names: str) -> None:
+        """Put DAGs of tests/smoke/dags among those of the clone."""
+        for name in names:
+            shutil.copy2(ROOT / "tests/smoke/dags" / f"{name}.py", self.folder / "dags")
+
+    def inside(self, service: str, *argv: str) -> str:
+        """Run a command in a service's container; what it printed."""
+        container = f"{self.setting('COMPOSE_PROJECT_NAME')}-{service}-1"
+        return self.well("docker", "exec", container, *argv)
+
+    def state_folder(self) -> Path:
+        """Where the standalone engine keeps everything (for root PostgreSQL must reach it)."""
+        if os.getuid():
+            return self.folder / ".state"
+        return Path("/var/lib/mlops-stack") / self.setting("COMPOSE_PROJECT_NAME")
+
+    def supervisor(self) -> str:
+        """The address of the standalone engine's supervisord."""
+        return f"unix://{self.state_folder()}/run/supervisor.sock"
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of the standalone engine: it carries the address of this stack."""
+        found, address = [], self.supervisor()
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("SUPERVISOR_SERVER_URL") == address:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def containers(self, *options: str) -> str:
+        """What `docker ps` tells of this clone's containers."""
+        project = f"label=com.docker.compose.project={self.setting('COMPOSE_PROJECT_NAME')}"
+        return self.well("docker", "ps", "--filter", project, *options)
+
+    def client(self, code: str) -> str:
+        """Run Python as somebody with MLflow's client and none of our code; what it printed."""
+        if self.engine == "docker":
+            return self.inside(
+                "airflow-scheduler", "python", "-c", f"import os; os.chdir('/'); {code}"
+            )
+        python = self.state_folder() / "envs/airflow/bin/python"
+        return self.well(str(python), "-c", code, MLFLOW_TRACKING_URI=self.url("MLFLOW_PORT"))
+
+    def alias(self, name: str) -> dict | None:
+        """The version of the registered model that holds an alias."""
+        address = self.url("MLFLOW_PORT") + "/api/2.0/mlflow/registered-models/alias"
+        asked = {"name": "flight-delay", "alias": name}
+        return requests.get(address, params=asked, timeout=10).json().get("model_version")
+
+    def await_runs(self, dag_id: str, seconds: float) -> list[dict]:
+        """All runs of a DAG, once there are some and none is under way."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            runs = self.airflow(f"/api/v2/dags/{dag_id}/dagRuns?limit=100")["dag_runs"]
+            if {run["state"] for run in runs} in ({"success"}, {"failed"}, {"success", "failed"}):
+                return runs
+            time.sleep(2)
+        raise AssertionError(f"{dag_id} still runs or never did: {runs}")
+
+    def registered(self) -> list[dict]:
+        """The newest version of each model in MLflow's registry."""
+        address = self.url("MLFLOW_PORT") + "/api/2.0/mlflow/registered-models/search"
+        models = requests.get(address, timeout=10).json().get("registered_models", [])
+        return [version for model in models for version in model.get("latest_versions", [])]
+
+    def airflow(self, path: str) -> dict:
+        """An answer of Airflow's API, as the account of .env."""
+        password = self.setting("_AIRFLOW_WWW_USER_PASSWORD")
+        address, login = self.url("AIRFLOW_PORT"), {"username": "airflow", "password": password}
+        token = requests.post(f"{address}/auth/token", json=login, timeout=10).json()
+        headers = {"Authorization": f"Bearer {token['access_token']}"}
+        return requests.get(address + path, headers=headers, timeout=10).json()
+
+    def remove(self) -> None:
+        """Take the stack down with its data and what it was built into."""
+        self.well("inv", "down", "--volumes", "--yes")
+        STANDING.remove(self)
+        if self.engine == "standalone":
+            shutil.rmtree(self.state_folder())
+            return
+        project = self.setting("COMPOSE_PROJECT_NAME")
+        images = [f"{project}-{name}" for name in ("airflow", "mlflow", "status")]
+        self.run("docker", "image", "rm", *images)
+
+
+def until(true: Callable[[], bool], seconds: float) -> None:
+    """Wait until something is so; fails when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def free_ports() -> dict[str, str]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    ports = {name: str(probe.getsockname()[1]) for name, probe in zip(PORTS, probes, strict=True)}
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def fresh_copy(folder: Path, engine: str, kind: type[Clone] = Clone) -> Clone:
+    """What git knows of this checkout, laid out in another folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_symlink() or (ROOT / name).exists():
+            shutil.copy2(ROOT / name, target, follow_symlinks=False)
+    folder.chmod(0o755)
+    clone = kind(folder, {**free_ports(), "STACK_ENGINE": engine})
+    STANDING.append(clone)
+    return clone

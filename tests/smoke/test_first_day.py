@@ -1,0 +1,128 @@
+"""Up from nothing, proof, training, restart, down: in their order, on either engine."""
+
+import json
+import re
+import subprocess
+
+import psutil
+import requests
+
+from tests.smoke.clone import ONE_SHOTS, PORTS, SERVICES
+
+
+def test_up_from_nothing_ends_with_the_proof_and_the_addresses(stack):
+    assert re.search(r"proof +queued [\d.]+ s, .*metric .*artifact .*model", stack.first_up)
+    assert re.search(r"up and proven in \d+ s", stack.first_up)
+    assert stack.url("STATUS_PORT") in stack.first_up
+
+
+def test_training_registers_a_champion_and_says_how_good_it_is(stack):
+    conf = '{"until": "2013-01"}'
+    output = stack.well("inv", "trigger", "training_pipeline", "--conf", conf, "--wait")
+    assert re.search(r"champion +version 1 .*auc 0\.6\d+", output)
+    assert f"{stack.url('MLFLOW_PORT')}/#/models/flight-delay" in output
+    champion = stack.alias("champion")
+    run = requests.get(
+        stack.url("MLFLOW_PORT") + "/api/2.0/mlflow/runs/get",
+        params={"run_id": champion["run_id"]},
+        timeout=10,
+    ).json()["run"]
+    metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
+    assert 0.6 < metrics["auc"] < 1, metrics
+    tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+    assert {"data_sha256", "code_version", "verdict"} <= set(tags)
+
+
+def test_env_is_private_and_complete(stack, engine):
+    assert (stack.folder / ".env").stat().st_mode & 0o777 == 0o600
+    assert stack.setting("STACK_ENGINE") == engine
+    assert len(stack.setting("AIRFLOW_JWT_SECRET")) >= 32
+
+
+def test_health_tells_each_service_and_machines_read_it(stack, engine):
+    report = stack.health()
+    assert report["status"] == "healthy", json.dumps(report, indent=1)
+    assert report["engine"] == engine
+    shown = SERVICES[engine] | (ONE_SHOTS if engine == "docker" else set())
+    assert {s["name"] for s in report["services"]} == shown
+    fields = {"name", "state", "healthy", "since", "restarts", "memory_bytes", "detail"}
+    assert all(set(service) == fields for service in report["services"])
+    assert {c["name"] for c in report["checks"]} == {"airflow-apiserver", "mlflow", "status"}
+
+
+def test_health_for_people_ends_with_0(stack, engine):
+    assert f"healthy ({engine})" in stack.well("inv", "health")
+
+
+def test_an_unknown_dag_is_one_line_and_exit_code_1(stack):
+    done = stack.run("inv", "trigger", "trainig_pipeline", "--wait")
+    assert done.returncode == 1
+    assert "training_pipeline" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_secret_stands_in_an_argument_list(stack):
+    named = re.compile(r"^(\w*(?:PASSWORD|SECRET|KEY)\w*)=(\S+)", re.MULTILINE)
+    secrets = dict(named.findall((stack.folder / ".env").read_text()))
+    assert len(secrets) >= 8
+    processes = ["ps", "-eo", "args", "-ww"]
+    listed = subprocess.run(processes, capture_output=True, text=True, check=True).stdout
+    assert "airflow scheduler" in listed
+    assert not [name for name, secret in secrets.items() if secret in listed]
+
+
+def test_airflow_refuses_who_does_not_log_in(stack):
+    answer = requests.get(stack.url("AIRFLOW_PORT") + "/api/v2/dags", timeout=10)
+    assert answer.status_code == 401
+
+
+def test_mlflow_refuses_a_foreign_host_header(stack):
+    for host, status in (
+        ("evil.example", 403),
+        (f"localhost:{stack.exported['MLFLOW_PORT']}", 200),
+    ):
+        answer = requests.get(
+            stack.url("MLFLOW_PORT")
+            + "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default",
+            headers={"Host": host},
+            timeout=10,
+        )
+        assert answer.status_code == status, host
+
+
+def test_status_page_joins_what_the_services_say(stack, engine):
+    document = requests.get(stack.url("STATUS_PORT") + "/status.json", timeout=10).json()
+    assert document["status"] == "healthy"
+    assert {s["name"] for s in document["services"]} == SERVICES[engine] - {"status"}
+    page = requests.get(stack.url("STATUS_PORT"), timeout=10).text
+    assert all(name in page for name in SERVICES[engine] - {"status"})
+
+
+def test_one_service_s_logs(stack):
+    assert "account airflow" in stack.well("inv", "logs", "-s", "airflow-init")
+    done = stack.run("inv", "logs", "-s", "airflow-websrever")
+    assert done.returncode == 1
+    assert "airflow-apiserver" in done.stderr
+
+
+def test_a_new_champion_is_looked_at(stack):
+    (run,) = stack.await_runs("monitoring_pipeline", 180)
+    assert (run["run_type"], run["state"]) == ("asset_triggered", "success")
+
+
+def test_a_restart_of_all_keeps_runs_and_models(stack):
+    before, models = stack.since(), stack.registered()
+    assert re.search(r"restarted and proven in \d+ s", stack.well("inv", "restart"))
+    after = stack.since()
+    assert {name for name in before if after[name] > before[name]} == set(before)
+    assert stack.registered() == models
+    assert [run["state"] for run in stack.await_runs("training_pipeline", 5)] == ["success"]
+
+
+def test_down_leaves_no_process_no_container_and_no_port(stack, engine):
+    stack.well("inv", "down")
+    assert {service["state"] for service in stack.health()["services"]} == {"absent"}
+    assert not (stack.processes() if engine == "standalone" else stack.containers("-aq"))
+    ports = {int(stack.exported[name]) for name in PORTS}
+    open_ports = psutil.net_connections("tcp")
+    assert not ports & {c.laddr.port for c in open_ports if c.status == psutil.CONN_LISTEN}
