@@ -49,8 +49,10 @@ class Airflow:
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "0",
             "AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH": "50",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}",
-            # Nothing is left behind in the folder that is looked at.
+            # Nothing is left behind in the folder that is looked at; without any bytecode each
+            # start would compile Airflow anew.
             "PYTHONPYCACHEPREFIX": str(self.home / "bytecode"),
+            "PYTHONDONTWRITEBYTECODE": "",
         }
 
     @contextmanager

@@ -1,13 +1,19 @@
 """Parses one DAG file after the other as Airflow's dag-processor does, and watches what they do."""
 
+import importlib.util
 import os
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from io import FileIO
 from types import FrameType
 from typing import Any, TextIO
 
+TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 WORK = {
     "socket.connect": "top-level-network",
     "socket.getaddrinfo": "top-level-network",
@@ -73,10 +79,12 @@ class Parser:
     """In a child: parses one file after the other."""
 
     def __init__(self, root: str, asked: TextIO, told: FileIO) -> None:
-        from airflow.sdk.execution_time import task_runner
-
         self.root, self.watch = root, Watch(root)
         sys.addaudithook(self.watch)
+        when_imported(TASK_RUNNER, lambda module: self.supervise(module, asked, told))
+
+    def supervise(self, task_runner: Any, asked: TextIO, told: FileIO) -> None:
+        """Connect Airflow's own messages to who answers: the dag-processor's manager elsewhere."""
         watch = self.watch
 
         class Comms(task_runner.CommsDecoder):  # type: ignore[misc]
@@ -89,7 +97,6 @@ class Parser:
 
     def parse(self, file: str) -> dict[str, Any]:
         """What Airflow finds in a file, and whether it left a trace in this process."""
-        from airflow.dag_processing.processor import _serialize_dags
         from airflow.models.dagbag import DagBag
 
         before, surroundings = set(sys.modules), _surroundings()
@@ -99,7 +106,7 @@ class Parser:
             file, bundle_path=self.root, include_examples=False, safe_mode=True, load_op_links=False
         )
         seconds, self.watch.active = time.perf_counter() - started, False
-        _, unserializable = _serialize_dags(bag, Silent())
+        errors = [*bag.import_errors.values(), *_unserializable(bag.dags.values())]
         new = {name: sys.modules[name] for name in set(sys.modules) - before}
         local = {name: path for name, module in new.items() if (path := self.inside(module))}
         for name in local:
@@ -109,7 +116,7 @@ class Parser:
         return {
             "seconds": seconds,
             "dags": [_facts(dag) for dag in bag.dags.values()],
-            "errors": list({**bag.import_errors, **unserializable}.values()),
+            "errors": errors,
             "work": self.watch.work,
             "needs": sorted({*local.values(), *self.watch.read} - {file}),
             "keep": not (self.watch.work or self.watch.listed),
@@ -122,13 +129,40 @@ class Parser:
         return path if path.startswith(self.watch.root) else None
 
 
-class Silent:
-    """A log that nobody reads: what it would tell is in the answer."""
+def when_imported(name: str, do: Callable[[Any], None]) -> None:
+    """Do something with a module that few files need, as soon as it has been imported."""
+    if name in sys.modules:
+        do(sys.modules[name])
+        return
 
-    def error(self, *words: Any, **more: Any) -> None:
-        """Airflow tells here what it does not understand, or what did not serialize."""
+    class Finder(MetaPathFinder):
+        def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+            if fullname != name:
+                return None
+            sys.meta_path.remove(self)
+            found = importlib.util.find_spec(name)
+            loader: Any = found and found.loader
+            execute = loader.exec_module
 
-    exception = error
+            def execute_and_do(module: Any) -> None:
+                execute(module)
+                do(module)
+
+            loader.exec_module = execute_and_do
+            return found
+
+    sys.meta_path.insert(0, Finder())
+
+
+def _unserializable(dags: Iterable[Any]) -> Iterator[str]:
+    """Why Airflow could not store DAGs that it could import, as its dag-processor finds out."""
+    from airflow.serialization.serialized_objects import SerializedDAG
+
+    for dag in dags:
+        try:
+            SerializedDAG.to_dict(dag)
+        except Exception:
+            yield traceback.format_exc()
 
 
 def _surroundings() -> tuple[Any, ...]:
