@@ -1,6 +1,7 @@
 """What the documents say, held against the code."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ def text(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+@functools.cache
 def ran(*argv):
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
