@@ -49,7 +49,7 @@ RULES = {
     "duplicate-dag-id": Rule(
         True, "one replaces the other, whichever is parsed last", "give each DAG its own id"
     ),
-    "import-error": Rule(True, "the file gives no DAG", "correct it; inv rebuild adds packages"),
+    "import-error": Rule(True, "the file gives no DAG", "what its last line says"),
     "time-limit": Rule(
         True, "Airflow gives up on such a file", "move the work into tasks, or raise --limit"
     ),

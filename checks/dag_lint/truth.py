@@ -25,6 +25,7 @@ SERVER = Path(__file__).with_name("server")
 PLUGINS = SERVER.parents[2] / "plugins"
 SLOW = 2.0
 FILES_EACH = 10
+A_PACKAGE = "a line in install/requirements.txt, then inv rebuild"
 # Beyond a file's own limit: Airflow's import, a busy machine.
 PATIENCE = 120.0
 
@@ -265,4 +266,5 @@ def _import_error(path: Path, error: str) -> Finding:
     """Where in the file it happened, as its traceback tells; a zip file has no lines."""
     lines = re.findall(rf'File "{re.escape(str(path))}", line (\d+)', error)
     said = error.strip().splitlines()[-1]
-    return Finding(path, int(lines[-1]) if lines else 1, "import-error", said)
+    fix = A_PACKAGE if said.startswith("ModuleNotFoundError") else ""
+    return Finding(path, int(lines[-1]) if lines else 1, "import-error", said, fix)
