@@ -4,14 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2"
-nox.options.sessions = ["lint", "dag_lint", "tests", "docs", "smoke"]
+nox.options.sessions = ["lint", "dag_lint", "tests", "tests_ml", "docs", "smoke"]
 nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 
@@ -106,43 +105,30 @@ def checks(session: nox.Session) -> None:
     session.run("pytest", *told, "tests/checks", "tests/dag_lint", *session.posargs)
 
 
-@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+@nox.session
 def tests(session: nox.Session) -> None:
-    """Unit tests; no Docker, no network. In CI, or with `-- --cov`, of 90 % of all branches."""
+    """Unit tests of orchestration/ and status/: no Docker, no network; 90 % of all branches."""
+    paths = ["tests/orchestration", "tests/status"]
+    session.run("pytest", *at_once(session, "orchestration", "status"), *paths, *session.posargs)
+
+
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def tests_ml(session: nox.Session) -> None:
+    """The same of dags/ml/, with the Airflow, MLflow and Evidently of the image's locks."""
     airflow_environment(session)
     session.install("--require-hashes", "-rinstall/pytest.lock")
     # Without bytecode, each start would compile Airflow and MLflow anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = None
-    # Not each time: it takes half as long again.
-    asked = session.posargs or ["--cov"] * bool(os.environ.get("CI"))
-    with ThreadPoolExecutor() as beside:
-        # In one process: each further one would import for twenty seconds.
-        ml = beside.submit(run_tests, session, "python", ["ml"], *asked, silent=True)
-        # By the interpreter that runs nox: the session's own environment has a pytest too.
-        try:
-            run_tests(session, sys.executable, ["orchestration", "status"], "-nlogical", *asked)
-        finally:
-            print(ml.result())
-    if "--cov" in asked:
-        measured = f"--data-file={session.virtualenv.location}/coverage"
-        session.run("coverage", "combine", "--quiet", measured, external=True)
-        session.run("coverage", "report", measured, "--fail-under=90", external=True)
+    told = [*at_once(session, "dags/ml"), "--dist=loadfile", "--disable-warnings"]
+    session.run("python", "-m", "pytest", *told, "tests/ml", *session.posargs)
 
 
-def run_tests(
-    session: nox.Session, python: str, folders: list[str], *told: str, silent: bool = False
-) -> str | None:
-    """Run folders of tests by an interpreter; returns what it said if `silent`."""
-    paths = [f"tests/{name}" for name in folders]
-    report = ["--cov-report="] * ("--cov" in told)
-    return session.run(
-        *(python, "-m", "pytest", *report, *told, *paths),
-        env={"COVERAGE_FILE": f"{session.virtualenv.location}/coverage.{folders[0]}"},
-        # 5: the arguments mean none of these tests.
-        success_codes=[0, 5] if session.posargs else [0],
-        silent=silent,
-        external=True,
-    )
+def at_once(session: nox.Session, *measured: str) -> list[str]:
+    """Words for pytest: on all processors, and how much of which folders must be run."""
+    told = [f"--cov={folder}" for folder in measured]
+    told += ["--cov-branch", "--cov-report=term:skip-covered", "--cov-fail-under=90"]
+    # Some tests alone run some branches.
+    return ["-nlogical", *([] if session.posargs else told)]
 
 
 @nox.session
