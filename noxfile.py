@@ -151,20 +151,20 @@ def image_imports(session: nox.Session) -> None:
 
 @nox.session
 def smoke(session: nox.Session) -> None:
-    """Up from nothing, proof, training, restart, down: 3 minutes (`-- docker`, `-- standalone`)."""
+    """Up from nothing, proof, training, restart, down: 4 minutes (`-- docker`, `-- standalone`)."""
     run_in_order(session, chosen_engine(session), SMOKE)
 
 
 @nox.session
 def stories(session: nox.Session) -> None:
-    """Smoke, then pipelines, rebuilds, neighbours, faults: 15 minutes (the same arguments)."""
+    """Smoke, then pipelines, rebuilds, neighbours, faults: 12 minutes (the same arguments)."""
     engine = chosen_engine(session)
     run_in_order(session, engine, [*STORIES, *ONLY_ON[engine]])
 
 
 @nox.session
 def stories_standalone(session: nox.Session) -> None:
-    """Beside the stories on Docker, those that differ without it: 15 minutes."""
+    """Beside the stories on Docker, those that differ without it: 18 minutes."""
     names = [name for name in STORIES if name != "test_pipelines"]
     run_in_order(session, "standalone", [*names, *ONLY_ON["standalone"]])
 
