@@ -83,7 +83,7 @@ def _as_text(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds: flo
     here = Path.cwd()
     for one in findings:
         print(one.as_text(here))
-    levels = Counter("error" if one.error else "warning" for one in findings)
+    levels = Counter(one.level for one in findings)
     counted = [f"{levels[level]} {level}{'s' * (levels[level] != 1)}" for level in sorted(levels)]
     remembered = sum(one.remembered for one in parsed)
     as_before = f" ({remembered} as before)" if remembered else ""

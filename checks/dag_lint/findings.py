@@ -67,7 +67,6 @@ RULES = {
 }
 # Ruff's rules for Airflow 3: what is gone is an error, what is only better said is not.
 GONE = ("AIR301", "AIR302", "AIR303")
-AIR = Rule(False, "", "see: ruff rule ")
 
 
 @dataclass(frozen=True, order=True)
@@ -86,22 +85,27 @@ class Finding:
         known = RULES.get(self.rule)
         return known.error if known else self.rule in GONE
 
+    @property
+    def level(self) -> str:
+        """The same as a word."""
+        return "error" if self.error else "warning"
+
     def as_text(self, root: Path) -> str:
         """Two lines for people: where and why; what it means and what to do."""
-        rule = RULES.get(self.rule, AIR)
-        fix = self.fix or rule.fix + ("" if self.rule in RULES else self.rule)
-        means = f"{rule.means}; " if rule.means else ""
-        level = "error" if self.error else "warning"
+        means, fix = self._advice()
         place = f"{shown(self.path, root)}:{self.line}"
-        return f"{place}: {level} {self.rule}: {self.why}\n    {means}fix: {fix}"
+        advice = "; ".join([*([means] if means else []), f"fix: {fix}"])
+        return f"{place}: {self.level} {self.rule}: {self.why}\n    {advice}"
 
     def as_dict(self, root: Path) -> dict[str, Any]:
         """The same for machines."""
-        rule = RULES.get(self.rule, AIR)
-        fix = self.fix or rule.fix + ("" if self.rule in RULES else self.rule)
-        level = "error" if self.error else "warning"
-        told = {**asdict(self), "path": shown(self.path, root), "level": level, "fix": fix}
-        return {**told, "means": rule.means}
+        means, fix = self._advice()
+        told = {"path": shown(self.path, root), "level": self.level, "means": means, "fix": fix}
+        return asdict(self) | told
+
+    def _advice(self) -> tuple[str, str]:
+        rule = RULES.get(self.rule) or Rule(self.error, "", f"see: ruff rule {self.rule}")
+        return rule.means, self.fix or rule.fix
 
 
 def shown(path: Path, root: Path) -> str:

@@ -1,6 +1,5 @@
 """What Airflow itself makes of each file, in parallel, remembered until something changed."""
 
-import hashlib
 import json
 import math
 import os
@@ -12,12 +11,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from checks.dag_lint.findings import Finding
+from checks.dag_lint.memory import Memory
 from orchestration import StackError, shell
 
 SERVER = Path(__file__).with_name("server")
@@ -55,6 +55,14 @@ class Airflow:
             "PYTHONPYCACHEPREFIX": str(self.home / "bytecode"),
             "PYTHONDONTWRITEBYTECODE": "",
         }
+
+    def states(self) -> Iterator[str]:
+        """What the answers of this Airflow depend on besides the files it is asked about."""
+        stamp = self.home / "stamp"
+        yield stamp.read_text() if stamp.exists() else ""
+        yield from sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("AIRFLOW"))
+        for folder in (SERVER, PLUGINS):
+            yield from (path.read_text() for path in sorted(folder.rglob("*.py")))
 
     @contextmanager
     def database(self) -> Iterator[Path]:
@@ -110,8 +118,11 @@ class Server:
                 raise StackError(f"Airflow does not start to parse:\n{self.end()}")
             self.ready = True
         assert self.process.stdin
-        self.process.stdin.write(json.dumps({"file": str(file), "limit": limit}).encode() + b"\n")
-        self.process.stdin.flush()
+        # Gone already, it says nothing either.
+        with suppress(BrokenPipeError):
+            request = {"file": str(file), "limit": limit}
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
         if said := self.line(PATIENCE + 2 * limit):
             answer: dict[str, Any] = json.loads(said)
             return answer
@@ -146,7 +157,8 @@ class Truth:
 
     def start(self, files: Sequence[Path], database: Path) -> None:
         """Look what is known already, and start as many servers as the rest can use."""
-        self.memory = Memory(self.airflow, self.root, self.limit)
+        given = [*self.airflow.states(), str(self.limit)]
+        self.memory = Memory(self.airflow.home / "parsed", self.root, given)
         known = {} if self.fresh else self.memory.known(files)
         self.known = {path: _judged(path, one, remembered=True) for path, one in known.items()}
         self.waiting = [path for path in files if path not in self.known]
@@ -183,57 +195,6 @@ class Truth:
         """End the servers."""
         for server in self.servers:
             server.end()
-
-
-class Memory:
-    """What was parsed well, with a hash of all that went into it."""
-
-    def __init__(self, airflow: Airflow, root: Path, limit: float) -> None:
-        name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
-        self.file = airflow.home / "parsed" / f"{name}.json"
-        stamp = airflow.home / "stamp"
-        parts = [stamp.read_text() if stamp.exists() else "", str(limit)]
-        parts += sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("AIRFLOW"))
-        for folder in (SERVER, PLUGINS):
-            parts += [path.read_text() for path in sorted(folder.rglob("*.py"))]
-        self.of = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-        self.hashes: dict[str, str] = {}
-        try:
-            kept = json.loads(self.file.read_text())
-        except (OSError, ValueError):
-            kept = {}
-        self.entries: dict[str, Any] = kept.get("files", {}) if kept.get("of") == self.of else {}
-
-    def known(self, files: Sequence[Path]) -> dict[Path, dict[str, Any]]:
-        """The files that are as they were, and so is all they need from their folder."""
-        return {
-            path: entry["answer"]
-            for path in files
-            if (entry := self.entries.get(str(path)))
-            and all(self.hash(name) == before for name, before in entry["from"].items())
-        }
-
-    def keep(self, answers: Mapping[Path, dict[str, Any]]) -> None:
-        """Remember what had no error and did not reach outside its folder."""
-        for path, answer in answers.items():
-            self.entries.pop(str(path), None)
-            if answer.get("keep") and not answer["errors"]:
-                files = [str(path), *answer["needs"]]
-                hashes = {name: self.hash(name) for name in files}
-                self.entries[str(path)] = {"from": hashes, "answer": answer}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps({"of": self.of, "files": self.entries}))
-        part.replace(self.file)
-
-    def hash(self, name: str) -> str:
-        """Of a file's content; of one that is gone, nothing like it."""
-        if name not in self.hashes:
-            try:
-                self.hashes[name] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
-            except OSError:
-                self.hashes[name] = "gone"
-        return self.hashes[name]
 
 
 def _of_airflow(path: Path) -> list[str]:

@@ -3,7 +3,7 @@
 Runs where Airflow is and knows nothing of the other checks. A request is a line of JSON on
 standard input ({"file", "limit"}), an answer one on standard output. Airflow is imported once;
 a file is parsed in a forked child, in a process group of its own. A child goes on with the next
-file only while files leave no trace in it, and whatever looks wrong in a used child is looked at
+file only while files leave no trace in it; an error or an end that a used child saw is looked at
 again in a fresh one.
 """
 
@@ -19,47 +19,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from io import FileIO
 from typing import Any, TextIO
 
 from one_file import Parser
+from supervisor_of_files import Supervisor
 
 MEMORY = 4 << 30
-
-
-class Supervisor:
-    """Answers a DAG file that asks for a Variable or Connection as the dag-processor would.
-
-    By Airflow's own handler, on its own API within this process, from the database.
-    """
-
-    def __init__(self) -> None:
-        self.answer = b""
-
-    @cached_property
-    def client(self) -> Any:
-        """Airflow's client of the API, as the dag-processor's manager makes it."""
-        from airflow.dag_processing.processor import in_process_api_server
-        from airflow.sdk.api.client import Client
-
-        transport = in_process_api_server().transport
-        client = Client(base_url=None, token="", dry_run=True, transport=transport)
-        client.base_url = "http://in-process.invalid./"
-        return client
-
-    def reply(self, line: bytes) -> bytes:
-        """The line that answers a line of a file's process."""
-        from airflow.dag_processing.processor import DagFileProcessorProcess as Process
-
-        self.answer = b"{}"
-        handle: Any = Process._handle_request
-        handle(self, Process.decoder.validate_json(line), logging.getLogger(__name__))
-        return self.answer + b"\n"
-
-    def send_msg(self, message: Any, **options: Any) -> None:
-        """What Airflow's handler answers."""
-        self.answer = message.model_dump_json(**options).encode()
 
 
 class Child:
@@ -74,7 +40,7 @@ class Child:
         if self.pid:
             os.close(asked)
             os.close(told)
-            self.lines = os.fdopen(self.answers, "rb")
+            self.said = b""
             return
         try:
             os.close(self.asks)
@@ -86,42 +52,52 @@ class Child:
     def ask(self, file: str, limit: float) -> dict[str, Any]:
         """Its answer; where it has none within `limit` seconds or ended, that."""
         self.fresh, self.used = not self.used, True
-        line, deadline, waited = f"{file}\n".encode(), time.monotonic() + limit, 0.0
+        deadline, waited = time.monotonic() + limit, 0.0
+        os.write(self.asks, f"{file}\n".encode())
         while True:
-            os.write(self.asks, line)
-            if not select.select([self.lines], [], [], max(0, deadline - time.monotonic()))[0]:
+            line = self.line(deadline + waited)
+            if line is None:
                 return {"limit": limit}
-            said = self.lines.readline()
-            if not said.endswith(b"\n"):
+            if not line:
                 return {"ended": True}
-            answer: dict[str, Any] = json.loads(said)
+            answer: dict[str, Any] = json.loads(line)
             if "seconds" in answer:
                 return answer | {"seconds": answer["seconds"] - waited}
             # A file that asks for a Variable: what Airflow needs for the answer is not its time.
             before = time.monotonic()
-            line = self.supervisor.reply(said)
+            os.write(self.asks, self.supervisor.reply(line))
             waited += time.monotonic() - before
-            deadline += time.monotonic() - before
+
+    def line(self, deadline: float) -> bytes | None:
+        """The next line it says; blank if it ended before one, None if it says none in time."""
+        while b"\n" not in self.said:
+            if not _readable(self.answers, max(0, deadline - time.monotonic())):
+                return None
+            if not (more := os.read(self.answers, 1 << 16)):
+                return b""
+            self.said += more
+        line, _, self.said = self.said.partition(b"\n")
+        return line
 
     def end(self) -> str:
         """End it with all it started; how it had ended if it was gone already."""
         gone, status = os.waitpid(self.pid, os.WNOHANG)
         deadline = time.monotonic() + 0.2
-        while not gone and time.monotonic() < deadline and _no_more(self.lines):
+        while not gone and time.monotonic() < deadline and _readable(self.answers):
             gone, status = os.waitpid(self.pid, os.WNOHANG)
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         if not gone:
             os.waitpid(self.pid, 0)
         os.close(self.asks)
-        self.lines.close()
+        os.close(self.answers)
         code = os.waitstatus_to_exitcode(status)
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _no_more(lines: Any) -> bool:
-    """Whether a pipe's other end is closed: its process has ended, or is about to."""
-    return bool(select.select([lines], [], [], 0)[0])
+def _readable(pipe: int, seconds: float = 0) -> bool:
+    """Whether a pipe has something to read, or its end: its process has ended, or is about to."""
+    return bool(select.select([pipe], [], [], seconds)[0])
 
 
 def _serve(root: str, asked: TextIO, told: FileIO) -> None:
