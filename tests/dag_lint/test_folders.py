@@ -91,7 +91,13 @@ def test_two_modules_of_the_same_name_are_two(tmp_path, airflow):
         (package / "shared.py").write_text(f'TAG = "{name}"\n')
         top = f"import sys\n\nsys.path.insert(0, '{package}')\nimport shared\n\n"
         write(package, name, top=f"{top}assert shared.TAG == '{name}'\n", tag="shared.TAG")
-    assert errors(tmp_path, airflow)[0] == []
+    # Our own process has modules of these names.
+    for name in ("one_file", "supervisor_of_files"):
+        (tmp_path / f"{name}.py").write_text("OWN = True\n")
+        write(tmp_path, f"uses_{name}", top=f"import {name}\n\nassert {name}.OWN\n")
+    found, parsed = errors(tmp_path, airflow)
+    assert found == []
+    assert len(parsed) == 4
 
 
 def test_airflows_own_examples_have_no_error(airflow, monkeypatch):

@@ -170,8 +170,10 @@ def main(root: str, modules: list[str]) -> None:
             with suppress(Exception):
                 importlib.import_module(name)
         _first_dag()
-        # In the place of this folder, which DAG files shall not see.
+        # In the place of this folder, which DAG files shall not see, nor its modules.
         sys.path[0] = root
+        for name in (Parser.__module__, Supervisor.__module__):
+            del sys.modules[name]
         gc.freeze()
         gc.enable()
         server = Server(root)
