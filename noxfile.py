@@ -38,6 +38,7 @@ LINT = {
     "leaks": ["python", "-m", "checks.leaks"],
 }
 NO_DOCKER = "no Docker engine answers: ./install/1st_run_install.sh --with-docker nox"
+AIRFLOW = Path(".nox/airflow")
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
 # Files of tests/smoke in the order in which they share one stack.
 SMOKE = ["test_first_day"]
@@ -50,9 +51,16 @@ def text(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-def airflow_environment(session: nox.Session) -> None:
-    """Airflow as the image holds it, in this session's own environment, from the same locks."""
-    session.install("--require-hashes", *[f"-r{lock}" for lock in AIRFLOW_LOCKS])
+def airflow_environment(session: nox.Session) -> Path:
+    """Airflow as the image holds it, from the same locks; made once for all sessions."""
+    locked, stamp = "".join(map(text, AIRFLOW_LOCKS)), AIRFLOW / "made-from"
+    # Asking uv each time would take longer than a changed DAG.
+    if not stamp.exists() or stamp.read_text() != locked:
+        session.run("uv", "venv", "--quiet", "--clear", "--python=3.11", str(AIRFLOW))
+        made = ["--quiet", f"--python={AIRFLOW}", "--require-hashes"]
+        session.run("uv", "pip", "sync", *made, *AIRFLOW_LOCKS)
+        stamp.write_text(locked)
+    return AIRFLOW
 
 
 def docker_answers(session: nox.Session) -> bool:
@@ -81,21 +89,12 @@ def lint(session: nox.Session) -> None:
         session.error(f"found above by {', '.join(failed)}; again: nox -s lint -- {failed[0]}")
 
 
-@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+@nox.session
 def dag_lint(session: nox.Session) -> None:
     """DAG files: by their sources, then each parsed by real Airflow (`-- PATH`, `-- --help`)."""
-    environment = Path(session.virtualenv.location)
-    # Asking uv each time would take longer than a changed DAG.
-    locked, stamp = "".join(map(text, AIRFLOW_LOCKS)), environment / "dag_lint" / "stamp"
-    if not stamp.exists() or stamp.read_text() != locked:
-        airflow_environment(session)
-        shutil.rmtree(stamp.parent, ignore_errors=True)
-        stamp.parent.mkdir()
-        stamp.write_text(locked)
     asked = [word for word in session.posargs if word not in ONLY_ON] or ["--strict", "dags"]
-    # By the interpreter that runs nox: this environment is for the DAGs alone.
-    check = [sys.executable, "-m", "checks.dag_lint", f"--airflow={environment}/bin/python"]
-    session.run(*check, *asked, external=True)
+    python = airflow_environment(session) / "bin" / "python"
+    session.run("python", "-m", "checks.dag_lint", f"--airflow={python}", *asked)
 
 
 @nox.session(requires=["dag_lint"])
@@ -115,8 +114,10 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
 def tests_ml(session: nox.Session) -> None:
     """The same of dags/ml/, with the Airflow, MLflow and Evidently of the image's locks."""
-    airflow_environment(session)
     session.install("--require-hashes", "-rinstall/pytest.lock")
+    site = "lib/python3.11/site-packages"
+    beside = airflow_environment(session).resolve() / site
+    Path(session.virtualenv.location, site, "airflow.pth").write_text(f"{beside}\n")
     # Without bytecode, each start would compile Airflow and MLflow anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = None
     told = ["--dist=loadfile", "--disable-warnings", *at_once(session, "dags/ml")]

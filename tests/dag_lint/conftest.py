@@ -6,7 +6,7 @@ import pytest
 
 from checks.dag_lint.truth import Airflow
 
-PYTHON = Path(__file__).resolve().parents[2] / ".nox/dag_lint/bin/python"
+PYTHON = Path(__file__).resolve().parents[2] / ".nox/airflow/bin/python"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The standalone engine's environments: what is made anew, when, and by which commands."""
 
 import os
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,12 +47,9 @@ def disk(recorded, monkeypatch):
     def act(command, **options):
         line = str(command)
         said = recorded.run(command, **options)
-        target = Path(line.partition("--target=")[2].split()[0] if "--target=" in line else (
-            command.argv[-1]))  # fmt: skip
-        if line.startswith("cp "):
-            shutil.copytree(command.argv[-2], target, symlinks=True)
-        elif "--target=" in line or line.startswith("uv venv"):
-            target.mkdir(parents=True)
+        _, into, rest = line.partition("--target=")
+        if into or line.startswith("uv venv"):
+            Path(rest.split()[0] if into else command.argv[-1]).mkdir(parents=True)
         if disk.cut and disk.cut in line:
             raise KeyboardInterrupt
         return said
@@ -184,19 +180,6 @@ def test_an_environment_is_emptied_and_filled_from_its_locks(made, clone, record
 # Beside what is in use
 
 
-def test_a_new_one_starts_as_a_copy_of_the_one_in_use(made, clone, recorded):
-    build(made)
-    (used := made.candidate("mlflow")).joinpath("module.py").touch()
-    (clone / "install" / "mlflow.lock").write_text("of tomorrow\n", encoding="utf-8")
-    recorded.commands.clear()
-    made.build(["mlflow"])
-    begun = f"{made.candidate('mlflow')}.begun"
-    copy, sync = recorded.lines
-    assert copy == f"cp --archive --reflink=auto {used} {begun}"
-    assert sync.startswith(f"uv pip sync --quiet --python={begun} ")
-    assert (made.candidate("mlflow") / "module.py").exists()
-
-
 def test_what_is_in_use_stays_as_it_is_until_another_is_adopted(made, clone):
     build(made)
     before = made.in_use("mlflow")
@@ -209,7 +192,7 @@ def test_what_is_in_use_stays_as_it_is_until_another_is_adopted(made, clone):
     assert made.in_use("mlflow") == made.candidate("mlflow").name != before
 
 
-@pytest.mark.parametrize("cut", ["cp ", "uv pip sync"])
+@pytest.mark.parametrize("cut", ["uv venv", "uv pip sync"])
 def test_an_interrupted_build_is_made_anew(made, clone, disk, cut, capsys):
     build(made)
     (clone / "install" / "mlflow.lock").write_text("of tomorrow\n", encoding="utf-8")

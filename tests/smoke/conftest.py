@@ -1,7 +1,6 @@
 """The stacks that the smoke tests share, and the evidence that a failure leaves."""
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestration.settings import ROOT, project_name
+from orchestration.settings import ROOT
 from tests.smoke import evidence
 from tests.smoke.clone import SERVICES, STANDING, Clone, fresh_copy
 
@@ -99,8 +98,6 @@ def second_clone(
 ) -> Clone:
     """Another clone on other ports, not started yet."""
     clone = standing_copy(request, tmp_path_factory.mktemp("second") / "clone")
-    if clone.engine == "standalone":
-        take_environments(stack, clone)
     clone.well("inv", "install")
     return clone
 
@@ -113,11 +110,3 @@ def standing_copy(request: pytest.FixtureRequest, folder: Path) -> Clone:
     clone = fresh_copy(folder, request.config.getoption("--engine"))
     request.addfinalizer(clone.remove)
     return clone
-
-
-def take_environments(stack: Clone, clone: Clone) -> None:
-    """Give a clone what the first one made from the same locks; to make it takes a minute."""
-    folder = stack.state_folder().parent / project_name(clone.folder) / "envs"
-    for made in (stack.state_folder() / "envs").iterdir():
-        if not made.is_symlink():
-            shutil.copytree(made, folder / made.name, symlinks=True)
