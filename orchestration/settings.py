@@ -37,6 +37,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "AIRFLOW_DB_PASSWORD": _password,
     "MLFLOW_DB_PASSWORD": _password,
     "REDIS_PASSWORD": _password,
+    "STATUS_PASSWORD": _password,
 }
 
 

@@ -154,10 +154,16 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         "STATUS_URL": settings.url("STATUS_PORT"),
         # Without Redis the status page asks for no worker either.
         "REDIS_URL": "",
+        "DATABASE_URL": _at_socket(settings, state, "status", "STATUS_PASSWORD", "airflow"),
+        "STATUS_DISK": str(state.folder),
     }
 
 
 def _database(settings: Settings, state: State, role: str) -> str:
-    password = settings[f"{role.upper()}_DB_PASSWORD"]
+    address = _at_socket(settings, state, role, f"{role.upper()}_DB_PASSWORD", role)
+    return address.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+def _at_socket(settings: Settings, state: State, role: str, secret: str, database: str) -> str:
     sockets = quote(str(state.folder / "sockets"))
-    return f"postgresql+psycopg2://{role}:{password}@/{role}?host={sockets}"
+    return f"postgresql://{role}:{settings[secret]}@/{database}?host={sockets}"

@@ -34,8 +34,9 @@ async def redis(url: str) -> Verdict:
     return await judge("redis", ask())
 
 
-async def airflow_worker(url: str) -> Verdict:
-    """See from Redis whether a worker really consumes, and how many tasks wait."""
+async def airflow_worker(url: str) -> tuple[Verdict, int | None]:
+    """See from Redis whether a worker really consumes, and how many tasks wait (None: unknown)."""
+    waiting: list[int] = []
 
     async def ask() -> tuple[str, str]:
         # One transaction: a queue counted a moment after its consumers would contradict them.
@@ -43,13 +44,15 @@ async def airflow_worker(url: str) -> Verdict:
             moment.client_list()
             moment.llen(QUEUE)
             moment.hlen(IN_HAND)
-            return _consumption(*await moment.execute())
+            clients, queued, in_hand = await moment.execute()
+        waiting.append(int(queued))
+        return _consumption(clients, queued, in_hand)
 
     verdict = await judge("airflow-worker", ask(), silent="unknown")
-    if verdict.state == "unknown":
-        return replace(verdict, detail=f"Redis cannot tell: {verdict.detail}")
+    if not waiting:
+        return replace(verdict, detail=f"Redis cannot tell: {verdict.detail}"), None
     # The time was Redis's, not the worker's.
-    return replace(verdict, latency_ms=None)
+    return replace(verdict, latency_ms=None), waiting[0]
 
 
 def _consumption(clients: list[dict[str, str]], waiting: int, in_hand: int) -> tuple[str, str]:

@@ -8,13 +8,19 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
+from status import pictures
 from status.board import Board, Shown
+from status.metadata import CANARY, PIPELINES
+from status.models import DRIFT_LIMIT, MODEL
+from status.verdict import Verdict
+from status.work import elapsed
 
 TEMPLATE = Template(Path(__file__).with_name("status.html").read_text(encoding="utf-8"))
 # Host names, IPv4 and bracketed IPv6, each with an optional port. Nothing that could end a URL.
 HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-MARKS = {"up": "✓", "degraded": "!", "down": "✕", "unknown": "?"}
+MARKS = {"up": "✓", "degraded": "!", "down": "✕", "unknown": "?", "running": "…", "none": "–"}
 ROLES = {
     "airflow-apiserver": "web interface and API",
     "airflow-scheduler": "decides what runs when",
@@ -22,14 +28,39 @@ ROLES = {
     "airflow-triggerer": "waits for deferred tasks",
     "airflow-worker": "runs the tasks",
     "redis": "queue between scheduler and worker",
-    "postgres": "metadatabase, as Airflow sees it",
-    "mlflow": "runs and models, through its database",
+    "postgres": "databases of Airflow and MLflow",
+    "mlflow": "runs and models",
+}
+TITLES = {
+    "canary": "Canary",
+    "training": "Training",
+    "monitoring": "Monitoring",
+    "dag-files": "DAG files",
+    "champion": "Champion",
+    "challenger": "Challenger",
+    "drift": "Drift",
+    "backup": "Backup",
+    "disk": "Disk",
+}
+# What to type where something is not up; the others are told by `inv logs`.
+NEXT = {
+    "canary": "inv health --deep",
+    "training": "inv trigger training_pipeline --wait",
+    "monitoring": "inv trigger monitoring_pipeline --wait",
+    "dag-files": "nox -s dag_lint",
+    "champion": "inv trigger training_pipeline --wait",
+    "drift": "inv trigger training_pipeline --wait",
 }
 ROW = Template(
     '<tr class="$state"><th scope="row">$name<small>$role</small></th>'
     '<td class="state"><span aria-hidden="true">$mark</span> $state</td>'
-    '<td class="since"><time datetime="$since">$elapsed</time></td>'
-    '<td class="latency">$latency</td><td class="detail">$detail</td></tr>'
+    '<td class="since"><time datetime="$since">$elapsed</time>$strip</td>'
+    '<td class="latency">$latency</td><td class="detail">$detail$next</td></tr>'
+)
+CARD = Template(
+    '<li class="$state"><h3>$title</h3>'
+    '<p class="state"><span aria-hidden="true">$mark</span> $state</p>'
+    '<p class="when">$when</p><p class="detail">$detail$next</p>$picture</li>'
 )
 
 
@@ -39,19 +70,23 @@ def host_name(header: str) -> str | None:
     return match["name"] if match else None
 
 
-def render(board: Board, links: dict[str, str], interval: float) -> str:
-    """Fill the page; `links` are words and addresses, `interval` the seconds between reloads."""
+def render(board: Board, bases: dict[str, str], interval: float) -> str:
+    """Fill the page; `bases` are words and addresses, `interval` the seconds between reloads."""
     values = {
         "status": board.status,
         "headline": _headline(board),
         "checked": _checked(board),
         "interval": f"{interval:g}",
     }
-    anchors = [f'<a href="{escape(url)}">{escape(word)}</a>' for word, url in links.items()]
+    anchors = [f'<a href="{escape(url)}">{escape(word)}</a>' for word, url in bases.items()]
+    links = _links(board, bases)
+    cards = [_card(one, links, board) for one in board.round.work]
     return TEMPLATE.substitute(
         {key: escape(value) for key, value in values.items()},
         rows="\n".join(_row(shown) for shown in board.services),
         links="\n".join(anchors),
+        attention=_attention(board),
+        cards="\n".join(cards),
     )
 
 
@@ -84,11 +119,60 @@ def _row(shown: Shown) -> str:
         "role": ROLES.get(verdict.name, ""),
         "mark": MARKS[verdict.state],
         "since": shown.since.isoformat(timespec="seconds"),
-        "elapsed": f"for {_elapsed(shown.since)}",
+        "elapsed": f"for {_ago(shown.since)}",
         "latency": "\N{EN DASH}" if verdict.latency_ms is None else f"{verdict.latency_ms:.0f} ms",
         "detail": verdict.detail,
     }
-    return ROW.substitute({key: escape(value) for key, value in values.items()})
+    command = "" if verdict.state == "up" else f"inv logs -s {verdict.name}"
+    return ROW.substitute(
+        {key: escape(value) for key, value in values.items()},
+        strip=pictures.strip(shown.history) if shown.history else "",
+        next=_next(command),
+    )
+
+
+def _card(one: Verdict, links: dict[str, str], board: Board) -> str:
+    title = escape(TITLES[one.name])
+    if link := links.get(one.name):
+        title = f'<a href="{escape(link)}">{title}</a>'
+    values = {"state": one.state, "mark": MARKS[one.state], "detail": one.detail}
+    models = board.round.models
+    months = models.drift if one.name == "drift" and models else {}
+    return CARD.substitute(
+        {key: escape(value) for key, value in values.items()},
+        title=title,
+        when=_when(one.seen) if one.seen else "",
+        picture=pictures.drift(months, DRIFT_LIMIT) if months else "",
+        next="" if one.state in ("up", "running") else _next(NEXT.get(one.name, "")),
+    )
+
+
+def _when(moment: datetime) -> str:
+    return f'<time datetime="{moment.isoformat(timespec="seconds")}">{_ago(moment)} ago</time>'
+
+
+def _next(command: str) -> str:
+    return f" <code>{escape(command)}</code>" if command else ""
+
+
+def _links(board: Board, bases: dict[str, str]) -> dict[str, str]:
+    """Address the page of Airflow or MLflow that says more, for each piece of work with one."""
+    airflow, mlflow = bases.get("Airflow", ""), bases.get("MLflow", "")
+    found = {"dag-files": f"{airflow}dags"}
+    runs = board.round.metadata.runs if board.round.metadata else {}
+    for name, dag_id in {**PIPELINES, CANARY: CANARY}.items():
+        if dag_id in runs:
+            found[name] = f"{airflow}dags/{quote(dag_id)}/runs/{quote(runs[dag_id].run_id)}"
+    versions = board.round.models.versions if board.round.models else {}
+    for alias, held in versions.items():
+        found[alias] = f"{mlflow}#/models/{MODEL}/versions/{quote(held.version)}"
+    return found
+
+
+def _attention(board: Board) -> str:
+    """Name the work that went wrong, below the headline about the services."""
+    named = ", ".join(TITLES[one.name] for one in board.attention)
+    return f'<p class="attention">Needs a look: {escape(named)}</p>' if named else ""
 
 
 def _headline(board: Board) -> str:
@@ -96,7 +180,7 @@ def _headline(board: Board) -> str:
     worst_first = ("down", "unknown", "degraded")
     bad = [verdict for state in worst_first for verdict in verdicts if verdict.state == state]
     if not bad:
-        return "Everything is up"
+        return "All services are up"
     if len(bad) == len(board.services):
         states = {verdict.state for verdict in bad}
         return f"Everything is {states.pop()}" if len(states) == 1 else "Nothing is up"
@@ -109,13 +193,8 @@ def _headline(board: Board) -> str:
 def _checked(board: Board) -> str:
     if board.checked_at is None:
         return "The first round is under way."
-    return f"Checked {_elapsed(board.checked_at)} ago, {board.checked_at:%Y-%m-%d %H:%M:%S} UTC."
+    return f"Checked {_ago(board.checked_at)} ago, {board.checked_at:%Y-%m-%d %H:%M:%S} UTC."
 
 
-def _elapsed(moment: datetime) -> str:
-    """Say how long ago `moment` was, in the largest fitting unit."""
-    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+def _ago(moment: datetime) -> str:
+    return elapsed((datetime.now(UTC) - moment).total_seconds())

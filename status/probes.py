@@ -1,130 +1,137 @@
-"""One question per service of the stack, under the names of the compose file.
+"""One question per service of the stack, under the names of the compose file, and per work.
 
 A verdict is "up" only on proof. Where the one that would tell is out of reach, whatever depends
 on it is "unknown" with the reason.
 """
 
 import asyncio
-from datetime import UTC, datetime
-from typing import Any
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import httpx
 
+from status import host, work
 from status.broker import airflow_worker, redis
-from status.verdict import UnexpectedAnswer, Verdict, judge
+from status.metadata import JOBS, Database, Metadata
+from status.models import MLflow, Models
+from status.settings import Settings
+from status.verdict import UnexpectedAnswer, Verdict, json_object, judge
 
-# Airflow's own limit for the dag-processor is 10.5 s and cries wolf whenever a parse is slow.
-HEARTBEAT_LIMIT_SECONDS = 60
-HEARTBEATS = {
-    "airflow-scheduler": "scheduler",
-    "airflow-dag-processor": "dag_processor",
-    "airflow-triggerer": "triggerer",
-}
+# What changes with a run, or hardly ever, is not asked for with every round.
+RARELY_SECONDS = 60
+MLFLOW_SECONDS = 10
 
 
-def names(redis_url: str) -> list[str]:
+@dataclass(frozen=True)
+class Round:
+    """What one round found: verdicts for people, the figures behind them where they are known."""
+
+    services: list[Verdict]
+    work: list[Verdict]
+    metadata: Metadata | None = None
+    models: Models | None = None
+    queue: int | None = None
+    disk: host.Disk | None = None
+
+
+def service_names(redis_url: str) -> list[str]:
     """Name the services judged, in the page's order; without Redis there is no worker either."""
     broker = ["redis", "airflow-worker"] if redis_url else []
-    return ["airflow-apiserver", *HEARTBEATS, *broker, "postgres", "mlflow"]
+    return ["airflow-apiserver", *JOBS, *broker, "postgres", "mlflow"]
 
 
-async def everything(
-    http: httpx.AsyncClient, airflow_url: str, mlflow_url: str, redis_url: str
-) -> list[Verdict]:
-    """Ask all services at once: one verdict for each of `names(redis_url)`, never raising."""
-    broker = [redis(redis_url), airflow_worker(redis_url)] if redis_url else []
-    health, others = await asyncio.gather(
-        airflow_health(http, airflow_url),
-        asyncio.gather(airflow_apiserver(http, airflow_url), mlflow(http, mlflow_url), *broker),
-    )
-    found = {verdict.name: verdict for verdict in [*health, *others]}
-    return [found[name] for name in names(redis_url)]
+def work_names() -> list[str]:
+    """Name what else is judged, in the page's order."""
+    return [*work.names(), "backup", "disk"]
+
+
+class Probes:
+    """Everything there is to ask; what is dear to ask is asked once a minute or after a run."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        settings: Settings,
+        database: Database,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._http, self._settings, self._database, self._clock = http, settings, database, clock
+        self._mlflow = MLflow(http, settings.mlflow_url)
+        self._artifacts = ("unknown", "artifact store not asked yet")
+        self._models: Models | None = None
+        self._asked_at = -float("inf")
+        self._asked_after: list[tuple[str, str]] | None = None
+
+    async def round(self) -> Round:
+        """Ask all services at once; never raises."""
+        url = self._settings.redis_url
+        asked = (airflow_apiserver(self._http, self._settings.airflow_url), self._mlflow.service())
+        (beats, metadata), (apiserver, mlflow), broker = await asyncio.gather(
+            self._database.look(), asyncio.gather(*asked), _broker(url)
+        )
+        await self._ask_rarely(mlflow, metadata)
+        queue, of_broker = broker
+        found = [apiserver, *beats, *of_broker, self._with_artifacts(mlflow)]
+        services = {verdict.name: verdict for verdict in found}
+        disk, space = host.disk(self._settings.disk)
+        others = [host.backup(self._settings.backup_report), disk]
+        return Round(
+            [services[name] for name in service_names(url)],
+            [*work.judged(metadata, self._models), *others],
+            metadata,
+            self._models,
+            queue if url or metadata is None else metadata.tasks.get("queued", 0),
+            space,
+        )
+
+    async def _ask_rarely(self, mlflow: Verdict, metadata: Metadata | None) -> None:
+        # A run that has ended since may have made a champion, or looked at a month.
+        runs = metadata.runs.values() if metadata else ()
+        after = [(run.run_id, run.state) for run in runs]
+        due = self._clock() - self._asked_at >= RARELY_SECONDS or after != self._asked_after
+        if mlflow.state != "up":
+            self._models, self._asked_at = None, -float("inf")
+        elif due:
+            self._asked_at, self._asked_after = self._clock(), after
+            self._artifacts, self._models = await asyncio.gather(
+                self._mlflow.artifacts(), self._look_at_models()
+            )
+
+    async def _look_at_models(self) -> Models | None:
+        try:
+            async with asyncio.timeout(MLFLOW_SECONDS):
+                return await self._mlflow.look()
+        except (UnexpectedAnswer, httpx.HTTPError, TimeoutError, KeyError, TypeError):
+            return None
+
+    def _with_artifacts(self, mlflow: Verdict) -> Verdict:
+        state, told = self._artifacts
+        if mlflow.state != "up":
+            return mlflow
+        if state == "up":
+            return replace(mlflow, detail=f"{mlflow.detail} and its artifact store")
+        return replace(mlflow, state="degraded", detail=f"{mlflow.detail}; artifact store: {told}")
 
 
 async def airflow_apiserver(http: httpx.AsyncClient, url: str) -> Verdict:
-    """Ask the API server for its version, which needs nothing but the server itself."""
+    """Ask the API server whether it reads its database; it says HTTP 200 also when it does not."""
 
     async def ask() -> tuple[str, str]:
-        body = await _json(http, "GET", f"{url}/api/v2/version")
-        if not isinstance(body.get("version"), str):
-            raise UnexpectedAnswer("the answer names no Airflow version")
-        return "up", f"Airflow {body['version']:.40}"
+        body = json_object(await http.get(f"{url}/api/v2/monitor/health"))
+        part = body.get("metadatabase")
+        status = part.get("status") if isinstance(part, dict) else None
+        if status == "healthy":
+            return "up", "answers and reads its metadatabase"
+        if status == "unhealthy":
+            return "down", "answers, but cannot read its metadatabase"
+        return "unknown", "answers, but does not say whether it reads its metadatabase"
 
     return await judge("airflow-apiserver", ask())
 
 
-async def airflow_health(http: httpx.AsyncClient, url: str) -> list[Verdict]:
-    """Read the metadatabase's state and three heartbeats from one answer of Airflow's monitor.
-
-    The monitor always says HTTP 200, so only its JSON counts.
-    """
-    body: dict[str, Any] = {}
-
-    async def ask() -> tuple[str, str]:
-        body.update(await _json(http, "GET", f"{url}/api/v2/monitor/health"))
-        return _metadatabase(_part(body, "metadatabase").get("status"))
-
-    database = await judge("postgres", ask(), silent="unknown")
-    if not body:
-        why = f"Airflow cannot tell: {database.detail}"
-        return [Verdict(name, "unknown", why) for name in ("postgres", *HEARTBEATS)]
-    return [database, *(_heartbeat(name, body, database.state) for name in HEARTBEATS)]
-
-
-async def mlflow(http: httpx.AsyncClient, url: str) -> Verdict:
-    """Search one experiment: MLflow must read its database for it, /health would not."""
-
-    async def ask() -> tuple[str, str]:
-        search = f"{url}/api/2.0/mlflow/experiments/search"
-        body = await _json(http, "POST", search, {"max_results": 1})
-        # Protocol buffers leave empty lists out: {} is MLflow without experiments.
-        if body and not isinstance(body.get("experiments"), list):
-            raise UnexpectedAnswer("the answer is no list of experiments")
-        return "up", "reads its database"
-
-    return await judge("mlflow", ask())
-
-
-def _metadatabase(status: object) -> tuple[str, str]:
-    if status == "healthy":
-        return "up", "Airflow reads its metadatabase"
-    if status == "unhealthy":
-        return "down", "Airflow cannot read its metadatabase"
-    return "unknown", "Airflow does not say"
-
-
-def _heartbeat(name: str, body: dict[str, Any], database: str) -> Verdict:
-    part = _part(body, HEARTBEATS[name])
-    latest = part.get(f"latest_{HEARTBEATS[name]}_heartbeat")
-    if part.get("status") is None or latest is None:
-        why = "never registered" if database == "up" else f"the metadatabase is {database}"
-        return Verdict(name, "unknown", why)
-    try:
-        seen = datetime.fromisoformat(latest)
-        age = (datetime.now(UTC) - seen).total_seconds()
-    except (TypeError, ValueError):
-        return Verdict(name, "unknown", "Airflow gives no readable heartbeat")
-    if age < -HEARTBEAT_LIMIT_SECONDS:
-        return Verdict(name, "unknown", f"heartbeat lies {-age:.0f} s ahead: the clocks differ")
-    state = "up" if age <= HEARTBEAT_LIMIT_SECONDS else "down"
-    return Verdict(name, state, f"last heartbeat {max(age, 0):.0f} s ago", seen=seen)
-
-
-async def _json(
-    http: httpx.AsyncClient, method: str, url: str, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    response = await http.request(method, url, json=body)
-    if response.status_code != 200:
-        raise UnexpectedAnswer(f"HTTP {response.status_code}")
-    try:
-        answer = response.json()
-    except ValueError:
-        raise UnexpectedAnswer("the answer is not JSON") from None
-    if not isinstance(answer, dict):
-        raise UnexpectedAnswer("the answer is not a JSON object")
-    return answer
-
-
-def _part(body: dict[str, Any], key: str) -> dict[str, Any]:
-    part = body.get(key)
-    return part if isinstance(part, dict) else {}
+async def _broker(url: str) -> tuple[int | None, list[Verdict]]:
+    if not url:
+        return None, []
+    queue, (worker, waiting) = await asyncio.gather(redis(url), airflow_worker(url))
+    return waiting, [queue, worker]

@@ -5,25 +5,28 @@ Runs as `python -m status.server` or `uvicorn status.server:app`.
 
 import asyncio
 import contextlib
+import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import httpx
 import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from status import page, probes
-from status.board import Board, Rounds, Shown
+from status import documents, page, probes
+from status.board import Board, Rounds
+from status.metadata import Database
+from status.settings import Settings
+from status.verdict import Verdict
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": page.policy(),
@@ -35,47 +38,12 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+# Pages say seconds; nobody sees more of them than one a second.
+KEPT_SECONDS, KEPT_PAGES = 1.0, 32
 # How long a start is given rounds a second apart.
 STARTING_SECONDS = 300
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What the environment says; the ports are those the browser reaches, the URLs our own."""
-
-    airflow_url: str
-    mlflow_url: str
-    redis_url: str
-    airflow_port: int
-    mlflow_port: int
-    interval: float
-    host: str
-    port: int
-
-    @classmethod
-    def load(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the environment; blank means default, and blank REDIS_URL a stack without Redis.
-
-        Raises ValueError when a port or the interval (seconds) is not a number above zero.
-        """
-
-        def value(name: str, default: str) -> str:
-            return environ.get(name, "").strip() or default
-
-        return cls(
-            airflow_url=value("AIRFLOW_URL", "http://127.0.0.1:8080").rstrip("/"),
-            mlflow_url=value("MLFLOW_URL", "http://127.0.0.1:5000").rstrip("/"),
-            redis_url=value("REDIS_URL", ""),
-            airflow_port=int(value("AIRFLOW_PORT", "8080")),
-            mlflow_port=int(value("MLFLOW_PORT", "5000")),
-            interval=float(value("STATUS_INTERVAL_SECONDS", "10")),
-            host=value("STATUS_HOST", "127.0.0.1"),
-            port=int(value("STATUS_PORT", "8081")),
-        )
-
-    def __post_init__(self) -> None:
-        if not self.interval > 0:
-            raise ValueError("STATUS_INTERVAL_SECONDS must be above zero")
+T = TypeVar("T")
 
 
 class SecurityHeaders:
@@ -93,21 +61,66 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+class Viewed:
+    """The board as each of the pages shows it, made at most once a second for all viewers."""
+
+    def __init__(self, settings: Settings, rounds: Rounds) -> None:
+        self.settings, self.rounds = settings, rounds
+        self._made: dict[object, tuple[float, Any]] = {}
+
+    def board(self) -> Board:
+        """The board of this second."""
+        return self._once("board", self.rounds.board)
+
+    def html(self, host: str) -> str:
+        """The page for browsers that reach this host under a name."""
+        ports = {"Airflow": self.settings.airflow_port, "MLflow": self.settings.mlflow_port}
+        bases = {word: f"http://{host}:{port}/" for word, port in ports.items()}
+        interval = self.settings.interval
+        return self._once(("html", host), lambda: page.render(self.board(), bases, interval))
+
+    def document(self) -> bytes:
+        """The document of /status.json."""
+        made = documents.document
+        return self._once("json", lambda: json.dumps(made(self.board())).encode())
+
+    def metrics(self) -> bytes:
+        """The metrics of /metrics."""
+        return self._once("metrics", lambda: documents.metrics(self.board()))
+
+    def _once(self, key: object, make: Callable[[], T]) -> T:
+        now = time.monotonic()
+        if key not in self._made or now - self._made[key][0] >= KEPT_SECONDS:
+            # Whoever makes up host names only makes the others' pages anew.
+            if len(self._made) >= KEPT_PAGES:
+                self._made.clear()
+            self._made[key] = (now, make())
+        kept: T = self._made[key][1]
+        return kept
+
+    def forget(self) -> None:
+        """What was made is of an older round."""
+        self._made.clear()
+
+
 async def index(request: Request) -> Response:
     """The page, with links to the neighbours under the host name this browser used."""
     name = page.host_name(request.headers.get("host", ""))
     if name is None:
         return PlainTextResponse("This Host header is not a plain host name.\n", 400)
-    settings = request.app.state.settings
-    ports = {"Airflow": settings.airflow_port, "MLflow": settings.mlflow_port}
-    links = {word: f"http://{name}:{port}/" for word, port in ports.items()}
-    return HTMLResponse(page.render(request.app.state.rounds.board(), links, settings.interval))
+    return HTMLResponse(request.app.state.viewed.html(name))
 
 
 async def status_json(request: Request) -> Response:
     """The same verdicts for machines; 503 when an essential service is down or unknown."""
-    board = request.app.state.rounds.board()
-    return JSONResponse(_document(board), 503 if board.status == "down" else 200)
+    viewed = request.app.state.viewed
+    code = 503 if viewed.board().status == "down" else 200
+    return Response(viewed.document(), code, media_type="application/json")
+
+
+async def metrics(request: Request) -> Response:
+    """The same for Prometheus."""
+    return Response(request.app.state.viewed.metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def healthz(request: Request) -> Response:
@@ -117,31 +130,44 @@ async def healthz(request: Request) -> Response:
 
 def create_app(settings: Settings, rounds: Rounds) -> Starlette:
     """Build the application; its background rounds run as long as it does."""
-    routes = [Route("/", index), Route("/status.json", status_json), Route("/healthz", healthz)]
+    handlers = {"/": index, "/status.json": status_json, "/metrics": metrics, "/healthz": healthz}
+    routes = [Route(path, handler) for path, handler in handlers.items()]
     app = Starlette(routes=routes, middleware=[Middleware(SecurityHeaders)], lifespan=_lifespan)
-    app.state.settings, app.state.rounds = settings, rounds
+    app.state.viewed = Viewed(settings, rounds)
     return app
+
+
+def waiting(settings: Settings) -> Rounds:
+    """Rounds before the first one."""
+    told = "not asked yet"
+    services = [Verdict(n, "unknown", told) for n in probes.service_names(settings.redis_url)]
+    work = [Verdict(name, "unknown", told) for name in probes.work_names()]
+    return Rounds(probes.Round(services, work), settings.interval)
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    watch = asyncio.create_task(_watch(app.state.settings, app.state.rounds))
+    watch = asyncio.create_task(_watch(app.state.viewed))
     yield
     watch.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watch
 
 
-async def _watch(settings: Settings, rounds: Rounds) -> None:
-    urls = (settings.airflow_url, settings.mlflow_url, settings.redis_url)
+async def _watch(viewed: Viewed) -> None:
+    settings, rounds = viewed.settings, viewed.rounds
     # No proxy stands between neighbours. And no connection is kept: one that its server closes
     # at the moment of the next question would look like a failure.
     limits = httpx.Limits(max_keepalive_connections=0)
+    database = Database(settings.database_url)
     async with httpx.AsyncClient(trust_env=False, limits=limits) as http:
+        asked = probes.Probes(http, settings, database)
         started = time.monotonic()
-        while True:
-            rounds.record(await probes.everything(http, *urls))
-            await asyncio.sleep(_pause(settings, rounds, time.monotonic() - started))
+        with contextlib.closing(database):
+            while True:
+                rounds.record(await asked.round())
+                viewed.forget()
+                await asyncio.sleep(_pause(settings, rounds, time.monotonic() - started))
 
 
 def _pause(settings: Settings, rounds: Rounds, age: float) -> float:
@@ -150,31 +176,8 @@ def _pause(settings: Settings, rounds: Rounds, age: float) -> float:
     return min(1.0, settings.interval) if coming_up else settings.interval
 
 
-def _document(board: Board) -> dict[str, Any]:
-    checked_at = board.checked_at and board.checked_at.isoformat(timespec="milliseconds")
-    return {
-        "version": 1,
-        "status": board.status,
-        "checked_at": checked_at,
-        "services": [_service(shown, board.checked_at) for shown in board.services],
-    }
-
-
-def _service(shown: Shown, checked_at: datetime | None) -> dict[str, Any]:
-    seen = shown.verdict.seen or checked_at
-    return {
-        "name": shown.verdict.name,
-        "state": shown.verdict.state,
-        "detail": shown.verdict.detail,
-        "latency_ms": shown.verdict.latency_ms,
-        "since": shown.since.isoformat(timespec="milliseconds"),
-        # Older than the service's own start, it is a sign of the life before.
-        "last_seen": seen and seen.isoformat(timespec="milliseconds"),
-    }
-
-
 _settings = Settings.load(os.environ)
-app = create_app(_settings, Rounds(probes.names(_settings.redis_url), _settings.interval))
+app = create_app(_settings, waiting(_settings))
 
 if __name__ == "__main__":
     # A health check every few seconds would drown what is worth reading in the log.

@@ -1,4 +1,4 @@
-"""The one-shot before Airflow's services: schema migrated and checked, first account made.
+"""The one-shot before Airflow's services: schema migrated and checked, accounts made.
 
 Idempotent; fails loudly (the official entrypoint ends both steps with `|| true`). One process, and
 through Python: a command of the CLI costs two seconds to start and shows passwords to ps.
@@ -7,6 +7,7 @@ through Python: a command of the CLI costs two seconds to start and shows passwo
 import os
 import sys
 
+from status_reader import let_status_read
 from wait_for_server import wait_for_server
 
 
@@ -51,9 +52,11 @@ def create_first_account(username: str, password: str) -> str:
 
 
 def main() -> None:
-    """Wait for PostgreSQL, migrate, make the account."""
-    wait_for_server(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    """Wait for PostgreSQL, migrate, make the accounts."""
+    database = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    wait_for_server(database)
     migrate()
+    let_status_read(database)
     username = os.environ["_AIRFLOW_WWW_USER_USERNAME"]
     print(create_first_account(username, os.environ["_AIRFLOW_WWW_USER_PASSWORD"]))
 

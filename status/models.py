@@ -1,0 +1,119 @@
+"""What MLflow knows: its database, its artifact store, the registered model and the months seen."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from status.verdict import UnexpectedAnswer, Verdict, json_object, judge
+
+MODEL = "flight-delay"
+MONITORING = "flight-delay-monitoring"
+# The share of drifted columns from which on the monitoring pipeline asks for a retraining.
+DRIFT_LIMIT = 0.25
+ALIASES = ("champion", "challenger")
+MONTHS = 24
+API = "/api/2.0/mlflow"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the registered model that holds an alias."""
+
+    version: str
+    run_id: str
+    until: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Models:
+    """One look at the registry: versions by alias, and the drifted share (0 to 1) by month."""
+
+    versions: Mapping[str, Version] = field(default_factory=dict)
+    drift: Mapping[str, float] = field(default_factory=dict)
+
+
+class MLflow:
+    """MLflow's server at `url`."""
+
+    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+        self._http, self._url = http, url
+
+    async def service(self) -> Verdict:
+        """Search one experiment, then list the artifact store: /health would touch neither."""
+
+        async def ask() -> tuple[str, str]:
+            body = await self._post("/experiments/search", {"max_results": 1})
+            # Protocol buffers leave empty lists out: {} is MLflow without experiments.
+            if body and not isinstance(body.get("experiments"), list):
+                raise UnexpectedAnswer("the answer is no list of experiments")
+            return "up", "reads its database"
+
+        return await judge("mlflow", ask())
+
+    async def artifacts(self) -> tuple[str, str]:
+        """Ask whether the artifact store can be listed: (state, detail); never raises."""
+
+        async def ask() -> tuple[str, str]:
+            response = await self._http.get(f"{self._url}/api/2.0/mlflow-artifacts/artifacts")
+            body = json_object(response)
+            if body and not isinstance(body.get("files"), list):
+                raise UnexpectedAnswer("the answer is no list of files")
+            return "up", "reads its artifact store"
+
+        found = await judge("artifacts", ask())
+        return found.state, found.detail
+
+    async def look(self) -> Models:
+        """Read champion, challenger and the months seen.
+
+        Raises UnexpectedAnswer and what httpx raises.
+        """
+        versions, drift = await asyncio.gather(self._versions(), self._drift())
+        return Models(versions, drift)
+
+    async def _versions(self) -> dict[str, Version]:
+        held = {}
+        for alias in ALIASES:
+            query = {"name": MODEL, "alias": alias}
+            found = await self._get("/registered-models/alias", query)
+            if made := found.get("model_version"):
+                run = (await self._get("/runs/get", {"run_id": made["run_id"]}))["run"]
+                until = _pairs(run["data"], "params").get("until", "")
+                held[alias] = Version(
+                    str(made["version"]), made["run_id"], until, _pairs(run["data"], "metrics")
+                )
+        return held
+
+    async def _drift(self) -> dict[str, float]:
+        asked = {"experiment_name": MONITORING}
+        experiment = (await self._get("/experiments/get-by-name", asked)).get("experiment")
+        if not experiment:
+            return {}
+        query = {
+            "experiment_ids": [experiment["experiment_id"]],
+            "order_by": ["start_time ASC"],
+            "max_results": 1000,
+        }
+        looks: dict[str, float] = {}
+        for run in (await self._post("/runs/search", query)).get("runs", []):
+            tags, metrics = (_pairs(run["data"], kind) for kind in ("tags", "metrics"))
+            if "month" in tags and "drifted_share" in metrics:
+                looks[tags["month"]] = metrics["drifted_share"]
+        return dict(sorted(looks.items())[-MONTHS:])
+
+    async def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """Ask; what is not there is an empty answer."""
+        response = await self._http.get(f"{self._url}{API}{path}", params=dict(query))
+        missing = response.status_code in (400, 404)
+        return {} if missing and "error_code" in response.text else json_object(response)
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return json_object(await self._http.post(f"{self._url}{API}{path}", json=dict(body)))
+
+
+def _pairs(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {pair["key"]: pair["value"] for pair in data.get(kind, [])}

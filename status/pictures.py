@@ -1,0 +1,44 @@
+"""Small pictures as SVG text: the last hour of a service, drift month by month."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import groupby
+
+HEIGHT = 60
+BAR, GAP = 14, 4
+
+
+def strip(history: Sequence[str]) -> str:
+    """Draw the minutes of the last hour as one line of coloured pieces, told in words as well."""
+    pieces, start = [], 0
+    for state, minutes in groupby(history):
+        width = len(list(minutes))
+        if state:
+            pieces.append(f'<rect class="{state}" x="{start}" width="{width}" height="10"/>')
+        start += width
+    counts = Counter(filter(None, history))
+    told = ", ".join(f"{state} {number} min" for state, number in counts.items())
+    return (
+        f'<svg class="strip" role="img" viewBox="0 0 {len(history)} 10" preserveAspectRatio="none"'
+        f' aria-label="last hour: {told or "not watched yet"}">{"".join(pieces)}</svg>'
+    )
+
+
+def drift(months: Mapping[str, float], limit: float) -> str:
+    """Draw the drifted share (0 to 1) of each month as a bar, with the limit as a line."""
+    width = len(months) * (BAR + GAP)
+    bars = [
+        f'<rect class="{"degraded" if share >= limit else "up"}" x="{number * (BAR + GAP)}" '
+        f'y="{HEIGHT * (1 - share):.1f}" width="{BAR}" height="{max(HEIGHT * share, 1):.1f}">'
+        f"<title>{escape(month)}: {share:.0%}</title></rect>"
+        for number, (month, share) in enumerate(months.items())
+    ]
+    height = HEIGHT * (1 - limit)
+    line = f'<line x1="0" x2="{width}" y1="{height:.1f}" y2="{height:.1f}"/>'
+    told = ", ".join(f"{month} {share:.0%}" for month, share in months.items())
+    return (
+        f'<svg class="drift" role="img" viewBox="0 0 {width} {HEIGHT}" width="{width}" '
+        f'height="{HEIGHT}" aria-label="drifted columns: {escape(told)}; limit {limit:.0%}">'
+        f"{''.join(bars)}{line}</svg>"
+    )
