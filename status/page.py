@@ -59,7 +59,7 @@ ROW = Template(
 )
 CARD = Template(
     '<li class="$state"><h3>$title</h3>'
-    '<p class="state"><span aria-hidden="true">$mark</span> $state</p>'
+    '<p class="state"><span aria-hidden="true">$mark</span> $word</p>'
     '<p class="when">$when</p><p class="detail">$detail$next</p>$picture</li>'
 )
 
@@ -135,7 +135,9 @@ def _card(one: Verdict, links: dict[str, str], board: Board) -> str:
     title = escape(TITLES[one.name])
     if link := links.get(one.name):
         title = f'<a href="{escape(link)}">{title}</a>'
-    values = {"state": one.state, "mark": MARKS[one.state], "detail": one.detail}
+    # A training is not "up", it went well.
+    word = "well" if one.state == "up" else one.state
+    values = {"state": one.state, "word": word, "mark": MARKS[one.state], "detail": one.detail}
     models = board.round.models
     months = models.drift if one.name == "drift" and models else {}
     return CARD.substitute(

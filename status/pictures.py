@@ -27,14 +27,15 @@ def strip(history: Sequence[str]) -> str:
 
 def drift(months: Mapping[str, float], limit: float) -> str:
     """Draw the drifted share (0 to 1) of each month as a bar, with the limit as a line."""
-    width = len(months) * (BAR + GAP)
+    width, full = len(months) * (BAR + GAP), max(2 * limit, *months.values())
     bars = [
         f'<rect class="{"degraded" if share >= limit else "up"}" x="{number * (BAR + GAP)}" '
-        f'y="{HEIGHT * (1 - share):.1f}" width="{BAR}" height="{max(HEIGHT * share, 1):.1f}">'
+        f'y="{HEIGHT * (1 - share / full):.1f}" width="{BAR}" '
+        f'height="{max(HEIGHT * share / full, 1):.1f}">'
         f"<title>{escape(month)}: {share:.0%}</title></rect>"
         for number, (month, share) in enumerate(months.items())
     ]
-    height = HEIGHT * (1 - limit)
+    height = HEIGHT * (1 - limit / full)
     line = f'<line x1="0" x2="{width}" y1="{height:.1f}" y2="{height:.1f}"/>'
     told = ", ".join(f"{month} {share:.0%}" for month, share in months.items())
     return (
