@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import requests
 from orchestration import StackError
 from orchestration.engine import Engine, Service
 from orchestration.settings import Settings
+from orchestration.status_document import Work, verdicts, work
 
 PATIENCE_SECONDS = 3
 NOT_STARTED = ("absent", "created", "orphaned")
@@ -52,6 +53,8 @@ class Report:
     engine: str
     services: list[Row]
     checks: list[Check]
+    # Told, not counted: a run that failed does not make the stack that ran it unwell.
+    work: list[Work] = field(default_factory=list)
 
     @property
     def parts(self) -> list[Row | Check]:
@@ -73,6 +76,7 @@ class Report:
             "engine": self.engine,
             "services": [asdict(row) for row in self.services],
             "checks": [asdict(check) for check in self.checks],
+            "work": [asdict(each) for each in self.work],
         }
 
     def waiting(self) -> list[Row | Check]:
@@ -95,12 +99,13 @@ def look(settings: Settings, engine: Engine, *, memory: bool = False) -> Report:
             checks = [Check("engine", False, None, str(error)), *(a.result()[0] for a in asked)]
             return Report(engine.name, [], checks)
     checks = [each.result()[0] for each in asked]
-    verdicts, answers = _verdicts(asked[-1].result()[1]), {check.name: check for check in checks}
+    document, answers = asked[-1].result()[1], {check.name: check for check in checks}
+    said = verdicts(document)
     rows = [
-        replace(row(service, verdicts, answers), memory_bytes=bytes_held.get(service.name))
+        replace(row(service, said, answers), memory_bytes=bytes_held.get(service.name))
         for service in services
     ]
-    return Report(engine.name, rows, checks)
+    return Report(engine.name, rows, checks, work(document))
 
 
 def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
@@ -123,7 +128,7 @@ def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
     return Check(name, well, latency, f"{settings.url(port)}: HTTP {answer.status_code}"), document
 
 
-def row(service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str, Check]) -> Row:
+def row(service: Service, said: dict[str, dict[str, Any]], answers: dict[str, Check]) -> Row:
     """A service's line: it must run and be up by what it says itself.
 
     The container's own check is left out: it may lag by an interval behind that.
@@ -134,7 +139,7 @@ def row(service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str
         ended = f"exited, exit code {service.exit_code}" if service.exit_code else "done"
         detail = ended if service.state == "exited" else service.state
     elif healthy:
-        healthy, detail = _said(service, verdicts, answers)
+        healthy, detail = _said(service, said, answers)
     return Row(
         service.name,
         service.state,
@@ -148,9 +153,12 @@ def row(service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str
 
 def uptime(row: Row) -> str:
     """How long a service is in its state, in words of one unit."""
-    if not row.since:
-        return ""
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(row.since)).total_seconds())
+    return age(row.since) if row.since else ""
+
+
+def age(moment: str) -> str:
+    """How long ago an ISO 8601 moment was, in words of one unit."""
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
@@ -182,12 +190,12 @@ def last_words(engine: Engine, service: str, lines: int) -> Iterable[str]:
 
 
 def _said(
-    service: Service, verdicts: dict[str, dict[str, Any]], answers: dict[str, Check]
+    service: Service, said: dict[str, dict[str, Any]], answers: dict[str, Check]
 ) -> tuple[bool, str]:
     if service.name == "status":
         check = answers["status"]
         return check.healthy, "answers" if check.healthy else check.detail
-    verdict = verdicts.get(service.name)
+    verdict = said.get(service.name)
     if verdict is None:
         return False, "unknown: the status page does not answer"
     seen = verdict.get("last_seen")
@@ -199,12 +207,6 @@ def _said(
     ):
         return False, "started since, not heard of yet"
     return verdict["state"] == "up", verdict["detail"] or verdict["state"]
-
-
-def _verdicts(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    said = document.get("services")
-    services = [each for each in said if isinstance(each, dict)] if isinstance(said, list) else []
-    return {each["name"]: each for each in services if {"name", "state", "detail"} <= each.keys()}
 
 
 def _reason(error: Exception) -> str:

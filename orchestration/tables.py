@@ -18,6 +18,11 @@ from orchestration.progress import Line
 from orchestration.proof import CANARY
 from orchestration.settings import Settings
 
+WORK_MARKS = {
+    "up": ("green", "✓"), "down": ("red", "✗"), "degraded": ("yellow", "!"),
+    "unknown": ("magenta", "?"), "running": ("default", "…"),
+}  # fmt: skip
+
 
 def print_table(report: Report) -> None:
     """The report for people."""
@@ -63,7 +68,20 @@ def shown(report: Report) -> Group:
         cells = (row.name, row.state, health.uptime(row), str(row.restarts), memory, row.detail)
         table.add_row(mark, *map(escape, cells))
     canary = [Text(f"canary: {check.detail}") for check in report.checks if check.name == CANARY]
-    return Group(table, *canary, Text(f"{report.status} ({report.engine})"))
+    return Group(table, *_of_work(report), *canary, Text(f"{report.status} ({report.engine})"))
+
+
+def _of_work(report: Report) -> list[Text | Table]:
+    """What the status page says of the work, with its age."""
+    if not report.work:
+        return []
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for each in report.work:
+        color, mark = WORK_MARKS.get(each.state, ("default", "–"))
+        when = f"{health.age(each.at)} ago" if each.at else ""
+        word = "well" if each.state == "up" else each.state
+        table.add_row(f"[{color}]{mark}[/]", *map(escape, (each.name, word, when, each.detail)))
+    return [Text(), table]
 
 
 def _verdicts(report: Report) -> list[tuple[str, bool]]:

@@ -40,13 +40,16 @@ def backup(report: str) -> Verdict:
     The report is a JSON object: `made_at` (ISO 8601 with zone), `verified` (whether it was read
     back well), `detail` (one line, may be absent).
     """
-    if not report or not Path(report).exists():
-        return Verdict("backup", "unknown", "none is known of")
+    none = Verdict("backup", "unknown", "none is known of")
+    if not report:
+        return none
     try:
         said = json.loads(Path(report).read_text(encoding="utf-8"))
         made_at = datetime.fromisoformat(said["made_at"])
         age = datetime.now(UTC) - made_at
         verified, detail = said["verified"] is True, str(said.get("detail", ""))[:160]
+    except FileNotFoundError:
+        return none
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Verdict("backup", "unknown", "its report cannot be read")
     told = detail or ("verified" if verified else "not verified")

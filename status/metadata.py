@@ -177,7 +177,9 @@ def _last_line(text: str | None) -> str:
 
 
 def _database(found: Metadata) -> tuple[str, str]:
-    sizes = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in found.bytes.items())
+    sizes = ", ".join(
+        f"{name} {size / 2**20:.0f} MiB" for name, size in sorted(found.bytes.items())
+    )
     told = f"{found.connections} of {found.max_connections} connections; {sizes}"
     if found.connections >= CONNECTIONS_LIMIT * found.max_connections:
         return "degraded", f"nearly out of connections: {told}"

@@ -1,6 +1,7 @@
 """What MLflow knows: its database, its artifact store, the registered model and the months seen."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,7 +85,7 @@ class MLflow:
                 run = (await self._get("/runs/get", {"run_id": made["run_id"]}))["run"]
                 until = _pairs(run["data"], "params").get("until", "")
                 held[alias] = Version(
-                    str(made["version"]), made["run_id"], until, _pairs(run["data"], "metrics")
+                    str(made["version"]), made["run_id"], until, _figures(run["data"])
                 )
         return held
 
@@ -100,7 +101,7 @@ class MLflow:
         }
         looks: dict[str, float] = {}
         for run in (await self._post("/runs/search", query)).get("runs", []):
-            tags, metrics = (_pairs(run["data"], kind) for kind in ("tags", "metrics"))
+            tags, metrics = _pairs(run["data"], "tags"), _figures(run["data"])
             if "month" in tags and "drifted_share" in metrics:
                 looks[tags["month"]] = metrics["drifted_share"]
         return dict(sorted(looks.items())[-MONTHS:])
@@ -117,3 +118,11 @@ class MLflow:
 
 def _pairs(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {pair["key"]: pair["value"] for pair in data.get(kind, [])}
+
+
+def _figures(data: Mapping[str, Any]) -> dict[str, float]:
+    # A figure that is none is told as the text "NaN".
+    metrics = _pairs(data, "metrics").items()
+    return {
+        name: one for name, one in metrics if isinstance(one, int | float) and math.isfinite(one)
+    }

@@ -55,12 +55,12 @@ ROW = Template(
     '<tr class="$state"><th scope="row">$name<small>$role</small></th>'
     '<td class="state"><span aria-hidden="true">$mark</span> $state</td>'
     '<td class="since"><time datetime="$since">$elapsed</time>$strip</td>'
-    '<td class="latency">$latency</td><td class="detail">$detail$next</td></tr>'
+    '<td class="latency">$latency</td><td class="detail"><bdi>$detail</bdi>$next</td></tr>'
 )
 CARD = Template(
     '<li class="$state"><h3>$title</h3>'
     '<p class="state"><span aria-hidden="true">$mark</span> $word</p>'
-    '<p class="when">$when</p><p class="detail">$detail$next</p>$picture</li>'
+    '<p class="when">$when</p><p class="detail"><bdi>$detail</bdi>$next</p>$picture</li>'
 )
 
 
@@ -174,7 +174,9 @@ def _links(board: Board, bases: dict[str, str]) -> dict[str, str]:
 def _attention(board: Board) -> str:
     """Name the work that went wrong, below the headline about the services."""
     named = ", ".join(TITLES[one.name] for one in board.attention)
-    return f'<p class="attention">Needs a look: {escape(named)}</p>' if named else ""
+    # Always there, as the page is renewed piece by piece.
+    hidden = "" if named else " hidden"
+    return f'<p class="attention"{hidden}>Needs a look: {escape(named)}</p>'
 
 
 def _headline(board: Board) -> str:

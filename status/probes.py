@@ -21,6 +21,9 @@ from status.verdict import UnexpectedAnswer, Verdict, json_object, judge
 # What changes with a run, or hardly ever, is not asked for with every round.
 RARELY_SECONDS = 60
 MLFLOW_SECONDS = 10
+UNREADABLE = (
+    UnexpectedAnswer, httpx.HTTPError, TimeoutError, KeyError, TypeError, AttributeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Probes:
         try:
             async with asyncio.timeout(MLFLOW_SECONDS):
                 return await self._mlflow.look()
-        except (UnexpectedAnswer, httpx.HTTPError, TimeoutError, KeyError, TypeError):
+        except UNREADABLE:
             return None
 
     def _with_artifacts(self, mlflow: Verdict) -> Verdict:

@@ -64,7 +64,8 @@ def reason(error: Exception) -> str:
     # Other errors are named only: their text may quote an address with its password.
     known = UnexpectedAnswer | httpx.TransportError | RedisError | asyncpg.PostgresError
     if isinstance(error, known) and str(error):
-        return f"{error!s:.160}"
+        # PostgreSQL adds lines with details and hints.
+        return " ".join(str(error).split())[:160]
     return type(error).__name__
 
 

@@ -7,7 +7,6 @@ through Python: a command of the CLI costs two seconds to start and shows passwo
 import os
 import sys
 
-from status_reader import let_status_read
 from wait_for_server import wait_for_server
 
 
@@ -56,6 +55,8 @@ def main() -> None:
     database = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     wait_for_server(database)
     migrate()
+    from status_reader import let_status_read
+
     let_status_read(database)
     username = os.environ["_AIRFLOW_WWW_USER_USERNAME"]
     print(create_first_account(username, os.environ["_AIRFLOW_WWW_USER_PASSWORD"]))

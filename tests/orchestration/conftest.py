@@ -121,7 +121,7 @@ class HttpStub:
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
         return answer
 
-    def stack_is_well(self, services=LONG_RUNNING, **states):
+    def stack_is_well(self, services=LONG_RUNNING, work=(), **states):
         """Every question of `inv health` is answered well; `states` replaces single verdicts."""
         verdicts = [
             {"name": name, "state": states.get(name, "up"), "detail": f"{name} says so"}
@@ -131,7 +131,7 @@ class HttpStub:
         self.answers |= {
             "GET /api/v2/version": (200, {"version": "3.0.1"}),
             "POST /api/2.0/mlflow/experiments/search": (200, {"experiments": []}),
-            "GET /status.json": (200, {"services": verdicts}),
+            "GET /status.json": (200, {"services": verdicts, "work": work}),
         }
         return {"AIRFLOW_PORT": self.port, "MLFLOW_PORT": self.port, "STATUS_PORT": self.port}
 

@@ -206,14 +206,19 @@ def test_what_alerts_are_sent_with_reaches_airflows_environment_alone(name):
         assert name not in str({key: value for key, value in body.items() if key != "environment"})
 
 
-def test_the_superusers_password_reaches_the_database_alone():
+def test_the_superusers_password_reaches_the_database_and_who_makes_roles():
     knowing = [name for name in SERVICES if "${POSTGRES_PASSWORD" in str(SERVICES[name])]
-    assert knowing == ["postgres"]
+    assert knowing == ["postgres", "airflow-init"]
+
+
+def test_the_status_page_knows_no_password_but_its_own():
+    secrets = {name for name in SECRETS if f"${{{name}" in str(SERVICES["status"])}
+    assert secrets == {"STATUS_PASSWORD"}
 
 
 def test_the_status_page_judges_every_other_service_that_runs():
     # `inv health` takes its word for each of them; one it does not know would never be well.
-    assert set(probes.names("redis://x")) == LONG_RUNNING.keys() - {"status"}
+    assert set(probes.service_names("redis://x")) == LONG_RUNNING.keys() - {"status"}
 
 
 @pytest.mark.parametrize("role", images.STAND_INS)

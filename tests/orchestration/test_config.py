@@ -364,8 +364,10 @@ def test_the_one_shot_waits_migrates_and_tells_no_password(
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", redis.url)
     monkeypatch.setenv("_AIRFLOW_WWW_USER_USERNAME", "ada")
     monkeypatch.setenv("_AIRFLOW_WWW_USER_PASSWORD", "pa55word")
+    done = airflow_of_paper.done
+    module(monkeypatch, "status_reader", let_status_read=lambda url: done.append(f"reader {url}"))
     script("airflow_init").main()
-    assert airflow_of_paper.done == ["initdb", "checked 0", "providers"]
+    assert done == ["initdb", "checked 0", f"reader {redis.url}", "providers"]
     assert capsys.readouterr().out == "account ada made\n"
 
 
@@ -416,14 +418,19 @@ def arguments(done):
     return [line[5:] for line in done.stdout.splitlines() if line.startswith("argv:")]
 
 
-def test_the_password_of_redis_comes_on_standard_input(start):
-    done = start("redis.sh", "redis-server", REDIS_PASSWORD="s3cret")
+def test_the_passwords_of_redis_come_on_standard_input(start):
+    done = start("redis.sh", "redis-server", REDIS_PASSWORD="s3cret", STATUS_PASSWORD="0ther")
     assert arguments(done) == ["/etc/redis/redis.conf", "-"]
-    assert done.stdout.endswith("stdin:requirepass s3cret\n")
+    master, status = done.stdout.partition("stdin:")[2].splitlines()
+    assert master == "requirepass s3cret"
+    assert status.startswith("user status on >0ther %R~default %R~unacked +ping ")
+    assert not {"+@all", "allcommands", "~*", "allkeys", "nopass"} & set(status.split())
 
 
-def test_redis_does_not_start_without_a_password(start):
-    done = start("redis.sh", "redis-server")
+@pytest.mark.parametrize("missing", ["REDIS_PASSWORD", "STATUS_PASSWORD"])
+def test_redis_does_not_start_without_a_password(start, missing):
+    passwords = {"REDIS_PASSWORD": "s3cret", "STATUS_PASSWORD": "0ther"}
+    done = start("redis.sh", "redis-server", **{**passwords, missing: ""})
     assert done.returncode != 0
     assert arguments(done) == []
 

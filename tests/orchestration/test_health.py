@@ -243,7 +243,7 @@ def test_a_stopped_stack_is_down_although_its_one_shots_ended_well(
 
 def test_the_document_for_machines_has_the_promised_keys(look):
     document = look().as_dict()
-    assert list(document) == ["status", "engine", "services", "checks"]
+    assert list(document) == ["status", "engine", "services", "checks", "work"]
     assert document["engine"] == "docker"
     assert list(document["services"][0]) == [
         "name",
@@ -255,6 +255,17 @@ def test_the_document_for_machines_has_the_promised_keys(look):
         "detail",
     ]
     assert list(document["checks"][0]) == ["name", "healthy", "latency_ms", "detail"]
+
+
+def test_work_is_told_and_does_not_make_the_stack_unwell(look, web):
+    told = {"name": "training", "state": "down", "detail": "failed after 9 s", "at": None}
+    report = look(work=[told, {"name": "half of one"}, "none"])
+    assert report.status == "healthy"
+    assert report.as_dict()["work"] == [told]
+
+
+def test_a_page_that_tells_of_no_work_is_read_all_the_same(look):
+    assert look(work=None).work == look(work="junk").work == []
 
 
 def test_the_time_of_a_service_is_written_as_iso(look, engine):

@@ -1,5 +1,6 @@
 """What the verbs show of services: tables, what changes while one looks, progress, addresses."""
 
+import dataclasses
 import io
 import json
 import re
@@ -10,6 +11,7 @@ import pytest
 
 from orchestration import tables
 from orchestration.health import Check, Report, Row
+from orchestration.status_document import Work
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*3\dm")
 
@@ -19,6 +21,10 @@ def a_report(healthy=True, detail="PONG", checks=(), **more):
     values = {"since": None, "restarts": 0, "memory_bytes": None} | more
     row = Row("redis", state, healthy, detail=detail, **values)
     return Report("docker", [row], list(checks))
+
+
+def work(name, state, detail="said", at=None):
+    return Work(name, state, detail, at)
 
 
 class Screen(io.StringIO):
@@ -50,6 +56,27 @@ def at_terminal(monkeypatch):
 def test_the_table_shows_a_detail_in_brackets(capsys):
     tables.print_table(a_report(False, "[/data/x] is gone", [Check("mlflow", True, 1.0, "")]))
     assert "[/data/x] is gone" in capsys.readouterr().out
+
+
+def test_work_stands_below_the_services_and_does_not_change_the_verdict(capsys):
+    ended = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
+    told = [
+        work("canary", "up", "queued 1 s", ended),
+        work("training", "down", "[failed]"),
+        work("backup", "unknown"),
+        work("drift", "none"),
+        work("monitoring", "of tomorrow"),
+    ]
+    tables.print_table(dataclasses.replace(a_report(), work=told))
+    *lines, verdict = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[-5:] == [
+        ["✓", "canary", "well", "3", "min", "ago", "queued", "1", "s"],
+        ["✗", "training", "down", "[failed]"],
+        ["?", "backup", "unknown", "said"],
+        ["–", "drift", "none", "said"],
+        ["–", "monitoring", "of", "tomorrow", "said"],
+    ]
+    assert verdict == ["healthy", "(docker)"]
 
 
 def test_a_service_is_a_line_with_all_that_is_known_of_it(capsys):

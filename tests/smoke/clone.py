@@ -147,6 +147,21 @@ class Clone:
         python = self.state_folder() / "envs/airflow/bin/python"
         return self.well(str(python), "-c", code, MLFLOW_TRACKING_URI=self.url("MLFLOW_PORT"))
 
+    def said(self) -> dict[str, dict]:
+        """What the status page says of each service and each piece of work, by name."""
+        document = requests.get(self.url("STATUS_PORT") + "/status.json", timeout=10).json()
+        return {each["name"]: each for each in [*document["services"], *document["work"]]}
+
+    def as_status(self, code: str) -> subprocess.CompletedProcess:
+        """Run Python where the status page runs, with its accounts and its packages."""
+        if self.engine == "docker":
+            container = f"{self.setting('COMPOSE_PROJECT_NAME')}-status-1"
+            return self.run("docker", "exec", container, "python", "-c", code)
+        password, sockets = self.setting("STATUS_PASSWORD"), self.state_folder() / "sockets"
+        database = f"postgresql://status:{password}@/airflow?host={sockets}"
+        python = self.state_folder() / "envs/status/bin/python"
+        return self.run(str(python), "-c", code, DATABASE_URL=database)
+
     def alias(self, name: str) -> dict | None:
         """The version of the registered model that holds an alias."""
         address = self.url("MLFLOW_PORT") + "/api/2.0/mlflow/registered-models/alias"

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from tests.smoke.clone import PORTS, SERVICES
+from tests.smoke.clone import PORTS, SERVICES, until
+
+TOO_LATE = "no answer within 2 s"
 
 
 def test_data_lives_in_two_roles_that_are_no_superusers(stack):
@@ -83,3 +85,42 @@ def test_a_paused_redis_is_not_called_healthy(stack):
     finally:
         stack.well("docker", "unpause", f"{project}-redis-1")
     stack.well("inv", "up")
+
+
+def test_a_hung_database_is_told_by_all_that_need_it(stack):
+    """MLflow's /health and Airflow's HTTP 200 would go on as if nothing were."""
+    postgres = f"{stack.setting('COMPOSE_PROJECT_NAME')}-postgres-1"
+    stack.well("docker", "pause", postgres)
+    try:
+        until(lambda: stack.said()["mlflow"]["state"] == "down", 40)
+        said = stack.said()
+    finally:
+        stack.well("docker", "unpause", postgres)
+    hung = {n for n, one in said.items() if (one["state"], one["detail"]) == ("down", TOO_LATE)}
+    assert hung == {"postgres", "mlflow", "airflow-apiserver"}
+    assert said["airflow-scheduler"]["state"] == said["champion"]["state"] == "unknown"
+    assert said["redis"]["state"] == "up"
+    until(lambda: stack.health()["status"] == "healthy", 60)
+
+
+def test_a_worker_that_consumes_nothing_is_down_though_it_answers(stack):
+    def ask(verb: str) -> None:
+        code = "from airflow.providers.celery.executors.celery_executor import app as a; "
+        stack.inside(
+            "airflow-worker", "python", "-c", f"{code}a.control.{verb}_consumer('default')"
+        )
+
+    ask("cancel")
+    try:
+        until(lambda: stack.said()["airflow-worker"]["state"] == "down", 40)
+        detail = stack.said()["airflow-worker"]["detail"]
+    finally:
+        ask("add")
+    assert "a worker is connected but takes nothing from default" in detail
+    until(lambda: stack.health()["status"] == "healthy", 40)
+
+
+def test_the_status_page_s_account_may_only_count_in_redis(stack):
+    for command in ("keys('*')", "set('a', 1)", "delete('default')", "lpush('default', 'x')"):
+        code = f"import os, redis; redis.Redis.from_url(os.environ['REDIS_URL']).{command}"
+        assert "NoPermission" in stack.as_status(code).stderr

@@ -7,7 +7,7 @@ import subprocess
 import psutil
 import requests
 
-from tests.smoke.clone import ONE_SHOTS, PORTS, SERVICES
+from tests.smoke.clone import ONE_SHOTS, PORTS, SERVICES, until
 
 
 def test_up_from_nothing_ends_with_the_proof_and_the_addresses(stack):
@@ -98,6 +98,18 @@ def test_status_page_joins_what_the_services_say(stack, engine):
     assert all(name in page for name in SERVICES[engine] - {"status"})
 
 
+def test_status_page_tells_what_the_work_came_to(stack):
+    until(lambda: stack.said()["champion"]["state"] == "up", 20)
+    said = stack.said()
+    assert {name: said[name]["state"] for name in ("canary", "training", "dag-files", "disk")} == (
+        dict.fromkeys(("canary", "training", "dag-files", "disk"), "up")
+    )
+    assert re.search(r"queued [\d.]+ s, client .* prune [\d.]+ s", said["canary"]["detail"])
+    assert re.search(r"version 1, data to 2013-01, auc 0\.6\d+", said["champion"]["detail"])
+    metrics = requests.get(stack.url("STATUS_PORT") + "/metrics", timeout=10).text
+    assert re.search(r'^mlops_champion_metric{metric="auc"} 0\.6', metrics, re.MULTILINE)
+
+
 def test_one_service_s_logs(stack):
     assert "account airflow" in stack.well("inv", "logs", "-s", "airflow-init")
     done = stack.run("inv", "logs", "-s", "airflow-websrever")
@@ -108,6 +120,8 @@ def test_one_service_s_logs(stack):
 def test_a_new_champion_is_looked_at(stack):
     (run,) = stack.await_runs("monitoring_pipeline", 180)
     assert (run["run_type"], run["state"]) == ("asset_triggered", "success")
+    until(lambda: stack.said()["drift"]["state"] == "up", 20)
+    assert re.match(r"2013-01: \d+% of the columns", stack.said()["drift"]["detail"])
 
 
 def test_a_restart_of_all_keeps_runs_and_models(stack):

@@ -85,3 +85,29 @@ def test_a_shell_is_where_the_service_is(stack):
         text=True, timeout=60, env=stack.environment(), check=False,
     )  # fmt: skip
     assert (done.stdout.strip(), done.returncode) == ("3.17.2", 7)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM connection",
+        "SELECT val FROM variable",
+        "SELECT password FROM ab_user",
+        "SELECT value FROM xcom",
+        "SELECT conf FROM dag_run",
+        "DELETE FROM import_error",
+        "BEGIN READ WRITE; DELETE FROM job",
+        "CREATE TABLE mine (a int)",
+    ],
+)
+def test_the_status_page_s_account_reads_what_it_shows_and_nothing_else(stack, statement):
+    code = f"""
+import asyncio, asyncpg, os
+async def ask():
+    opened = await asyncpg.connect(os.environ["DATABASE_URL"])
+    assert await opened.fetchval("SELECT count(*) FROM job WHERE state = 'running'") >= 3
+    await opened.execute({statement!r})
+asyncio.run(ask())
+"""
+    done = stack.as_status(code)
+    assert re.search(r"InsufficientPrivilege|ReadOnlySQLTransaction", done.stderr), done
