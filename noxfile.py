@@ -38,6 +38,7 @@ LINT = {
     "leaks": ["python", "-m", "checks.leaks"],
 }
 NO_DOCKER = "no Docker engine answers: ./install/1st_run_install.sh --with-docker nox"
+NO_CHROMIUM = "no chromium is found: sudo apt-get install --no-install-recommends chromium"
 AIRFLOW = Path(".nox/airflow")
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
 # Files of tests/smoke in the order in which they share one stack.
@@ -185,6 +186,20 @@ def audit(session: nox.Session) -> None:
     session.run(*ours, "pytest", "tests/audit", external=True, stdout=sys.stderr)
     session.run(*ours, "checks.sbom", external=True, stdout=sys.stderr)
     session.run(*ours, "checks.audit", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def page(session: nox.Session) -> None:
+    """The status page in a browser: each state, both themes, phone, axe (Debian's chromium)."""
+    if not shutil.which("chromium"):
+        if not os.environ.get("CI"):
+            session.skip(NO_CHROMIUM)
+        if os.geteuid() or not shutil.which("apt-get"):
+            session.error(NO_CHROMIUM)
+        session.run("apt-get", "update", "-qq", external=True)
+        session.run("apt-get", "install", "-qqy", "--no-install-recommends", "chromium")
+    session.install("--require-hashes", "-rinstall/page.lock")
+    session.run("python", "-m", "pytest", "tests/page", "-nlogical", *session.posargs)
 
 
 def chosen_engine(session: nox.Session) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -44,7 +45,9 @@ class Newcomer(Clone):
     def remove(self):
         self.run("inv", "down", "--volumes", "--yes")
         STANDING.remove(self)
-        subprocess.run(["userdel", "--remove", USER], check=True, capture_output=True)
+        # `userdel --remove` takes four times as long to delete 100,000 files.
+        shutil.rmtree(pwd.getpwnam(USER).pw_dir)
+        subprocess.run(["userdel", USER], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

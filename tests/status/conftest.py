@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tests.status.databases import PostgresStub
 from tests.status.stubs import HttpStub, RedisStub
 
 
@@ -29,6 +30,12 @@ def web():
 def broker():
     """A Redis with one worker listening."""
     yield from served(RedisStub())
+
+
+@pytest.fixture
+def database():
+    """A PostgreSQL that holds a stack that is well."""
+    yield from served(PostgresStub())
 
 
 @pytest.fixture

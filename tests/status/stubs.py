@@ -3,27 +3,66 @@
 import json
 import socketserver
 import threading
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-VERSION = "/api/v2/version"
+import httpx
+
 HEALTH = "/api/v2/monitor/health"
-SEARCH = "/api/2.0/mlflow/experiments/search"
+API = "/api/2.0/mlflow"
+SEARCH = f"{API}/experiments/search"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+ALIAS = f"{API}/registered-models/alias?name=flight-delay&alias="
+RUN = f"{API}/runs/get?run_id="
+MONITORED = f"{API}/experiments/get-by-name?experiment_name=flight-delay-monitoring"
+MONTHS = f"{API}/runs/search"
+ABSENT = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"})
+
+
+def asking():
+    """A client of these stubs; it reads no certificates, which takes longer than a round."""
+    return httpx.AsyncClient(trust_env=False, verify=False)
+
+
+def pairs(**values):
+    """What MLflow makes of a mapping."""
+    return [{"key": key, "value": value} for key, value in values.items()]
+
+
+def month(name, share):
+    """A run of the monitoring pipeline."""
+    return {"data": {"tags": pairs(month=name), "metrics": pairs(drifted_share=share)}}
+
+
+def trained(version, auc):
+    """What MLflow says of an alias, and of the run that its version is from."""
+    held = {"model_version": {"version": version, "run_id": f"run{version}"}}
+    data = {"params": pairs(until="2013-05"), "metrics": pairs(auc=auc, log_loss=0.5)}
+    return (200, held), (200, {"run": {"data": data}})
 
 
 class HttpStub:
     """Answers each path with (code, body) of `answers`; a body of None hangs until the end."""
 
     def __init__(self):
+        champion, run = trained("3", 0.7)
         self.answers = {
-            VERSION: (200, {"version": "3.0.1"}),
-            HEALTH: (200, health()),
+            HEALTH: (200, {"metadatabase": {"status": "healthy"}}),
             SEARCH: (200, {"experiments": [{"experiment_id": "0"}]}),
+            ARTIFACTS: (200, {"files": []}),
+            f"{ALIAS}champion": champion,
+            f"{RUN}run3": run,
+            f"{ALIAS}challenger": (400, {"error_code": "INVALID_PARAMETER_VALUE"}),
+            MONITORED: (200, {"experiment": {"experiment_id": "7"}}),
+            MONTHS: (200, {"runs": [month("2013-06", 0.1)]}),
         }
         self.asked = []
         self.over = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def times(self, path):
+        """How often a path was asked for."""
+        return [path for _, path, _ in self.asked].count(path)
 
     def _handler(stub):
         class Handler(BaseHTTPRequestHandler):
@@ -121,12 +160,3 @@ def bulk(text):
 def client(cmd, flags, idle=0):
     """One line of CLIENT LIST, cut to what matters."""
     return f"id=3 addr=127.0.0.1:5 name= age=70 idle={idle} flags={flags} db=0 cmd={cmd} user=x"
-
-
-def health(age=2.0, **parts):
-    """Airflow's monitor with heartbeats `age` seconds old; `parts` replaces whole components."""
-    beat = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
-    body = {"metadatabase": {"status": "healthy"}}
-    for key in ("scheduler", "triggerer", "dag_processor"):
-        body[key] = {"status": "healthy", f"latest_{key}_heartbeat": beat}
-    return body | parts

@@ -1,13 +1,16 @@
-"""Rounds: the sum of the verdicts, since when, and how they grow stale."""
+"""Rounds: the sum of the verdicts, since when, their last hour, and how they grow stale."""
 
 import pytest
 
-from status.board import Rounds
+from status.board import HISTORY_MINUTES, History, Rounds
+from status.metadata import Metadata
+from status.models import Models
+from status.probes import Round
 from status.verdict import Verdict
 
 
 class Clock:
-    now = 100.0
+    now = 120.0
 
     def __call__(self):
         return self.now
@@ -18,15 +21,19 @@ def clock():
     return Clock()
 
 
+def services(mlflow, triggerer):
+    return [Verdict("mlflow", mlflow, "said"), Verdict("airflow-triggerer", triggerer, "said")]
+
+
 @pytest.fixture
 def rounds(clock):
-    return Rounds(["mlflow", "airflow-triggerer"], interval=10, clock=clock)
+    waiting = Round(services("unknown", "unknown"), [Verdict("drift", "unknown", "not asked yet")])
+    return Rounds(waiting, interval=10, clock=clock)
 
 
-def record(rounds, mlflow="up", triggerer="up"):
-    rounds.record(
-        [Verdict("mlflow", mlflow, "said"), Verdict("airflow-triggerer", triggerer, "said")]
-    )
+def record(rounds, mlflow="up", triggerer="up", drift="up"):
+    work = [Verdict("drift", drift, "said"), Verdict("canary", "none", "said")]
+    rounds.record(Round(services(mlflow, triggerer), work, Metadata(dags=3), Models(), 5))
     return rounds.board()
 
 
@@ -35,6 +42,8 @@ def test_before_the_first_round_nothing_is_known(rounds):
     assert board.checked_at is None
     assert board.status == "down"
     assert {shown.verdict.state for shown in board.services} == {"unknown"}
+    assert {shown.history for shown in board.services} == {("",) * HISTORY_MINUTES}
+    assert [one.state for one in board.round.work] == ["unknown"]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +59,16 @@ def test_before_the_first_round_nothing_is_known(rounds):
 )
 def test_the_sum_is_down_only_for_essential_services(rounds, mlflow, triggerer, status):
     assert record(rounds, mlflow, triggerer).status == status
+
+
+@pytest.mark.parametrize(
+    ("drift", "named"),
+    [("down", ["drift"]), ("degraded", ["drift"]), ("up", []), ("unknown", []), ("running", [])],
+)
+def test_work_that_went_wrong_needs_attention_but_no_service_is_worse_for_it(rounds, drift, named):
+    board = record(rounds, drift=drift)
+    assert [one.name for one in board.attention] == named
+    assert board.status == "healthy"
 
 
 def test_since_stays_while_the_state_stays(rounds):
@@ -70,8 +89,76 @@ def test_a_round_older_than_three_intervals_proves_nothing(rounds, clock):
     assert (board.services[0].since - board.checked_at).total_seconds() == 30
 
 
+def test_work_and_figures_of_a_stale_round_prove_nothing_either(rounds, clock):
+    assert record(rounds, drift="degraded").round.queue == 5
+    clock.now += 31
+    board = rounds.board()
+    assert [(one.name, one.state) for one in board.round.work] == [
+        ("drift", "unknown"),
+        ("canary", "unknown"),
+    ]
+    assert {one.detail for one in board.round.work} == {"stale: the last round is 31 s old"}
+    figures = (board.round.metadata, board.round.models, board.round.queue, board.round.disk)
+    assert figures == (None,) * 4
+    assert board.attention == []
+
+
 def test_a_new_round_ends_staleness(rounds, clock):
     record(rounds)
     clock.now += 60
     assert rounds.board().status == "down"
     assert record(rounds).status == "healthy"
+
+
+def test_each_service_carries_its_own_last_hour(rounds, clock):
+    record(rounds, "down", "up")
+    clock.now += 60
+    mlflow, triggerer = record(rounds, "up", "up").services
+    assert mlflow.history[-3:] == ("", "down", "up")
+    assert triggerer.history[-3:] == ("", "up", "up")
+
+
+def strip(*seen, minute):
+    history = History()
+    for at, state in seen:
+        history.add(at, state)
+    told = history.strip(minute)
+    assert len(told) == HISTORY_MINUTES
+    return told
+
+
+@pytest.mark.parametrize(
+    ("states", "worst"),
+    [
+        (["up", "down", "up"], "down"),
+        (["down", "degraded", "up"], "down"),
+        (["up", "degraded", "unknown"], "degraded"),
+        (["unknown", "up"], "unknown"),
+        (["up", "unknown"], "unknown"),
+        (["up", "up"], "up"),
+    ],
+)
+def test_the_worst_state_of_a_minute_wins(states, worst):
+    assert strip(*[(7, state) for state in states], minute=7)[-2:] == ("", worst)
+
+
+def test_minutes_that_nobody_looked_at_are_unknown():
+    told = strip((3, "up"), (7, "up"), minute=9)
+    # Minute 8 went by; minute 9 may still be looked at.
+    assert told[-8:] == ("", "up", "unknown", "unknown", "unknown", "up", "unknown", "")
+
+
+def test_the_running_minute_is_blank_only_until_it_is_looked_at():
+    assert strip((6, "up"), minute=7)[-2:] == ("up", "")
+    assert strip((6, "up"), (7, "down"), minute=7)[-2:] == ("up", "down")
+
+
+def test_before_the_first_look_there_is_nothing():
+    assert strip((5, "down"), minute=5) == (*[""] * (HISTORY_MINUTES - 1), "down")
+    assert strip(minute=5) == ("",) * HISTORY_MINUTES
+
+
+def test_what_is_older_than_an_hour_is_forgotten():
+    every = [(minute, "down" if minute < 40 else "up") for minute in range(100)]
+    assert strip(*every, minute=99) == ("up",) * HISTORY_MINUTES
+    assert strip((0, "up"), minute=200)[:-1] == ("unknown",) * (HISTORY_MINUTES - 1)

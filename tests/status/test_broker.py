@@ -58,9 +58,11 @@ def test_a_wrong_password_is_down_and_not_repeated(broker):
 )
 def test_only_a_worker_that_consumes_is_up(broker, clients, waiting, in_hand, state, word):
     broker.clients, broker.waiting, broker.in_hand = clients, waiting, in_hand
-    verdict = asyncio.run(airflow_worker(broker.url))
+    verdict, queue = asyncio.run(airflow_worker(broker.url))
     assert (verdict.name, verdict.state) == ("airflow-worker", state)
     assert word in verdict.detail
+    # The time was Redis's, not the worker's.
+    assert (queue, verdict.latency_ms) == (waiting, None)
 
 
 def test_consumers_and_queue_are_counted_at_one_moment(broker):
@@ -72,6 +74,7 @@ def test_consumers_and_queue_are_counted_at_one_moment(broker):
 @pytest.mark.parametrize("refused", ["CLIENT LIST", "LLEN", "HLEN"])
 def test_a_worker_redis_may_not_tell_of_is_unknown(broker, refused):
     broker.refused = refused
-    verdict = asyncio.run(airflow_worker(broker.url))
+    verdict, queue = asyncio.run(airflow_worker(broker.url))
     assert verdict.state == "unknown"
     assert "Redis cannot tell" in verdict.detail
+    assert queue is None

@@ -9,16 +9,20 @@ import pytest
 
 from status import page
 from status.board import Board, Shown
-from status.probes import names
+from status.metadata import CANARY, PIPELINES, Metadata, Run
+from status.models import Models, Version
+from status.probes import Round, service_names, work_names
 from status.verdict import Verdict
 
 HOSTILE = "<script>alert(1)</script>\"'&$status"
 STATES = ["up", "degraded", "down", "unknown"]
+BASES = {"Airflow": "http://a:1/", "MLflow": "http://m:2/"}
 
 
-def board(*verdicts, since=None):
+def board(*verdicts, since=None, work=(), history=(), **found):
     now = datetime.now(UTC)
-    return Board([Shown(verdict, since or now) for verdict in verdicts], now)
+    shown = [Shown(verdict, since or now, history) for verdict in verdicts]
+    return Board(shown, now, Round([], list(work), **found))
 
 
 def rendered(*verdicts, links=None, **kwargs):
@@ -29,33 +33,101 @@ def without_scripts(html):
     return re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
 
 
+def card(html, title):
+    """The list item with this heading."""
+    items = re.findall(r"<li .*?</li>", html, re.DOTALL)
+    [found] = [item for item in items if re.search(rf"<h3>(<a [^>]*>)?{title}<", item)]
+    return found
+
+
 def test_every_service_and_state_is_there_without_javascript():
-    services = names("redis://x")
+    services = service_names("redis://x")
     verdicts = [Verdict(name, STATES[i % 4], f"reason {i}") for i, name in enumerate(services)]
     html = without_scripts(rendered(*verdicts))
     for verdict in verdicts:
         row = re.search(rf'<tr class="{verdict.state}"><th scope="row">{verdict.name}<.*', html)[0]
         assert re.search(rf"</span> {verdict.state}</td>", row)
         assert verdict.detail in row
+        command = f"<code>inv logs -s {verdict.name}</code>"
+        assert (command in row) == (verdict.state != "up")
     assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in html
 
 
-def test_every_service_has_a_role():
-    assert page.ROLES.keys() == set(names("redis://x"))
+def test_every_work_and_state_is_there_without_javascript():
+    states = [*STATES, "running", "none"]
+    work = [Verdict(n, states[i % 6], f"reason {i}") for i, n in enumerate(work_names())]
+    html = without_scripts(rendered(Verdict("mlflow", "up", "-"), work=work))
+    for one in work:
+        item = card(html, page.TITLES[one.name])
+        assert item.startswith(f'<li class="{one.state}">')
+        assert f"</span> {'well' if one.state == 'up' else one.state}</p>" in item
+        assert one.detail in item
+
+
+def test_every_service_has_a_role_and_every_work_a_title():
+    assert page.ROLES.keys() == set(service_names("redis://x"))
+    assert page.TITLES.keys() == set(work_names())
+    assert page.NEXT.keys() <= page.TITLES.keys()
+
+
+def test_what_went_wrong_tells_what_to_type_and_needs_a_look():
+    work = [Verdict("canary", "down", "-"), Verdict("drift", "degraded", "-")]
+    work += [Verdict("training", "running", "-"), Verdict("monitoring", "up", "-")]
+    work += [Verdict("backup", "unknown", "-")]
+    html = rendered(Verdict("mlflow", "up", "-"), work=work)
+    assert page.NEXT["canary"] in card(html, "Canary")
+    assert page.NEXT["drift"] in card(html, "Drift")
+    assert not any("<code>" in card(html, title) for title in ("Training", "Monitoring", "Backup"))
+    [attention] = re.findall(r'<p class="attention">(.*?)</p>', html)
+    assert re.findall("Canary|Drift|Training|Monitoring|Backup", attention) == ["Canary", "Drift"]
+    html = rendered(Verdict("mlflow", "up", "-"), work=work[2:])
+    assert not re.findall(r'<p class="attention">', html)
 
 
 def test_hostile_details_stay_text():
     html = rendered(
-        Verdict("mlflow", "down", HOSTILE), links={HOSTILE: f'http://x/"onclick={HOSTILE}'}
+        Verdict("mlflow", "down", HOSTILE),
+        links={HOSTILE: f'http://x/"onclick={HOSTILE}'},
+        work=[Verdict("training", "down", HOSTILE), Verdict("drift", "up", "-")],
+        metadata=Metadata(runs={PIPELINES["training"]: Run(HOSTILE, "failed", 9, 1)}),
+        models=Models(drift={HOSTILE: 0.5}),
     )
     assert html.count("<script>") == 1
     assert "alert(1)</script>" not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;$status" in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;$status") >= 3
     assert '"onclick' not in html
+    assert "%3Cscript%3E" in card(html, "Training")
+
+
+def test_work_links_to_the_page_that_says_more():
+    runs = {dag_id: Run(f"r+{dag_id}", "success", 9, 1) for dag_id in [*PIPELINES.values(), CANARY]}
+    work = [Verdict(name, "up", "-") for name in work_names()]
+    models = Models({"champion": Version("3", "run3", "", {})})
+    html = rendered(work=work, links=BASES, metadata=Metadata(runs=runs), models=models)
+    links = {n: re.findall('href="(.*?)"', card(html, page.TITLES[n])) for n in work_names()}
+    assert links == {
+        "canary": ["http://a:1/dags/canary/runs/r%2Bcanary"],
+        "training": ["http://a:1/dags/training_pipeline/runs/r%2Btraining_pipeline"],
+        "monitoring": ["http://a:1/dags/monitoring_pipeline/runs/r%2Bmonitoring_pipeline"],
+        "dag-files": ["http://a:1/dags"],
+        "champion": ["http://m:2/#/models/flight-delay/versions/3"],
+        **{name: [] for name in ("challenger", "drift", "backup", "disk")},
+    }
+
+
+def test_drift_and_the_last_hour_are_drawn():
+    models, work = Models(drift={"2013-05": 0.5}), [Verdict("drift", "up", "-")]
+    mlflow = Verdict("mlflow", "up", "-")
+    html = rendered(mlflow, work=work, models=models, history=("", "down", "up"))
+    assert 'aria-label="drifted columns: 2013-05 50%' in card(html, "Drift")
+    assert 'aria-label="last hour: down 1 min, up 1 min"' in html
+    assert "<svg" not in rendered(mlflow, work=work, models=Models())
 
 
 def test_the_policy_allows_exactly_the_style_and_script_of_the_page():
-    html = rendered(Verdict("mlflow", "up", "fine"))
+    work = [Verdict(name, "down", "-") for name in work_names()]
+    models = Models(drift={"2013-05": 0.5})
+    html = rendered(Verdict("mlflow", "up", "fine"), work=work, models=models, history=("up",))
     for tag in ("style", "script"):
         [text] = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -65,7 +137,9 @@ def test_the_policy_allows_exactly_the_style_and_script_of_the_page():
 
 
 def test_nothing_is_fetched_from_elsewhere():
-    assert not re.findall(r"https?://|//[a-z]", re.sub(r"\n// .*", "", rendered()))
+    work = [Verdict(name, "down", "-") for name in work_names()]
+    html = rendered(Verdict("mlflow", "down", "-"), work=work, models=Models(drift={"x": 1}))
+    assert not re.findall(r"https?://|//[a-z]", re.sub(r"\n// .*", "", html))
 
 
 def test_the_headline_names_what_is_wrong():
@@ -78,16 +152,25 @@ def test_the_headline_names_what_is_wrong():
     )
     html = rendered(Verdict("redis", "unknown", "-"), Verdict("mlflow", "down", "-"))
     assert "<span>Nothing is up</span>" in html
-    assert "Everything is up" in rendered(Verdict("mlflow", "up", "-"))
+    assert "<span>All services are up</span>" in rendered(Verdict("mlflow", "up", "-"))
     assert "Everything is unknown" in rendered(Verdict("mlflow", "unknown", "-"))
+
+
+def test_the_page_tells_when_it_was_checked():
+    assert "Checked 0 s ago, " in rendered(Verdict("mlflow", "up", "-"))
+    early = Board([], None, Round([], []))
+    assert "The first round is under way." in page.render(early, {}, 10)
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(5, "5 s"), (60, "1 min"), (7300, "2 h"), (200000, "2 d")]
 )
-def test_since_is_told_in_words(seconds, words):
+def test_times_are_told_in_words(seconds, words):
     since = datetime.now(UTC) - timedelta(seconds=seconds)
-    assert f">for {words}</time>" in rendered(Verdict("mlflow", "up", "-"), since=since)
+    work = [Verdict("training", "up", "-", seen=since)]
+    html = rendered(Verdict("mlflow", "up", "-"), since=since, work=work)
+    assert f">for {words}</time>" in html
+    assert f">{words} ago</time>" in card(html, "Training")
 
 
 @pytest.mark.parametrize(

@@ -1,165 +1,180 @@
-"""The HTTP probes against well, ill, junk, silent and absent services."""
+"""A whole round against well, ill, junk, silent and absent services."""
 
 import asyncio
 import time
 
-import httpx
 import pytest
 
 from status import probes
-from tests.status.stubs import HEALTH, SEARCH, VERSION, health
+from status.metadata import JOBS, Database
+from status.settings import Settings
+from tests.status.databases import said
+from tests.status.stubs import API, ARTIFACTS, HEALTH, SEARCH, asking, trained
 
-BEATING = ["airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"]
+OF_AIRFLOW = ["canary", "training", "monitoring", "dag-files"]
+OF_MLFLOW = ["champion", "challenger", "drift"]
 JUNK = [b"<html>hello</html>", b"", b"\xff\xfe\x00", b"[1, 2]", b'"healthy"', b"null"]
 
 
-def everything(web_url, redis_url=""):
-    async def ask():
-        async with httpx.AsyncClient(trust_env=False) as http:
-            return await probes.everything(http, web_url, web_url, redis_url)
+def asked(web_url, database_url, redis_url="", rounds=1):
+    """The last of some rounds at these addresses."""
+    urls = {"AIRFLOW_URL": web_url, "MLFLOW_URL": web_url, "REDIS_URL": redis_url}
+    settings = Settings.load({**urls, "DATABASE_URL": database_url})
+    database = Database(settings.database_url)
 
-    return {verdict.name: verdict for verdict in asyncio.run(ask())}
+    async def ask():
+        async with asking() as http:
+            everything = probes.Probes(http, settings, database)
+            found = [await everything.round() for _ in range(rounds)]
+        database.close()
+        return found[-1]
+
+    return asyncio.run(ask())
 
 
 def states(verdicts):
-    return {name: verdict.state for name, verdict in verdicts.items()}
+    return {verdict.name: verdict.state for verdict in verdicts}
 
 
-def test_all_is_up_when_all_is_well(web, broker):
-    verdicts = everything(web.url, broker.url)
-    assert list(verdicts) == probes.names(broker.url)
-    assert set(states(verdicts).values()) == {"up"}
-    assert verdicts["airflow-apiserver"].detail == "Airflow 3.0.1"
-    assert verdicts["postgres"].latency_ms > 0
-    assert verdicts["airflow-scheduler"].latency_ms is None
+def details(found):
+    return {verdict.name: verdict.detail for verdict in [*found.services, *found.work]}
 
 
-def test_without_redis_its_probes_do_not_exist(web):
-    verdicts = everything(web.url)
-    assert set(verdicts) == {"airflow-apiserver", *BEATING, "postgres", "mlflow"}
-    assert set(states(verdicts).values()) == {"up"}
+def test_all_is_up_when_all_is_well(web, broker, database):
+    found = asked(web.url, database.url, broker.url)
+    assert [verdict.name for verdict in found.services] == probes.service_names(broker.url)
+    assert [verdict.name for verdict in found.work] == probes.work_names()
+    assert set(states(found.services).values()) == {"up"}
+    assert states(found.work) | {"disk": "up"} == {
+        **dict.fromkeys(["canary", "training", "dag-files", "champion", "drift", "disk"], "up"),
+        **dict.fromkeys(["monitoring", "challenger"], "none"),
+        "backup": "unknown",
+    }
+    latencies = {verdict.name: verdict.latency_ms for verdict in found.services}
+    unasked = [name for name, latency in latencies.items() if latency is None]
+    assert unasked == [*JOBS, "airflow-worker"]
+    assert (found.metadata.dags, found.models.drift) == (3, {"2013-06": 0.1})
+    assert 0 < found.disk.free < found.disk.size
 
 
-def test_one_get_tells_the_database_and_all_heartbeats(web):
-    everything(web.url)
-    assert sorted(path for _, path, _ in web.asked) == sorted([HEALTH, VERSION, SEARCH])
+def test_without_redis_its_probes_do_not_exist_and_the_queue_is_in_the_database(web, database):
+    found = asked(web.url, database.url)
+    assert set(states(found.services)) == {"airflow-apiserver", *JOBS, "postgres", "mlflow"}
+    assert set(states(found.services).values()) == {"up"}
+    assert found.queue == 2
 
 
-def test_mlflow_is_asked_for_something_that_touches_its_database(web):
-    everything(web.url)
+def test_an_empty_queue_in_the_database_is_no_unknown_one(web, database):
+    database.answer = said(tasks=None)
+    assert asked(web.url, database.url).queue == 0
+
+
+def test_with_redis_the_queue_is_what_waits_there(web, broker, database):
+    broker.clients, broker.waiting = ["id=1 flags=N idle=1 cmd=brpop"], 5
+    assert asked(web.url, database.url, broker.url).queue == 5
+
+
+def test_rounds_share_one_connection_and_ask_mlflow_for_its_models_once(web, database):
+    asked(web.url, database.url, rounds=3)
+    assert database.opened == 1
+    assert (web.times(HEALTH), web.times(SEARCH), web.times(ARTIFACTS)) == (3, 3, 1)
+
+
+def test_mlflow_is_asked_for_something_that_touches_its_database(web, database):
+    asked(web.url, database.url)
     [(method, body)] = [(method, body) for method, path, body in web.asked if path == SEARCH]
     assert (method, body) == ("POST", b'{"max_results":1}')
 
 
-def test_200_with_an_unhealthy_database_is_down(web):
-    silent = {"status": "unhealthy", "latest_scheduler_heartbeat": None}
-    parts = {"metadatabase": {"status": "unhealthy"}, "scheduler": silent}
-    web.answers[HEALTH] = (200, health(**parts))
-    verdicts = everything(web.url)
-    assert verdicts["postgres"].state == "down"
-    assert verdicts["airflow-scheduler"].state == "unknown"
-    assert "metadatabase is down" in verdicts["airflow-scheduler"].detail
-
-
-@pytest.mark.parametrize("name", BEATING)
 @pytest.mark.parametrize(
-    ("age", "said", "state"),
+    ("part", "state"),
     [
-        (52, "unhealthy", "up"),
-        (12, "unhealthy", "up"),
-        (62, "healthy", "down"),
-        (93, "unhealthy", "down"),
-        (-3, "healthy", "up"),
-        (-90, "healthy", "unknown"),
+        ({"status": "unhealthy"}, "down"),
+        *[(odd, "unknown") for odd in (None, {}, {"status": None}, {"status": 1}, [], "healthy")],
     ],
 )
-def test_heartbeats_are_judged_by_their_age(web, name, age, said, state):
-    body = health(age=age)
-    body[probes.HEARTBEATS[name]]["status"] = said
-    web.answers[HEALTH] = (200, body)
-    verdict = everything(web.url)[name]
-    assert verdict.state == state
-    # A machine at work takes its time between question and answer.
-    assert any(str(told) in verdict.detail for told in near(abs(age))) or age == -3
-
-
-def near(seconds):
-    return range(max(seconds - 5, 1), seconds + 6)
-
-
-@pytest.mark.parametrize("name", BEATING)
-@pytest.mark.parametrize("part", [None, {}, {"status": None}, "healthy", {"status": "healthy"}])
-def test_a_component_that_never_registered_is_unknown(web, name, part):
-    web.answers[HEALTH] = (200, health(**{probes.HEARTBEATS[name]: part}))
-    verdicts = everything(web.url)
-    assert (verdicts[name].state, verdicts[name].detail) == ("unknown", "never registered")
-    assert [n for n, s in states(verdicts).items() if s != "up"] == [name]
-
-
-@pytest.mark.parametrize("beat", ["yesterday", 17, "", "2026-01-01T00:00:00", [1]])
-def test_an_unreadable_heartbeat_is_unknown(web, beat):
-    part = {"status": "healthy", "latest_scheduler_heartbeat": beat}
-    web.answers[HEALTH] = (200, health(scheduler=part))
-    assert everything(web.url)["airflow-scheduler"].state == "unknown"
-
-
-@pytest.mark.parametrize("database", [None, {}, {"status": None}, {"status": 1}, [], "healthy"])
-def test_a_database_airflow_says_nothing_of_is_unknown(web, database):
-    web.answers[HEALTH] = (200, health(metadatabase=database))
-    assert everything(web.url)["postgres"].state == "unknown"
+def test_an_api_server_that_does_not_say_it_reads_its_database_is_not_up(
+    web, database, part, state
+):
+    web.answers[HEALTH] = (200, {"metadatabase": part})
+    found = states(asked(web.url, database.url).services)
+    assert found["airflow-apiserver"] == state
+    # The database is asked itself.
+    assert found["postgres"] == found["airflow-scheduler"] == "up"
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_junk_is_never_up(web, junk):
+def test_junk_is_never_up(web, database, junk):
     web.answers = dict.fromkeys(web.answers, (200, junk))
-    assert states(everything(web.url)) == {
-        "airflow-apiserver": "down",
-        "mlflow": "down",
-        **dict.fromkeys(["postgres", *BEATING], "unknown"),
-    }
+    found = asked(web.url, database.url)
+    of_services, of_work = states(found.services), states(found.work)
+    assert of_services["airflow-apiserver"] == of_services["mlflow"] == "down"
+    assert {of_work[name] for name in OF_MLFLOW} == {"unknown"}
+    assert of_services["postgres"] == of_work["canary"] == "up"
 
 
 @pytest.mark.parametrize("code", [204, 302, 401, 404, 500, 503])
-def test_other_codes_are_never_up_however_well_the_body_sounds(web, code):
+def test_other_codes_are_never_up_however_well_the_body_sounds(web, database, code):
     web.answers = {path: (code, body) for path, (_, body) in web.answers.items()}
-    verdicts = everything(web.url)
-    assert verdicts["airflow-apiserver"].detail == verdicts["mlflow"].detail == f"HTTP {code}"
-    assert verdicts["postgres"].detail == f"Airflow cannot tell: HTTP {code}"
-    assert set(states(verdicts).values()) == {"down", "unknown"}
+    found = asked(web.url, database.url)
+    told = details(found)
+    assert told["airflow-apiserver"] == told["mlflow"] == f"HTTP {code}"
+    assert {told[name] for name in OF_MLFLOW} == {"MLflow cannot tell"}
+    assert states(found.services)["airflow-apiserver"] == states(found.services)["mlflow"] == "down"
 
 
-def test_a_stranger_on_the_port_is_down(web):
+def test_a_stranger_on_the_port_is_not_up(web, database):
     web.answers = dict.fromkeys(web.answers, (200, {"hello": "world"}))
-    verdicts = states(everything(web.url))
-    assert "up" not in verdicts.values()
+    found = states(asked(web.url, database.url).services)
+    assert (found["airflow-apiserver"], found["mlflow"]) == ("unknown", "down")
 
 
-def test_mlflow_without_experiments_is_up(web):
-    web.answers[SEARCH] = (200, {})
-    assert everything(web.url)["mlflow"].state == "up"
-
-
-def test_services_that_hang_are_cut_off_together(web, broker):
+def test_services_that_hang_are_cut_off_together(web, broker, database):
     web.answers = dict.fromkeys(web.answers, (200, None))
-    broker.hangs = True
+    broker.hangs = database.hangs = True
     started = time.monotonic()
-    verdicts = everything(web.url, broker.url)
-    assert 1.9 < time.monotonic() - started < 2.5
-    assert all("no answer within 2 s" in verdict.detail for verdict in verdicts.values())
-    downs = {name for name, state in states(verdicts).items() if state == "down"}
-    assert downs == {"airflow-apiserver", "mlflow", "redis"}
-    assert set(states(verdicts).values()) == {"down", "unknown"}
+    found = asked(web.url, database.url, broker.url)
+    assert 1.9 < time.monotonic() - started < 2.8
+    downs = {name for name, state in states(found.services).items() if state == "down"}
+    assert downs == {"airflow-apiserver", "mlflow", "redis", "postgres"}
+    assert set(states(found.services).values()) == {"down", "unknown"}
+    assert all("no answer within 2 s" in verdict.detail for verdict in found.services)
+    assert {states(found.work)[name] for name in [*OF_AIRFLOW, *OF_MLFLOW]} == {"unknown"}
+    assert (found.metadata, found.models, found.queue) == (None, None, None)
 
 
 def test_absent_services_are_down_and_what_they_would_tell_unknown(nobody):
-    verdicts = everything(f"http://{nobody}", f"redis://:s3cret@{nobody}/0")
-    downs = {name for name, state in states(verdicts).items() if state == "down"}
-    assert downs == {"airflow-apiserver", "mlflow", "redis"}
-    assert all(verdict.detail for verdict in verdicts.values())
-    assert not any("s3cret" in verdict.detail for verdict in verdicts.values())
+    url = f"postgresql://status:s3cret@{nobody}/airflow"  # pragma: allowlist secret
+    found = asked(f"http://{nobody}", url, f"redis://:s3cret@{nobody}/0")
+    downs = {name for name, state in states(found.services).items() if state == "down"}
+    assert downs == {"airflow-apiserver", "mlflow", "redis", "postgres"}
+    assert set(states(found.services).values()) == {"down", "unknown"}
+    assert details(found)["postgres"] == "refuses connections"
+    assert details(found)["canary"] == "PostgreSQL cannot tell"
+    assert all(details(found).values())
+    assert "s3cret" not in str(found)
 
 
 def test_an_address_that_is_none_is_a_verdict_too():
-    verdicts = everything("not an address", "redis://:p/ss@host:x/0")
-    assert "up" not in states(verdicts).values()
-    assert verdicts["redis"].detail == "REDIS_URL is not a valid address"
+    database_url = "postgresql://status:s3cret@host:x/airflow"  # pragma: allowlist secret
+    found = asked("not an address", database_url, "redis://:p/ss@host:x/0")
+    assert "up" not in states(found.services).values()
+    assert details(found)["redis"] == "REDIS_URL is not a valid address"
+    assert details(found)["postgres"] == "DATABASE_URL is not a valid address"
+    assert "s3cret" not in str(found)
+
+
+def test_a_refused_account_is_unknown_with_what_postgresql_says(web, database):
+    database.refuses = True
+    found = asked(web.url, database.url)
+    assert states(found.services)["postgres"] == "unknown"
+    why = "it refuses this page's account: password authentication failed"
+    assert details(found)["postgres"] == why
+    assert details(found)["airflow-scheduler"] == f"PostgreSQL cannot tell: {why}"
+
+
+@pytest.mark.parametrize("figure", ["NaN", "Infinity", None, [1]])
+def test_figures_that_are_none_do_not_stop_the_round(web, database, figure):
+    _, web.answers[f"{API}/runs/get?run_id=run3"] = trained("3", figure)
+    found = asked(web.url, database.url)
+    assert details(found)["champion"] == "version 3, data to 2013-05, log loss 0.5000"

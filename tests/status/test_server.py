@@ -1,31 +1,45 @@
-"""The routes: codes, headers, documents, and the whole server against stub services."""
+"""The routes: codes, headers, documents, and what is kept for all viewers."""
 
 import asyncio
-import contextlib
-import threading
 import time
 
 import httpx
 import pytest
-import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
 
-from status.board import Rounds
-from status.probes import names
-from status.server import SECURITY_HEADERS, Settings, create_app
+from status.probes import Round, service_names, work_names
+from status.server import (
+    KEPT_PAGES,
+    SECURITY_HEADERS,
+    STARTING_SECONDS,
+    Viewed,
+    _pause,
+    create_app,
+    waiting,
+)
+from status.settings import Settings
 from status.verdict import Verdict
 
-SETTINGS = Settings.load({"AIRFLOW_PORT": "18080", "MLFLOW_PORT": "15000"})
-ALL_UP = [Verdict(name, "up", "fine", 1.5) for name in names("redis://x")]
+SETTINGS = Settings.load(
+    {"AIRFLOW_PORT": "18080", "MLFLOW_PORT": "15000", "REDIS_URL": "redis://x"}
+)
+ALL_UP = [Verdict(name, "up", "fine", 1.5) for name in service_names("redis://x")]
+WORK = [Verdict(name, "none", "no run yet") for name in work_names()]
+PATHS = ["/", "/status.json", "/metrics", "/healthz"]
 
 
-def ask(path, verdicts=ALL_UP, method="GET", host="localhost:8081"):
+def recorded(services=ALL_UP, work=WORK):
+    rounds = waiting(SETTINGS)
+    if services:
+        rounds.record(Round(services, work))
+    return rounds
+
+
+def ask(path, services=ALL_UP, method="GET", host="localhost:8081", work=WORK):
     """Ask the application itself; its background rounds do not run here."""
-    rounds = Rounds(names("redis://x"), 10)
-    if verdicts:
-        rounds.record(verdicts)
 
     async def request():
-        transport = httpx.ASGITransport(create_app(SETTINGS, rounds))
+        transport = httpx.ASGITransport(create_app(SETTINGS, recorded(services)))
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
             return await http.request(method, path, headers={"host": host})
 
@@ -36,35 +50,7 @@ def but(name, state):
     return [Verdict(v.name, state if v.name == name else v.state, v.detail) for v in ALL_UP]
 
 
-@contextlib.contextmanager
-def running(settings):
-    """The whole server on a free port; yields its address."""
-    app = create_app(settings, Rounds(names(settings.redis_url), settings.interval))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-def stack(web, broker, **more):
-    urls = {"AIRFLOW_URL": web.url, "MLFLOW_URL": web.url, "REDIS_URL": broker.url}
-    return Settings.load(urls | more)
-
-
-def wait_for(url, code):
-    deadline = time.monotonic() + 20
-    while (answer := httpx.get(f"{url}/status.json")).status_code != code:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.05)
-    return answer.json()
-
-
-@pytest.mark.parametrize("name", names("redis://x"))
+@pytest.mark.parametrize("name", service_names("redis://x"))
 @pytest.mark.parametrize("state", ["down", "unknown", "degraded"])
 def test_503_when_an_essential_service_is_down_or_unknown(name, state):
     essential = name != "airflow-triggerer" and state != "degraded"
@@ -76,27 +62,40 @@ def test_503_when_an_essential_service_is_down_or_unknown(name, state):
 def test_200_and_the_document_when_all_is_well():
     answer = ask("/status.json")
     document = answer.json()
-    assert answer.status_code == 200
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert (document["version"], document["status"]) == (1, "healthy")
     assert document["checked_at"].endswith("+00:00")
-    assert [service["name"] for service in document["services"]] == names("redis://x")
-    assert document["services"][0].items() >= {"state": "up", "latency_ms": 1.5}.items()
-    fields = {"name", "state", "detail", "latency_ms", "since", "last_seen"}
-    assert set(document["services"][0]) == fields
+    assert [service["name"] for service in document["services"]] == service_names("redis://x")
+    assert [one["name"] for one in document["work"]] == work_names()
+
+
+def test_work_that_failed_is_told_without_making_a_service_worse():
+    failed = [Verdict(one.name, "down", "failed after 1 min") for one in WORK]
+    assert ask("/status.json", work=failed).json()["status"] == "healthy"
+    html = ask("/", work=failed).text
+    assert "All services are up" in html
+    assert "failed after 1 min" in html
 
 
 def test_503_before_the_first_round():
-    answer = ask("/status.json", verdicts=None)
+    answer = ask("/status.json", services=None)
     assert answer.status_code == 503
     assert answer.json()["checked_at"] is None
+    assert {one["state"] for one in answer.json()["work"]} == {"unknown"}
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz"])
-def test_page_and_process_answer_200_however_bad_it_is(path):
-    assert ask(path, verdicts=None).status_code == 200
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz"])
+def test_page_metrics_and_process_answer_200_however_bad_it_is(path):
+    assert ask(path, services=None).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/status.json", "/healthz", "/absent"])
+def test_metrics_are_told_as_prometheus_asks_for_them():
+    answer = ask("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert "mlops_service_up" in {one.name for one in text_string_to_metric_families(answer.text)}
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/absent"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_every_answer_carries_the_security_headers(path, method):
     answer = ask(path, method=method)
@@ -119,41 +118,56 @@ def test_an_odd_host_is_refused_and_not_repeated(host):
     assert "alert" not in answer.text
 
 
-def test_the_server_sees_a_service_fail_and_recover(web, broker):
-    with running(stack(web, broker, STATUS_INTERVAL_SECONDS="0.2")) as url:
-        assert wait_for(url, 200)["status"] == "healthy"
-        broker.clients = []
-        document = wait_for(url, 503)
-        assert [s["name"] for s in document["services"] if s["state"] != "up"] == ["airflow-worker"]
-        broker.clients = ["id=1 flags=b idle=0 cmd=brpop"]
-        assert wait_for(url, 200)["status"] == "healthy"
+def test_what_is_shown_is_made_once_a_second_for_all_and_anew_after_a_round():
+    rounds = recorded()
+    viewed = Viewed(SETTINGS, rounds)
+
+    def seen():
+        return [viewed.board(), viewed.html("a"), viewed.document(), viewed.metrics()]
+
+    first = seen()
+    rounds.record(Round(but("mlflow", "down"), WORK))
+    assert all(now is before for now, before in zip(seen(), first, strict=True))
+    viewed.forget()
+    assert all(now != before for now, before in zip(seen(), first, strict=True))
 
 
-def test_viewers_neither_wait_for_probes_nor_multiply_them(web, broker):
-    web.answers = dict.fromkeys(web.answers, (200, None))
-    with running(stack(web, broker)) as url, httpx.Client(base_url=url) as viewer:
-        while len(web.asked) < 3:
-            time.sleep(0.02)
-        started = time.monotonic()
-        assert {viewer.get("/").status_code for _ in range(20)} == {200}
-        # The round still hangs for its 2 s: had one page waited for it, all would be later.
-        assert time.monotonic() - started < 1.5
-        assert len(web.asked) == 3
+def test_what_is_shown_is_not_kept_for_longer_than_a_second(monkeypatch):
+    viewed = Viewed(SETTINGS, recorded())
+    first = viewed.board()
+    for passed, same in ((0.5, True), (1.5, False)):
+        now = time.monotonic() + passed
+        monkeypatch.setattr("status.server.time.monotonic", lambda now=now: now)
+        assert (viewed.board() is first) == same
 
 
-def test_a_round_that_hangs_three_intervals_makes_all_unknown(web, broker):
-    with running(stack(web, broker, STATUS_INTERVAL_SECONDS="0.2")) as url:
-        wait_for(url, 200)
-        web.answers = dict.fromkeys(web.answers, (200, None))
-        services = wait_for(url, 503)["services"]
-    assert {service["state"] for service in services} == {"unknown"}
-    assert "stale" in services[0]["detail"]
+def test_made_up_host_names_fill_no_memory_and_get_pages_of_their_own():
+    viewed = Viewed(SETTINGS, recorded())
+    for number in range(3 * KEPT_PAGES):
+        assert f'href="http://h{number}:18080/"' in viewed.html(f"h{number}")
+        assert len(viewed._made) <= KEPT_PAGES
+
+
+@pytest.mark.parametrize(
+    ("services", "age", "interval", "pause"),
+    [
+        (ALL_UP, 0, "10", 10),
+        (None, 0, "10", 1),
+        (None, STARTING_SECONDS - 1, "10", 1),
+        (None, STARTING_SECONDS, "10", 10),
+        (None, 0, "0.2", 0.2),
+        (but("airflow-triggerer", "down"), 0, "10", 1),
+    ],
+)
+def test_only_while_the_stack_comes_up_rounds_follow_each_other(services, age, interval, pause):
+    settings = Settings.load({"STATUS_INTERVAL_SECONDS": interval})
+    assert _pause(settings, recorded(services), age) == pause
 
 
 def test_blank_settings_mean_defaults():
     settings = Settings.load({"STATUS_PORT": " ", "REDIS_URL": "", "AIRFLOW_URL": "http://a:1/"})
     assert (settings.port, settings.redis_url, settings.airflow_url) == (8081, "", "http://a:1")
-    assert settings.interval == 10
+    assert (settings.interval, settings.disk, settings.backup_report) == (10, "/", "")
 
 
 @pytest.mark.parametrize("bad", ["0", "-1", "nan", "soon"])
