@@ -6,6 +6,7 @@ Runs as `python -m status.server` or `uvicorn status.server:app`.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -43,6 +44,7 @@ KEPT_SECONDS, KEPT_PAGES = 1.0, 32
 # How long a start is given rounds a second apart.
 STARTING_SECONDS = 300
 
+LOG = logging.getLogger("uvicorn.error")
 T = TypeVar("T")
 
 
@@ -165,8 +167,12 @@ async def _watch(viewed: Viewed) -> None:
         started = time.monotonic()
         with contextlib.closing(database):
             while True:
-                rounds.record(await asked.round())
-                viewed.forget()
+                try:
+                    rounds.record(await asked.round())
+                    viewed.forget()
+                except Exception:
+                    # What is shown grows stale and unknown; the next round may go well.
+                    LOG.exception("a round failed")
                 await asyncio.sleep(_pause(settings, rounds, time.monotonic() - started))
 
 

@@ -50,12 +50,14 @@ class Watch:
 
 def useless_services() -> set[str]:
     """The services that are down by their own words, or give none where they must."""
-    down = set() if postgres_answers() else {"postgres"}
+    if not postgres_answers():
+        # Whatever reads it is down for as long, and no better for being started anew.
+        return {"postgres"}
     try:
         services = status_document()["services"]
-        return down | {s["name"] for s in services if s["state"] == "down"} - {"postgres"}
+        return {s["name"] for s in services if s["state"] == "down"} - {"postgres"}
     except (OSError, ValueError, LookupError, TypeError):
-        return down | {"status"}
+        return {"status"}
 
 
 def status_document() -> Any:

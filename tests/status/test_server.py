@@ -39,7 +39,7 @@ def ask(path, services=ALL_UP, method="GET", host="localhost:8081", work=WORK):
     """Ask the application itself; its background rounds do not run here."""
 
     async def request():
-        transport = httpx.ASGITransport(create_app(SETTINGS, recorded(services)))
+        transport = httpx.ASGITransport(create_app(SETTINGS, recorded(services, work)))
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
             return await http.request(method, path, headers={"host": host})
 
