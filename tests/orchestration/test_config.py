@@ -575,7 +575,7 @@ def test_what_the_page_calls_down_is_useless_but_not_what_it_does_not_know(usele
 def test_a_page_that_does_not_answer_is_useless_itself(useless, web, dead_port):
     assert useless(url=f"http://127.0.0.1:{dead_port}") == {"status"}
     web.answers["GET /status.json"] = (200, b"<html>")
-        assert useless() == {"status"}
+    assert useless() == {"status"}
 
 
 def test_a_page_that_answers_an_error_without_json_is_useless(useless, web):
