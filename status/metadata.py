@@ -189,7 +189,7 @@ def _database(found: Metadata) -> tuple[str, str]:
 def _heartbeat(name: str, found: Metadata) -> Verdict:
     age = found.heartbeats.get(JOBS[name])
     if age is None:
-        return Verdict(name, "unknown", "never registered")
+        return Verdict(name, "unknown", "none is running")
     if age < -HEARTBEAT_LIMIT_SECONDS:
         return Verdict(name, "unknown", f"heartbeat lies {-age:.0f} s ahead: the clocks differ")
     state = "up" if age <= HEARTBEAT_LIMIT_SECONDS else "down"

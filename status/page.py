@@ -42,6 +42,8 @@ TITLES = {
     "backup": "Backup",
     "disk": "Disk",
 }
+# Probes say a line; what others chose, as a month's name, may be a book.
+DETAIL_CHARACTERS = 400
 # What to type where something is not up; the others are told by `inv logs`.
 NEXT = {
     "canary": "inv health --deep",
@@ -77,6 +79,8 @@ def render(board: Board, bases: dict[str, str], interval: float) -> str:
         "headline": _headline(board),
         "checked": _checked(board),
         "interval": f"{interval:g}",
+        # Browsers cut fractions off, and load without pause at 0.
+        "reload": f"{max(interval, 1):.0f}",
     }
     anchors = [f'<a href="{escape(url)}">{escape(word)}</a>' for word, url in bases.items()]
     links = _links(board, bases)
@@ -121,7 +125,7 @@ def _row(shown: Shown) -> str:
         "since": shown.since.isoformat(timespec="seconds"),
         "elapsed": f"for {_ago(shown.since)}",
         "latency": "\N{EN DASH}" if verdict.latency_ms is None else f"{verdict.latency_ms:.0f} ms",
-        "detail": verdict.detail,
+        "detail": _short(verdict.detail),
     }
     command = "" if verdict.state == "up" else f"inv logs -s {verdict.name}"
     return ROW.substitute(
@@ -137,7 +141,8 @@ def _card(one: Verdict, links: dict[str, str], board: Board) -> str:
         title = f'<a href="{escape(link)}">{title}</a>'
     # A training is not "up", it went well.
     word = "well" if one.state == "up" else one.state
-    values = {"state": one.state, "word": word, "mark": MARKS[one.state], "detail": one.detail}
+    detail = _short(one.detail)
+    values = {"state": one.state, "word": word, "mark": MARKS[one.state], "detail": detail}
     models = board.round.models
     months = models.drift if one.name == "drift" and models else {}
     return CARD.substitute(
@@ -153,6 +158,11 @@ def _when(moment: datetime) -> str:
     return f'<time datetime="{moment.isoformat(timespec="seconds")}">{_ago(moment)} ago</time>'
 
 
+def _short(detail: str) -> str:
+    long = len(detail) > DETAIL_CHARACTERS
+    return f"{detail[:DETAIL_CHARACTERS]}…" if long else detail
+
+
 def _next(command: str) -> str:
     return f" <code>{escape(command)}</code>" if command else ""
 
@@ -164,11 +174,16 @@ def _links(board: Board, bases: dict[str, str]) -> dict[str, str]:
     runs = board.round.metadata.runs if board.round.metadata else {}
     for name, dag_id in {**PIPELINES, CANARY: CANARY}.items():
         if dag_id in runs:
-            found[name] = f"{airflow}dags/{quote(dag_id)}/runs/{quote(runs[dag_id].run_id)}"
+            found[name] = f"{airflow}dags/{dag_id}/runs/{_part(runs[dag_id].run_id)}"
     versions = board.round.models.versions if board.round.models else {}
     for alias, held in versions.items():
-        found[alias] = f"{mlflow}#/models/{MODEL}/versions/{quote(held.version)}"
+        found[alias] = f"{mlflow}#/models/{MODEL}/versions/{_part(held.version)}"
     return found
+
+
+def _part(text: str) -> str:
+    """One part of an address, whatever slashes are in it."""
+    return quote(text, safe="")
 
 
 def _attention(board: Board) -> str:

@@ -390,6 +390,10 @@ def test_mlflows_schema_is_made_or_upgraded_then_checked(script, monkeypatch, ta
 
 # The shell scripts, with programs that only tell how they were started.
 
+REDIS_PASSWORDS = {
+    "REDIS_PASSWORD": "s3cret",  # pragma: allowlist secret
+    "STATUS_PASSWORD": "0ther",  # pragma: allowlist secret
+}
 TELL = '#!/bin/sh\nprintf "argv:%s\\n" "$@"\nenv\nprintf "stdin:"\ncat\n'
 
 
@@ -419,7 +423,7 @@ def arguments(done):
 
 
 def test_the_passwords_of_redis_come_on_standard_input(start):
-    done = start("redis.sh", "redis-server", REDIS_PASSWORD="s3cret", STATUS_PASSWORD="0ther")
+    done = start("redis.sh", "redis-server", **REDIS_PASSWORDS)
     assert arguments(done) == ["/etc/redis/redis.conf", "-"]
     master, status = done.stdout.partition("stdin:")[2].splitlines()
     assert master == "requirepass s3cret"
@@ -429,8 +433,7 @@ def test_the_passwords_of_redis_come_on_standard_input(start):
 
 @pytest.mark.parametrize("missing", ["REDIS_PASSWORD", "STATUS_PASSWORD"])
 def test_redis_does_not_start_without_a_password(start, missing):
-    passwords = {"REDIS_PASSWORD": "s3cret", "STATUS_PASSWORD": "0ther"}
-    done = start("redis.sh", "redis-server", **{**passwords, missing: ""})
+    done = start("redis.sh", "redis-server", **{**REDIS_PASSWORDS, missing: ""})
     assert done.returncode != 0
     assert arguments(done) == []
 

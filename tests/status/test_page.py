@@ -150,7 +150,10 @@ def test_the_headline_names_what_is_wrong():
     assert "<span>3 down, 1 degraded</span>" in rendered(
         degraded, down, down, down, Verdict("postgres", "up", "-")
     )
-    html = rendered(Verdict("redis", "unknown", "-"), Verdict("mlflow", "down", "-"))
+    unknown = Verdict("redis", "unknown", "-")
+    html = rendered(degraded, unknown, down, Verdict("postgres", "up", "-"))
+    assert "<span>mlflow is down; redis is unknown; redis is degraded</span>" in html
+    html = rendered(unknown, down)
     assert "<span>Nothing is up</span>" in html
     assert "<span>All services are up</span>" in rendered(Verdict("mlflow", "up", "-"))
     assert "Everything is unknown" in rendered(Verdict("mlflow", "unknown", "-"))

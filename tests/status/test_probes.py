@@ -173,7 +173,7 @@ def test_a_refused_account_is_unknown_with_what_postgresql_says(web, database):
     assert details(found)["airflow-scheduler"] == f"PostgreSQL cannot tell: {why}"
 
 
-@pytest.mark.parametrize("figure", ["NaN", "Infinity", None, [1]])
+@pytest.mark.parametrize("figure", ["NaN", "Infinity", float("nan"), None, [1]])
 def test_figures_that_are_none_do_not_stop_the_round(web, database, figure):
     _, web.answers[f"{API}/runs/get?run_id=run3"] = trained("3", figure)
     found = asked(web.url, database.url)
