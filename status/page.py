@@ -44,6 +44,8 @@ TITLES = {
 }
 # Probes say a line; what others chose, as a month's name, may be a book.
 DETAIL_CHARACTERS = 400
+# Marks that turn what follows around; <bdi> alone does not hold those that are never closed.
+TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # What to type where something is not up; the others are told by `inv logs`.
 NEXT = {
     "canary": "inv health --deep",
@@ -159,8 +161,8 @@ def _when(moment: datetime) -> str:
 
 
 def _short(detail: str) -> str:
-    long = len(detail) > DETAIL_CHARACTERS
-    return f"{detail[:DETAIL_CHARACTERS]}…" if long else detail
+    shown = TURNING.sub("\N{REPLACEMENT CHARACTER}", detail[:DETAIL_CHARACTERS])
+    return f"{shown}…" if len(detail) > DETAIL_CHARACTERS else shown
 
 
 def _next(command: str) -> str:

@@ -1,0 +1,80 @@
+"""A rich board for pictures and reading: all services up after a bad quarter of an hour."""
+
+from datetime import UTC, datetime, timedelta
+
+from status.board import Board, Shown
+from status.host import Disk
+from status.metadata import Metadata, Run
+from status.models import Models, Version
+from status.probes import Round, service_names
+from status.verdict import Verdict
+from status.work import judged
+
+GIB = 2**30
+SHARES = [0.07, 0.14, 0.07, 0.21, 0.29, 0.36, 0.21, 0.14, 0.14, 0.29, 0.21]
+DRIFT = {f"2013-{number:02}": share for number, share in enumerate(SHARES, 1)}
+HOPS = {"queued": 0.49, "client": 1.85, "run": 0.09, "metric": 0.05, "artifact": 0.18}
+HOPS |= {"model": 0.12, "prune": 0.13}
+MONTHLY = "scheduled__2013-11-01T00:00:00+00:00"
+RUNS = {
+    "canary": Run("manual__2026-11-26T12:00:00+00:00", "success", 250, 245),
+    "training_pipeline": Run(MONTHLY, "success", 4000, 3950),
+    "monitoring_pipeline": Run(MONTHLY, "success", 4100, 4052),
+}
+MODELS = Models(
+    {
+        "champion": Version("12", "a1", "2013-10", {"auc": 0.7214, "log_loss": 0.4711}),
+        "challenger": Version("13", "b2", "2013-11", {"auc": 0.7268, "log_loss": 0.4689}),
+    },
+    DRIFT,
+)
+SAYS = {
+    "airflow-apiserver": ("answers and reads its metadatabase", 33.9),
+    "airflow-scheduler": ("last heartbeat 4 s ago", None),
+    "airflow-dag-processor": ("last heartbeat 7 s ago", None),
+    "airflow-triggerer": ("last heartbeat 2 s ago", None),
+    "redis": ("append-only file is written", 2.4),
+    "airflow-worker": ("consuming; 0 waiting, 1 in hand", None),
+    "postgres": ("14 of 100 connections; airflow 38 MiB, mlflow 17 MiB", 13.5),
+    "mlflow": ("reads its database and its artifact store", 43.1),
+}
+WELL = ("up",) * 60
+DIPS = {
+    "airflow-worker": ("up",) * 20 + ("degraded",) * 3 + ("down",) * 8 + ("up",) * 29,
+    "redis": ("up",) * 22 + ("down",) * 6 + ("up",) * 32,
+    "mlflow": ("",) * 5 + ("unknown",) * 2 + ("up",) * 53,
+}
+
+
+class Example:
+    """Stands in for Rounds: one board for ever."""
+
+    def __init__(self, **states):
+        """`states` are services, with _ for -, that are in another state than up."""
+        metadata = Metadata(runs=RUNS, hops=HOPS, dags=3)
+        report = Verdict("backup", "up", "verified: 2 databases, 214 artifacts", seen=ago(hours=9))
+        disk = Verdict("disk", "up", "67.7 GiB free of 252 GiB")
+        work = [*judged(metadata, MODELS), report, disk]
+        self.states = {name.replace("_", "-"): state for name, state in states.items()}
+        space = Disk(67 * GIB, 252 * GIB)
+        found = Round([self.verdict(name) for name in SAYS], work, metadata, MODELS, 0, space)
+        self._board = Board([self.shown(one) for one in found.services], ago(seconds=3), found)
+
+    def verdict(self, name):
+        detail, latency = SAYS[name]
+        return Verdict(name, self.states.get(name, "up"), detail, latency)
+
+    def shown(self, verdict):
+        since = ago(minutes=32) if verdict.name in ("airflow-worker", "redis") else ago(days=2)
+        return Shown(verdict, since, DIPS.get(verdict.name, WELL))
+
+    def board(self):
+        return self._board
+
+
+def ago(**how):
+    """A moment in the past."""
+    return datetime.now(UTC) - timedelta(**how)
+
+
+assert list(SAYS) == service_names("redis://x")
