@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ MONITORING = "flight-delay-monitoring"
 DRIFT_LIMIT = 0.25
 ALIASES = ("champion", "challenger")
 MONTHS = 24
+MONTH = re.compile(r"\d{4}-\d{2}")
 API = "/api/2.0/mlflow"
 
 
@@ -102,7 +104,8 @@ class MLflow:
         looks: dict[str, float] = {}
         for run in (await self._post("/runs/search", query)).get("runs", []):
             tags, metrics = _pairs(run["data"], "tags"), _figures(run["data"])
-            if "month" in tags and "drifted_share" in metrics:
+            # A tag may hold anything; what is no month has no place among them.
+            if MONTH.fullmatch(str(tags.get("month"))) and "drifted_share" in metrics:
                 looks[tags["month"]] = metrics["drifted_share"]
         return dict(sorted(looks.items())[-MONTHS:])
 

@@ -15,46 +15,16 @@ from status.board import Board, Shown
 from status.metadata import CANARY, PIPELINES
 from status.models import DRIFT_LIMIT, MODEL
 from status.verdict import Verdict
+from status.words import MARKS, NEXT, ROLES, TITLES
 from status.work import elapsed
 
 TEMPLATE = Template(Path(__file__).with_name("status.html").read_text(encoding="utf-8"))
 # Host names, IPv4 and bracketed IPv6, each with an optional port. Nothing that could end a URL.
 HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-MARKS = {"up": "✓", "degraded": "!", "down": "✕", "unknown": "?", "running": "…", "none": "–"}
-ROLES = {
-    "airflow-apiserver": "web interface and API",
-    "airflow-scheduler": "decides what runs when",
-    "airflow-dag-processor": "reads the DAG files",
-    "airflow-triggerer": "waits for deferred tasks",
-    "airflow-worker": "runs the tasks",
-    "redis": "queue between scheduler and worker",
-    "postgres": "databases of Airflow and MLflow",
-    "mlflow": "runs and models",
-}
-TITLES = {
-    "canary": "Canary",
-    "training": "Training",
-    "monitoring": "Monitoring",
-    "dag-files": "DAG files",
-    "champion": "Champion",
-    "challenger": "Challenger",
-    "drift": "Drift",
-    "backup": "Backup",
-    "disk": "Disk",
-}
 # Probes say a line; what others chose, as a month's name, may be a book.
 DETAIL_CHARACTERS = 400
 # Marks that turn what follows around; <bdi> alone does not hold those that are never closed.
 TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-# What to type where something is not up; the others are told by `inv logs`.
-NEXT = {
-    "canary": "inv health --deep",
-    "training": "inv trigger training_pipeline --wait",
-    "monitoring": "inv trigger monitoring_pipeline --wait",
-    "dag-files": "nox -s dag_lint",
-    "champion": "inv trigger training_pipeline --wait",
-    "drift": "inv trigger training_pipeline --wait",
-}
 ROW = Template(
     '<tr class="$state"><th scope="row">$name<small>$role</small></th>'
     '<td class="state"><span aria-hidden="true">$mark</span> $state</td>'

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from status import page
+from status import page, words
 from status.board import Board, Shown
 from status.metadata import CANARY, PIPELINES, Metadata, Run
 from status.models import Models, Version
@@ -58,16 +58,16 @@ def test_every_work_and_state_is_there_without_javascript():
     work = [Verdict(n, states[i % 6], f"reason {i}") for i, n in enumerate(work_names())]
     html = without_scripts(rendered(Verdict("mlflow", "up", "-"), work=work))
     for one in work:
-        item = card(html, page.TITLES[one.name])
+        item = card(html, words.TITLES[one.name])
         assert item.startswith(f'<li class="{one.state}">')
         assert f"</span> {'well' if one.state == 'up' else one.state}</p>" in item
         assert one.detail in item
 
 
 def test_every_service_has_a_role_and_every_work_a_title():
-    assert page.ROLES.keys() == set(service_names("redis://x"))
-    assert page.TITLES.keys() == set(work_names())
-    assert page.NEXT.keys() <= page.TITLES.keys()
+    assert words.ROLES.keys() == set(service_names("redis://x"))
+    assert words.TITLES.keys() == set(work_names())
+    assert words.NEXT.keys() <= page.TITLES.keys()
 
 
 def test_what_went_wrong_tells_what_to_type_and_needs_a_look():
@@ -75,8 +75,8 @@ def test_what_went_wrong_tells_what_to_type_and_needs_a_look():
     work += [Verdict("training", "running", "-"), Verdict("monitoring", "up", "-")]
     work += [Verdict("backup", "unknown", "-")]
     html = rendered(Verdict("mlflow", "up", "-"), work=work)
-    assert page.NEXT["canary"] in card(html, "Canary")
-    assert page.NEXT["drift"] in card(html, "Drift")
+    assert words.NEXT["canary"] in card(html, "Canary")
+    assert words.NEXT["drift"] in card(html, "Drift")
     assert not any("<code>" in card(html, title) for title in ("Training", "Monitoring", "Backup"))
     [attention] = re.findall(r'<p class="attention">(.*?)</p>', html)
     assert re.findall("Canary|Drift|Training|Monitoring|Backup", attention) == ["Canary", "Drift"]
@@ -104,7 +104,7 @@ def test_work_links_to_the_page_that_says_more():
     work = [Verdict(name, "up", "-") for name in work_names()]
     models = Models({"champion": Version("3", "run3", "", {})})
     html = rendered(work=work, links=BASES, metadata=Metadata(runs=runs), models=models)
-    links = {n: re.findall('href="(.*?)"', card(html, page.TITLES[n])) for n in work_names()}
+    links = {n: re.findall('href="(.*?)"', card(html, words.TITLES[n])) for n in work_names()}
     assert links == {
         "canary": ["http://a:1/dags/canary/runs/r%2Bcanary"],
         "training": ["http://a:1/dags/training_pipeline/runs/r%2Btraining_pipeline"],
