@@ -99,7 +99,12 @@ def test_a_run_without_parameters_or_metrics_is_read(web):
 def test_of_each_month_the_last_look_counts_and_of_all_the_last_24(web):
     early = [month(f"{year}-{number:02}", 0.2) for year in (2012, 2013) for number in range(1, 13)]
     later = [month("2014-01", 0.3), month("2014-01", 0.4)]
-    odd = [{"data": {"tags": pairs(month="2014-02")}}, {"data": {}}, month("2014-03", "NaN"), month("zzz", 0.9)]
+    odd = [
+        {"data": {"tags": pairs(month="2014-02")}},
+        {"data": {}},
+        month("2014-03", "NaN"),
+        month("zzz", 0.9),
+    ]
     web.answers[MONTHS] = (200, {"runs": [*later, *early, *odd]})
     drift = look(web).drift
     assert (len(drift), next(iter(drift))) == (24, "2012-02")
