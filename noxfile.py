@@ -38,7 +38,9 @@ LINT = {
     "leaks": ["python", "-m", "checks.leaks"],
 }
 NO_DOCKER = "no Docker engine answers: ./install/1st_run_install.sh --with-docker nox"
-NO_CHROMIUM = "no chromium is found: sudo apt-get install --no-install-recommends chromium"
+# The library is for the browser's driver.
+CHROMIUM = ["--no-install-recommends", "chromium", "libatomic1"]
+NO_CHROMIUM = f"no chromium is found: sudo apt-get install {' '.join(CHROMIUM)}"
 AIRFLOW = Path(".nox/airflow")
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
 # Files of tests/smoke in the order in which they share one stack.
@@ -197,7 +199,7 @@ def page(session: nox.Session) -> None:
         if os.geteuid() or not shutil.which("apt-get"):
             session.error(NO_CHROMIUM)
         session.run("apt-get", "update", "-qq", external=True)
-        session.run("apt-get", "install", "-qqy", "--no-install-recommends", "chromium")
+        session.run("apt-get", "install", "-qqy", *CHROMIUM)
     session.install("--require-hashes", "-rinstall/page.lock")
     session.run("python", "-m", "pytest", "tests/page", "-nlogical", *session.posargs)
 

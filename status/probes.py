@@ -77,6 +77,8 @@ class Probes:
         queue, of_broker = broker
         found = [apiserver, *beats, *of_broker, self._with_artifacts(mlflow)]
         services = {verdict.name: verdict for verdict in found}
+        runner = "airflow-worker" if url else "airflow-scheduler"
+        services[runner] = _with_oldest(services[runner], metadata)
         disk, space = host.disk(self._settings.disk)
         others = [host.backup(self._settings.backup_report), disk]
         return Round(
@@ -131,6 +133,14 @@ async def airflow_apiserver(http: httpx.AsyncClient, url: str) -> Verdict:
         return "unknown", "answers, but does not say whether it reads its metadatabase"
 
     return await judge("airflow-apiserver", ask())
+
+
+def _with_oldest(runner: Verdict, metadata: Metadata | None) -> Verdict:
+    """What runs the tasks tells how long the first of those that wait has waited."""
+    oldest = metadata.oldest_queued if metadata else None
+    if not oldest:
+        return runner
+    return replace(runner, detail=f"{runner.detail}; the oldest waits for {work.elapsed(oldest)}")
 
 
 async def _broker(url: str) -> tuple[int | None, list[Verdict]]:

@@ -74,6 +74,15 @@ def test_with_redis_the_queue_is_what_waits_there(web, broker, database):
     assert asked(web.url, database.url, broker.url).queue == 5
 
 
+@pytest.mark.parametrize("redis", [True, False])
+def test_what_runs_the_tasks_tells_how_long_the_first_has_waited(web, broker, database, redis):
+    database.answer = said(oldest_queued=190.5)
+    told = details(asked(web.url, database.url, broker.url if redis else ""))
+    runner = "airflow-worker" if redis else "airflow-scheduler"
+    waits = [name for name, detail in told.items() if detail.endswith("the oldest waits for 3 min")]
+    assert waits == [runner]
+
+
 def test_rounds_share_one_connection_and_ask_mlflow_for_its_models_once(web, database):
     asked(web.url, database.url, rounds=3)
     assert database.opened == 1
