@@ -18,7 +18,7 @@ GROUPS = {
     "run the stack": ("install", "up", "down", "restart", "rebuild"),
     "look at it": ("health", "logs", "open"),
     "work in it": ("trigger", "airflow", "shell"),
-    "maintain it": ("lock",),
+    "maintain it": ("systemd", "lock"),
 }
 
 
@@ -231,6 +231,15 @@ def shell(c: Context, service: str = "airflow-scheduler") -> None:
     sys.exit(use.open_shell(service))
 
 
+@verb(help={"install": "put it in place, for each boot (as root)"})
+def systemd(c: Context, install: bool = False) -> None:
+    """Print the unit that starts this stack at boot, or put it in place."""
+    from orchestration import systemd
+    from orchestration.settings import ROOT
+
+    print(systemd.install(ROOT) if install else systemd.unit(ROOT), end="\n" if install else "")
+
+
 @verb(alone=True)
 def lock(c: Context) -> None:
     """Compile every *.lock file anew from what it is made of.
@@ -243,5 +252,5 @@ def lock(c: Context) -> None:
 
 
 namespace = Collection(
-    install, up, down, restart, rebuild, health, logs, open_, trigger, airflow, shell, lock
+    install, up, down, restart, rebuild, health, logs, open_, trigger, airflow, shell, systemd, lock
 )
