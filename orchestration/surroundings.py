@@ -120,6 +120,7 @@ def _paths(settings: Settings, state: State) -> dict[str, str]:
         "POSTGRES_INIT_SCRIPTS": str(state.folder / "pg" / "init"),
         "POSTGRES_SOCKETS": str(state.folder / "sockets"),
         "POSTGRES_LISTEN": "",
+        "PYTHONPATH": str(settings.root / "orchestration" / "config"),
         "AIRFLOW_HOME": str(state.folder / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project_dir / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.project_dir / "plugins"),

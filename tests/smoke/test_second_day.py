@@ -61,6 +61,8 @@ def test_a_hundred_mapped_tasks_all_succeed_at_their_first_try(stack):
     tasks = stack.airflow(path)["task_instances"]
     assert len(tasks) == 100
     assert {(task["state"], task["try_number"]) for task in tasks} == {("success", 1)}
+    # Its DAG says nothing of retries: the stack does.
+    assert {task["max_tries"] for task in tasks} == {2}
 
 
 def test_one_service_is_restarted_and_no_other(stack):

@@ -1,0 +1,28 @@
+"""Airflow's cluster policy: what a DAG leaves open is what the settings of the stack say.
+
+The Task SDK of 3.0.1 has 0 retries built in and does not read `[core] default_task_retries`, so a
+task whose worker died would have failed for good.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.configuration import conf
+
+
+def task_policy(task: Any) -> None:
+    """Give a task its retries and their delay, unless the DAG file does."""
+    # A mapped task is not made before it runs: what its instances get stands in a dictionary.
+    mapped = getattr(task, "partial_kwargs", None)
+    given = task._BaseOperator__init_kwargs if mapped is None else mapped
+    defaults = {
+        "retries": conf.getint("core", "default_task_retries"),
+        "retry_delay": timedelta(seconds=conf.getint("core", "default_task_retry_delay")),
+    }
+    for name, value in defaults.items():
+        if name in given:
+            continue
+        if mapped is None:
+            setattr(task, name, value)
+        else:
+            mapped[name] = value

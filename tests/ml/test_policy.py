@@ -1,0 +1,46 @@
+"""The cluster policy of the stack: retries for tasks whose DAG says nothing of them."""
+
+import importlib.util
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, task
+
+FILE = Path(__file__).parents[2] / "orchestration/config/airflow_local_settings.py"
+
+
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TASK_RETRIES", "2")
+    monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY", "30")
+    spec = importlib.util.spec_from_file_location("local_settings", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.task_policy
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(
+    ("of_dag", "of_task", "retries", "delay"),
+    [
+        ({}, {}, 2, 30),
+        ({"owner": "x"}, {"retry_delay": timedelta(seconds=5)}, 2, 5),
+        ({"retries": 0}, {}, 0, 30),
+        ({}, {"retries": 0}, 0, 30),
+        ({"retries": 4}, {"retries": 1}, 1, 30),
+    ],
+)
+def test_what_a_dag_leaves_open_is_what_the_settings_say(
+    policy: Any, of_dag: Any, of_task: Any, retries: int, delay: int, mapped: bool
+) -> None:
+    with DAG("one", schedule=None, start_date=datetime(2025, 1, 1), default_args=of_dag) as dag:
+
+        @task(**of_task)
+        def work(number: int) -> None: ...
+
+        work.expand(number=[1, 2]) if mapped else work(1)
+    [made] = dag.tasks
+    policy(made)
+    assert (made.retries, made.retry_delay) == (retries, timedelta(seconds=delay))
