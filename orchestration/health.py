@@ -171,7 +171,11 @@ def explain(report: Report, engine: Engine, lines: int = 8) -> str:
     if not bad:
         return ""
     told = [f"{part.name}: {part.detail}" for part in bad]
-    first = next((part for part in bad if isinstance(part, Row)), None)
+    # One that does not run is what those that do wait for.
+    rows = sorted(
+        (part for part in bad if isinstance(part, Row)), key=lambda row: row.state == "running"
+    )
+    first = next(iter(rows), None)
     if first is None or first.state in NOT_STARTED:
         return "\n".join([*told, "next: inv up"])
     words = last_words(engine, first.name, lines)

@@ -37,7 +37,10 @@ def waits(client: str, address: str) -> bool:
 
 
 def consuming(broker_url: str) -> bool:
-    """Tell whether a consumer at this address waits for tasks or has its hands full."""
+    """Tell whether a consumer at this address waits for tasks or has its hands full.
+
+    Raises OSError where Redis does not answer.
+    """
     url = urlsplit(broker_url)
     with socket.create_connection((url.hostname, url.port or 6379), timeout=5) as connection:
         ask(connection, "AUTH", unquote(url.password or ""))
@@ -52,5 +55,10 @@ def consuming(broker_url: str) -> bool:
 
 
 if __name__ == "__main__":
-    if not consuming(os.environ["AIRFLOW__CELERY__BROKER_URL"]):
-        sys.exit("no client of this worker waits for tasks")
+    try:
+        if not consuming(os.environ["AIRFLOW__CELERY__BROKER_URL"]):
+            sys.exit("no client of this worker waits for tasks")
+    except OSError as error:
+        print(f"redis: {error}")
+        # Not well, but no better for being started anew (heal.sh).
+        sys.exit(3)

@@ -27,7 +27,12 @@ def heartbeat_age(job_type: str) -> float | None:
 
 
 if __name__ == "__main__":
-    age = heartbeat_age(sys.argv[1])
+    try:
+        age = heartbeat_age(sys.argv[1])
+    except psycopg2.OperationalError as error:
+        print(f"postgres: {error}")
+        # Not well, but no better for being started anew (heal.sh).
+        sys.exit(3)
     if age is None or age > MAX_AGE_SECONDS:
         sys.exit(
             f"{sys.argv[1]}: {'no heartbeat' if age is None else f'last heartbeat {age:.0f} s ago'}"

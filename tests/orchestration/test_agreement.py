@@ -276,3 +276,36 @@ def test_settings_and_alerts_take_the_same_for_a_web_address(address, good, monk
 
     assert bool(setting_rules.WEB_ADDRESS.fullmatch(address)) == good
     assert bool(alerting.ADDRESS.fullmatch(address)) == good
+
+
+# Settings that lose no work
+
+
+def number(name):
+    return int(SERVICES["airflow-worker"]["environment"][f"AIRFLOW__{name}"])
+
+
+def test_an_api_server_that_is_started_anew_is_waited_for_and_its_tasks_are_not_taken_for_dead():
+    waited = number("WORKERS__EXECUTION_API_RETRIES") * number(
+        "WORKERS__EXECUTION_API_RETRY_WAIT_MIN"
+    )
+    # It needs about 30 s to come back.
+    assert 60 <= waited < number("SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT")
+
+
+def test_a_task_of_a_dead_worker_is_tried_again_within_five_minutes():
+    found = number("SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT")
+    assert number("CORE__DEFAULT_TASK_RETRIES") >= 1
+    assert found + number("CORE__DEFAULT_TASK_RETRY_DELAY") < 300 - 60
+
+
+def test_no_second_worker_gets_a_task_that_the_first_still_runs_or_may_run():
+    day = 24 * 3600
+    assert number("CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT") >= day
+    assert number("EXECUTION_API__JWT_EXPIRATION_TIME") >= day
+
+
+def test_a_worker_that_is_stopped_may_end_its_tasks():
+    worker = SERVICES["airflow-worker"]
+    assert worker["environment"]["DUMB_INIT_SETSID"] == "0"
+    assert worker["stop_grace_period"] == "120s"

@@ -303,6 +303,13 @@ def test_the_explanation_names_the_service_its_last_words_and_the_next_command(e
     ]
 
 
+def test_what_does_not_run_is_explained_before_what_waits_for_it(engine):
+    waits = a_row("airflow-worker", healthy=False)
+    cause = a_row("redis", healthy=False, state="restarting")
+    told = health.explain(Report("docker", [waits, cause], []), engine)
+    assert told.endswith("next: inv logs -s redis")
+
+
 def test_where_all_is_well_there_is_nothing_to_explain(engine):
     assert health.explain(Report("docker", [a_row()], []), engine) == ""
 
