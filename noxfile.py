@@ -174,6 +174,12 @@ def stories_standalone(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """By hand: kills, pauses, cuts and freezes on Docker while tasks run, half an hour."""
+    run_in_order(session, "docker", ["test_faults"])
+
+
+@nox.session
 def backfill(session: nox.Session) -> None:
     """By hand: the pipelines through all of 2013 (`-- standalone`, `-- --keep docs`)."""
     run_in_order(session, chosen_engine(session), ["test_backfill"])
