@@ -21,6 +21,7 @@ UP_SECONDS = 220
 # For a task that still runs when its worker is replaced.
 TASK_SECONDS = 24 * 3600
 WORKER = "airflow-worker"
+HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
 # Compose 2.26 begins each line of a log with it, even where no terminal reads.
@@ -170,6 +171,8 @@ class DockerEngine:
         beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
         self._replace(WORKER, *beside)
         for old in olds:
+            # One that only ends its tasks takes no new ones, which its check would call useless.
+            shell.output(shell.Command(("docker", "exec", old.id, *HEAL_OFF)))
             shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", old.id)))
             old.remove()
 

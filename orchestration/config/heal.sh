@@ -6,8 +6,9 @@
 #
 # CHECK ends with 0: well; 3: not well, but for want of another service; else: a miss, as is no end
 # within 8 s. MISSES in a row end the service, three times an hour at most; what is no better then
-# is left as it is, for a person to see (`tell` never ends anything). PID 1 is an init, which ends with what it started; nothing
-# else could be ended from inside.
+# is left as it is, for a person to see. `tell` never ends anything, nor does `kill` where a file
+# `off` stands. PID 1 is an init, which ends with what it started; nothing else could be ended from
+# inside.
 set -u
 act=$1
 misses=$2
@@ -47,6 +48,7 @@ if [ "$said" -eq 0 ] || [ "$said" -eq 3 ]; then
 fi
 [ "$(seconds_since_start)" -gt "$STARTING_SECONDS" ] || exit 1
 mkdir -p "$state"
+[ ! -e "$state/off" ] || exit 1
 echo >>"$state/missed"
 [ "$(wc -l <"$state/missed")" -ge "$misses" ] || exit 1
 rm -f "$state/missed"

@@ -328,6 +328,7 @@ def test_a_worker_ends_its_tasks_beside_the_new_one(docker, recorded):
     docker.swap("airflow-worker")
     assert recorded.lines == [
         "docker compose create --no-build --no-recreate --scale=airflow-worker=2 airflow-worker",
+        "docker exec abc sh -c 'mkdir -p /tmp/heal && touch /tmp/heal/off'",
         f"docker stop --time={24 * 3600} abc",
         "removed abc",
     ]

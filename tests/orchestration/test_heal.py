@@ -56,6 +56,12 @@ def test_after_three_times_within_the_hour_it_is_left_to_a_person(heal, tmp_path
     assert [heal("false")[1] for _ in range(2)] == ["", ENDING]
 
 
+def test_what_is_switched_off_is_not_well_and_not_ended(heal, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "off").touch()
+    assert [heal("false") for _ in range(4)] == [(1, "")] * 4
+
+
 def test_a_check_that_hangs_is_cut_before_docker_would(heal):
     started = time.monotonic()
     assert heal("sleep", "20") == (1, "")
