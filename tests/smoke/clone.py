@@ -109,8 +109,12 @@ class Clone:
 
     def inside(self, service: str, *argv: str) -> str:
         """Run a command in a service's container; what it printed."""
-        container = f"{self.setting('COMPOSE_PROJECT_NAME')}-{service}-1"
-        return self.well("docker", "exec", container, *argv)
+        return self.well("docker", "exec", self.container(service), *argv)
+
+    def container(self, service: str) -> str:
+        """The id of a service's container; its name counts on when a worker is replaced."""
+        label = f"label=com.docker.compose.service={service}"
+        return self.containers("--all", "--filter", label, "--quiet").split()[0]
 
     def state_folder(self) -> Path:
         """Where the standalone engine keeps everything (for root PostgreSQL must reach it)."""
@@ -155,8 +159,7 @@ class Clone:
     def as_status(self, code: str) -> subprocess.CompletedProcess:
         """Run Python where the status page runs, with its accounts and its packages."""
         if self.engine == "docker":
-            container = f"{self.setting('COMPOSE_PROJECT_NAME')}-status-1"
-            return self.run("docker", "exec", container, "python", "-c", code)
+            return self.run("docker", "exec", self.container("status"), "python", "-c", code)
         password, sockets = self.setting("STATUS_PASSWORD"), self.state_folder() / "sockets"
         database = f"postgresql://status:{password}@/airflow?host={sockets}"
         python = self.state_folder() / "envs/status/bin/python"

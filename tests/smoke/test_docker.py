@@ -89,7 +89,7 @@ def test_a_paused_redis_is_not_called_healthy(stack):
 
 def test_a_hung_database_is_told_by_all_that_need_it(stack):
     """MLflow's /health and Airflow's HTTP 200 would go on as if nothing were."""
-    postgres = f"{stack.setting('COMPOSE_PROJECT_NAME')}-postgres-1"
+    postgres = stack.container("postgres")
     stack.well("docker", "pause", postgres)
     try:
         until(lambda: stack.said()["mlflow"]["state"] == "down", 40)

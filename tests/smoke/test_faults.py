@@ -42,14 +42,10 @@ def told(request, capsys):
         print(f"\n{request.node.name.removeprefix('test_')} | {line}")
 
 
-def container(stack, service):
-    return f"{stack.setting('COMPOSE_PROJECT_NAME')}-{service}-1"
-
-
 def state(stack, service):
     shown = "{{.State.Pid}} {{.State.Running}} {{.RestartCount}}"
     pid, running, restarts = stack.well(
-        "docker", "inspect", "-f", shown, container(stack, service)
+        "docker", "inspect", "-f", shown, stack.container(service)
     ).split()
     return int(pid), running == "true", int(restarts)
 
@@ -64,12 +60,12 @@ def crash(stack, *services):
 
 @contextlib.contextmanager
 def paused(stack, service, seconds):
-    stack.well("docker", "pause", container(stack, service))
+    stack.well("docker", "pause", stack.container(service))
     try:
         yield
         time.sleep(seconds)
     finally:
-        stack.well("docker", "unpause", container(stack, service))
+        stack.well("docker", "unpause", stack.container(service))
 
 
 def begin(stack, seconds=TASK_SECONDS):
@@ -127,7 +123,7 @@ def test_the_worker_is_killed_in_mid_task(stack, told):
 @pytest.mark.xfail(strict=True, reason="3.0.1 ends a killed task as failed, retries or not")
 def test_only_the_task_is_killed(stack, told):
     run_id = begin(stack, 60)
-    listed = stack.well("docker", "top", container(stack, "airflow-worker"), "-eo", "pid,args")
+    listed = stack.well("docker", "top", stack.container("airflow-worker"), "-eo", "pid,args")
     [pid] = re.findall(r"^\s*(\d+) +airflow worker -- ", listed, re.MULTILINE)
     os.kill(int(pid), signal.SIGKILL)
     survives(stack, told, run_id, {2})
@@ -135,9 +131,9 @@ def test_only_the_task_is_killed(stack, told):
 
 def test_the_worker_is_stopped_while_a_task_runs(stack, told):
     run_id = begin(stack, 30)
-    stack.well("docker", "stop", "-t", "120", container(stack, "airflow-worker"))
+    stack.well("docker", "stop", "-t", "120", stack.container("airflow-worker"))
     assert written(stack, run_id) == ["1 begun", "1 ended"]
-    stack.well("docker", "start", container(stack, "airflow-worker"))
+    stack.well("docker", "start", stack.container("airflow-worker"))
     survives(stack, told, run_id, {1})
 
 
@@ -149,9 +145,9 @@ def test_the_scheduler_is_killed(stack, told):
 
 def test_the_api_server_is_away_for_a_minute_while_a_task_ends(stack, told):
     run_id = begin(stack)
-    stack.well("docker", "stop", container(stack, "airflow-apiserver"))
+    stack.well("docker", "stop", stack.container("airflow-apiserver"))
     time.sleep(60)
-    stack.well("docker", "start", container(stack, "airflow-apiserver"))
+    stack.well("docker", "start", stack.container("airflow-apiserver"))
     survives(stack, told, run_id, {1})
 
 
@@ -188,9 +184,9 @@ def test_postgres_is_paused_for_30_seconds(stack, told):
 
 def test_the_network_between_worker_and_redis_is_cut_for_30_seconds(stack, told):
     run_id, network = begin(stack), f"{stack.setting('COMPOSE_PROJECT_NAME')}_default"
-    stack.well("docker", "network", "disconnect", network, container(stack, "redis"))
+    stack.well("docker", "network", "disconnect", network, stack.container("redis"))
     time.sleep(30)
-    redis = ["--alias", "redis", network, container(stack, "redis")]
+    redis = ["--alias", "redis", network, stack.container("redis")]
     stack.well("docker", "network", "connect", *redis)
     survives(stack, told, run_id, {1})
 
