@@ -168,7 +168,7 @@ def stories(session: nox.Session) -> None:
 
 @nox.session
 def stories_standalone(session: nox.Session) -> None:
-    """Beside the stories on Docker, those that differ without it: 18 minutes."""
+    """Beside the stories on Docker, those that differ without it: 14 minutes."""
     names = [name for name in STORIES if name != "test_pipelines"]
     run_in_order(session, "standalone", [*names, *ONLY_ON["standalone"]])
 

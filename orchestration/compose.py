@@ -172,7 +172,8 @@ class DockerEngine:
         self._replace(WORKER, *beside)
         for old in olds:
             # One that only ends its tasks takes no new ones, which its check would call useless.
-            shell.output(shell.Command(("docker", "exec", old.id, *HEAL_OFF)))
+            # One that ended meanwhile cannot be told, and needs not be.
+            shell.words_of_failure(shell.Command(("docker", "exec", old.id, *HEAL_OFF)))
             shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", old.id)))
             old.remove()
 

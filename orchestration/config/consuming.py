@@ -15,13 +15,16 @@ POLL_LIMIT_SECONDS = 5
 
 
 def ask(connection: socket.socket, *words: str) -> str:
-    """One Redis command and its answer, whole (a bulk or simple string, or an integer)."""
+    """One Redis command and its answer, whole (a bulk or simple string, or an integer).
+
+    Raises ConnectionError where Redis refuses.
+    """
     request = f"*{len(words)}\r\n" + "".join(f"${len(w.encode())}\r\n{w}\r\n" for w in words)
     connection.sendall(request.encode())
     answer = connection.makefile("rb")
     head = answer.readline().decode().strip()
     if head.startswith("-"):
-        sys.exit(f"redis: {head[1:]}")
+        raise ConnectionError(head[1:])
     return answer.read(int(head[1:])).decode() if head.startswith("$") else head[1:]
 
 
@@ -39,7 +42,7 @@ def waits(client: str, address: str) -> bool:
 def consuming(broker_url: str) -> bool:
     """Tell whether a consumer at this address waits for tasks or has its hands full.
 
-    Raises OSError where Redis does not answer.
+    Raises OSError where Redis does not answer, or refuses.
     """
     url = urlsplit(broker_url)
     with socket.create_connection((url.hostname, url.port or 6379), timeout=5) as connection:

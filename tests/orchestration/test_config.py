@@ -147,9 +147,8 @@ def test_a_long_list_of_clients_is_read_whole(consuming, redis):
 
 def test_a_refused_password_is_told_without_it(consuming, redis):
     wrong = redis.url.replace("pa%2Fss", "secret")
-    with pytest.raises(SystemExit) as refused:
+    with pytest.raises(ConnectionError, match=r"^WRONGPASS") as refused:
         consuming(wrong)
-    assert str(refused.value).startswith("redis: WRONGPASS")
     assert "secret" not in str(refused.value)
 
 
@@ -168,13 +167,24 @@ def test_the_check_ends_as_a_container_expects(repo, redis, cmd, code):
     assert done.stderr == ("" if code == 0 else "no client of this worker waits for tasks\n")
 
 
+def test_without_redis_the_worker_is_not_well_and_no_better_for_being_ended(repo, dead_port):
+    environment = {
+        "AIRFLOW__CELERY__BROKER_URL": f"redis://:x@127.0.0.1:{dead_port}/0",
+        "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
+    }
+    check = [sys.executable, "-S", repo / "orchestration/config/consuming.py"]
+    done = subprocess.run(check, env=environment, capture_output=True, text=True, timeout=20)
+    # What heal.sh takes for want of another service.
+    assert (done.returncode, done.stdout.startswith("redis: ")) == (3, True)
+
+
 # heartbeat.py
 
 
 @pytest.fixture
 def database(monkeypatch):
     """A psycopg2 that answers with the age of the last heartbeat and keeps what it was asked."""
-    base = SimpleNamespace(age=1.5, asked=[], uri=None)
+    base = SimpleNamespace(age=1.5, asked=[], uri=None, away=False)
 
     class Answer:
         def __enter__(self):
@@ -191,11 +201,16 @@ def database(monkeypatch):
         def fetchone(self):
             return (base.age,)
 
+    class OperationalError(Exception):
+        pass
+
     def connect(uri, connect_timeout):
+        if base.away:
+            raise OperationalError("connection refused")
         base.uri = uri
         return Answer()
 
-    module(monkeypatch, "psycopg2", connect=connect)
+    module(monkeypatch, "psycopg2", connect=connect, OperationalError=OperationalError)
     uri = "postgresql+psycopg2://airflow:x@postgres/airflow"
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", uri)
     return base
@@ -234,6 +249,15 @@ def test_the_verdict_on_a_heartbeat(repo, database, monkeypatch, age, told):
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(path, run_name="__main__")
         assert ended.value.code == told
+
+
+def test_without_a_database_a_heartbeat_cannot_be_judged(repo, database, monkeypatch, capsys):
+    database.away = True
+    monkeypatch.setattr(sys, "argv", ["heartbeat.py", "TriggererJob"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(repo / "orchestration/config/heartbeat.py"), run_name="__main__")
+    assert ended.value.code == 3
+    assert capsys.readouterr().out == "postgres: connection refused\n"
 
 
 # wait_for_server.py

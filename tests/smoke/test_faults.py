@@ -58,16 +58,6 @@ def crash(stack, *services):
             os.kill(pid, signal.SIGKILL)
 
 
-@contextlib.contextmanager
-def paused(stack, service, seconds):
-    stack.well("docker", "pause", stack.container(service))
-    try:
-        yield
-        time.sleep(seconds)
-    finally:
-        stack.well("docker", "unpause", stack.container(service))
-
-
 def begin(stack, seconds=TASK_SECONDS):
     """Start a run of the journal and wait until its task has begun."""
     conf = f'{{"seconds": {seconds}}}'
@@ -162,10 +152,12 @@ def test_redis_is_killed_with_tasks_in_the_queue(stack, told):
         assert outcome(stack, run_id)[0] == "success"
 
 
-def test_redis_is_paused_for_75_seconds(stack, told):
+@pytest.mark.parametrize(("service", "seconds"), [("redis", 75), ("postgres", 30)])
+def test_a_store_is_paused(stack, told, service, seconds):
     run_id = begin(stack)
-    with paused(stack, "redis", 75):
-        pass
+    stack.well("docker", "pause", stack.container(service))
+    time.sleep(seconds)
+    stack.well("docker", "unpause", stack.container(service))
     survives(stack, told, run_id, {1})
 
 
@@ -173,13 +165,6 @@ def test_postgres_is_killed(stack, told):
     run_id = begin(stack)
     crash(stack, "postgres")
     survives(stack, told, run_id, {1, 2})
-
-
-def test_postgres_is_paused_for_30_seconds(stack, told):
-    run_id = begin(stack)
-    with paused(stack, "postgres", 30):
-        pass
-    survives(stack, told, run_id, {1})
 
 
 def test_the_network_between_worker_and_redis_is_cut_for_30_seconds(stack, told):
