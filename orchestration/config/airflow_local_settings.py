@@ -7,7 +7,10 @@ task whose worker died would have failed for good.
 from datetime import timedelta
 from typing import Any
 
+import retrying  # noqa: F401 - has its effect where tasks are run
 from airflow.configuration import conf
+
+__all__ = ["task_policy"]
 
 
 def task_policy(task: Any) -> None:

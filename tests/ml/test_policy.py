@@ -1,6 +1,6 @@
 """The cluster policy of the stack: retries for tasks whose DAG says nothing of them."""
 
-import importlib.util
+import importlib
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,15 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, task
 
-FILE = Path(__file__).parents[2] / "orchestration/config/airflow_local_settings.py"
+CONFIG = Path(__file__).parents[2] / "orchestration/config"
 
 
 @pytest.fixture
 def policy(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TASK_RETRIES", "2")
     monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY", "30")
-    spec = importlib.util.spec_from_file_location("local_settings", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.task_policy
+    monkeypatch.syspath_prepend(CONFIG)
+    return importlib.import_module("airflow_local_settings").task_policy
 
 
 @pytest.mark.parametrize("mapped", [False, True])

@@ -110,7 +110,6 @@ def test_the_worker_is_killed_in_mid_task(stack, told):
     survives(stack, told, run_id, {2})
 
 
-@pytest.mark.xfail(strict=True, reason="3.0.1 ends a killed task as failed, retries or not")
 def test_only_the_task_is_killed(stack, told):
     run_id = begin(stack, 60)
     listed = stack.well("docker", "top", stack.container("airflow-worker"), "-eo", "pid,args")
