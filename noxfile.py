@@ -46,6 +46,8 @@ AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
 # Files of tests/smoke in the order in which they share one stack.
 SMOKE = ["test_first_day"]
 STORIES = [*SMOKE, "test_second_day", "test_pipelines", "test_neighbours", "test_changes"]
+# Slices of an afternoon; without Docker the first.
+FAULTS = {"kills": "test_faults", "freezes": "test_frozen", "floods": "test_floods"}
 ONLY_ON = {"docker": ["test_docker"], "standalone": ["test_standalone", "test_normal_user"]}
 
 
@@ -175,8 +177,12 @@ def stories_standalone(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """By hand: kills, pauses, cuts and freezes on Docker while tasks run, half an hour."""
-    run_in_order(session, "docker", ["test_faults"])
+    """By hand: real faults while tasks run (`-- kills`, `freezes`, `floods`, `standalone`)."""
+    asked = [word for word in session.posargs if word in FAULTS]
+    session.posargs[:] = [word for word in session.posargs if word not in FAULTS]
+    engine = chosen_engine(session)
+    for name in asked or (FAULTS if engine == "docker" else ["kills"]):
+        run_in_order(session, engine, [FAULTS[name]])
 
 
 @nox.session

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +18,10 @@ from signal import SIGHUP, SIGINT
 import psutil
 import requests
 
+from orchestration import systemd
+
 ROOT = Path(__file__).resolve().parents[2]
+SYSTEMD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
 
 # What runs, and where the engines differ: without Docker tasks run in the scheduler.
@@ -60,6 +66,16 @@ class Clone:
 
     def environment(self, **settings: str) -> dict[str, str]:
         return {**os.environ, **self.exported, **settings}
+
+    def by_unit(self, key: str) -> str:
+        """Run a line of the systemd unit (`ExecStart`, `ExecStop`) as systemd would; its output."""
+        if not (self.folder / ".venv").exists():
+            (self.folder / ".venv").symlink_to(sys.prefix)
+        [line] = re.findall(rf"^{key}=(.*)$", systemd.unit(self.folder), re.MULTILINE)
+        # Of a person's shell it has nothing; engine and ports are this clone's own.
+        given = {"PATH": SYSTEMD_PATH, "HOME": str(Path.home()), **self.exported}
+        pairs = [f"{name}={value}" for name, value in given.items()]
+        return self.well("env", "-i", *pairs, *shlex.split(line))
 
     def start(self, *argv: str) -> subprocess.Popen:
         """Start a command in the clone, as in a terminal of its own, and do not wait for it."""

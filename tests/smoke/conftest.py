@@ -11,7 +11,7 @@ import pytest
 
 from orchestration.settings import ROOT
 from tests.smoke import evidence
-from tests.smoke.clone import SERVICES, STANDING, Clone, fresh_copy
+from tests.smoke.clone import SERVICES, STANDING, Clone, fresh_copy, until
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -100,6 +100,23 @@ def second_clone(
     clone = standing_copy(request, tmp_path_factory.mktemp("second") / "clone")
     clone.well("inv", "install")
     return clone
+
+
+@pytest.fixture(scope="session")
+def journal(stack: Clone) -> None:
+    """The DAG that faults meet at work, parsed."""
+    stack.add_dags("journal")
+    until(lambda: "dag_id" in stack.airflow("/api/v2/dags/journal"), 120)
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture) -> Iterator[dict]:
+    """Figures of a fault; tells them as a line once its test has ended."""
+    figures: dict[str, float] = {}
+    yield figures
+    line = " | ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    with capsys.disabled():
+        print(f"\n{request.node.name.removeprefix('test_')} | {line}")
 
 
 def standing_copy(request: pytest.FixtureRequest, folder: Path) -> Clone:

@@ -134,7 +134,7 @@ def test_a_restart_of_all_keeps_runs_and_models(stack):
 
 
 def test_down_leaves_no_process_no_container_and_no_port(stack, engine):
-    stack.well("inv", "down")
+    stack.by_unit("ExecStop")
     assert {service["state"] for service in stack.health()["services"]} == {"absent"}
     assert not (stack.processes() if engine == "standalone" else stack.containers("-aq"))
     ports = {int(stack.exported[name]) for name in PORTS}

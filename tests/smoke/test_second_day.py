@@ -25,7 +25,7 @@ def test_starts_interrupted_again_and_again_are_finished_by_the_next(stack):
         assert interrupted_start(stack, how) == (1, told), how.name
     code, _ = interrupted_start(stack, SIGKILL)
     assert code == -SIGKILL
-    assert "up and proven" in stack.well("inv", "up")
+    assert "up and proven" in stack.by_unit("ExecStart")
 
 
 def interrupted_start(stack, how):
