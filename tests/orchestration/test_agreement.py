@@ -305,6 +305,14 @@ def test_no_second_worker_gets_a_task_that_the_first_still_runs_or_may_run():
     assert number("EXECUTION_API__JWT_EXPIRATION_TIME") >= day
 
 
+def test_no_task_waits_where_it_would_be_failed_for_waiting():
+    environment = SERVICES["airflow-worker"]["environment"]
+    assert (
+        environment["AIRFLOW__CORE__PARALLELISM"]
+        == environment["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
+    )
+
+
 def test_a_worker_that_is_stopped_may_end_its_tasks():
     worker = SERVICES["airflow-worker"]
     assert worker["environment"]["DUMB_INIT_SETSID"] == "0"

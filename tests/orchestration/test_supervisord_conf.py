@@ -95,6 +95,12 @@ def test_the_order_of_the_services_begins_with_the_database():
     assert len(standalone.SERVICES) == len(set(standalone.SERVICES))
 
 
+def test_what_tasks_need_ends_after_them(programs):
+    last = sorted(programs, key=lambda name: programs[name].priority)
+    assert last[:3] == ["postgres", "mlflow", "airflow-apiserver"]
+    assert programs["airflow-scheduler"].priority > programs["airflow-apiserver"].priority
+
+
 def test_only_the_database_and_the_watchdog_start_by_themselves(programs):
     assert {name for name, p in programs.items() if p.autostart} == {"postgres", "watchdog"}
 

@@ -53,6 +53,14 @@ def test_what_runs_tasks_is_stopped_while_one_runs(stack, engine, told):
     survives(stack, told, run_id, {1})
 
 
+def test_everything_is_taken_down_while_a_task_runs_and_brought_up_again(stack, told):
+    run_id = begin(stack, 30)
+    stack.well("inv", "down")
+    stack.well("inv", "up")
+    assert written(stack, run_id) == ["1 begun", "1 ended"]
+    survives(stack, told, run_id, {1})
+
+
 def test_the_scheduler_is_killed(stack, told, on_docker):
     run_id = begin(stack)
     crash(stack, "airflow-scheduler")
