@@ -186,6 +186,12 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """By hand: a run every 20 s for 20 minutes, nothing fails or grows (`-- standalone`)."""
+    run_in_order(session, chosen_engine(session), ["test_soak"])
+
+
+@nox.session
 def backfill(session: nox.Session) -> None:
     """By hand: the pipelines through all of 2013 (`-- standalone`, `-- --keep docs`)."""
     run_in_order(session, chosen_engine(session), ["test_backfill"])
