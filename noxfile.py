@@ -48,7 +48,9 @@ SMOKE = ["test_first_day"]
 STORIES = [*SMOKE, "test_second_day", "test_pipelines", "test_neighbours", "test_changes"]
 # Slices of an afternoon; without Docker the first.
 FAULTS = {"kills": "test_faults", "freezes": "test_frozen", "floods": "test_floods"}
-ONLY_ON = {"docker": ["test_docker"], "standalone": ["test_standalone", "test_normal_user"]}
+# The shortest of them, which every landing passes.
+SHORT = ["test_faults::test_only_the_task_is_killed", "test_faults::test_the_scheduler_is_killed"]
+ONLY_ON = {"docker": ["test_docker", *SHORT], "standalone": ["test_standalone", "test_normal_user"]}
 
 
 def text(path: str) -> str:
@@ -230,7 +232,8 @@ def chosen_engine(session: nox.Session) -> str:
 
 def run_in_order(session: nox.Session, engine: str, names: list[str]) -> None:
     """Run files of tests/smoke as they stand, on an engine."""
-    paths = [f"tests/smoke/{name}.py" for name in names]
+    parts = [name.partition("::") for name in names]
+    paths = [f"tests/smoke/{file}.py{colon}{test}" for file, colon, test in parts]
     told = ["-p", "no:randomly", "--durations=12", f"--engine={engine}"]
     more = [word for word in session.posargs if word not in ONLY_ON]
     session.run("pytest", *told, *paths, *more)

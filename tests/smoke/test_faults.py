@@ -1,7 +1,7 @@
 """Kills, pauses and cuts, each while a task runs: how long until work flows, and is any lost?
 
-By hand (`nox -s faults`, `-- -k redis`): each ends with the canary, and a line of the table in
-docs/faults.md.
+`nox -s faults -- kills` (`-k redis`); the shortest with every landing. Each ends with the canary,
+and a line of the table in docs/faults.md.
 """
 
 import time
@@ -40,7 +40,7 @@ def test_what_runs_tasks_is_killed_in_mid_task(stack, engine, told):
 
 
 def test_only_the_task_is_killed(stack, told):
-    run_id = begin(stack)
+    run_id = begin(stack, 10)
     the_task(stack).kill()
     survives(stack, told, run_id, {2})
 
