@@ -137,6 +137,9 @@ class DockerEngine:
 
     def down(self, *, volumes: bool) -> None:
         """`docker compose down`: containers and network; with `volumes` the data too."""
+        # First: its tasks end, and what they tell that to is still there. Not said in the compose
+        # file: whatever a service depends on is recreated with it.
+        shell.echo(self.compose("stop", WORKER))
         shell.echo(self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else [])))
 
     def ps(self) -> list[Service]:

@@ -70,11 +70,6 @@ def docker(make_settings, recorded):
     ("act", "line"),
     [
         (lambda docker: docker.up(), "docker compose up -d --no-build --remove-orphans"),
-        (lambda docker: docker.down(volumes=False), "docker compose down --remove-orphans"),
-        (
-            lambda docker: docker.down(volumes=True),
-            "docker compose down --remove-orphans --volumes",
-        ),
         (
             lambda docker: docker.logs([], tail=100, since="", follow=False),
             "docker compose logs --tail=100",
@@ -98,6 +93,17 @@ def test_every_verb_is_one_compose_command(docker, recorded, act, line):
     assert recorded.lines == [line]
 
 
+@pytest.mark.parametrize(("volumes", "more"), [(False, ""), (True, " --volumes")])
+def test_down_lets_the_worker_end_its_tasks_while_all_else_is_there(
+    docker, recorded, volumes, more
+):
+    docker.down(volumes=volumes)
+    assert recorded.lines == [
+        "docker compose stop airflow-worker",
+        f"docker compose down --remove-orphans{more}",
+    ]
+
+
 def test_commands_run_beside_the_compose_file_with_our_environment_alone(docker, recorded, clone):
     docker.up()
     [command] = recorded.commands
@@ -110,7 +116,7 @@ def test_no_secret_is_in_a_command_line(docker, recorded):
     docker.tail("redis", 1)
     docker.logs(["redis"], tail=1, since="", follow=False)
     docker.down(volumes=True)
-    assert len(recorded.lines) == 4
+    assert len(recorded.lines) == 5
     told = " ".join(recorded.lines)
     assert not [name for name in SECRETS if docker.settings[name] in told]
 
