@@ -10,11 +10,13 @@ import pytest
 
 from tests.smoke.clone import SERVICES
 from tests.smoke.faults import (
+    FLOWS_SECONDS,
     RUNS_TASKS,
     begin,
     crash,
     outcome,
     paused,
+    seconds_until_work_flows,
     start,
     stop,
     survives,
@@ -85,6 +87,15 @@ def test_redis_is_killed_with_tasks_in_the_queue(stack, told, on_docker):
     survives(stack, told, runs[0], {1, 2})
     for run_id in runs[1:]:
         assert outcome(stack, run_id)[0] == "success"
+
+
+def test_redis_is_killed_again_and_again_while_nothing_runs(stack, told, on_docker):
+    flowed = []
+    for _ in range(3):
+        crash(stack, "redis")
+        flowed.append(seconds_until_work_flows(stack))
+    told["work flows after"] = max(flowed)
+    assert max(flowed) < FLOWS_SECONDS
 
 
 def test_redis_is_paused_for_75_seconds(stack, told, on_docker):
