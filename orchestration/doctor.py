@@ -1,0 +1,180 @@
+"""Known failures by their signs in state and logs: what is wrong, why, and one thing to type.
+
+Changes nothing, and tells no secret: values are compared, lines are never quoted.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from itertools import chain
+
+from orchestration import StackError, applied, conditions, health, heard
+from orchestration.engine import Engine, Host, engine_for
+from orchestration.health import Report
+from orchestration.preflight import lost_env
+from orchestration.setting_rules import SHORTEST_PASSWORD
+from orchestration.settings import SECRETS, Settings, drafted
+from orchestration.signatures import Finding
+from orchestration.waiting import in_background
+
+# What may be spent on a verdict where something else has failed already.
+VERDICT_SECONDS = 10
+# Told only where nothing is known of any service, or of this one.
+VAGUE = ("service-not-well", "page-unreachable")
+SYMPTOMS = (*VAGUE, "restarting-again", "one-shot-failed", "service-stopped")
+# True of any stack that has just failed to come up.
+EXPECTED = (*SYMPTOMS, "stack-down", "not-installed", "could-not-look")
+# Worth mending, and no reason for anything else.
+ASIDE = ("env-readable", "dag-import-errors", "weak-secret", "could-not-look")
+OTHERS_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
+                  "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip
+Choose = Callable[[Settings], Engine]
+
+
+def report(*, as_json: bool, choose: Choose = engine_for) -> bool:
+    """Print what was found; True: nothing."""
+    found = examine(choose)
+    if as_json:
+        told = {"status": "findings" if found else "well", "findings": [asdict(f) for f in found]}
+        print(json.dumps(told, indent=2))
+    else:
+        print("\n".join(map(words, found)) or "well: no known failure, and every service is well")
+    return not found
+
+
+def words(finding: Finding) -> str:
+    """A finding as people read it."""
+    where = f" ({finding.where})" if finding.where not in finding.cause else ""
+    return f"{finding.name}: {finding.cause}{where}\n  fix: {finding.fix}"
+
+
+def verdict_on(error: StackError, choose: Choose) -> str:
+    """What is known of a failure beyond what it says itself, each line led by a line end.
+
+    Never raises, and gives up after VERDICT_SECONDS: the error comes first.
+    """
+    said = str(error)
+    try:
+        found = in_background(lambda: examine(choose, said)).result(timeout=VERDICT_SECONDS)
+    except BaseException:
+        return ""
+    # The error may say it in several lines.
+    plain = " ".join(said.split())
+    news = [one for one in found if one.name not in EXPECTED and one.cause not in plain]
+    return "".join(f"\n{words(one)}" for one in news)
+
+
+def examine(choose: Choose = engine_for, said: str = "") -> list[Finding]:
+    """Everything that is known to be wrong; `said`: what a failed `inv up` told.
+
+    A check that could not look is a finding too.
+    """
+    try:
+        settings = drafted()
+    except StackError as error:
+        cause = " ".join(str(error).split())
+        return [Finding("env-unusable", cause, "mend these lines, then: inv up", ".env")]
+    not_installed: list[Finding] = []
+    try:
+        settings = Settings.load()
+    except StackError as error:
+        first = str(error).splitlines()[0]
+        not_installed = [conditions.of_text("not-installed", first, ".env")]
+    engine = _engine(settings, choose)
+    found = [*not_installed, *_examined(settings, engine, said, installed=not not_installed)]
+    return [_without_secrets(one, settings) for one in _explained(_merged(found))]
+
+
+def _engine(settings: Settings, choose: Choose) -> Engine:
+    """The engine of this clone, or the one that an install would choose."""
+    if settings.engine != "auto":
+        return choose(settings)
+    standalone, docker = (choose(settings.with_engine(n)) for n in ("standalone", "docker"))
+    return standalone if standalone.surviving_data() or docker.problems() else docker
+
+
+def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool) -> list[Finding]:
+    found = [*_looked(".env", conditions.of_env_file, settings)]
+    found += heard.in_error(settings, said)
+    wrong = [*_looked("engine", _unfit, engine)]
+    if wrong:
+        host = Host(places=(settings.root,))
+        return [*found, *wrong, *_looked("machine", conditions.of_host, settings, host, built=True)]
+    host_asked = in_background(lambda: list(_looked("machine", _host, settings, engine)))
+    report = health.look(settings, engine)
+    parts = [
+        _looked("data", _lost_data, engine) if not installed else (),
+        host_asked.result(),
+        _looked("ports", conditions.of_ports, settings, report),
+        _looked("settings", applied.findings, settings, engine, _running(report))
+        if installed else (),
+        _looked("services", conditions.of_services, engine, report),
+        _looked("logs", heard.in_logs, settings, engine, report),
+        conditions.of_answers(report),
+        conditions.of_work(report),
+        conditions.of_what_is_down(report) if installed else (),
+    ]  # fmt: skip
+    return [*found, *chain.from_iterable(parts)]
+
+
+def _looked(
+    what: str, look: Callable[..., Iterator[Finding]], *arguments: object, **options: object
+) -> Iterator[Finding]:
+    try:
+        yield from look(*arguments, **options)
+    except Exception as error:
+        # Of any kind: what is broken may break its own check, and the others still tell.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        cause = f"{what} could not be looked at: {reason}"
+        yield Finding("could-not-look", cause, "inv health", what)
+
+
+def _unfit(engine: Engine) -> Iterator[Finding]:
+    yield from map(conditions.of_engine, engine.problems())
+
+
+def _host(settings: Settings, engine: Engine) -> Iterator[Finding]:
+    yield from conditions.of_host(settings, engine.host(), built=engine.is_built())
+
+
+def _lost_data(engine: Engine) -> Iterator[Finding]:
+    if left := engine.surviving_data():
+        cause, _, ways_out = lost_env(left).partition(". Two ways out: ")
+        yield Finding("env-lost", cause, ways_out, ".env")
+
+
+def _running(report: Report) -> list[str]:
+    return [row.name for row in report.services if row.state == "running"]
+
+
+def _merged(found: list[Finding]) -> list[Finding]:
+    """The same of several services once."""
+    places: dict[tuple[str, str, str], dict[str, None]] = {}
+    for one in found:
+        places.setdefault((one.name, one.cause, one.fix), {})[one.where] = None
+    return [Finding(*key, ", ".join(where)) for key, where in places.items()]
+
+
+def _explained(found: list[Finding]) -> list[Finding]:
+    """Without symptoms that something else explains."""
+    causes = [one for one in found if one.name not in (*SYMPTOMS, *ASIDE)]
+    places = {place for one in causes for place in one.where.split(", ")}
+    reasons = any(one.name not in (*VAGUE, *ASIDE) for one in found)
+
+    def explained(one: Finding) -> bool:
+        if one.name == "not-installed":
+            return any(other.name == "env-lost" for other in found)
+        if one.name in VAGUE:
+            return reasons
+        return one.name in SYMPTOMS and one.where in places
+
+    return [one for one in found if not explained(one)]
+
+
+def _without_secrets(finding: Finding, settings: Settings) -> Finding:
+    """A last guard: whatever was quoted, it holds no secret of .env."""
+    cause, fix = finding.cause, finding.fix
+    for name in (*SECRETS, *OTHERS_SECRETS):
+        if len(value := settings[name]) >= SHORTEST_PASSWORD:
+            cause, fix = cause.replace(value, "***"), fix.replace(value, "***")
+    return replace(finding, cause=cause, fix=fix)

@@ -1,0 +1,202 @@
+"""What failures print, as data: which service says it, what it means, and the one thing to type.
+
+The texts are those of Airflow 3.0.1, MLflow 3.17, PostgreSQL 16, Redis 7 and uv. A line is never
+quoted: it may hold a token. A group of a pattern takes only what cannot be a secret.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# Where `inv up` itself stands for a service: what it said when it failed.
+UP = "inv up"
+# Names, or what they begin with.
+AIRFLOW, MLFLOW, ALL = ("airflow-",), ("mlflow",), ("",)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong: a name for machines, a line for people, what to type, where it was seen."""
+
+    name: str
+    cause: str
+    fix: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A failure by what its services print.
+
+    `pattern`'s groups fill `cause`; {mlflow} in `fix` is its address, {own_logs} a command.
+    `lasting`: it matters also where the service that said it is well.
+    """
+
+    name: str
+    services: tuple[str, ...]
+    pattern: str
+    cause: str
+    fix: str
+    lasting: bool = False
+
+    def of(self, service: str) -> bool:
+        """Whether that service may print it; what `inv up` said may hold anybody's words."""
+        return service == UP or service.startswith(self.services)
+
+    def found_in(self, text: str, service: str, names: Mapping[str, str]) -> Iterator[Finding]:
+        """The finding, if the text holds it."""
+        if found := re.search(self.pattern, text):
+            cause, fix = self.cause.format(*found.groups()), self.fix.format(**names)
+            yield Finding(self.name, cause, fix, service)
+
+
+def _password(role: str, setting: str) -> Signature:
+    return Signature(
+        "database-password",
+        ("airflow-", "mlflow"),
+        rf'password authentication failed for user "{role}"',
+        f"PostgreSQL refuses the password of {role}: its data was made with another {setting}",
+        f"put the {setting} of then back in .env, then: inv up",
+    )
+
+
+SIGNATURES = (
+    Signature(
+        "token-refused",
+        AIRFLOW,
+        # With a browser's old token the api-server says "JWT token is not valid" instead.
+        r"Invalid auth token: Signature verification failed",
+        "the api-server refuses the tokens of tasks: they are signed with another "
+        "AIRFLOW_JWT_SECRET",
+        "inv down && inv up",
+        lasting=True,
+    ),
+    Signature(
+        "token-refused",
+        ("airflow-apiserver",),
+        r"InvalidSignatureError: Signature verification failed",
+        "the api-server refuses the tokens of tasks: they are signed with another "
+        "AIRFLOW_JWT_SECRET",
+        "inv down && inv up",
+        lasting=True,
+    ),
+    Signature(
+        "token-expired",
+        AIRFLOW,
+        r"Invalid auth token: (?:Signature has expired|The token is not yet valid)",
+        "tokens of tasks had expired, or were not valid yet, when they were shown: a clock was "
+        "set, or a task had waited for more than a day",
+        "sudo timedatectl set-ntp true",
+        lasting=True,
+    ),
+    Signature(
+        "log-request-refused",
+        ("airflow-worker", "airflow-triggerer", "airflow-scheduler"),
+        r"The signature of the request was wrong",
+        "logs of running tasks are refused to the api-server: it signs with another "
+        "AIRFLOW_WEB_SECRET_KEY",
+        "inv down && inv up",
+        lasting=True,
+    ),
+    Signature(
+        "fernet-key-wrong",
+        AIRFLOW,
+        r"Can't decrypt _val for key=|cryptography\.fernet\.InvalidToken",
+        "a connection or variable was encrypted with another AIRFLOW_FERNET_KEY",
+        "put the key of then behind the new one, AIRFLOW_FERNET_KEY=NEW,OLD in .env, then: inv up",
+        lasting=True,
+    ),
+    Signature(
+        "host-header-refused",
+        MLFLOW,
+        r"Rejected request with invalid Host header: ([\w.:\[\]-]{1,100})",
+        "MLflow refuses who asks it as {0}: it answers to this machine's address and to the name "
+        "mlflow only",
+        "export MLFLOW_TRACKING_URI={mlflow}",
+        lasting=True,
+    ),
+    Signature(
+        "airflow-schema-old",
+        AIRFLOW,
+        r"There are still unapplied migrations after|psycopg2\.errors\.Undefined(?:Table|Column)",
+        "Airflow's database has not the schema of this Airflow",
+        "inv rebuild -s airflow-init",
+    ),
+    Signature(
+        "mlflow-schema-old",
+        MLFLOW,
+        r"Detected out-of-date database schema",
+        "MLflow's database has not the schema of this MLflow",
+        "inv rebuild -s mlflow-migrate",
+    ),
+    Signature(
+        "schema-too-new",
+        (*AIRFLOW, *MLFLOW),
+        r"Can't locate revision identified by",
+        "the database was made by a newer version of Airflow or MLflow than this clone installs",
+        "check out the version that made it (git log -- install), then: inv up",
+    ),
+    Signature(
+        "no-right-to-write",
+        AIRFLOW,
+        r"PermissionError: \[Errno 13\] Permission denied: '(/[^'\s]*/logs[^'\s]*)'",
+        "Airflow's user may not write to {0}",
+        "{own_logs}",
+        lasting=True,
+    ),
+    Signature(
+        "disk-full",
+        ALL,
+        r"No space left on device",
+        "no space is left on the disk",
+        "inv clean",
+    ),
+    *(
+        _password(role, setting)
+        for role, setting in {
+            "airflow": "AIRFLOW_DB_PASSWORD",
+            "mlflow": "MLFLOW_DB_PASSWORD",
+            "postgres": "POSTGRES_PASSWORD",
+        }.items()
+    ),
+    Signature(
+        "redis-password",
+        ("airflow-worker", "airflow-scheduler", "redis"),
+        r"invalid username-password pair or user is disabled|Authentication required\."
+        r"|NOAUTH |WRONGPASS ",
+        "Redis refuses the password: it was started with another REDIS_PASSWORD",
+        "inv down && inv up",
+    ),
+    Signature(
+        "artifact-store-refuses",
+        MLFLOW,
+        r"An error occurred \((InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|NoSuchBucket"
+        r"|RequestTimeTooSkewed|ExpiredToken)\)",
+        "the artifact store refuses MLflow: {0}",
+        "set MLFLOW_ARTIFACTS_DESTINATION and the AWS_... keys in .env, then: inv up",
+    ),
+    Signature(
+        "port-taken",
+        (UP,),
+        r"Bind for ([\d.]+:\d+) failed: port is already allocated"
+        r"|listen tcp[46]? ([\d.]+:\d+): bind: address already in use",
+        "another program listens at an address of this stack",
+        "set AIRFLOW_PORT, MLFLOW_PORT or STATUS_PORT in .env, then: inv up",
+    ),
+    Signature(
+        "index-unreachable",
+        (UP,),
+        r"Failed to fetch: \S+\n[\s\S]{0,800}?(?:dns error|connect error|timed out)",
+        "what is to be built could not be fetched: the package index does not answer",
+        "set PYPI_INDEX_URL in .env or https_proxy, then: inv install",
+    ),
+)
+
+
+def read(service: str, text: str, *, well: bool, names: Mapping[str, str]) -> Iterator[Finding]:
+    """What a service's words tell; of one that is well only what matters all the same."""
+    plain = COLOURS.sub("", text)
+    for one in SIGNATURES:
+        if one.of(service) and (one.lasting or not well):
+            yield from one.found_in(plain, service, names)
