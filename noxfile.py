@@ -194,6 +194,12 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def recovery(session: nox.Session) -> None:
+    """By hand: backup under load, drill, restores, clean, doctor (`-- standalone`)."""
+    run_in_order(session, chosen_engine(session), ["test_backup", "test_clean", "test_doctor"])
+
+
+@nox.session
 def backfill(session: nox.Session) -> None:
     """By hand: the pipelines through all of 2013 (`-- standalone`, `-- --keep docs`)."""
     run_in_order(session, chosen_engine(session), ["test_backfill"])

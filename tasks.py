@@ -18,7 +18,7 @@ GROUPS = {
     "run the stack": ("install", "up", "down", "restart", "rebuild"),
     "look at it": ("health", "logs", "open"),
     "work in it": ("trigger", "airflow", "shell"),
-    "maintain it": ("systemd", "lock"),
+    "maintain it": ("doctor", "backup", "restore", "drill", "clean", "systemd", "lock"),
 }
 
 
@@ -113,7 +113,7 @@ def up(c: Context, proof: bool = True) -> None:
     """Start everything, wait until it works, prove it.
 
     Does what install would have, where that is missing. Run again, it applies changed settings
-    and finishes what was interrupted.
+    and finishes what was interrupted; a restore that was is taken back.
     """
     from orchestration import stack
 
@@ -231,6 +231,94 @@ def shell(c: Context, service: str = "airflow-scheduler") -> None:
     sys.exit(use.open_shell(service))
 
 
+@verb(help={"json": "for machines"})
+def doctor(c: Context, json: bool = False) -> None:
+    """Tell known failures: the cause, and one command to type.
+
+    Looks at settings, machine, services and their last log lines; exit code 1 unless all is well.
+    Changes nothing, tells no secret.
+    """
+    from orchestration import doctor
+
+    if not doctor.report(as_json=json):
+        sys.exit(1)
+
+
+@verb(
+    alone=True,
+    help={
+        "keep": "how many of the newest to keep (default: 7)",
+        "passphrase_file": "encrypt a copy of .env with its first line (default: as .env says)",
+    },
+)
+def backup(c: Context, keep: str = "7", passphrase_file: str = "") -> None:
+    """Write data, artifacts and DAGs below backups/, read them back.
+
+    The stack goes on meanwhile. Safe to run at any time; what is not complete is not kept.
+    """
+    from orchestration import backup
+
+    backup.make(keep=keep, passphrase_file=passphrase_file)
+
+
+@verb(
+    alone=True,
+    positional=["archive"],
+    help={
+        "archive": "the backup's folder",
+        "yes": "yes, really",
+        "keys": "take the keys along, onto an empty stack: the backup's .keys.age",
+        "passphrase_file": "what the keys were encrypted with",
+        "dags": "put the backup's DAG files in place too",
+    },
+)
+def restore_(
+    c: Context,
+    archive: str,
+    yes: bool = False,
+    keys: str = "",
+    passphrase_file: str = "",
+    dags: bool = False,
+) -> None:
+    """Put a backup in the place of what is there.
+
+    What is there is kept until the canary has come through; where it does not, the old state
+    comes back.
+    """
+    from orchestration import restore
+
+    restore.restore(archive, yes=yes, keys_file=keys, passphrase_file=passphrase_file, dags=dags)
+
+
+@verb(alone=True)
+def drill(c: Context) -> None:
+    """Restore the newest backup beside the stack, check it, remove it.
+
+    The status page tells the verdict.
+    """
+    from orchestration import drill
+
+    drill.drill()
+
+
+@verb(
+    alone=True,
+    help={
+        "dry_run": "change nothing, only tell what it would give back",
+        "older_than": "what ended less than this ago stays, as 12h or 30d (default: 30d)",
+    },
+)
+def clean(c: Context, dry_run: bool = False, older_than: str = "30d") -> None:
+    """Give back disk space, never what is in use.
+
+    Old runs with their logs and data, MLflow's deleted runs, images or environments that nothing
+    runs from. Docker's build cache stays: it belongs to all projects of this machine.
+    """
+    from orchestration import clean
+
+    clean.clean(older_than=older_than, dry_run=dry_run)
+
+
 @verb(help={"install": "put it in place, for each boot (as root)"})
 def systemd(c: Context, install: bool = False) -> None:
     """Print the unit that starts this stack at boot, or put it in place."""
@@ -252,5 +340,22 @@ def lock(c: Context) -> None:
 
 
 namespace = Collection(
-    install, up, down, restart, rebuild, health, logs, open_, trigger, airflow, shell, systemd, lock
+    install,
+    up,
+    down,
+    restart,
+    rebuild,
+    health,
+    logs,
+    open_,
+    trigger,
+    airflow,
+    shell,
+    doctor,
+    backup,
+    restore_,
+    drill,
+    clean,
+    systemd,
+    lock,
 )

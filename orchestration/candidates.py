@@ -1,17 +1,19 @@
 """This clone's Docker images before they are used: built and looked at under another project."""
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from orchestration import images as public_images
 from orchestration import shell
-from orchestration.engine import IMAGES
+from orchestration.engine import IMAGES, Build
 
 if TYPE_CHECKING:
     from orchestration.compose import DockerEngine
 
 # The service of the compose file that each image is built by.
 BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "status"}
+
+LABEL = "com.docker.compose.project"
 
 
 class Candidates:
@@ -45,8 +47,21 @@ class Candidates:
         sdk, names = self.engine.sdk, [f"{self.project}-{image}" for image in IMAGES]
         for name in set(names) - set(public_images.absent(sdk, names)):
             sdk.images.remove(name)
-        project = f"label=com.docker.compose.project={self.project}"
+        project = f"label={LABEL}={self.project}"
         shell.output(shell.Command(("docker", "image", "prune", "--force", "--filter", project)))
+
+    def builds(self) -> list[Build]:
+        """The images that carry this clone's label, each with the bytes it shares with no other."""
+        known = self.engine.sdk.df()["Images"] or []
+        ours = [one for one in known if (one["Labels"] or {}).get(LABEL) == self.project]
+        return [
+            Build(_name(one), one["Size"] - max(one["SharedSize"], 0), self._is_needed(one))
+            for one in ours
+        ]
+
+    def _is_needed(self, image: Mapping[str, Any]) -> bool:
+        adopted = [name for name in _names(image) if not name.startswith(f"{self.project}-")]
+        return bool(adopted) or image["Containers"] != 0
 
     def _one_off(self, *argv: str) -> shell.Command:
         """A command in the Airflow image, with the mounts and variables that the scheduler has."""
@@ -66,3 +81,12 @@ class Candidates:
             ("docker", "run", *options, f"{self.project}-airflow", *argv),
             env={**self.engine.settings.compose_environment(), **scheduler["environment"]},
         )
+
+
+def _names(image: Mapping[str, Any]) -> list[str]:
+    """Its names; engines differ in how they say that it has none."""
+    return [name for name in image["RepoTags"] or [] if name != "<none>:<none>"]
+
+
+def _name(image: Mapping[str, Any]) -> str:
+    return (_names(image) or [image["Id"]])[0]

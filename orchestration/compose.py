@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,7 @@ from orchestration import StackError, clocks, containers, dockerd, folders, shel
 from orchestration import images as public_images
 from orchestration.candidates import Candidates
 from orchestration.containers import SERVICE_LABEL
-from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
+from orchestration.engine import IMAGES, ONE_SHOTS, Build, Engine, Host, Service, image_of
 from orchestration.needs import OLDEST_COMPOSE
 from orchestration.settings import Settings
 
@@ -106,9 +107,13 @@ class DockerEngine:
         """Remove images that were not adopted or were replaced."""
         self.candidates.tidy()
 
-    def up(self) -> None:
+    def builds(self) -> list[Build]:
+        """Images of this clone, adopted or not; the build cache belongs to all projects."""
+        return self.candidates.builds()
+
+    def up(self, services: Sequence[str] = ()) -> None:
         """`docker compose up -d`: returns when the one-shots have ended well."""
-        start = self.compose("up", "-d", "--no-build", "--remove-orphans")
+        start = self.compose("up", "-d", "--no-build", "--remove-orphans", *services)
         shell.output(start, timeout=UP_SECONDS)
 
     def swap(self, service: str) -> None:
@@ -118,29 +123,57 @@ class DockerEngine:
         """
         if service == WORKER:
             self._relieve_worker()
+        elif service in ONE_SHOTS:
+            self._replace(service, "--force-recreate")
+            self._await_one_shot(service)
         else:
             self._replace(service)
-        if service in ONE_SHOTS:
-            self._await_one_shot(service)
 
     def restart(self, services: Sequence[str]) -> None:
         """`docker compose restart`, with each service's own time to end."""
         shell.output(self.compose("restart", *services))
 
+    def stop(self, services: Sequence[str]) -> None:
+        """`docker compose stop`."""
+        shell.output(self.compose("stop", *services))
+
     def run(self, service: str, argv: Sequence[str]) -> int:
         """`docker compose exec` in its container, or `run` in one of its own where it is down."""
+        named = ENTRYPOINT if image_of(service) == "airflow" else ()
+        terminal = () if shell.at_terminal() else ("-T",)
+        return shell.show(self._within(service, *terminal, service, *named, *argv))
+
+    def command(self, service: str, argv: Sequence[str]) -> shell.Command:
+        """The same without a terminal."""
+        return self._within(service, "-T", service, *argv)
+
+    def script(self, name: str) -> str:
+        """Mounted into every service that runs one."""
+        return f"/opt/stack/{name}"
+
+    def _within(self, service: str, *words: str) -> shell.Command:
         runs = any(s.state == "running" for s in self.ps() if s.name == service)
         how = ("exec",) if runs else ("run", "--rm", "--no-deps", "--quiet-pull")
-        terminal = () if shell.at_terminal() else ("-T",)
-        named = ENTRYPOINT if image_of(service) == "airflow" else ()
-        return shell.show(self.compose(*how, *terminal, service, *named, *argv))
+        return self.compose(*how, *words)
 
-    def down(self, *, volumes: bool) -> None:
+    def lend(self, other: Settings) -> Engine:
+        """An engine for `other`, whose images are these."""
+        for name in IMAGES:
+            self.sdk.images.get(f"{self.settings.project}-{name}").tag(f"{other.project}-{name}")
+        return DockerEngine(other)
+
+    def take_back(self, other: Settings) -> None:
+        """Remove the other's names for these images."""
+        for name in IMAGES:
+            self.sdk.images.remove(f"{other.project}-{name}")
+
+    def down(self, *, volumes: bool, quietly: bool = False) -> None:
         """`docker compose down`: containers and network; with `volumes` the data too."""
+        show = shell.output if quietly else shell.echo
         # First: its tasks end, and what they tell that to is still there. Not said in the compose
         # file: whatever a service depends on is recreated with it.
-        shell.echo(self.compose("stop", WORKER))
-        shell.echo(self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else [])))
+        show(self.compose("stop", WORKER))
+        show(self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else [])))
 
     def ps(self) -> list[Service]:
         """Every service of the compose file with what the engine knows of its container."""
@@ -202,10 +235,20 @@ class DockerEngine:
         except KeyboardInterrupt:
             return shell.INTERRUPTED
 
-    def tail(self, service: str, lines: int) -> str:
+    def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
         """The last log lines of one service, without Compose's prefixes."""
-        options = ("logs", f"--tail={lines}", "--no-log-prefix", "--no-color", service)
-        return shell.output(self.compose(*options), timeout=20).strip()
+        options = [f"--tail={lines}", *([f"--since={since:%Y-%m-%dT%H:%M:%SZ}"] if since else [])]
+        command = self.compose("logs", *options, "--no-log-prefix", "--no-color", service)
+        return shell.output(command, timeout=20).strip()
+
+    def environment(self, service: str) -> Mapping[str, str]:
+        """Its container's variables, user and published ports."""
+        running = self._containers(service)
+        return containers.started_with(running[0].attrs) if running else {}
+
+    def intended(self, service: str) -> Mapping[str, str]:
+        """The same by the compose file, its override and .env."""
+        return containers.intended(self.config["services"][service])
 
     def services(self) -> Iterator[str]:
         """The names in the compose file, in its order."""

@@ -38,7 +38,30 @@ def service(attributes: Mapping[str, Any]) -> Service:
         since=_moment(state["StartedAt"]),
         restarts=attributes["RestartCount"],
         exit_code=state["ExitCode"],
+        out_of_memory=state.get("OOMKilled", False),
     )
+
+
+def started_with(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """A container's variables; also its `user`, and the address of each `port 8080/tcp`."""
+    config = attributes["Config"]
+    pairs = [pair.split("=", 1) for pair in config.get("Env") or () if "=" in pair]
+    ports = attributes.get("HostConfig", {}).get("PortBindings") or {}
+    addresses = {
+        f"port {port}": ", ".join(f"{one['HostIp']}:{one['HostPort']}" for one in bindings or ())
+        for port, bindings in ports.items()
+    }
+    return {name: value for name, value in pairs} | addresses | {"user": config.get("User", "")}
+
+
+def intended(body: Mapping[str, Any]) -> dict[str, str]:
+    """What `started_with` will tell of a service's container, by `docker compose config`."""
+    given = (body.get("environment") or {}).items()
+    told = {name: str(value) for name, value in given if value is not None}
+    for port in body.get("ports") or ():
+        address = f"{port.get('host_ip', '')}:{port.get('published', '')}"
+        told[f"port {port['target']}/{port.get('protocol', 'tcp')}"] = address
+    return told | ({"user": str(body["user"])} if "user" in body else {})
 
 
 def memory(container: Any) -> int:

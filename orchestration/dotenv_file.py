@@ -109,14 +109,17 @@ def plain_refusal(text: str, quote: str) -> str | None:
     return None
 
 
-def fill(text: str, values: Mapping[str, str], blank: tuple[str, ...] = ("",)) -> str:
-    """Put `values` where the line of that name holds one of `blank`; all else stays as it is."""
+def fill(text: str, values: Mapping[str, str], blank: tuple[str, ...] | None = ("",)) -> str:
+    """Put `values` where the line of that name holds one of `blank`, None: whatever it holds.
+
+    All else stays as it is.
+    """
 
     def line_of(line: str) -> str:
         bare = line.removesuffix("\r")
         match = ASSIGNMENT.fullmatch(bare.strip(BLANKS))
         name, equals, value = match.groups() if match else ("", "", "")
-        if equals and name in values and unquoted(value) in blank:
+        if equals and name in values and (blank is None or unquoted(value) in blank):
             return f"{name}={values[name]}{line[len(bare) :]}"
         return line
 

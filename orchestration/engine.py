@@ -1,12 +1,12 @@
 """What an engine can do, in Compose's words, and the one place that chooses between them."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from orchestration import StackError
+from orchestration import StackError, shell
 from orchestration.settings import Settings
 
 ONE_SHOTS = ("airflow-init", "mlflow-migrate")
@@ -25,7 +25,8 @@ class Service:
     """A service as its engine sees it.
 
     `state` is Compose's word (running, exited, restarting …); `health` the verdict of the
-    container's own check: healthy, unhealthy, starting, or blank without one.
+    container's own check: healthy, unhealthy, starting, or blank without one; `out_of_memory`: its
+    last end was the kernel's doing, where the engine knows.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Service:
     since: datetime | None = None
     restarts: int = 0
     exit_code: int = 0
+    out_of_memory: bool = False
 
     @property
     def one_shot(self) -> bool:
@@ -57,6 +59,18 @@ class Host:
     places: tuple[Path, ...] = ()
     index: str = ""
     index_ahead: float | None = None
+
+
+@dataclass(frozen=True)
+class Build:
+    """An image or environment of this clone: the bytes it alone holds, and whether it is needed.
+
+    What is not is what `tidy` removes.
+    """
+
+    name: str
+    bytes: int
+    needed: bool
 
 
 class Engine(Protocol):
@@ -88,8 +102,14 @@ class Engine(Protocol):
     def tidy(self) -> None:
         """Remove what was built and not adopted, or replaced, and nothing runs from any more."""
 
-    def up(self) -> None:
-        """Start every service and return once the one-shots have ended well."""
+    def builds(self) -> list[Build]:
+        """What was built and is still there; may take seconds."""
+
+    def up(self, services: Sequence[str] = ()) -> None:
+        """Start every service and return once the one-shots have ended well.
+
+        Or only some, and nothing that they do not need.
+        """
 
     def swap(self, service: str) -> None:
         """Start one service anew from what was adopted, or run a one-shot to its end.
@@ -100,11 +120,29 @@ class Engine(Protocol):
     def restart(self, services: Sequence[str]) -> None:
         """Stop and start services as they are."""
 
+    def stop(self, services: Sequence[str]) -> None:
+        """Stop services, each with its own time to end, until the next `up`."""
+
     def run(self, service: str, argv: Sequence[str]) -> int:
         """A one-off command where a service runs, on the person's terminal; its exit code."""
 
-    def down(self, *, volumes: bool) -> None:
-        """Stop and remove all services; with `volumes` all their data too."""
+    def command(self, service: str, argv: Sequence[str]) -> shell.Command:
+        """What runs `argv` where a service runs, its streams left to the caller."""
+
+    def script(self, name: str) -> str:
+        """Where a service finds a file of config/."""
+
+    def lend(self, other: Settings) -> "Engine":
+        """The same engine for another project beside this one, which builds nothing of its own."""
+
+    def take_back(self, other: Settings) -> None:
+        """Undo `lend`, once that project is down."""
+
+    def down(self, *, volumes: bool, quietly: bool = False) -> None:
+        """Stop and remove all services; with `volumes` all their data too.
+
+        Shown as it goes, unless `quietly`.
+        """
 
     def ps(self) -> list[Service]:
         """Every service of the stack, also those that do not run."""
@@ -115,8 +153,14 @@ class Engine(Protocol):
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
         """Print logs to the terminal; the exit code of the command that did."""
 
-    def tail(self, service: str, lines: int) -> str:
-        """The last log lines of one service."""
+    def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
+        """The last log lines of one service, only those from `since` on if it is given."""
+
+    def environment(self, service: str) -> Mapping[str, str]:
+        """What a running service was started with, by name; empty where that cannot be told."""
+
+    def intended(self, service: str) -> Mapping[str, str]:
+        """The part of it that settings and files decide, as they would now."""
 
     def services(self) -> Iterator[str]:
         """The names of all services."""

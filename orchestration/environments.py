@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from orchestration import StackError, interpreter, shell, uv
+from orchestration.engine import Build
 from orchestration.interpreter import PYTHON
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
@@ -74,10 +75,23 @@ class Environments:
 
     def tidy(self, kept: Collection[str]) -> None:
         """Delete folders that are neither in use nor among `kept`."""
-        kept = {*kept, *map(self.in_use, NAMES)}
-        for folder in (self.state.folder / "envs").glob("*"):
-            if not folder.is_symlink() and folder.name not in kept:
+        for folder in self._folders():
+            if not self._is_needed(folder, kept):
                 shutil.rmtree(folder)
+
+    def builds(self, kept: Collection[str]) -> list[Build]:
+        """Every folder; those that `tidy` would delete are not needed."""
+        return [
+            Build(folder.name, held_alone(folder), self._is_needed(folder, kept))
+            for folder in self._folders()
+        ]
+
+    def _folders(self) -> list[Path]:
+        found = sorted((self.state.folder / "envs").glob("*"))
+        return [folder for folder in found if not folder.is_symlink()]
+
+    def _is_needed(self, folder: Path, kept: Collection[str]) -> bool:
+        return folder.name in kept or folder.name in map(self.in_use, NAMES)
 
     def _link(self, name: str) -> Path:
         return self.state.folder / ("pg" if name == "postgres" else f"envs/{name}")
@@ -150,6 +164,12 @@ class StartedFrom:
 
     def _noted(self) -> dict[str, str]:
         return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+
+def held_alone(folder: Path) -> int:
+    """Bytes of the disk that deleting a folder gives back: what uv's cache has too stays there."""
+    found = (os.lstat(os.path.join(top, n)) for top, _, names in os.walk(folder) for n in names)
+    return sum(file.st_blocks * 512 for file in found if file.st_nlink == 1)
 
 
 def _is_complete(folder: Path) -> bool:

@@ -51,6 +51,14 @@ def family(pid: int) -> Iterator[psutil.Process]:
         return
 
 
+def environment(pid: int) -> dict[str, str]:
+    """What a process was started with; empty where it is gone or somebody else's."""
+    try:
+        return psutil.Process(pid).environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
 def memory(pid: int) -> int:
     """Bytes a process and its children hold, pages they share counted once (PSS)."""
     total = 0

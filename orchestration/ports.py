@@ -12,6 +12,15 @@ DOCKER_SECONDS = 5
 WORKING_DIR = "com.docker.compose.project.working_dir"
 
 
+def free(number: int) -> list[int]:
+    """Ports of loopback that nobody listens on."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    found = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return found
+
+
 def unusable(address: str, port: int) -> str:
     """Why nothing can listen on that address and port, or blank."""
     with socket.socket() as probe:

@@ -76,7 +76,7 @@ class Progress:
     def _print(self, lines: list[Line]) -> None:
         for name, kind, detail in lines:
             self.printed[name] = self.elapsed, detail
-            line = f"{self.elapsed:6.1f} s  {MARKS[kind]} {name:<22} {detail}"
+            line = f"{self.elapsed:6.1f} s  {MARKS[kind]} {name:<22} {detail}".rstrip()
             print(line, file=self.console.file, flush=True)
 
     def _table(self, lines: list[Line]) -> Table:

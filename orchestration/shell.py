@@ -4,11 +4,12 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestration import StackError
 
@@ -44,6 +45,49 @@ def output(command: Command, *, timeout: float | None = None) -> str:
     if process.returncode:
         raise StackError(f"{command}\nended with {process.returncode}:\n{tail(said)}")
     return said
+
+
+def pipe(
+    command: Command,
+    *,
+    source: IO[bytes] | None = None,
+    into: IO[bytes] | None = None,
+    may_end_with: Collection[int] = (0,),
+) -> None:
+    """Run to its end with a file at each side.
+
+    Raises StackError with the last lines it printed to standard error when it fails.
+    """
+    with _piped(command, source, into or subprocess.DEVNULL, may_end_with):
+        pass
+
+
+@contextmanager
+def reading(command: Command, source: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
+    """What a command prints, as it comes; raises as `pipe` does, once all of it was read."""
+    with _piped(command, source, subprocess.PIPE, (0,)) as process:
+        assert process.stdout
+        yield process.stdout
+
+
+@contextmanager
+def _piped(
+    command: Command, source: IO[bytes] | None, into: Any, may_end_with: Collection[int]
+) -> Iterator[subprocess.Popen[bytes]]:
+    with tempfile.TemporaryFile() as said:
+        try:
+            process = subprocess.Popen(
+                command.argv, env=command.env, cwd=command.cwd, stderr=said,
+                stdin=source or subprocess.DEVNULL, stdout=into,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
+        with process:
+            yield process
+        if process.returncode not in may_end_with:
+            said.seek(0)
+            words = tail(said.read().decode(errors="replace"))
+            raise StackError(f"{command}\nended with {process.returncode}:\n{words}")
 
 
 def follow(command: Command, told: Callable[[str], None]) -> int:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 
-from orchestration import StackError, preflight, proof, requirements, settings, tables
+from orchestration import StackError, preflight, proof, requirements, settings, tables, unfinished
 from orchestration.airflow_api import Airflow
 from orchestration.engine import IMAGES, ONE_SHOTS, Engine, check_service, engine_for, image_of
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 from orchestration.waiting import await_services, in_background, show_until_done
 
-FOLDERS = ("logs", "plugins", "dags")
+FOLDERS = ("logs", "plugins", "dags", "backups/report")
 
 
 def install() -> None:
@@ -54,9 +54,24 @@ def decided(drafted: Settings) -> Settings:
 
 
 def up(*, with_proof: bool = True) -> None:
-    """Start everything, wait until the services say so, prove it, tell the addresses."""
+    """Start everything, wait until the services say so, prove it, tell the addresses.
+
+    Raises StackError with what the doctor knows of the failure below it.
+    """
+    try:
+        chosen, engine = ready_to_start()
+        unfinished.take_back(chosen, engine)
+        start(chosen, engine, with_proof=with_proof)
+    except StackError as error:
+        # Only where something failed: importing it takes time.
+        from orchestration import doctor
+
+        raise StackError(f"{error}{doctor.verdict_on(error, engine_for)}") from error
+
+
+def start(chosen: Settings, engine: Engine, *, with_proof: bool = True) -> None:
+    """The same for a stack that is known to be ready."""
     started = time.monotonic()
-    chosen, engine = ready_to_start()
     with Progress() as progress:
         await_services(chosen, engine, in_background(engine.up), progress)
     if with_proof:

@@ -5,11 +5,13 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from orchestration import clocks, folders, leftovers, log_files, one_shots, shell
-from orchestration.engine import IMAGES, ONE_SHOTS, Host, Service, image_of
+from orchestration.engine import IMAGES, ONE_SHOTS, Build, Engine, Host, Service, image_of
 from orchestration.environments import Environments, StartedFrom, python_problem
 from orchestration.settings import Settings
 from orchestration.supervisord import Supervisord
@@ -25,6 +27,8 @@ SERVICES = (
     "status",
 )
 SCHEDULER, WATCHDOG = "airflow-scheduler", "watchdog"
+# What another stack may run from; all else is its own.
+LENT = ("envs", "pg")
 # For a task that still runs when its scheduler is replaced.
 TASK_SECONDS = 24 * 3600
 # The kernel's limit for the path of a socket.
@@ -96,8 +100,12 @@ class StandaloneEngine:
         """Delete environments that nothing runs from."""
         self.environments.tidy(self.started_from.all())
 
-    def up(self) -> None:
-        """Start the database, run the one-shots, start the rest.
+    def builds(self) -> list[Build]:
+        """Environments and PostgreSQL's binaries, of today and of before."""
+        return self.environments.builds(self.started_from.all())
+
+    def up(self, services: Sequence[str] = ()) -> None:
+        """Start the database, run the one-shots, start the rest; or only what is asked for.
 
         What an earlier supervisord left behind is ended first; a changed setting restarts all, a
         changed environment what runs from it.
@@ -114,15 +122,17 @@ class StandaloneEngine:
             self.supervisord.begin(self._daemon(environment))
             self.started_from.note({"postgres": self._made_from("postgres")})
             stamp.write_text(made_of)
-        # Schemas and the first account stay as they were made by these locks and settings.
-        made_of = f"{made_of} {[*map(self._made_from, ONE_SHOTS)]}"
-        anew = not self.surviving_data()
-        one_shots.run_all(self.settings, environment, made_of, anew=anew)
-        for name in SERVICES:
+        if not services:
+            # Schemas and the first account stay as they were made by these locks and settings.
+            made_of = f"{made_of} {[*map(self._made_from, ONE_SHOTS)]}"
+            anew = not self.surviving_data()
+            one_shots.run_all(self.settings, environment, made_of, anew=anew)
+        for name in services or SERVICES:
             if self.started_from.of(name) != self._made_from(name):
                 self.supervisord.stop(name)
             self._start(name)
-        self.supervisord.start(WATCHDOG)
+        if not services:
+            self.supervisord.start(WATCHDOG)
 
     def swap(self, service: str) -> None:
         """Stop and start one service, or run a one-shot; the scheduler ends its tasks first.
@@ -142,15 +152,44 @@ class StandaloneEngine:
             self.supervisord.stop(name)
             self._start(name)
 
+    def stop(self, services: Sequence[str]) -> None:
+        """Stop services, and what would take that for a fault first."""
+        # What is started after it may find other data: its schemas are looked at again.
+        (self.state.run / "initialised").unlink(missing_ok=True)
+        for name in (WATCHDOG, *services):
+            self.supervisord.stop(name)
+
     def run(self, service: str, argv: Sequence[str]) -> int:
         """A command in the environment of a service, on the person's terminal."""
+        return shell.show(self.command(service, argv))
+
+    def command(self, service: str, argv: Sequence[str]) -> shell.Command:
+        """A command in the environment of a service."""
         environment = services_environment(self.settings)
         if image := image_of(service):
             folder = self.state.python(image).parent
             environment["PATH"] = f"{folder}:{environment['PATH']}"
-        return shell.show(shell.Command(argv, env=environment, cwd=self.settings.root))
+        return shell.Command(argv, env=environment, cwd=self.settings.root)
 
-    def down(self, *, volumes: bool) -> None:
+    def script(self, name: str) -> str:
+        """In the clone, where every process can read it."""
+        return str(self.settings.root / "orchestration" / "config" / name)
+
+    def lend(self, other: Settings) -> Engine:
+        """An engine for `other` that runs from these environments."""
+        there = State.of(other).folder
+        there.mkdir(parents=True, exist_ok=True)
+        there.chmod(0o711)
+        for name in LENT:
+            (there / name).unlink(missing_ok=True)
+            (there / name).symlink_to(self.state.folder / name)
+        return StandaloneEngine(other)
+
+    def take_back(self, other: Settings) -> None:
+        """Delete what is left of the other's state."""
+        shutil.rmtree(State.of(other).folder, ignore_errors=True)
+
+    def down(self, *, volumes: bool, quietly: bool = False) -> None:
         """End all processes, in good order if they let us; with `volumes` delete the data too."""
         self.supervisord.end()
         leftovers.end(self.state.supervisor)
@@ -176,9 +215,24 @@ class StandaloneEngine:
         files = {name: self._log(name) for name in services or list(self.services())}
         return log_files.show(files, tail=tail, since=since, follow=follow)
 
-    def tail(self, service: str, lines: int) -> str:
+    def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
         """The last log lines of one service."""
-        return "\n".join(log_files.last_lines(self._log(service), lines))
+        return "\n".join(log_files.last_lines(self._log(service), lines, since))
+
+    def environment(self, service: str) -> Mapping[str, str]:
+        """Its process's variables; PostgreSQL writes over its own."""
+        pid = self.supervisord.processes().get(service, {"pid": 0})["pid"]
+        return leftovers.environment(pid) if pid and image_of(service) else {}
+
+    def intended(self, service: str) -> Mapping[str, str]:
+        """What settings and the compose file give to all services; the person's own is left out."""
+        return self._given
+
+    @cached_property
+    def _given(self) -> dict[str, str]:
+        own = {*self.settings.environment, "PATH", "STACK_PYTHON"}
+        given = services_environment(self.settings).items()
+        return {name: value for name, value in given if name not in own}
 
     def services(self) -> Iterator[str]:
         """The names of all services, one-shots included."""

@@ -155,6 +155,7 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         "REDIS_URL": "",
         "DATABASE_URL": _at_socket(settings, state, "status", "STATUS_PASSWORD", "airflow"),
         "STATUS_DISK": str(state.folder),
+        "STATUS_BACKUP_REPORT": str(settings.project_dir / "backups/report/report.json"),
     }
 
 

@@ -4,24 +4,25 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import TypeVar
 
 from orchestration import StackError, health, tables
 from orchestration.engine import Engine
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 
+T = TypeVar("T")
 READY_SECONDS = 240
 POLL_SECONDS = 0.5
 
 
-def in_background(work: Callable[[], None]) -> Future[None]:
+def in_background(work: Callable[[], T]) -> Future[T]:
     """Run `work` beside this; one that hangs ends with the process, nobody waits for it."""
-    done: Future[None] = Future()
+    done: Future[T] = Future()
 
     def run() -> None:
         try:
-            work()
-            done.set_result(None)
+            done.set_result(work())
         except BaseException as error:
             done.set_exception(error)
 
@@ -29,12 +30,29 @@ def in_background(work: Callable[[], None]) -> Future[None]:
     return done
 
 
-def show_until_done(work: Future[None], lines: list[Line], progress: Progress) -> None:
-    """Show rows while something is done beside; raises what it raises."""
+def show_until_done(work: Future[T], lines: list[Line], progress: Progress) -> T:
+    """Show rows while something is done beside; what comes of it, raises what it raises."""
     while not work.done():
         progress.show(lines)
         time.sleep(POLL_SECONDS)
-    work.result()
+    return work.result()
+
+
+class Steps:
+    """Work in named steps, each shown while it is done and after."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.done: list[Line] = []
+
+    def do(self, name: str, work: Callable[[], T], detail: str = "") -> T:
+        """Do one; what comes of it, raises what it raises."""
+        result = show_until_done(
+            in_background(work), [*self.done, (name, "wait", detail)], self.progress
+        )
+        self.done.append((name, "ok", detail))
+        self.progress.show(self.done)
+        return result
 
 
 def await_services(

@@ -54,11 +54,11 @@ def test_each_verb_is_in_the_readme_with_all_its_flags():
     for verb in verbs():
         (row,) = re.findall(rf"^\| `inv {verb}\b.*$", readme, re.MULTILINE)
         flags = set(
-            re.findall(r"--(?:\[no-\])?([a-z]+)", ran(INV, "--help", verb).split("Options:")[-1])
+            re.findall(r"--(?:\[no-\])?([a-z-]+)", ran(INV, "--help", verb).split("Options:")[-1])
         )
         told = {flag.removeprefix("no-") for flag in re.findall(r"--([a-z-]+)", row)}
         short = {"service"} if "-s SERVICE" in row else set()
-        positional = {"dag"} if verb == "trigger" else set()
+        positional = {"trigger": {"dag-id"}, "restore": {"archive"}}.get(verb, set())
         assert told | short | positional == flags, verb
 
 

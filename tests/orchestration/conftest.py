@@ -12,14 +12,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestration import StackError, airflow_api
+from orchestration import StackError, airflow_api, databases, stack
 from orchestration import settings as settings_module
 from orchestration.airflow_api import Airflow
 from orchestration.engine import IMAGES, Host, Service
 from orchestration.settings import ROOT, Settings
+from orchestration.shell import Command
 
 REPO = Path(__file__).resolve().parents[2]
 LONG_RUNNING = ("postgres", "redis", "airflow-scheduler", "airflow-worker", "mlflow", "status")
+PAPER_POSTGRES = str(REPO / "tests/orchestration/paper_postgres.py")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 
@@ -207,10 +209,12 @@ class PaperEngine:
         self.listed = [Service(name, "running", "healthy") for name in LONG_RUNNING]
         self.said, self.held, self.exit_code = {}, {}, 0
         self.stands_on = Host()
-        self.tidy_fails = None
+        self.held_by, self.meant_for, self.heard_since = {}, {}, {}
+        self.tidy_fails, self.made = None, []
         self.build_fails, self.errors, self.swap_fails = None, "", {}
         self.start_fails, self.start_waits, self.start_ended = None, None, False
         self.ps_fails, self.memory_fails, self.restart_fails = None, None, None
+        self.databases, self.environments, self.lent = "", {}, None
 
     def problems(self):
         return list(self.reasons)
@@ -256,15 +260,38 @@ class PaperEngine:
         self.asked.append(("run", service, list(argv)))
         return self.exit_code
 
-    def up(self):
-        self.asked.append("up")
+    def up(self, services=()):
+        self.asked.append(" ".join(("up", *services)))
         if self.start_waits:
             self.start_waits.wait(0.5)
         self.start_ended = True
         if self.start_fails:
             raise self.start_fails
 
-    def down(self, *, volumes):
+    def stop(self, services):
+        self.asked.append(f"stop {' '.join(services)}")
+
+    def command(self, service, argv):
+        """One of PostgreSQL's tools on the folder `databases`, anything else as it is."""
+        argv = tuple(argv)
+        if service == "postgres":
+            argv = (sys.executable, PAPER_POSTGRES, self.databases, *argv[4:])
+        return Command(argv, env={**os.environ, **self.environments.get(service, {})})
+
+    def script(self, name):
+        return f"/paper/{name}"
+
+    def builds(self):
+        return list(self.made)
+
+    def lend(self, other):
+        self.asked.append(f"lend {other.project}")
+        return self.lent or self
+
+    def take_back(self, other):
+        self.asked.append(f"take back {other.project}")
+
+    def down(self, *, volumes, quietly=False):
         self.asked.append(f"down volumes={volumes}")
 
     def ps(self):
@@ -281,8 +308,15 @@ class PaperEngine:
         self.asked.append(("logs", list(services), tail, since, follow))
         return self.exit_code
 
-    def tail(self, service, lines):
+    def tail(self, service, lines, since=None):
+        self.heard_since[service] = since
         return "\n".join(self.said.get(service, "").splitlines()[-lines:])
+
+    def environment(self, service):
+        return dict(self.held_by.get(service, {}))
+
+    def intended(self, service):
+        return dict(self.meant_for.get(service, {}))
 
     def services(self):
         return iter([service.name for service in self.listed])
@@ -292,6 +326,32 @@ class PaperEngine:
 def engine():
     """An engine whose services all run."""
     return PaperEngine()
+
+
+ROWS = "COPY public.{name} (id) FROM stdin;\n1\n2\n\\.\n"
+
+
+@pytest.fixture
+def lived_in(clone, engine, make_settings, tmp_path, monkeypatch):
+    """A clone that is installed and running, with a row or two, an artifact and a DAG."""
+    monkeypatch.setattr(stack, "engine_for", lambda chosen: engine)
+    settings_module.write_env(settings_module.draft_env(clone)[0], "docker", clone)
+    engine.databases = str(tmp_path / "databases")
+    Path(engine.databases).mkdir()
+    for name in databases.NAMES:
+        Path(engine.databases, name).write_text(ROWS.format(name=f"of_{name}"))
+    artifacts = tmp_path / "artifacts"
+    (artifacts / "1/model").mkdir(parents=True)
+    (artifacts / "1/model/weights").write_text("0.5")
+    engine.environments["mlflow"] = {"MLFLOW_ARTIFACTS_DESTINATION": str(artifacts)}
+    (clone / "install").mkdir()
+    for lock, pin in (("airflow", "apache-airflow==3.0.1"), ("mlflow", "mlflow==3.17.2")):
+        (clone / f"install/{lock}.lock").write_text(f"{pin} \\\n    --hash=x\n")
+    for name in ("requirements.txt", "requirements.lock"):
+        (clone / "install" / name).write_text("pandas\n")
+    (clone / "dags").mkdir()
+    (clone / "dags/mine.py").write_text("# a DAG\n")
+    return clone
 
 
 class Clock:

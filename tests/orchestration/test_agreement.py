@@ -26,6 +26,7 @@ PUBLISHED = {"airflow-apiserver", "mlflow", "status"}
 
 NOT_FOR_COMPOSE = {
     "STACK_ENGINE": "chooses the engine; Compose is one of them",
+    "BACKUP_PASSPHRASE_FILE": "for `inv backup`; no service may know it",
 }
 
 

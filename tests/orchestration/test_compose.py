@@ -11,7 +11,7 @@ from docker.errors import ImageNotFound
 from orchestration import StackError, compose, containers, dockerd, images, shell
 from orchestration.compose import DockerEngine
 from orchestration.containers import SERVICE_LABEL
-from orchestration.engine import ONE_SHOTS
+from orchestration.engine import IMAGES, ONE_SHOTS
 from orchestration.settings import SECRETS
 
 
@@ -71,6 +71,11 @@ def docker(make_settings, recorded):
     [
         (lambda docker: docker.up(), "docker compose up -d --no-build --remove-orphans"),
         (
+            lambda docker: docker.up(["postgres"]),
+            "docker compose up -d --no-build --remove-orphans postgres",
+        ),
+        (lambda docker: docker.stop(["mlflow", "redis"]), "docker compose stop mlflow redis"),
+        (
             lambda docker: docker.logs([], tail=100, since="", follow=False),
             "docker compose logs --tail=100",
         ),
@@ -81,6 +86,11 @@ def docker(make_settings, recorded):
         (
             lambda docker: docker.tail("redis", 7),
             "docker compose logs --tail=7 --no-log-prefix --no-color redis",
+        ),
+        (
+            lambda docker: docker.tail("redis", 7, datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)),
+            "docker compose logs --tail=7 --since=2026-01-02T03:04:05Z --no-log-prefix --no-color "
+            "redis",
         ),
         (
             lambda docker: docker.restart(["redis", "mlflow"]),
@@ -425,6 +435,29 @@ def test_a_command_runs_where_its_service_does_or_in_a_container_of_its_own(
     assert recorded.commands[-1].argv == ("docker", "compose", *words.split(), *argv)
 
 
+@pytest.mark.parametrize(
+    ("runs", "words"), [(True, "exec"), (False, "run --rm --no-deps --quiet-pull")]
+)
+def test_a_command_whose_streams_are_the_callers_has_no_terminal(docker, recorded, runs, words):
+    found = attributes("mlflow", "running" if runs else "exited")
+    docker.sdk.containers.found = [SimpleNamespace(attrs=found)]
+    made = docker.command("mlflow", ["tar", "-c", "."])
+    assert str(made) == f"docker compose {words} -T mlflow tar -c ."
+    assert "-c ." not in recorded.lines
+
+
+def test_another_project_runs_from_the_same_images_until_it_is_taken_back(docker, make_settings):
+    project = docker.settings.project
+    mine = {f"{project}-{name}": name for name in IMAGES}
+    docker.sdk.images.known = dict(mine)
+    other = make_settings(COMPOSE_PROJECT_NAME="other")
+    lent = docker.lend(other)
+    assert lent.settings is other
+    assert {n: docker.sdk.images.known[f"other-{n}"] for n in IMAGES} == {n: n for n in IMAGES}
+    docker.take_back(other)
+    assert docker.sdk.images.known == mine
+
+
 def test_a_dollar_reaches_us_as_it_was_meant(docker, recorded):
     recorded.outputs = {"compose config": '{"services": {"a$$b$$$$c": {}}}'}
     assert list(docker.services()) == ["a$b$$c"]
@@ -446,6 +479,31 @@ def test_ps_tells_of_every_service_also_of_one_without_a_container(docker):
     assert (init.name, init.state, init.exit_code, init.health) == ("airflow-init", "exited", 3, "")
     assert (mlflow.state, mlflow.health, mlflow.restarts) == ("running", "starting", 2)
     assert mlflow.since == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_what_a_service_was_started_with_is_asked_of_its_running_container(docker):
+    found = attributes("mlflow")
+    found["Config"]["Env"] = ["A=1"]
+    docker.sdk.containers.found = [SimpleNamespace(attrs=found)]
+    assert docker.environment("mlflow") == {"A": "1", "user": ""}
+    [asked] = docker.sdk.containers.asked
+    assert "com.docker.compose.service=mlflow" in asked["filters"]["label"]
+    assert "all" not in asked
+    docker.sdk.containers.found = []
+    assert docker.environment("mlflow") == {}
+
+
+def test_what_it_would_be_started_with_is_what_compose_understands(docker, recorded):
+    body = {"environment": {"A": "$$1"}, "user": "1000:0"}
+    recorded.outputs = {"compose config": json.dumps({"services": {"mlflow": body}})}
+    assert docker.intended("mlflow") == {"A": "$1", "user": "1000:0"}
+
+
+def test_one_whose_last_end_was_for_its_memory_says_so(docker):
+    for killed in (True, False):
+        found = attributes("mlflow", "exited", OOMKilled=killed)
+        docker.sdk.containers.found = [SimpleNamespace(attrs=found)]
+        assert [s.out_of_memory for s in docker.ps() if s.name == "mlflow"] == [killed]
 
 
 def test_ps_asks_for_all_containers_of_this_project_alone(docker):

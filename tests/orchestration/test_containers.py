@@ -123,3 +123,33 @@ def test_only_a_projects_own_services_are_listed():
     assert containers.of_project(sdk, "mine") == ["one"]
     labels = ["com.docker.compose.project=mine", "com.docker.compose.oneoff=False"]
     assert asked == [{"filters": {"label": labels}, "ignore_removed": True}]
+
+
+INSPECTED = {
+    "Config": {"Env": ["A=1", "B=x=y", "C=", "ODD"], "User": "1000:0"},
+    "HostConfig": {
+        "PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8090"}], "1/udp": None}
+    },
+}
+CONFIGURED = {
+    "environment": {"A": "1", "B": "x=y", "C": "", "INHERITED": None},
+    "user": "1000:0",
+    "ports": [
+        {"mode": "ingress", "host_ip": "127.0.0.1", "target": 8080, "published": "8090",
+         "protocol": "tcp"},
+    ],
+}  # fmt: skip
+
+
+def test_what_a_container_was_started_with_is_told_in_the_words_of_what_is_intended():
+    held, meant = containers.started_with(INSPECTED), containers.intended(CONFIGURED)
+    assert meant == {
+        "A": "1", "B": "x=y", "C": "", "user": "1000:0", "port 8080/tcp": "127.0.0.1:8090",
+    }  # fmt: skip
+    assert {name: held[name] for name in meant} == meant
+    assert held.keys() - meant.keys() == {"port 1/udp"}
+
+
+def test_a_container_with_nothing_set_has_nothing():
+    assert containers.started_with({"Config": {}}) == {"user": ""}
+    assert containers.intended({}) == {}

@@ -33,7 +33,9 @@ def test_the_protocol_has_verbs():
 @pytest.mark.parametrize("kind", [DockerEngine, StandaloneEngine])
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_engine_honours_every_verb_of_the_protocol(kind, verb):
-    assert inspect.signature(getattr(kind, verb)) == inspect.signature(getattr(Engine, verb))
+    # The protocol can name itself only in quotes.
+    asked, honoured = (inspect.signature(getattr(of, verb), eval_str=True) for of in (Engine, kind))
+    assert honoured == asked
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -153,6 +153,14 @@ def test_of_one_that_is_gone_there_is_no_family_and_no_memory(start):
     assert leftovers.memory(process.pid) == 0
 
 
+def test_what_a_process_was_started_with_is_told_as_long_as_it_lives(start):
+    process = start("unix:///x", "mlflow")
+    assert leftovers.environment(process.pid)["SUPERVISOR_PROCESS_NAME"] == "mlflow"
+    process.kill()
+    process.wait()
+    assert leftovers.environment(process.pid) == {}
+
+
 def test_memory_is_that_of_the_whole_family(start):
     parent = start("", argv=PARENT)
     child = int(parent.stdout.readline())

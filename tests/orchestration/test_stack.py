@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration import StackError, preflight, proof, shell, stack, waiting
+from orchestration import StackError, doctor, preflight, proof, shell, stack, waiting
 from orchestration.engine import Service
 from orchestration.settings import SECRETS, Settings
 
@@ -253,6 +253,31 @@ def test_up_gives_up_with_the_reason_and_the_next_command(clone, engine, web, mo
         "  Out of memory",
         "next: inv logs -s redis",
     ]
+
+
+def test_up_tells_what_the_doctor_knows_of_it_below_the_error(clone, engine):
+    engine.listed += [Service("airflow-init", "exited", exit_code=1)]
+    engine.said = {"airflow-init": 'FATAL: password authentication failed for user "airflow"'}
+    engine.start_fails = StackError("airflow-init didn't complete successfully")
+    with pytest.raises(StackError) as failed:
+        stack.up(with_proof=False)
+    *before, known, fix = str(failed.value).splitlines()
+    assert before[-1] == "airflow-init didn't complete successfully"
+    assert known.startswith("database-password: PostgreSQL refuses the password of airflow")
+    assert fix == "  fix: put the AIRFLOW_DB_PASSWORD of then back in .env, then: inv up"
+
+
+def test_a_doctor_that_knows_nothing_or_fails_leaves_the_error_as_it_is(clone, engine, monkeypatch):
+    engine.start_fails = StackError("it did not start")
+
+    def examine(*arguments):
+        raise RuntimeError("a bug of the doctor")
+
+    for _ in range(2):
+        with pytest.raises(StackError) as failed:
+            stack.up(with_proof=False)
+        assert str(failed.value) == "it did not start"
+        monkeypatch.setattr(doctor, "examine", examine)
 
 
 def test_up_gives_up_on_a_start_that_hangs(clone, engine, monkeypatch, capsys):

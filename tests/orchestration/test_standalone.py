@@ -351,6 +351,27 @@ def test_a_service_is_stopped_and_started(alone, supervisord, state):
     ]
 
 
+def test_services_are_stopped_and_first_what_would_take_it_for_a_fault(alone, supervisord):
+    supervisord.start()
+    alone.stop(["airflow-scheduler", "mlflow"])
+    stopped = [("stopProcess", n) for n in ("watchdog", "airflow-scheduler", "mlflow")]
+    assert supervisord.asked == stopped
+
+
+def test_another_project_runs_from_the_same_environments(alone, state, make_settings, monkeypatch):
+    (state.folder / "envs").mkdir()
+    (state.folder / "envs/mark").touch()
+    monkeypatch.setattr(State, "of", classmethod(lambda cls, chosen: State(state.folder / "other")))
+    other = make_settings(COMPOSE_PROJECT_NAME="other")
+    for _ in range(2):
+        lent = alone.lend(other)
+    assert lent.settings is other
+    assert (state.folder / "other/envs/mark").exists()
+    alone.take_back(other)
+    assert not (state.folder / "other").exists()
+    assert (state.folder / "envs/mark").exists()
+
+
 def test_one_that_does_not_run_is_just_started(alone, supervisord):
     supervisord.start()
     supervisord.faults["stopProcess mlflow"] = Fault(70, "NOT_RUNNING: mlflow")
@@ -414,6 +435,36 @@ def test_a_scheduler_that_does_not_end_is_told_and_the_watchdog_runs_again(
     assert supervisord.asked[-1] == ("startProcess", "watchdog", False)
 
 
+def test_what_a_service_was_started_with_is_that_of_its_process(alone, supervisord, orphan):
+    supervisord.shows().processes[2] = process(SCHEDULER, pid=orphan("airflow-scheduler").pid)
+    supervisord.start()
+    assert alone.environment(SCHEDULER)["SUPERVISOR_PROCESS_NAME"] == "airflow-scheduler"
+    assert alone.environment("mlflow") == {}
+    assert alone.environment("no-such") == {}
+
+
+def test_postgres_writes_over_what_it_was_started_with(alone, supervisord, orphan):
+    supervisord.shows().processes[0] = process("postgres", pid=orphan("postgres").pid)
+    supervisord.start()
+    assert alone.environment("postgres") == {}
+
+
+def test_what_is_intended_is_the_environment_of_up_without_the_persons_own(alone):
+    given, whole = alone.intended("mlflow"), services_environment(alone.settings)
+    assert given.items() <= whole.items()
+    assert whole.keys() - given.keys() == {*alone.settings.environment, "PATH", "STACK_PYTHON"}
+    assert given["AIRFLOW__API__PORT"] == alone.settings["AIRFLOW_PORT"]
+
+
+def test_the_end_of_a_log_may_be_asked_for_from_a_moment_on(alone, state):
+    state.logs.mkdir()
+    lines = [f"2026-01-02 03:0{minute}:00 line {minute}" for minute in range(5)]
+    (state.logs / "mlflow.log").write_text("\n".join(lines) + "\n")
+    assert alone.tail("mlflow", 2) == "\n".join(lines[-2:])
+    since = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    assert alone.tail("mlflow", 2, since) == lines[-1]
+
+
 def test_a_scheduler_that_does_not_run_is_started(alone, supervisord, state):
     supervisord.shows().processes[2] = process(SCHEDULER, "FATAL")
     supervisord.start()
@@ -455,6 +506,15 @@ def test_up_starts_the_database_then_the_one_shots_then_every_service(alone, mac
     assert first == "supervisord"
     assert sorted(one_shots) == ["airflow_init", "mlflow_migrate"]
     assert supervisord.asked == STARTED_BY_UP
+
+
+def test_up_starts_only_what_is_asked_for(alone, machine, supervisord):
+    alone.up(["postgres", "mlflow"])
+    assert machine.ran() == ["supervisord"]
+    assert supervisord.asked[-2:] == [
+        ("startProcess", "postgres", False),
+        ("startProcess", "mlflow", False),
+    ]
 
 
 def test_supervisord_and_the_one_shots_live_in_the_services_environment(alone, machine, clone):

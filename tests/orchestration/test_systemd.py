@@ -15,7 +15,8 @@ def here(repo, tmp_path):
     """A clone in a folder whose name systemd would read otherwise."""
     root = tmp_path / "50% of it"
     (root / "orchestration").mkdir(parents=True)
-    shutil.copy2(repo / "orchestration" / systemd.UNIT, root / "orchestration")
+    for name in systemd.UNITS:
+        shutil.copy2(repo / "orchestration" / name, root / "orchestration")
     return root
 
 
@@ -23,9 +24,10 @@ def lines(text):
     return [line for line in text.splitlines() if line and line[0] != "#"]
 
 
-def test_it_is_the_file_of_the_repository_with_folder_and_owner_of_this_clone(here, repo):
-    before = lines((repo / "orchestration" / systemd.UNIT).read_text())
-    changed = set(lines(systemd.unit(here))) - set(before)
+@pytest.mark.parametrize("name", [systemd.UNIT, systemd.BACKUP])
+def test_it_is_the_file_of_the_repository_with_folder_and_owner_of_this_clone(here, repo, name):
+    before = lines((repo / "orchestration" / name).read_text())
+    changed = set(lines(systemd.unit(here, name))) - set(before)
     assert changed <= {
         f"WorkingDirectory={str(here).replace('%', '%%')}",
         f"User={pwd.getpwuid(os.getuid()).pw_name}",
@@ -35,9 +37,10 @@ def test_it_is_the_file_of_the_repository_with_folder_and_owner_of_this_clone(he
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd on this machine")
 def test_systemd_reads_it(here, tmp_path):
-    file = tmp_path / systemd.UNIT
-    file.write_text(systemd.unit(here))
-    verify = ["systemd-analyze", "verify", "--recursive-errors=no", str(file)]
+    files = [tmp_path / name for name in systemd.UNITS]
+    for file in files:
+        file.write_text(systemd.unit(here, file.name))
+    verify = ["systemd-analyze", "verify", "--recursive-errors=no", *map(str, files)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -46,9 +49,11 @@ def test_root_puts_it_in_place_for_each_boot(here, tmp_path, recorded, monkeypat
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setattr(systemd.shell, "output", recorded.run)
     said = systemd.install(here, tmp_path)
-    assert (tmp_path / systemd.UNIT).read_text() == systemd.unit(here)
-    assert recorded.lines == ["systemctl daemon-reload", f"systemctl enable {systemd.UNIT}"]
-    assert said.endswith(f"sudo systemctl start {systemd.UNIT}")
+    for name in systemd.UNITS:
+        assert (tmp_path / name).read_text() == systemd.unit(here, name)
+    started = f"{systemd.UNIT} {systemd.TIMER}"
+    assert recorded.lines == ["systemctl daemon-reload", f"systemctl enable {started}"]
+    assert said.endswith(f"sudo systemctl start {started}")
 
 
 def test_others_are_told_how(here, tmp_path, monkeypatch):

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-ALONE = {"install", "up", "down", "restart", "rebuild", "lock"}
+ALONE = {
+    "install",
+    "up",
+    "down",
+    "restart",
+    "rebuild",
+    "lock",
+    "backup",
+    "restore",
+    "drill",
+    "clean",
+}
 HEAVY = {"rich", "requests", "docker", "orchestration"}
 INVOKE = (sys.executable, "-m", "invoke")
 
@@ -194,6 +205,14 @@ def test_health_that_is_well_ends_with_0(inv, surroundings):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize(("well", "code"), [(True, 0), (False, 1)])
+def test_a_doctor_that_finds_something_ends_with_1_and_nothing_more(inv, surroundings, well, code):
+    text = f"def report(**options):\n    print(options)\n    return {well}\n"
+    put_in(surroundings, "doctor", text)
+    done = inv("doctor", "--json")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "{'as_json': True}\n", "")
+
+
 ODD = ["dags", "--help", "--conf", '{"a b": "$HOME"}', "*", "it's", "", "`id`", "--", "-x", "\\"]
 
 
@@ -266,7 +285,8 @@ def test_a_verb_that_was_started_with_nohup_outlives_its_terminal(at_work):
 def test_what_changes_the_stack_is_refused_while_another_does_and_nothing_else(
     inv, verbs, surroundings
 ):
-    lines = {verb["name"]: [verb["name"]] for verb in verbs} | {"trigger": ["trigger", "flights"]}
+    lines = {verb["name"]: [verb["name"]] for verb in verbs}
+    lines |= {"trigger": ["trigger", "flights"], "restore": ["restore", "backups/x"]}
     with (surroundings["cwd"] / ".lock").open("w+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("inv nap (process 1, since 00:00:00)\n")
@@ -274,8 +294,8 @@ def test_what_changes_the_stack_is_refused_while_another_does_and_nothing_else(
         told = {name: inv(*line).stderr for name, line in lines.items()}
     words = "inv nap (process 1, since 00:00:00) is at work in this clone"
     assert {name for name, text in told.items() if words in text} == ALONE
-    # What starts at boot needs no settings yet.
-    others = {text for name, text in told.items() if name not in {*ALONE, "systemd"}}
+    # What starts at boot needs no settings yet, and the doctor looks without them too.
+    others = {text for name, text in told.items() if name not in {*ALONE, "systemd", "doctor"}}
     assert all("there is no .env here yet: inv install" in text for text in others)
     assert told["systemd"] == ""
 
@@ -291,4 +311,4 @@ def test_bash_completes_verbs(start, surroundings):
         echo "${COMPREPLY[@]}"
     """
     done = start(bash, "--norc", "-c", script)
-    assert (done.stdout.split(), done.stderr) == (["rebuild", "restart"], "")
+    assert (done.stdout.split(), done.stderr) == (["rebuild", "restart", "restore"], "")

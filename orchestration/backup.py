@@ -1,0 +1,184 @@
+"""A backup: both databases, MLflow's artifacts and the DAGs, read back before it counts as one."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from orchestration import StackError, archive, databases, dotenv_file, keys, requirements, shell
+from orchestration.archive import Manifest
+from orchestration.engine import Engine
+from orchestration.progress import Progress
+from orchestration.settings import Settings
+from orchestration.stack import running, working_engine
+from orchestration.waiting import Steps
+
+KEPT = "7"
+ARTIFACTS, DAGS = "artifacts.tar", "dags.tar"
+# Beside the DAGs, what the image is made of.
+WITH_DAGS = ("requirements.txt", "requirements.lock")
+LOCKED = {"airflow": ("airflow.lock", "apache-airflow"), "mlflow": ("mlflow.lock", "mlflow")}
+IN_ARTIFACTS = 'cd "$MLFLOW_ARTIFACTS_DESTINATION" && exec "$@"'
+# A file that changed or went while it was packed: a run that is written to is not lost for it.
+TAR_ENDS_WITH = (0, 1)
+
+
+def folder_of(chosen: Settings) -> Path:
+    """Where the backups of a clone are."""
+    return chosen.project_dir / "backups"
+
+
+def make(*, keep: str = KEPT, passphrase_file: str = "") -> None:
+    """Write a backup while the stack is used, read it back, keep the newest ones.
+
+    Raises StackError where it cannot be written or read back; there is none of it then.
+    """
+    if not keep.isdecimal() or not int(keep):
+        raise StackError(f"--keep {keep} is no number of backups: --keep {KEPT}")
+    chosen, engine = working_engine()
+    if not running(engine):
+        raise StackError("nothing runs that could be backed up: inv up")
+    started, secret = time.monotonic(), _passphrase(chosen, passphrase_file)
+    with _in_making(folder_of(chosen)) as making, Progress() as progress:
+        steps = Steps(progress)
+        write(chosen, engine, making, steps)
+        manifest = steps.do("checked", lambda: archive.checked(making))
+    made = folder_of(chosen) / f"{datetime.fromisoformat(manifest.made_at):%Y%m%dT%H%M%SZ}"
+    if secret:
+        text = dotenv_file.read(chosen.root / ".env")
+        keys.encrypt(text, secret, made.with_name(f"{made.name}{keys.SUFFIX}"))
+    making.rename(made)
+    _forget_old(folder_of(chosen), int(keep))
+    report(chosen, manifest.made_at, verified=True, detail=_told(made, manifest))
+    print(f"{made}\n{_told(made, manifest)}, in {time.monotonic() - started:.0f} s")
+    if not secret:
+        print("without the keys of .env: --passphrase-file, or BACKUP_PASSPHRASE_FILE in .env")
+
+
+def write(chosen: Settings, engine: Engine, into: Path, steps: Steps) -> None:
+    """Write every part of a backup and its manifest into a folder."""
+    # Before the artifacts: what a run that is recorded has written is there by then.
+    tables = {}
+    for name in databases.NAMES:
+        file = into / f"{name}.dump"
+        steps.do(f"{name} database", partial(databases.dump, engine, name, file))
+        tables[name] = steps.do(f"{name} read back", partial(databases.tables, engine, file))
+    artifacts = steps.do("artifacts", lambda: _pack_artifacts(chosen, engine, into / ARTIFACTS))
+    steps.do("DAGs", lambda: _pack_dags(chosen, into / DAGS))
+    manifest = Manifest(
+        project=chosen.project,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        engine=chosen.engine,
+        versions={**versions(chosen), "postgres": databases.version(engine)},
+        fernet=archive.fingerprint(chosen["AIRFLOW_FERNET_KEY"]),
+        destination=chosen["MLFLOW_ARTIFACTS_DESTINATION"],
+        tables=tables,
+        artifacts=artifacts,
+    )
+    archive.write_manifest(into, manifest)
+
+
+def versions(chosen: Settings) -> dict[str, str]:
+    """What this clone runs, by its locks."""
+    found = {}
+    for name, (lock, package) in LOCKED.items():
+        text = (chosen.root / "install" / lock).read_text(encoding="utf-8")
+        found[name] = dict(requirements.PINNED.findall(text))[package]
+    return found
+
+
+def fit(manifest: Manifest, chosen: Settings) -> None:
+    """Raises StackError where a backup is of newer software, or was locked with other keys."""
+    for name, here in versions(chosen).items():
+        if Version(manifest.versions[name]) > Version(here):
+            raise StackError(
+                f"the backup is of {name} {manifest.versions[name]}, here is {here}: git pull, "
+                "inv rebuild, then restore it"
+            )
+    if manifest.fernet != archive.fingerprint(chosen["AIRFLOW_FERNET_KEY"]):
+        raise StackError(
+            "AIRFLOW_FERNET_KEY of .env is not the one that this backup's connections were "
+            "encrypted with; nothing was touched\n"
+            "next: onto an empty stack, --keys FILE.keys.age --passphrase-file FILE takes it along"
+        )
+
+
+def report(chosen: Settings, made_at: str, *, verified: bool, detail: str) -> None:
+    """Leave what the status page tells of backups."""
+    place = folder_of(chosen) / "report"
+    place.mkdir(parents=True, exist_ok=True)
+    beside = place / ".report.json"
+    told = {"made_at": made_at, "verified": verified, "detail": detail}
+    beside.write_text(json.dumps(told), encoding="utf-8")
+    # Read by the status page, which runs as somebody else.
+    place.chmod(0o755)
+    beside.chmod(0o644)
+    beside.replace(place / "report.json")
+
+
+def carried(destination: str) -> bool:
+    """Whether a backup holds the artifacts themselves: those of a bucket stay in it."""
+    return "://" not in destination
+
+
+def _pack_artifacts(chosen: Settings, engine: Engine, into: Path) -> dict[str, Any]:
+    if not carried(chosen["MLFLOW_ARTIFACTS_DESTINATION"]):
+        return {}
+    argv = ("sh", "-c", IN_ARTIFACTS, "sh", "tar", "--create", "--file=-", ".")
+    with into.open("wb") as file:
+        shell.pipe(engine.command("mlflow", argv), into=file, may_end_with=TAR_ENDS_WITH)
+    return archive.of_files(archive.contents(into))
+
+
+def _pack_dags(chosen: Settings, into: Path) -> None:
+    install = chosen.root / "install"
+    beside = {f"install/{name}": install / name for name in WITH_DAGS}
+    archive.pack(into, dag_files(chosen.project_dir / "dags") | beside)
+
+
+def dag_files(root: Path) -> dict[str, Path]:
+    """The files of a DAGs folder by their names in it, bytecode left out."""
+    found = (path for path in sorted(root.rglob("*")) if "__pycache__" not in path.parts)
+    return {str(path.relative_to(root)): path for path in found if path.is_file()}
+
+
+@contextmanager
+def _in_making(folder: Path) -> Iterator[Path]:
+    making = folder / f".making-{os.getpid()}"
+    # What a backup that was killed left behind; one verb at a time is at work here.
+    for left in folder.glob(".making-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    making.mkdir(parents=True, mode=0o700)
+    try:
+        yield making
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+
+
+def _forget_old(folder: Path, keep: int) -> None:
+    for old in archive.all_of(folder)[:-keep]:
+        shutil.rmtree(old)
+        old.with_name(f"{old.name}{keys.SUFFIX}").unlink(missing_ok=True)
+
+
+def _passphrase(chosen: Settings, given: str) -> str:
+    file = given or chosen["BACKUP_PASSPHRASE_FILE"]
+    return keys.passphrase(file) if file else ""
+
+
+def _told(made: Path, manifest: Manifest) -> str:
+    rows = sum(t["rows"] for tables in manifest.tables.values() for t in tables.values())
+    size = sum(path.stat().st_size for path in made.iterdir()) / 2**20
+    held = f"artifacts stay in {manifest.destination}"
+    if manifest.artifacts:
+        held = f"{manifest.artifacts['rows']:,} artifact files"
+    return f"{rows:,} rows, {held}, {size:,.0f} MiB"

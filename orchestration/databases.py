@@ -1,0 +1,123 @@
+"""The two databases: dumped to files, read back, loaded beside the live ones, switched."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestration import StackError, archive, shell
+from orchestration.engine import Engine
+
+NAMES = ("mlflow", "airflow")
+# Asked as the superuser; the password is in the environment of the service, never in argv.
+AS_SUPERUSER = """
+export PGPASSWORD="$POSTGRES_PASSWORD" PGUSER=postgres PGHOST="${POSTGRES_SOCKETS:-127.0.0.1}"
+exec "$@"
+"""
+# Somebody who looks at the stack may be faster than the switch.
+TRIES = 5
+BEGINS, ENDS = b"COPY ", b"\\."
+SEQUENCE = b"SELECT pg_catalog.setval("
+
+
+def tool(engine: Engine, *argv: str) -> shell.Command:
+    """One of PostgreSQL's own tools, where the server runs, as its superuser."""
+    return engine.command("postgres", ("sh", "-c", AS_SUPERUSER, "sh", *argv))
+
+
+def ask(engine: Engine, statements: str) -> list[str]:
+    """Run SQL in one transaction; the lines of its answer. Raises StackError where it fails."""
+    options = ("--no-psqlrc", "--quiet", "-At", "--set=ON_ERROR_STOP=1")
+    return shell.output(tool(engine, "psql", *options, "--command", statements)).splitlines()
+
+
+def wait(engine: Engine, seconds: float = 60) -> None:
+    """Wait until the server answers; raises StackError when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            ask(engine, "SELECT 1")
+            return
+        except StackError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def existing(engine: Engine) -> set[str]:
+    """The names of all databases."""
+    return set(ask(engine, "SELECT datname FROM pg_database"))
+
+
+def version(engine: Engine) -> str:
+    """The server's, as 16.10."""
+    return ask(engine, "SHOW server_version")[0].split()[0]
+
+
+def dump(engine: Engine, name: str, into: Path) -> None:
+    """Write a database as of one moment, while it is used, in PostgreSQL's custom format."""
+    with into.open("wb") as file:
+        shell.pipe(tool(engine, "pg_dump", "--format=custom", name), into=file)
+
+
+def tables(engine: Engine, file: Path) -> dict[str, Any]:
+    """Rows and digest of every table that a dump holds, and of its sequences.
+
+    Read back through PostgreSQL's own tool: a dump that it cannot read to its end raises
+    StackError.
+    """
+    command = tool(engine, "pg_restore", "--data-only", "--file=-")
+    with file.open("rb") as source, shell.reading(command, source) as said:
+        return dict(_tables(iter(said)))
+
+
+def _tables(lines: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
+    sequences = []
+    for line in lines:
+        if line.startswith(BEGINS):
+            name = line.split()[1].decode().removeprefix("public.")
+            yield name, archive.digest(iter(lambda: next(lines, ENDS).rstrip(b"\n"), ENDS))
+        elif line.startswith(SEQUENCE):
+            sequences.append(line)
+    yield "(sequences)", archive.digest(sequences)
+
+
+def load(engine: Engine, name: str, file: Path) -> None:
+    """Load a dump beside the live database, with nobody but its owner let in.
+
+    Raises StackError where it cannot be loaded; the live one is not touched.
+    """
+    beside = f"{name}_loaded"
+    drop(engine, beside)
+    ask(engine, f"CREATE DATABASE {beside} OWNER {name} TEMPLATE template0")
+    ask(engine, f"REVOKE CONNECT, TEMPORARY ON DATABASE {beside} FROM PUBLIC")
+    options = ("--no-owner", "--no-acl", f"--role={name}", "--exit-on-error")
+    with file.open("rb") as source:
+        shell.pipe(tool(engine, "pg_restore", f"--dbname={beside}", *options), source=source)
+
+
+def switch(engine: Engine, *, back: bool = False) -> None:
+    """Put the loaded databases in the place of the live ones, or back; all or nothing.
+
+    Whoever is connected is cut off. Raises StackError, with nothing changed, where it cannot be.
+    """
+    away, here = ("loaded", "before") if back else ("before", "loaded")
+    every = ", ".join(f"'{name}', '{name}_{here}'" for name in NAMES)
+    statements = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    statements += f"WHERE datname IN ({every}) AND pid <> pg_backend_pid();"
+    for name in NAMES:
+        statements += f"ALTER DATABASE {name} RENAME TO {name}_{away};"
+        statements += f"ALTER DATABASE {name}_{here} RENAME TO {name};"
+    for tried in range(1, TRIES + 1):
+        try:
+            ask(engine, statements)
+            return
+        except StackError:
+            if tried == TRIES:
+                raise
+
+
+def drop(engine: Engine, *names: str) -> None:
+    """Drop databases that are there."""
+    for name in names:
+        ask(engine, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

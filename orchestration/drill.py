@@ -1,0 +1,108 @@
+"""Whether the newest backup could be used: restored into a project of its own, and looked at.
+
+Beside the running stack, with nothing in it that starts runs or sends alerts; gone afterwards.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from orchestration import StackError, archive, backup, databases, ports, restore, shell
+from orchestration.archive import Manifest
+from orchestration.engine import ONE_SHOTS, Engine
+from orchestration.progress import Progress
+from orchestration.settings import Settings
+from orchestration.stack import working_engine
+from orchestration.waiting import Steps
+
+# What the other project has of the clone; the rest is its own.
+SHARED = ("orchestration", "install", ".env.example")
+OWN = ("dags", "logs", "plugins", "backups/report")
+PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
+# On the path of both engines' services.
+LOOK = ("python", "-m", "restored")
+SECONDS = 120
+
+
+def drill() -> None:
+    """Restore the newest backup beside the stack, look at it, and leave the verdict.
+
+    Raises StackError with what is wrong with it; the status page tells it too.
+    """
+    chosen, engine = working_engine()
+    if not engine.is_built():
+        raise StackError("what a backup is restored with is not built: inv install")
+    started, folder = time.monotonic(), archive.newest(backup.folder_of(chosen))
+    made_at = ""
+    try:
+        with Progress() as progress:
+            steps = Steps(progress)
+            manifest = steps.do(f"{folder.name} is whole", partial(archive.checked, folder))
+            made_at = manifest.made_at
+            backup.fit(manifest, chosen)
+            with _project_beside(chosen, engine) as other:
+                told = _restored(folder, manifest, other, steps)
+    except StackError as error:
+        made_at = made_at or _moment(folder)
+        backup.report(chosen, made_at, verified=False, detail=f"drill failed: {_reason(error)}")
+        raise
+    told = f"drill passed in {time.monotonic() - started:.0f} s: {told}"
+    backup.report(chosen, made_at, verified=True, detail=told)
+    print(told)
+
+
+def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> str:
+    steps.do("a database server", partial(engine.up, ("postgres",)))
+    databases.wait(engine)
+    restore.load(folder, manifest, engine, steps)
+    databases.switch(engine)
+    for name in ONE_SHOTS:
+        steps.do(name, partial(engine.swap, name))
+    steps.do("an MLflow server", partial(engine.up, ("mlflow",)))
+    steps.do("artifacts", partial(restore.unpack_artifacts, folder, manifest, engine))
+    look = partial(shell.output, engine.command("airflow-scheduler", LOOK), timeout=SECONDS)
+    found = json.loads(steps.do("keys and models", look).splitlines()[-1])
+    rows = sum(t["rows"] for tables in manifest.tables.values() for t in tables.values())
+    files = manifest.artifacts.get("rows", 0)
+    models = ", ".join(found["predicted"]) or "no model to ask"
+    return f"{rows:,} rows, {files:,} files, {found['decrypted']} secrets opened, {models}"
+
+
+@contextmanager
+def _project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
+    """An engine for another project, with ports and state of its own, removed at the end."""
+    root = chosen.root / ".drill"
+    shutil.rmtree(root, ignore_errors=True)
+    for name in OWN:
+        (root / name).mkdir(parents=True)
+        (root / name).chmod(0o2775)
+    for name in SHARED:
+        (root / name).symlink_to(chosen.root / name)
+    values = {**chosen.values, "COMPOSE_PROJECT_NAME": f"{chosen.project}-drill"}
+    values |= {"AIRFLOW_PROJ_DIR": str(root), "BIND_ADDRESS": "127.0.0.1"}
+    values |= dict(zip(PORTS, map(str, ports.free(len(PORTS))), strict=True))
+    other = replace(chosen, root=root, values=values)
+    beside = engine.lend(other)
+    try:
+        # What a drill that was killed left behind.
+        beside.down(volumes=True, quietly=True)
+        yield beside
+    finally:
+        beside.down(volumes=True, quietly=True)
+        engine.take_back(other)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _reason(error: StackError) -> str:
+    """Its last line that is not the way on: what a command said stands below the command."""
+    return [line for line in str(error).splitlines() if not line.startswith("next: ")][-1]
+
+
+def _moment(folder: Path) -> str:
+    name = folder.name
+    return f"{name[:4]}-{name[4:6]}-{name[6:8]}T{name[9:11]}:{name[11:13]}:{name[13:15]}+00:00"

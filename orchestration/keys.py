@@ -1,0 +1,55 @@
+"""The settings apart from the data: encrypted with a passphrase, in the format of `age`.
+
+By hand: age --decrypt KEYS > .env, or python -m orchestration.keys KEYS PASSPHRASE_FILE > .env
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from orchestration import StackError
+
+SHORTEST = 12
+SUFFIX = ".keys.age"
+
+
+def passphrase(file: str) -> str:
+    """The first line of a file or a descriptor (/dev/fd/3); raises StackError for none of use."""
+    try:
+        with Path(file).open(encoding="utf-8") as opened:
+            found = opened.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StackError(f"the passphrase cannot be read from {file}: {error}") from None
+    if len(found) < SHORTEST:
+        raise StackError(f"the passphrase in {file} is shorter than {SHORTEST} characters")
+    return found
+
+
+def encrypt(text: str, secret: str, into: Path) -> None:
+    """Write the text of a .env so that only the passphrase opens it; 0600, in one step."""
+    import pyrage
+
+    beside = into.with_name(f".{into.name}")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(pyrage.passphrase.encrypt(text.encode(), secret))
+        os.fsync(file.fileno())
+    beside.replace(into)
+
+
+def decrypt(file: Path, secret: str) -> str:
+    """The text that was encrypted; raises StackError for another passphrase or another file."""
+    import pyrage
+
+    try:
+        return str(pyrage.passphrase.decrypt(file.read_bytes(), secret).decode())
+    except OSError as error:
+        raise StackError(f"{file} cannot be read: {error.strerror}") from None
+    except (pyrage.DecryptError, UnicodeDecodeError) as error:
+        raise StackError(f"{file} does not open with this passphrase ({error})") from None
+
+
+if __name__ == "__main__":
+    try:
+        print(decrypt(Path(sys.argv[1]), passphrase(sys.argv[2])), end="")
+    except (IndexError, StackError) as problem:
+        sys.exit(str(problem) if isinstance(problem, StackError) else __doc__)

@@ -1,0 +1,130 @@
+"""A backup of a stack of paper: what is in it, what is kept, and what is left of one that fails."""
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from orchestration import StackError, archive, backup, keys
+from orchestration.settings import Settings
+
+
+def made(clone):
+    return archive.all_of(clone / "backups")
+
+
+def report(clone):
+    return json.loads((clone / "backups/report/report.json").read_text())
+
+
+def test_it_holds_both_databases_the_artifacts_and_the_dags(lived_in, capsys):
+    backup.make()
+    [folder] = made(lived_in)
+    assert {path.name for path in folder.iterdir()} == {
+        "airflow.dump", "mlflow.dump", "artifacts.tar", "dags.tar", "manifest.json",
+    }  # fmt: skip
+    manifest = archive.checked(folder)
+    assert manifest.tables["airflow"]["of_airflow"]["rows"] == 2
+    assert manifest.artifacts["rows"] == 1
+    assert manifest.versions == {"airflow": "3.0.1", "mlflow": "3.17.2", "postgres": "16.14"}
+    assert set(archive.contents(folder / "dags.tar")) == {
+        "mine.py", "install/requirements.txt", "install/requirements.lock",
+    }  # fmt: skip
+    said = capsys.readouterr().out
+    assert re.search(r"4 rows, 1 artifact files, 0 MiB, in \d+ s", said)
+    assert "without the keys of .env" in said
+
+
+def test_the_status_page_is_told_and_may_read_only_that(lived_in):
+    backup.make()
+    [folder] = made(lived_in)
+    assert report(lived_in)["verified"] is True
+    assert report(lived_in)["made_at"] == archive.checked(folder).made_at
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((lived_in / "backups/report/report.json").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("by_setting", [True, False])
+def test_the_keys_are_apart_and_encrypted(lived_in, tmp_path, monkeypatch, by_setting, capsys):
+    phrase = tmp_path / "phrase"
+    phrase.write_text("correct horse battery\n")
+    if by_setting:
+        monkeypatch.setenv("BACKUP_PASSPHRASE_FILE", str(phrase))
+    backup.make(passphrase_file="" if by_setting else str(phrase))
+    [folder] = made(lived_in)
+    file = folder.with_name(f"{folder.name}.keys.age")
+    assert keys.decrypt(file, "correct horse battery") == (lived_in / ".env").read_text()
+    assert "without the keys" not in capsys.readouterr().out
+
+
+def test_only_the_newest_are_kept_and_their_keys_with_them(lived_in):
+    for day in ("20200101", "20200102", "20200103"):
+        folder = lived_in / f"backups/{day}T000000Z"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        folder.with_name(f"{folder.name}.keys.age").write_text("x")
+    backup.make(keep="2")
+    assert len(made(lived_in)) == 2
+    left = sorted(path.name for path in (lived_in / "backups").glob("2020*"))
+    assert left == ["20200103T000000Z", "20200103T000000Z.keys.age"]
+
+
+@pytest.mark.parametrize("keep", ["0", "many", "-1"])
+def test_a_number_that_is_none_is_refused(keep):
+    with pytest.raises(StackError, match="--keep 7"):
+        backup.make(keep=keep)
+
+
+def test_where_nothing_runs_the_next_command_is_told(lived_in, engine):
+    engine.listed = []
+    with pytest.raises(StackError, match="inv up"):
+        backup.make()
+
+
+def test_nothing_is_left_of_one_that_fails(lived_in, engine):
+    Path(engine.databases, "airflow").unlink()
+    with pytest.raises(StackError, match="pg_dump"):
+        backup.make()
+    assert not [path for path in (lived_in / "backups").iterdir() if path.name != "report"]
+
+
+def test_what_one_that_was_killed_left_is_removed_by_the_next(lived_in):
+    left = lived_in / "backups/.making-1"
+    left.mkdir(parents=True)
+    backup.make()
+    assert not left.exists()
+
+
+def test_artifacts_in_a_bucket_stay_there(lived_in, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "s3://bucket/prefix")
+    backup.make()
+    [folder] = made(lived_in)
+    assert not (folder / "artifacts.tar").exists()
+    assert archive.checked(folder).destination == "s3://bucket/prefix"
+    assert "artifacts stay in s3://bucket/prefix" in capsys.readouterr().out
+
+
+def of(chosen, **values):
+    told = {
+        "project": "x", "made_at": "", "engine": "docker", "versions": backup.versions(chosen),
+        "fernet": archive.fingerprint(chosen["AIRFLOW_FERNET_KEY"]), "destination": "",
+        "tables": {}, "artifacts": {},
+    }  # fmt: skip
+    return archive.Manifest(**{**told, **values})
+
+
+def test_one_of_older_software_fits_one_of_newer_does_not(lived_in):
+    chosen = Settings.load(lived_in, {})
+    backup.fit(of(chosen, versions={"airflow": "2.10.5", "mlflow": "3.1"}), chosen)
+    with pytest.raises(StackError, match=r"of mlflow 3\.18\.0, here is 3\.17\.2"):
+        backup.fit(of(chosen, versions={"airflow": "3.0.1", "mlflow": "3.18.0"}), chosen)
+
+
+def test_one_that_was_locked_with_other_keys_does_not_fit(lived_in):
+    chosen = Settings.load(lived_in, {})
+    with pytest.raises(StackError, match="nothing was touched") as refused:
+        backup.fit(of(chosen, fernet="0" * 16), chosen)
+    assert "--keys" in str(refused.value)
+    assert chosen["AIRFLOW_FERNET_KEY"] not in str(refused.value)

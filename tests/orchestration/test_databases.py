@@ -1,0 +1,70 @@
+"""What a dump holds, and the words that PostgreSQL is asked with."""
+
+from orchestration import archive, databases
+from orchestration.shell import Command
+
+DUMP = b"""--
+SET statement_timeout = 0;
+COPY public.dag_run (id, conf) FROM stdin;
+2\tb
+1\tCOPY public.trick (id) FROM stdin;
+\\.
+
+
+COPY public.empty (id) FROM stdin;
+\\.
+SELECT pg_catalog.setval('public.dag_run_id_seq', 2, true);
+"""
+
+
+def test_rows_are_counted_table_by_table_and_sequences_too():
+    found = dict(databases._tables(iter(DUMP.splitlines(keepends=True))))
+    assert found["dag_run"] == archive.digest([b"1\tCOPY public.trick (id) FROM stdin;", b"2\tb"])
+    assert {name: told["rows"] for name, told in found.items()} == {
+        "dag_run": 2,
+        "empty": 0,
+        "(sequences)": 1,
+    }
+
+
+def test_a_dump_that_ends_in_a_table_is_read_to_its_end():
+    cut = DUMP[: DUMP.index(b"1\tCOPY")]
+    found = dict(databases._tables(iter(cut.splitlines(keepends=True))))
+    assert found["dag_run"]["rows"] == 1
+
+
+class Asked:
+    """An engine that notes what is run where."""
+
+    def __init__(self):
+        self.commands = []
+
+    def command(self, service, argv):
+        self.commands.append((service, tuple(argv)))
+        return Command(("true",))
+
+
+def test_both_databases_change_places_in_one_transaction():
+    engine = Asked()
+    databases.switch(engine)
+    [(service, argv)] = engine.commands
+    assert service == "postgres"
+    for name in databases.NAMES:
+        away, here = f"RENAME TO {name}_before;", f"ALTER DATABASE {name}_loaded RENAME TO {name};"
+        assert argv[-1].index(away) < argv[-1].index(here)
+
+
+def test_back_is_the_same_the_other_way_round():
+    engine = Asked()
+    databases.switch(engine, back=True)
+    [(_, argv)] = engine.commands
+    assert "ALTER DATABASE airflow RENAME TO airflow_loaded;" in argv[-1]
+    assert "ALTER DATABASE airflow_before RENAME TO airflow;" in argv[-1]
+
+
+def test_no_password_is_in_the_words(make_settings):
+    engine = Asked()
+    databases.ask(engine, "SELECT 1")
+    [(_, argv)] = engine.commands
+    assert '"$POSTGRES_PASSWORD"' in argv[2]
+    assert make_settings()["POSTGRES_PASSWORD"] not in " ".join(argv)

@@ -1,0 +1,235 @@
+"""A restore into a stack of paper: what is compared, switched, taken back, and left alone."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestration import (
+    StackError,
+    archive,
+    backup,
+    keys,
+    preflight,
+    proof,
+    restore,
+    unfinished,
+    waiting,
+)
+from orchestration.settings import Settings, draft_env, write_env
+
+PHRASE = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def well(web, monkeypatch):
+    """Every service answers well, and the canary comes through."""
+    for name, port in web.stack_is_well().items():
+        monkeypatch.setenv(name, str(port))
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
+    monkeypatch.setattr(waiting, "READY_SECONDS", 5)
+    monkeypatch.setattr(proof, "prove", lambda airflow: "well")
+
+
+@pytest.fixture
+def made(lived_in, tmp_path):
+    """A backup, and a row and an artifact that came after it."""
+    (tmp_path / "phrase").write_text(f"{PHRASE}\n")
+    backup.make(passphrase_file=str(tmp_path / "phrase"))
+    [folder] = archive.all_of(lived_in / "backups")
+    return folder
+
+
+def rows(engine, name="airflow"):
+    return Path(engine.databases, name).read_text()
+
+
+def names(engine):
+    return sorted(path.name for path in Path(engine.databases).iterdir())
+
+
+@pytest.fixture
+def later(made, engine):
+    """What the live database holds by now."""
+    path = Path(engine.databases, "airflow")
+    path.write_text(path.read_text().replace("2\n", "2\n3\n"))
+    return path.read_text()
+
+
+def test_what_was_backed_up_is_there_again_and_what_came_later_is_not(made, later, engine, capsys):
+    restore.restore(str(made), yes=True)
+    assert rows(engine) == later.replace("3\n", "")
+    assert names(engine) == ["airflow", "mlflow"]
+    assert "restored and proven in" in capsys.readouterr().out
+    assert not (made.parent.parent / ".restoring").exists()
+
+
+def test_who_writes_is_stopped_before_and_the_schemas_are_looked_at_after(made, engine):
+    engine.asked.clear()
+    restore.restore(str(made), yes=True)
+    changes = [asked for asked in engine.asked if asked.startswith(("stop", "swap", "up"))]
+    assert changes == [
+        "stop airflow-scheduler airflow-worker mlflow", "up",
+    ]  # fmt: skip
+
+
+def test_without_yes_it_only_tells_what_it_would_do(made, later, engine):
+    with pytest.raises(StackError, match=f"inv restore {made} --yes"):
+        restore.restore(str(made), yes=False)
+    assert rows(engine) == later
+
+
+def test_an_artifact_that_was_lost_is_there_again(made, engine):
+    file = Path(engine.environments["mlflow"]["MLFLOW_ARTIFACTS_DESTINATION"], "1/model/weights")
+    file.write_text("0.7")
+    restore.restore(str(made), yes=True)
+    assert file.read_text() == "0.5"
+
+
+def test_a_row_that_is_lost_on_the_way_is_noticed_and_nothing_is_switched(lived_in, engine):
+    path = Path(engine.databases, "mlflow")
+    path.write_text(path.read_text().replace("2\n", "lost\n"))
+    backup.make()
+    [folder] = archive.all_of(lived_in / "backups")
+    with pytest.raises(StackError, match=r"not what was backed up: \['of_mlflow'\]"):
+        restore.restore(str(folder), yes=True)
+    assert "lost" in rows(engine, "mlflow")
+    assert not (lived_in / ".restoring").exists()
+
+
+def test_what_cannot_be_loaded_leaves_all_as_it_was(lived_in, engine):
+    path = Path(engine.databases, "airflow")
+    path.write_text(path.read_text().replace("2\n", "cannot be loaded\n"))
+    backup.make()
+    [folder] = archive.all_of(lived_in / "backups")
+    with pytest.raises(StackError, match="could not execute query"):
+        restore.restore(str(folder), yes=True)
+    assert "cannot be loaded" in rows(engine)
+
+
+@pytest.mark.parametrize("error", [StackError("the canary failed"), KeyboardInterrupt()])
+def test_where_the_canary_fails_the_old_state_comes_back(made, later, engine, monkeypatch, error):
+    answers = [error]
+
+    def prove(airflow):
+        if answers:
+            raise answers.pop()
+
+    monkeypatch.setattr(proof, "prove", prove)
+    with pytest.raises(type(error)) as failed:
+        restore.restore(str(made), yes=True)
+    assert rows(engine) == later
+    assert names(engine) == ["airflow", "mlflow"]
+    if isinstance(error, StackError):
+        assert "the canary failed\nthe old state is back" in str(failed.value)
+
+
+def test_the_next_start_takes_back_one_that_was_killed(
+    made, later, lived_in, engine, monkeypatch, capsys
+):
+    def killed(*asked, **how):
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(restore, "start", killed)
+        patched.setattr(unfinished, "take_back", lambda chosen, engine: None)
+        with pytest.raises(SystemExit):
+            restore.restore(str(made), yes=True)
+    assert rows(engine) != later
+    chosen = Settings.load(lived_in, {})
+    unfinished.take_back(chosen, engine)
+    assert rows(engine) == later
+    assert names(engine) == ["airflow", "mlflow"]
+    assert f"the restore of {made} did not come to its end" in capsys.readouterr().out
+    engine.asked.clear()
+    unfinished.take_back(chosen, engine)
+    assert engine.asked == []
+
+
+def test_one_that_was_killed_while_it_loaded_leaves_nothing(made, later, engine, lived_in):
+    Path(engine.databases, "airflow_loaded").write_text("half")
+    (lived_in / ".restoring").write_text(str(made))
+    engine.listed = [one for one in engine.listed if one.name != "postgres"]
+    unfinished.take_back(Settings.load(lived_in, {}), engine)
+    assert (rows(engine), names(engine)) == (later, ["airflow", "mlflow"])
+    assert "up" in engine.asked
+
+
+def new_env(clone):
+    (clone / ".env").unlink()
+    write_env(draft_env(clone)[0], "docker", clone)
+
+
+def take(made, tmp_path):
+    restore.restore(
+        str(made), yes=True, keys_file=f"{made}.keys.age", passphrase_file=f"{tmp_path}/phrase"
+    )
+
+
+def test_onto_an_empty_stack_the_keys_come_along(made, lived_in, tmp_path, capsys):
+    before = Settings.load(lived_in, {})
+    new_env(lived_in)
+    take(made, tmp_path)
+    after = Settings.load(lived_in, {})
+    assert after["AIRFLOW_FERNET_KEY"] == before["AIRFLOW_FERNET_KEY"]
+    assert after["_AIRFLOW_WWW_USER_PASSWORD"] == before["_AIRFLOW_WWW_USER_PASSWORD"]
+    # Volumes that are made anew get what this clone made up.
+    assert after["POSTGRES_PASSWORD"] != before["POSTGRES_PASSWORD"]
+    assert "taken over" in capsys.readouterr().out
+
+
+def test_data_that_is_locked_with_other_keys_is_not_lost_for_it(
+    made, lived_in, engine, tmp_path, monkeypatch
+):
+    new_env(lived_in)
+    monkeypatch.setattr(restore, "engine_for", lambda chosen: engine)
+    text, engine.volumes = (lived_in / ".env").read_text(), ["x_postgres"]
+    with pytest.raises(StackError, match="encrypted with other keys"):
+        take(made, tmp_path)
+    assert (lived_in / ".env").read_text() == text
+
+
+def test_keys_of_another_backup_are_refused(made, lived_in, tmp_path):
+    keys.encrypt("AIRFLOW_FERNET_KEY=other\n", PHRASE, Path(f"{made}.keys.age"))
+    with pytest.raises(StackError, match="the keys of another backup"):
+        take(made, tmp_path)
+
+
+def test_keys_that_are_here_already_change_nothing(made, lived_in, tmp_path):
+    text = (lived_in / ".env").read_text()
+    take(made, tmp_path)
+    assert (lived_in / ".env").read_text() == text
+
+
+def test_dag_files_are_told_and_only_taken_when_asked(made, lived_in, capsys):
+    mine, new = lived_in / "dags/mine.py", lived_in / "dags/new.py"
+    mine.write_text("# changed\n")
+    new.write_text("# new\n")
+    restore.restore(str(made), yes=True)
+    assert "differ from the backup's: mine.py, new.py" in capsys.readouterr().out
+    assert mine.read_text() == "# changed\n"
+    restore.restore(str(made), yes=True, dags=True)
+    assert (mine.read_text(), new.exists()) == ("# a DAG\n", False)
+    [kept] = lived_in.glob("dags.before-*")
+    assert (kept / "new.py").read_text() == "# new\n"
+
+
+def test_a_stack_that_is_down_is_started_first(made, engine, monkeypatch):
+    listed, engine.listed = engine.listed, []
+    started = []
+
+    def start(chosen, engine, **options):
+        started.append(options)
+        engine.listed = listed
+
+    monkeypatch.setattr(restore, "start", start)
+    monkeypatch.setattr(preflight, "foreign_ports", lambda chosen, engine: [])
+    restore.restore(str(made), yes=True)
+    assert started[0] == {"with_proof": False}
+
+
+def test_what_is_not_whole_is_refused_before_anything_is_asked(made, engine):
+    (made / "dags.tar").write_bytes(b"")
+    engine.asked.clear()
+    with pytest.raises(StackError, match=r"dags\.tar has 0 bytes"):
+        restore.restore(str(made), yes=True)
+    assert engine.asked == []
