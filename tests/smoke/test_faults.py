@@ -55,6 +55,13 @@ def test_what_runs_tasks_is_stopped_while_one_runs(stack, engine, told):
     survives(stack, told, run_id, {1})
 
 
+def test_the_worker_is_stopped_while_a_task_needs_longer_than_it_has(stack, told, on_docker):
+    run_id = begin(stack)
+    stack.well("docker", "stop", "-t", "5", stack.container("airflow-worker"))
+    start(stack, "airflow-worker")
+    survives(stack, told, run_id, {2})
+
+
 def test_everything_is_taken_down_while_a_task_runs_and_brought_up_again(stack, told):
     run_id = begin(stack, 30)
     stack.well("inv", "down")

@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import psutil
+import pytest
 import requests
 
 from tests.smoke.clone import ONE_SHOTS, PORTS, SERVICES, until
@@ -76,18 +77,23 @@ def test_airflow_refuses_who_does_not_log_in(stack):
     assert answer.status_code == 401
 
 
-def test_mlflow_refuses_a_foreign_host_header(stack):
-    for host, status in (
-        ("evil.example", 403),
-        (f"localhost:{stack.exported['MLFLOW_PORT']}", 200),
-    ):
-        answer = requests.get(
-            stack.url("MLFLOW_PORT")
-            + "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default",
-            headers={"Host": host},
-            timeout=10,
-        )
-        assert answer.status_code == status, host
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (("Host", "evil.example"), 403),
+        (("Host", "localhost:{port}"), 200),
+        (("Origin", "http://evil.example"), 403),
+    ],
+)
+def test_mlflow_refuses_a_foreign_name_and_a_foreign_page(stack, header, status):
+    name, value = header
+    answer = requests.post(
+        stack.url("MLFLOW_PORT") + "/api/2.0/mlflow/experiments/search",
+        json={"max_results": 1},
+        headers={name: value.format(port=stack.exported["MLFLOW_PORT"])},
+        timeout=10,
+    )
+    assert answer.status_code == status
 
 
 def test_status_page_joins_what_the_services_say(stack, engine):
