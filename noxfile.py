@@ -165,15 +165,15 @@ def smoke(session: nox.Session) -> None:
 
 @nox.session
 def stories(session: nox.Session) -> None:
-    """Smoke, then pipelines, rebuilds, neighbours, faults: 12 minutes (the same arguments)."""
+    """Smoke, then pipelines, rebuilds, neighbours, faults: 14 minutes (the same arguments)."""
     engine = chosen_engine(session)
     run_in_order(session, engine, [*STORIES, *ONLY_ON[engine]])
 
 
 @nox.session
 def stories_standalone(session: nox.Session) -> None:
-    """Beside the stories on Docker, those that differ without it: 14 minutes."""
-    names = [name for name in STORIES if name != "test_pipelines"]
+    """Beside the stories on Docker, those that differ without it: 12 minutes."""
+    names = [name for name in STORIES if name not in ("test_pipelines", "test_neighbours")]
     run_in_order(session, "standalone", [*names, *ONLY_ON["standalone"]])
 
 
