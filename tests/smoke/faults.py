@@ -14,6 +14,8 @@ from tests.smoke.clone import Clone, until
 RETRIED_SECONDS = 300
 FLOWS_SECONDS = 60
 TASK_SECONDS = 20
+# What a task's process calls itself: its executor's have such names too.
+TITLE = re.compile(r"airflow worker -- [0-9a-f]{8}-")
 # Where tasks run.
 RUNS_TASKS = {"docker": "airflow-worker", "standalone": "airflow-scheduler"}
 
@@ -82,7 +84,7 @@ def the_task(stack: Clone) -> psutil.Process:
     [found] = [
         process
         for process in tree(stack, RUNS_TASKS[stack.engine])
-        if process.cmdline() and process.cmdline()[0].startswith("airflow worker -- ")
+        if TITLE.match(" ".join(process.cmdline()))
     ]
     return found
 
