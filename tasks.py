@@ -268,7 +268,8 @@ def backup(c: Context, keep: str = "7", passphrase_file: str = "") -> None:
         "archive": "the backup's folder",
         "yes": "yes, really",
         "keys": "take the keys along, onto an empty stack: the backup's .keys.age",
-        "passphrase_file": "what the keys were encrypted with",
+        "passphrase_file": "what the keys were encrypted with (default: as .env says)",
+        "without_keys": "give up the passwords of connections, whose key is lost",
         "dags": "put the backup's DAG files in place too",
     },
 )
@@ -278,6 +279,7 @@ def restore_(
     yes: bool = False,
     keys: str = "",
     passphrase_file: str = "",
+    without_keys: bool = False,
     dags: bool = False,
 ) -> None:
     """Put a backup in the place of what is there.
@@ -287,7 +289,14 @@ def restore_(
     """
     from orchestration import restore
 
-    restore.restore(archive, yes=yes, keys_file=keys, passphrase_file=passphrase_file, dags=dags)
+    restore.restore(
+        archive,
+        yes=yes,
+        keys_file=keys,
+        passphrase_file=passphrase_file,
+        without_keys=without_keys,
+        dags=dags,
+    )
 
 
 @verb(alone=True)

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestration import StackError
 
@@ -82,8 +82,8 @@ def all_of(folder: Path) -> list[Path]:
 
 
 def pack(into: Path, files: Mapping[str, Path]) -> None:
-    """Pack files under the given names."""
-    with tarfile.open(into, "w") as archive:
+    """Pack files under the given names; what a link leads to, not the link."""
+    with tarfile.open(into, "w", dereference=True) as archive:
         for name, path in files.items():
             archive.add(path, name)
 
@@ -93,6 +93,14 @@ def unpack(tree: Path, into: Path, names: Collection[str]) -> None:
     with tarfile.open(tree) as archive:
         for name in names:
             archive.extract(name, into, filter="data")
+
+
+def part(tree: Path, names: Collection[str], into: IO[bytes]) -> None:
+    """Write a tree of only these files."""
+    with tarfile.open(tree) as archive, tarfile.open(fileobj=into, mode="w") as chosen:
+        for member in archive:
+            if member.name.removeprefix("./") in names:
+                chosen.addfile(member, archive.extractfile(member))
 
 
 def sha256_of(path: Path) -> str:

@@ -10,10 +10,20 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from packaging.version import Version
 
-from orchestration import StackError, archive, databases, dotenv_file, keys, requirements, shell
+from orchestration import (
+    StackError,
+    archive,
+    databases,
+    dotenv_file,
+    keys,
+    requirements,
+    shell,
+    unfinished,
+)
 from orchestration.archive import Manifest
 from orchestration.engine import Engine
 from orchestration.progress import Progress
@@ -26,9 +36,14 @@ ARTIFACTS, DAGS = "artifacts.tar", "dags.tar"
 # Beside the DAGs, what the image is made of.
 WITH_DAGS = ("requirements.txt", "requirements.lock")
 LOCKED = {"airflow": ("airflow.lock", "apache-airflow"), "mlflow": ("mlflow.lock", "mlflow")}
-IN_ARTIFACTS = 'cd "$MLFLOW_ARTIFACTS_DESTINATION" && exec "$@"'
-# A file that changed or went while it was packed: a run that is written to is not lost for it.
-TAR_ENDS_WITH = (0, 1)
+# Where MLflow keeps them; on a stack that was never used, where it will.
+IN_ARTIFACTS = """
+there=${MLFLOW_ARTIFACTS_DESTINATION#file://}
+mkdir -p "$there" && cd "$there" && exec "$@"
+"""
+# 1: a file changed or went while it was packed; a run that is written to is not lost for it. Told
+# apart here, because what carries the command may end with 1 too.
+PACK = ("sh", "-c", "tar --create --file=- . || [ $? -eq 1 ]")
 
 
 def folder_of(chosen: Settings) -> Path:
@@ -44,9 +59,10 @@ def make(*, keep: str = KEPT, passphrase_file: str = "") -> None:
     if not keep.isdecimal() or not int(keep):
         raise StackError(f"--keep {keep} is no number of backups: --keep {KEPT}")
     chosen, engine = working_engine()
+    unfinished.refuse(chosen)
     if not running(engine):
         raise StackError("nothing runs that could be backed up: inv up")
-    started, secret = time.monotonic(), _passphrase(chosen, passphrase_file)
+    started, secret = time.monotonic(), passphrase(chosen, passphrase_file)
     with _in_making(folder_of(chosen)) as making, Progress() as progress:
         steps = Steps(progress)
         write(chosen, engine, making, steps)
@@ -56,8 +72,8 @@ def make(*, keep: str = KEPT, passphrase_file: str = "") -> None:
         text = dotenv_file.read(chosen.root / ".env")
         keys.encrypt(text, secret, made.with_name(f"{made.name}{keys.SUFFIX}"))
     making.rename(made)
-    _forget_old(folder_of(chosen), int(keep))
     report(chosen, manifest.made_at, verified=True, detail=_told(made, manifest))
+    _forget_old(folder_of(chosen), int(keep))
     print(f"{made}\n{_told(made, manifest)}, in {time.monotonic() - started:.0f} s")
     if not secret:
         print("without the keys of .env: --passphrase-file, or BACKUP_PASSPHRASE_FILE in .env")
@@ -78,7 +94,7 @@ def write(chosen: Settings, engine: Engine, into: Path, steps: Steps) -> None:
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         engine=chosen.engine,
         versions={**versions(chosen), "postgres": databases.version(engine)},
-        fernet=archive.fingerprint(chosen["AIRFLOW_FERNET_KEY"]),
+        fernet=fingerprints(chosen["AIRFLOW_FERNET_KEY"]),
         destination=chosen["MLFLOW_ARTIFACTS_DESTINATION"],
         tables=tables,
         artifacts=artifacts,
@@ -95,19 +111,36 @@ def versions(chosen: Settings) -> dict[str, str]:
     return found
 
 
-def fit(manifest: Manifest, chosen: Settings) -> None:
-    """Raises StackError where a backup is of newer software, or was locked with other keys."""
+def fingerprints(keys: str) -> str:
+    """What tells Fernet keys from others, where several are in use after a rotation too."""
+    return ",".join(archive.fingerprint(key) for key in keys.split(","))
+
+
+def known_keys(manifest: Manifest, keys: str) -> bool:
+    """Whether what the backup holds was encrypted with keys among these."""
+    return set(manifest.fernet.split(",")) <= set(fingerprints(keys).split(","))
+
+
+def fit(manifest: Manifest, chosen: Settings, *, keys_matter: bool = True) -> None:
+    """Raises StackError where a backup is of newer software, other keys or another bucket."""
     for name, here in versions(chosen).items():
         if Version(manifest.versions[name]) > Version(here):
             raise StackError(
                 f"the backup is of {name} {manifest.versions[name]}, here is {here}: git pull, "
                 "inv rebuild, then restore it"
             )
-    if manifest.fernet != archive.fingerprint(chosen["AIRFLOW_FERNET_KEY"]):
+    destination = chosen["MLFLOW_ARTIFACTS_DESTINATION"]
+    if not manifest.artifacts and manifest.destination != destination:
+        raise StackError(
+            f"the backup's artifacts are in {manifest.destination}, this stack keeps its own in "
+            f"{destination}: set MLFLOW_ARTIFACTS_DESTINATION in .env, then restore it"
+        )
+    if keys_matter and not known_keys(manifest, chosen["AIRFLOW_FERNET_KEY"]):
         raise StackError(
             "AIRFLOW_FERNET_KEY of .env is not the one that this backup's connections were "
             "encrypted with; nothing was touched\n"
-            "next: onto an empty stack, --keys FILE.keys.age --passphrase-file FILE takes it along"
+            "next: onto an empty stack, --keys FILE.keys.age --passphrase-file FILE takes it along,"
+            " or --without-keys gives up the passwords of connections"
         )
 
 
@@ -126,22 +159,27 @@ def report(chosen: Settings, made_at: str, *, verified: bool, detail: str) -> No
 
 def carried(destination: str) -> bool:
     """Whether a backup holds the artifacts themselves: those of a bucket stay in it."""
-    return "://" not in destination
+    return urlsplit(destination).scheme in ("", "file")
 
 
 def _pack_artifacts(chosen: Settings, engine: Engine, into: Path) -> dict[str, Any]:
     if not carried(chosen["MLFLOW_ARTIFACTS_DESTINATION"]):
         return {}
-    argv = ("sh", "-c", IN_ARTIFACTS, "sh", "tar", "--create", "--file=-", ".")
     with into.open("wb") as file:
-        shell.pipe(engine.command("mlflow", argv), into=file, may_end_with=TAR_ENDS_WITH)
+        shell.pipe(in_artifacts(engine, *PACK), into=file)
     return archive.of_files(archive.contents(into))
+
+
+def in_artifacts(engine: Engine, *argv: str) -> shell.Command:
+    """A command in the folder of MLflow's artifacts, where its server runs."""
+    return engine.command("mlflow", ("sh", "-c", IN_ARTIFACTS, "sh", *argv))
 
 
 def _pack_dags(chosen: Settings, into: Path) -> None:
     install = chosen.root / "install"
+    dags = dag_files(chosen.project_dir / "dags").items()
     beside = {f"install/{name}": install / name for name in WITH_DAGS}
-    archive.pack(into, dag_files(chosen.project_dir / "dags") | beside)
+    archive.pack(into, {f"dags/{name}": path for name, path in dags} | beside)
 
 
 def dag_files(root: Path) -> dict[str, Path]:
@@ -170,8 +208,11 @@ def _forget_old(folder: Path, keep: int) -> None:
         old.with_name(f"{old.name}{keys.SUFFIX}").unlink(missing_ok=True)
 
 
-def _passphrase(chosen: Settings, given: str) -> str:
-    file = given or chosen["BACKUP_PASSPHRASE_FILE"]
+def passphrase(chosen: Settings, given: str) -> str:
+    """That of a file that was named, or of the one that .env names; blank for none."""
+    set_once = chosen["BACKUP_PASSPHRASE_FILE"]
+    # In .env it is seen from there, wherever the verb is typed.
+    file = given or (set_once and str(chosen.root / set_once))
     return keys.passphrase(file) if file else ""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from stat import S_IMODE
 
-from orchestration import StackError
+from orchestration import StackError, unfinished
 from orchestration.clocks import clock_problems
 from orchestration.engine import Engine, Host, Service
 from orchestration.folders import folder_problems
@@ -56,6 +56,14 @@ def of_env_file(settings: Settings) -> Iterator[Finding]:
         settings.refuse_weak()
     except StackError as error:
         yield from (of_text("weak-secret", line, ".env") for line in str(error).splitlines())
+
+
+def of_unfinished(settings: Settings) -> Iterator[Finding]:
+    """A restore that was ended in its middle: what runs is not what will stay."""
+    try:
+        unfinished.refuse(settings)
+    except StackError as error:
+        yield of_text("restore-unfinished", f"{str(error).partition(':')[0]}: inv up", "databases")
 
 
 def of_host(settings: Settings, host: Host, *, built: bool) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """The two databases: dumped to files, read back, loaded beside the live ones, switched."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ exec "$@"
 """
 # Somebody who looks at the stack may be faster than the switch.
 TRIES = 5
+READ_BACK = 'pg_dump --format=custom "$0" | pg_restore --data-only --file=-'
 BEGINS, ENDS = b"COPY ", b"\\."
 SEQUENCE = b"SELECT pg_catalog.setval("
 
@@ -56,7 +58,7 @@ def version(engine: Engine) -> str:
 
 def dump(engine: Engine, name: str, into: Path) -> None:
     """Write a database as of one moment, while it is used, in PostgreSQL's custom format."""
-    with into.open("wb") as file:
+    with os.fdopen(os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         shell.pipe(tool(engine, "pg_dump", "--format=custom", name), into=file)
 
 
@@ -68,6 +70,12 @@ def tables(engine: Engine, file: Path) -> dict[str, Any]:
     """
     command = tool(engine, "pg_restore", "--data-only", "--file=-")
     with file.open("rb") as source, shell.reading(command, source) as said:
+        return dict(_tables(iter(said)))
+
+
+def tables_of(engine: Engine, name: str) -> dict[str, Any]:
+    """The same of a database that is there; raises as `tables` does."""
+    with shell.reading(tool(engine, "bash", "-o", "pipefail", "-c", READ_BACK, name)) as said:
         return dict(_tables(iter(said)))
 
 

@@ -95,6 +95,7 @@ def _engine(settings: Settings, choose: Choose) -> Engine:
 
 def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool) -> list[Finding]:
     found = [*_looked(".env", conditions.of_env_file, settings)]
+    found += conditions.of_unfinished(settings)
     found += heard.in_error(settings, said)
     wrong = [*_looked("engine", _unfit, engine)]
     if wrong:

@@ -126,6 +126,12 @@ def fill(text: str, values: Mapping[str, str], blank: tuple[str, ...] | None = (
     return "\n".join(line_of(line) for line in text.split("\n"))
 
 
+def raw(text: str) -> dict[str, str]:
+    """Each setting as it is written behind its `=`, quotes included."""
+    lines = (ASSIGNMENT.fullmatch(line.strip(BLANKS)) for line in text.splitlines())
+    return {found[1]: found[3].strip(BLANKS) for found in lines if found and found[2]}
+
+
 def unquoted(value: str) -> str:
     """A value as it is meant: without the blanks around it and one pair of quotes."""
     value = value.strip(BLANKS)

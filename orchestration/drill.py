@@ -7,14 +7,14 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from orchestration import StackError, archive, backup, databases, ports, restore, shell
 from orchestration.archive import Manifest
-from orchestration.engine import ONE_SHOTS, Engine
+from orchestration.engine import ONE_SHOTS, Engine, engine_for
 from orchestration.progress import Progress
 from orchestration.settings import Settings
 from orchestration.stack import working_engine
@@ -26,7 +26,8 @@ OWN = ("dags", "logs", "plugins", "backups/report")
 PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
 # On the path of both engines' services.
 LOOK = ("python", "-m", "restored")
-SECONDS = 120
+SECONDS = 600
+FOUND = '{"decrypted": '
 
 
 def drill() -> None:
@@ -47,7 +48,8 @@ def drill() -> None:
             backup.fit(manifest, chosen)
             with _project_beside(chosen, engine) as other:
                 told = _restored(folder, manifest, other, steps)
-    except StackError as error:
+    except Exception as error:
+        # Of any kind: what was told before must not stand.
         made_at = made_at or _moment(folder)
         backup.report(chosen, made_at, verified=False, detail=f"drill failed: {_reason(error)}")
         raise
@@ -65,8 +67,10 @@ def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) ->
         steps.do(name, partial(engine.swap, name))
     steps.do("an MLflow server", partial(engine.up, ("mlflow",)))
     steps.do("artifacts", partial(restore.unpack_artifacts, folder, manifest, engine))
-    look = partial(shell.output, engine.command("airflow-scheduler", LOOK), timeout=SECONDS)
-    found = json.loads(steps.do("keys and models", look).splitlines()[-1])
+    # A model needs the worker's memory.
+    look = partial(shell.output, engine.command("airflow-worker", LOOK), timeout=SECONDS)
+    said = steps.do("keys and models", look).splitlines()
+    found = json.loads(next(line for line in reversed(said) if line.startswith(FOUND)))
     rows = sum(t["rows"] for tables in manifest.tables.values() for t in tables.values())
     files = manifest.artifacts.get("rows", 0)
     models = ", ".join(found["predicted"]) or "no model to ask"
@@ -77,20 +81,24 @@ def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) ->
 def _project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
     """An engine for another project, with ports and state of its own, removed at the end."""
     root = chosen.root / ".drill"
-    shutil.rmtree(root, ignore_errors=True)
+    values = {**chosen.values, "COMPOSE_PROJECT_NAME": f"{chosen.project}-drill"}
+    values |= {"AIRFLOW_PROJ_DIR": str(root), "BIND_ADDRESS": "127.0.0.1"}
+    values |= dict(zip(PORTS, map(str, ports.free(len(PORTS))), strict=True))
+    other = replace(chosen, root=root, values=values)
+    if root.exists():
+        # A drill was killed; what of it still runs is asked to end while it can be found.
+        with suppress(StackError, OSError):
+            engine_for(other).down(volumes=True, quietly=True)
+        shutil.rmtree(root, ignore_errors=True)
     for name in OWN:
         (root / name).mkdir(parents=True)
         (root / name).chmod(0o2775)
     for name in SHARED:
         (root / name).symlink_to(chosen.root / name)
-    values = {**chosen.values, "COMPOSE_PROJECT_NAME": f"{chosen.project}-drill"}
-    values |= {"AIRFLOW_PROJ_DIR": str(root), "BIND_ADDRESS": "127.0.0.1"}
-    values |= dict(zip(PORTS, map(str, ports.free(len(PORTS))), strict=True))
-    other = replace(chosen, root=root, values=values)
     beside = engine.lend(other)
     try:
-        # What a drill that was killed left behind.
-        beside.down(volumes=True, quietly=True)
+        if wrong := beside.problems():
+            raise StackError("\n".join(wrong))
         yield beside
     finally:
         beside.down(volumes=True, quietly=True)
@@ -98,9 +106,10 @@ def _project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _reason(error: StackError) -> str:
+def _reason(error: Exception) -> str:
     """Its last line that is not the way on: what a command said stands below the command."""
-    return [line for line in str(error).splitlines() if not line.startswith("next: ")][-1]
+    lines = [line for line in str(error).splitlines() if not line.startswith("next: ")]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _moment(folder: Path) -> str:

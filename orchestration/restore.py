@@ -5,9 +5,12 @@ databases change places in one transaction. Interrupted before that, nothing has
 it, the next `up` puts the old state back.
 """
 
+import re
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,9 +30,13 @@ from orchestration.archive import Manifest
 from orchestration.engine import Engine, engine_for
 from orchestration.progress import Progress
 from orchestration.settings import Settings
-from orchestration.stack import decided, ready_to_start, running, start
+from orchestration.stack import decided, ready_to_start, start
 from orchestration.waiting import Steps
 
+EXTRACT = ("tar", "--extract", "--file=-")
+KEEPING = ("--backup=simple", "--suffix=.before-restore")
+# A line of sha256sum, among what the engine may have to say.
+SUMMED = re.compile("[0-9a-f]{64}  ")
 # Of another machine or of volumes that are not there: made anew, or as they are here.
 OF_THIS_CLONE = (
     "COMPOSE_PROJECT_NAME", "AIRFLOW_UID", "STACK_ENGINE", "AIRFLOW_PROJ_DIR", "BIND_ADDRESS",
@@ -41,7 +48,13 @@ OF_THIS_CLONE = (
 
 
 def restore(
-    name: str, *, yes: bool, keys_file: str = "", passphrase_file: str = "", dags: bool = False
+    name: str,
+    *,
+    yes: bool,
+    keys_file: str = "",
+    passphrase_file: str = "",
+    without_keys: bool = False,
+    dags: bool = False,
 ) -> None:
     """Check a backup, load it beside, switch, prove; the old state comes back where that fails.
 
@@ -56,13 +69,16 @@ def restore(
             f"inv restore {name} --yes"
         )
     if keys_file:
-        take_keys(manifest, Path(keys_file), keys.passphrase(passphrase_file))
-    backup.fit(manifest, settings.drafted())
+        if not (phrase := backup.passphrase(settings.drafted(), passphrase_file)):
+            raise StackError(f"what opens {keys_file}: --passphrase-file FILE")
+        take_keys(manifest, Path(keys_file), phrase)
+    backup.fit(manifest, settings.drafted(), keys_matter=not without_keys)
     chosen, engine = ready_to_start()
     unfinished.take_back(chosen, engine)
-    if not running(engine):
-        start(chosen, engine, with_proof=False)
-    with Progress() as progress:
+    # Nothing else has to be well: what is there may be what is to be replaced.
+    engine.up(("postgres",))
+    databases.wait(engine)
+    with Progress() as progress, _beside(engine):
         steps = Steps(progress)
         load(folder, manifest, engine, steps)
         steps.do("artifacts", lambda: unpack_artifacts(folder, manifest, engine))
@@ -78,7 +94,7 @@ def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
     """
     text = keys.decrypt(file, passphrase)
     given = dotenv_file.parse(text, str(file))
-    if archive.fingerprint(given.get("AIRFLOW_FERNET_KEY", "")) != manifest.fernet:
+    if not backup.known_keys(manifest, given.get("AIRFLOW_FERNET_KEY", "")):
         raise StackError(f"{file} holds the keys of another backup")
     drafted, _ = settings.draft_env()
     here = settings.drafted()
@@ -91,8 +107,14 @@ def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
             "connections would be lost\nnext: restore into a clone of its own, or give it up: "
             "inv down --volumes --yes"
         )
-    taken = {name: value for name, value in given.items() if name not in OF_THIS_CLONE}
-    settings.write_env(dotenv_file.fill(drafted, taken, None), chosen.engine)
+    # As they are written: quotes have their reason.
+    taken = {n: value for n, value in dotenv_file.raw(text).items() if n not in OF_THIS_CLONE}
+    here_too = dotenv_file.parse(drafted)
+    of_their_own = [f"{n}={value}\n" for n, value in taken.items() if n not in here_too]
+    whole = dotenv_file.fill(drafted, taken, None)
+    if of_their_own:
+        whole = dotenv_file.append(whole, "".join(of_their_own))
+    settings.write_env(whole, chosen.engine)
     print(f".env: keys and settings of {file.name} taken over")
 
 
@@ -104,7 +126,7 @@ def load(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> None
     for name in databases.NAMES:
         dump, told = folder / f"{name}.dump", manifest.tables[name]
         steps.do(f"{name} database", partial(databases.load, engine, name, dump))
-        steps.do(f"{name} compared", partial(_compare, engine, name, told, folder))
+        steps.do(f"{name} compared", partial(_compare, engine, name, told))
 
 
 def replace(chosen: Settings, engine: Engine, what: str) -> None:
@@ -114,11 +136,28 @@ def replace(chosen: Settings, engine: Engine, what: str) -> None:
         start(chosen, engine)
     except BaseException as error:
         unfinished.take_back(chosen, engine)
-        start(chosen, engine, with_proof=False)
+        # Nobody has worked with it.
+        databases.drop(engine, *(f"{name}_loaded" for name in databases.NAMES))
+        how = "the old state is back, nothing was lost"
+        try:
+            start(chosen, engine, with_proof=False)
+        except StackError as other:
+            how = f"the old state is back, and does not come up by itself: inv up\n{other}"
         if isinstance(error, StackError):
-            raise StackError(f"{error}\nthe old state is back, nothing was lost") from None
+            raise StackError(f"{error}\n{how}") from None
         raise
     unfinished.end(chosen, engine)
+
+
+@contextmanager
+def _beside(engine: Engine) -> Iterator[None]:
+    """What is loaded beside the live databases is not left there where it comes to nothing."""
+    try:
+        yield
+    except BaseException:
+        with suppress(StackError):
+            databases.drop(engine, *(f"{name}_loaded" for name in databases.NAMES))
+        raise
 
 
 def tell_dags(folder: Path, chosen: Settings, *, take: bool) -> None:
@@ -126,7 +165,8 @@ def tell_dags(folder: Path, chosen: Settings, *, take: bool) -> None:
     packed = folder / backup.DAGS
     root = chosen.project_dir / "dags"
     here = {name: archive.sha256_of(path) for name, path in backup.dag_files(root).items()}
-    there = {n: s for n, s in archive.contents(packed).items() if not n.startswith("install/")}
+    packed_files = archive.contents(packed).items()
+    there = {n.removeprefix("dags/"): s for n, s in packed_files if n.startswith("dags/")}
     if here == there:
         return
     if not take:
@@ -137,40 +177,41 @@ def tell_dags(folder: Path, chosen: Settings, *, take: bool) -> None:
     shutil.copytree(root, kept)
     for name in set(here) - set(there):
         (root / name).unlink()
-    archive.unpack(packed, root, list(there))
+    archive.unpack(packed, root.parent, [f"dags/{name}" for name in there])
     print(f"the backup's DAG files are in place; those before are in {kept}")
 
 
-def _compare(engine: Engine, name: str, told: Mapping[str, object], folder: Path) -> None:
-    again = folder.parent / f".compare-{name}.dump"
-    try:
-        databases.dump(engine, f"{name}_loaded", again)
-        found = databases.tables(engine, again)
-    finally:
-        again.unlink(missing_ok=True)
+def _compare(engine: Engine, name: str, told: Mapping[str, object]) -> None:
+    found = databases.tables_of(engine, f"{name}_loaded")
     if wrong := sorted(t for t in {*told, *found} if told.get(t) != found.get(t)):
         raise StackError(f"loaded, these tables of {name} are not what was backed up: {wrong}")
 
 
 def unpack_artifacts(folder: Path, manifest: Manifest, engine: Engine) -> None:
-    """Put artifacts back beside those that are there; each is looked at afterwards.
+    """Put back artifacts that are missing or are others now; each is looked at afterwards.
 
-    Raises StackError where one is not what was backed up.
+    One that is another now is kept beside, as `….before-restore`. Raises StackError where one is
+    not what was backed up in the end.
     """
     if not manifest.artifacts:
         return
     tree = folder / backup.ARTIFACTS
-    extract = ("sh", "-c", backup.IN_ARTIFACTS, "sh", "tar", "--extract", "--file=-")
+    told = archive.contents(tree)
     with tree.open("rb") as source:
-        shell.pipe(engine.command("mlflow", extract), source=source)
-    told, found = archive.contents(tree), artifacts_in(engine)
-    if wrong := sorted(name for name in told if told[name] != found.get(name)):
+        shell.pipe(backup.in_artifacts(engine, *EXTRACT, "--skip-old-files"), source=source)
+    if others := _others(told, engine):
+        with tempfile.TemporaryFile() as source:
+            archive.part(tree, others, source)
+            source.seek(0)
+            shell.pipe(backup.in_artifacts(engine, *EXTRACT, *KEEPING), source=source)
+    if wrong := _others(told, engine):
         raise StackError(f"{len(wrong)} artifact files are not what was backed up: {wrong[0]} …")
 
 
-def artifacts_in(engine: Engine) -> dict[str, str]:
-    """The sha256 of each artifact that MLflow has, by its path."""
+def _others(told: Mapping[str, str], engine: Engine) -> list[str]:
+    """Artifacts that are not as told, by their paths."""
     each = ("find", ".", "-type", "f", "-exec", "sha256sum", "{}", "+")
-    said = shell.output(engine.command("mlflow", ("sh", "-c", backup.IN_ARTIFACTS, "sh", *each)))
-    pairs = (line.split("  ", 1) for line in said.splitlines())
-    return {name.removeprefix("./"): found for found, name in pairs}
+    said = shell.output(backup.in_artifacts(engine, *each))
+    pairs = [line.split("  ", 1) for line in said.splitlines() if SUMMED.match(line)]
+    found = {name.removeprefix("./"): sha256 for sha256, name in pairs}
+    return sorted(name for name in told if told[name] != found.get(name))

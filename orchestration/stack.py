@@ -116,6 +116,7 @@ def restart(service: str | None) -> None:
     names = [name for name in engine.services() if name not in ONE_SHOTS]
     if service:
         check_service(engine, service, names)
+    unfinished.refuse(chosen)
     if not running(engine):
         raise StackError("nothing runs that could be restarted: inv up")
     started = time.monotonic()
@@ -138,6 +139,7 @@ def rebuild(service: str | None) -> None:
     chosen, engine = working_engine()
     if service:
         check_service(engine, service, [name for name in engine.services() if image_of(name)])
+    unfinished.refuse(chosen)
     images = (image_of(service),) if service else IMAGES
     started = time.monotonic()
     try:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestration import databases
+from orchestration import StackError, databases
 from orchestration.engine import ONE_SHOTS, Engine
 from orchestration.settings import Settings
 
@@ -15,6 +15,8 @@ def begin(chosen: Settings, engine: Engine, what: str) -> None:
 
     From here on it is unfinished, until `end`.
     """
+    # Left by one that was ended while it forgot them: they are of no use to anybody.
+    databases.drop(engine, *(f"{name}_before" for name in databases.NAMES))
     _marker(chosen).write_text(f"{what}\n", encoding="utf-8")
     _stop(engine)
     databases.switch(engine)
@@ -27,19 +29,29 @@ def end(chosen: Settings, engine: Engine) -> None:
 
 
 def take_back(chosen: Settings, engine: Engine) -> None:
-    """Put the old state back where there is something unfinished; what writes is stopped then."""
+    """Put the old state back where there is something unfinished; what writes is stopped then.
+
+    What had taken its place is kept as `…_loaded` until the next restore: somebody may have worked
+    with it.
+    """
     marker = _marker(chosen)
     if not marker.exists():
         return
     what = marker.read_text(encoding="utf-8").strip()
     print(f"the restore of {what} did not come to its end: it is taken back")
-    if not any(s.state == "running" for s in engine.ps() if s.name == "postgres"):
-        engine.up()
     _stop(engine)
+    # The database alone: nothing is to run on a state that nobody has proven.
+    engine.up(("postgres",))
+    databases.wait(engine)
     if f"{databases.NAMES[0]}_before" in databases.existing(engine):
         databases.switch(engine, back=True)
-    databases.drop(engine, *(f"{name}_loaded" for name in databases.NAMES))
     marker.unlink()
+
+
+def refuse(chosen: Settings) -> None:
+    """Raises StackError while there is something unfinished."""
+    if _marker(chosen).exists():
+        raise StackError("a restore did not come to its end: inv up takes it back")
 
 
 def _stop(engine: Engine) -> None:

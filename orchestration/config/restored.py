@@ -10,13 +10,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
 
 READY_SECONDS = 90
 
 
 def decrypted() -> int:
-    """Open every connection's and variable's secret; how many. Raises what Fernet does."""
+    """Open every connection's and variable's secret; how many.
+
+    Raises what Fernet does, or ValueError.
+    """
     from airflow.models import Connection, Variable
     from airflow.utils.session import create_session
 
@@ -26,7 +28,9 @@ def decrypted() -> int:
             number += len([part for part in (connection.password, connection.extra) if part])
         for variable in session.query(Variable):
             number += variable.is_encrypted
-            variable.get_val()
+            # It keeps to itself that it could not be opened.
+            if variable.is_encrypted and variable.get_val() is None:
+                raise ValueError(f"the variable {variable.key} does not open with this key")
     return number
 
 
@@ -44,7 +48,7 @@ def await_mlflow() -> None:
 
 
 def predicted() -> Iterator[str]:
-    """Load each registered model that has an alias, ask it with the example it carries."""
+    """Load each registered model that has an alias, ask it with the example it may carry."""
     import mlflow
 
     client = mlflow.MlflowClient()
@@ -55,16 +59,15 @@ def predicted() -> Iterator[str]:
             yield name
 
 
-def answers(uri: str) -> Any:
-    """What a model predicts for its own example; raises ValueError for nothing."""
+def answers(uri: str) -> None:
+    """Load a model, and have it predict for its own example; raises ValueError for nothing."""
     import mlflow
 
     path = mlflow.artifacts.download_artifacts(uri)
     example = mlflow.models.Model.load(path).load_input_example(path)
-    found = mlflow.pyfunc.load_model(path).predict(example)
-    if not len(found):
+    model = mlflow.pyfunc.load_model(path)
+    if example is not None and not len(model.predict(example)):
         raise ValueError(f"{uri} predicts nothing")
-    return found
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ def option(name):
 
 if tool == "psql":
     psql(arguments[-1])
+elif tool == "bash":
+    # Dumped and read back in one go.
+    print((databases / arguments[-1]).read_text(), end="")
 elif tool == "pg_dump":
     print((databases / arguments[-1]).read_text(), end="")
 elif name := option("--dbname"):

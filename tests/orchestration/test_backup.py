@@ -30,7 +30,7 @@ def test_it_holds_both_databases_the_artifacts_and_the_dags(lived_in, capsys):
     assert manifest.artifacts["rows"] == 1
     assert manifest.versions == {"airflow": "3.0.1", "mlflow": "3.17.2", "postgres": "16.14"}
     assert set(archive.contents(folder / "dags.tar")) == {
-        "mine.py", "install/requirements.txt", "install/requirements.lock",
+        "dags/mine.py", "install/requirements.txt", "install/requirements.lock",
     }  # fmt: skip
     said = capsys.readouterr().out
     assert re.search(r"4 rows, 1 artifact files, 0 MiB, in \d+ s", said)
@@ -109,7 +109,7 @@ def test_artifacts_in_a_bucket_stay_there(lived_in, monkeypatch, capsys):
 def of(chosen, **values):
     told = {
         "project": "x", "made_at": "", "engine": "docker", "versions": backup.versions(chosen),
-        "fernet": archive.fingerprint(chosen["AIRFLOW_FERNET_KEY"]), "destination": "",
+        "fernet": archive.fingerprint(chosen["AIRFLOW_FERNET_KEY"]), "destination": "/mlflow_data",
         "tables": {}, "artifacts": {},
     }  # fmt: skip
     return archive.Manifest(**{**told, **values})
@@ -128,3 +128,33 @@ def test_one_that_was_locked_with_other_keys_does_not_fit(lived_in):
         backup.fit(of(chosen, fernet="0" * 16), chosen)
     assert "--keys" in str(refused.value)
     assert chosen["AIRFLOW_FERNET_KEY"] not in str(refused.value)
+
+
+def test_after_a_rotation_an_older_one_still_fits(lived_in):
+    chosen = Settings.load(lived_in, {})
+    old = of(chosen)
+    key = chosen["AIRFLOW_FERNET_KEY"]
+    assert backup.known_keys(old, f"new,{key}")
+    assert backup.known_keys(of(chosen, fernet=backup.fingerprints(f"new,{key}")), f"new,{key}")
+    assert not backup.known_keys(old, "new")
+
+
+def test_one_whose_artifacts_are_in_another_bucket_does_not_fit(lived_in):
+    chosen = Settings.load(lived_in, {})
+    with pytest.raises(StackError, match=r"artifacts are in s3://theirs, .* in /mlflow_data"):
+        backup.fit(of(chosen, destination="s3://theirs"), chosen)
+    backup.fit(of(chosen, destination="/elsewhere", artifacts={"rows": 1}), chosen)
+
+
+@pytest.mark.parametrize(("destination", "carried"), [
+    ("/mlflow_data", True), ("file:///mlflow_data/a", True), ("s3://bucket/a", False),
+])  # fmt: skip
+def test_what_is_in_a_folder_is_carried_and_what_is_in_a_bucket_stays(destination, carried):
+    assert backup.carried(destination) is carried
+
+
+def test_the_passphrase_s_file_is_seen_from_where_env_is(lived_in, monkeypatch, tmp_path):
+    (lived_in / "phrase").write_text("correct horse battery\n")
+    monkeypatch.setenv("BACKUP_PASSPHRASE_FILE", "phrase")
+    monkeypatch.chdir(tmp_path)
+    assert backup.passphrase(Settings.load(lived_in), "") == "correct horse battery"

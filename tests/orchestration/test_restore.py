@@ -12,6 +12,7 @@ from orchestration import (
     preflight,
     proof,
     restore,
+    stack,
     unfinished,
     waiting,
 )
@@ -68,7 +69,7 @@ def test_who_writes_is_stopped_before_and_the_schemas_are_looked_at_after(made, 
     restore.restore(str(made), yes=True)
     changes = [asked for asked in engine.asked if asked.startswith(("stop", "swap", "up"))]
     assert changes == [
-        "stop airflow-scheduler airflow-worker mlflow", "up",
+        "up postgres", "stop airflow-scheduler airflow-worker mlflow", "up",
     ]  # fmt: skip
 
 
@@ -78,11 +79,19 @@ def test_without_yes_it_only_tells_what_it_would_do(made, later, engine):
     assert rows(engine) == later
 
 
-def test_an_artifact_that_was_lost_is_there_again(made, engine):
+def test_an_artifact_that_became_another_is_there_again(made, engine):
     file = Path(engine.environments["mlflow"]["MLFLOW_ARTIFACTS_DESTINATION"], "1/model/weights")
     file.write_text("0.7")
     restore.restore(str(made), yes=True)
     assert file.read_text() == "0.5"
+    assert file.with_name("weights.before-restore").read_text() == "0.7"
+
+
+def test_an_artifact_that_is_there_is_left_alone(made, engine):
+    file = Path(engine.environments["mlflow"]["MLFLOW_ARTIFACTS_DESTINATION"], "1/model/weights")
+    before = file.stat().st_ino
+    restore.restore(str(made), yes=True)
+    assert file.stat().st_ino == before
 
 
 def test_a_row_that_is_lost_on_the_way_is_noticed_and_nothing_is_switched(lived_in, engine):
@@ -138,20 +147,22 @@ def test_the_next_start_takes_back_one_that_was_killed(
     chosen = Settings.load(lived_in, {})
     unfinished.take_back(chosen, engine)
     assert rows(engine) == later
-    assert names(engine) == ["airflow", "mlflow"]
+    # Somebody may have worked with it.
+    assert names(engine) == ["airflow", "airflow_loaded", "mlflow", "mlflow_loaded"]
     assert f"the restore of {made} did not come to its end" in capsys.readouterr().out
     engine.asked.clear()
     unfinished.take_back(chosen, engine)
     assert engine.asked == []
 
 
-def test_one_that_was_killed_while_it_loaded_leaves_nothing(made, later, engine, lived_in):
+def test_one_that_was_killed_before_it_switched_changed_nothing(made, later, engine, lived_in):
     Path(engine.databases, "airflow_loaded").write_text("half")
     (lived_in / ".restoring").write_text(str(made))
-    engine.listed = [one for one in engine.listed if one.name != "postgres"]
     unfinished.take_back(Settings.load(lived_in, {}), engine)
-    assert (rows(engine), names(engine)) == (later, ["airflow", "mlflow"])
-    assert "up" in engine.asked
+    assert rows(engine) == later
+    # Not all of it: nothing is to run on a state that nobody has proven.
+    assert "up postgres" in engine.asked
+    assert "up" not in engine.asked
 
 
 def new_env(clone):
@@ -165,13 +176,22 @@ def take(made, tmp_path):
     )
 
 
-def test_onto_an_empty_stack_the_keys_come_along(made, lived_in, tmp_path, capsys):
+def test_onto_an_empty_stack_the_keys_come_along(lived_in, tmp_path, capsys):
+    with (lived_in / ".env").open("a") as file:
+        file.write("OF_AN_OVERRIDE=1\n")
+    text = (lived_in / ".env").read_text()
+    (lived_in / ".env").write_text(text.replace("SMTP_PASSWORD=", "SMTP_PASSWORD='pa$x #1'"))
+    (tmp_path / "phrase").write_text(f"{PHRASE}\n")
+    backup.make(passphrase_file=str(tmp_path / "phrase"))
+    [made] = archive.all_of(lived_in / "backups")
     before = Settings.load(lived_in, {})
     new_env(lived_in)
     take(made, tmp_path)
     after = Settings.load(lived_in, {})
     assert after["AIRFLOW_FERNET_KEY"] == before["AIRFLOW_FERNET_KEY"]
     assert after["_AIRFLOW_WWW_USER_PASSWORD"] == before["_AIRFLOW_WWW_USER_PASSWORD"]
+    assert after["SMTP_PASSWORD"] == "pa$x #1"  # pragma: allowlist secret
+    assert "OF_AN_OVERRIDE=1" in (lived_in / ".env").read_text()
     # Volumes that are made anew get what this clone made up.
     assert after["POSTGRES_PASSWORD"] != before["POSTGRES_PASSWORD"]
     assert "taken over" in capsys.readouterr().out
@@ -213,18 +233,43 @@ def test_dag_files_are_told_and_only_taken_when_asked(made, lived_in, capsys):
     assert (kept / "new.py").read_text() == "# new\n"
 
 
-def test_a_stack_that_is_down_is_started_first(made, engine, monkeypatch):
-    listed, engine.listed = engine.listed, []
-    started = []
-
-    def start(chosen, engine, **options):
-        started.append(options)
-        engine.listed = listed
-
-    monkeypatch.setattr(restore, "start", start)
+def test_only_the_database_has_to_be_there(made, engine, monkeypatch):
+    """What is broken may be what is to be replaced."""
     monkeypatch.setattr(preflight, "foreign_ports", lambda chosen, engine: [])
+    monkeypatch.setattr(restore, "start", lambda chosen, engine: engine.asked.append("start"))
+    engine.listed = []
+    engine.asked.clear()
     restore.restore(str(made), yes=True)
-    assert started[0] == {"with_proof": False}
+    assert engine.asked == ["up postgres", "stop ", "start"]
+
+
+def test_what_an_earlier_one_forgot_is_not_taken_for_the_old_state(made, later, engine):
+    for name in ("airflow_before", "mlflow_before"):
+        Path(engine.databases, name).write_text("stale")
+    restore.restore(str(made), yes=True)
+    assert rows(engine) == later.replace("3\n", "")
+    assert names(engine) == ["airflow", "mlflow"]
+
+
+def test_meanwhile_nothing_is_built_on_what_is_unproven(made, lived_in):
+    (lived_in / ".restoring").write_text(str(made))
+    verbs = (backup.make, lambda: stack.restart(None), lambda: stack.rebuild(None))
+    for verb in verbs:
+        with pytest.raises(StackError, match="did not come to its end: inv up"):
+            verb()
+
+
+def test_without_its_keys_all_else_comes_back_where_that_is_said(made, lived_in, later, engine):
+    new_env(lived_in)
+    with pytest.raises(StackError, match="--without-keys"):
+        restore.restore(str(made), yes=True)
+    restore.restore(str(made), yes=True, without_keys=True)
+    assert rows(engine) == later.replace("3\n", "")
+
+
+def test_keys_need_what_opens_them(made):
+    with pytest.raises(StackError, match="--passphrase-file FILE"):
+        restore.restore(str(made), yes=True, keys_file=f"{made}.keys.age")
 
 
 def test_what_is_not_whole_is_refused_before_anything_is_asked(made, engine):
