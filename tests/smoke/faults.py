@@ -140,5 +140,7 @@ def survives(stack: Clone, told: dict[str, float], run_id: str, tries: set[int])
     told["run ended after"], told["try"] = time.monotonic() - started, number
     assert (state, number in tries) == ("success", True), number
     ended = [line for line in written(stack, run_id) if line.endswith("ended")]
-    assert ended == [f"{number} ended"]
+    # Without containers a task outlives its scheduler until it asks the API server next, and may
+    # come to its end beside its second try.
+    assert (ended if stack.engine == "docker" else ended[-1:]) == [f"{number} ended"]
     assert told["work flows after"] < FLOWS_SECONDS

@@ -116,7 +116,8 @@ def test_postgres_is_paused_for_30_seconds(stack, told):
     run_id = begin(stack)
     with paused(stack, "postgres"):
         time.sleep(30)
-    survives(stack, told, run_id, {1})
+    # A scheduler without a worker beside it takes itself for dead after as long.
+    survives(stack, told, run_id, {1} if stack.engine == "docker" else {1, 2})
 
 
 def test_postgres_is_killed(stack, told):
