@@ -22,10 +22,12 @@ from orchestration import (
     databases,
     dotenv_file,
     keys,
+    proof,
     settings,
     shell,
     unfinished,
 )
+from orchestration.airflow_api import Airflow
 from orchestration.archive import Manifest
 from orchestration.engine import Engine, engine_for
 from orchestration.progress import Progress
@@ -133,7 +135,9 @@ def replace(chosen: Settings, engine: Engine, what: str) -> None:
     """Switch to what was loaded, prove it, and forget what was before; or go back to that."""
     try:
         unfinished.begin(chosen, engine, what)
-        start(chosen, engine)
+        start(chosen, engine, with_proof=False)
+        let_in(chosen, engine)
+        proof.prove(Airflow(chosen))
     except BaseException as error:
         unfinished.take_back(chosen, engine)
         # Nobody has worked with it.
@@ -147,6 +151,17 @@ def replace(chosen: Settings, engine: Engine, what: str) -> None:
             raise StackError(f"{error}\n{how}") from None
         raise
     unfinished.end(chosen, engine)
+
+
+def let_in(chosen: Settings, engine: Engine) -> None:
+    """Give Airflow's first account the password of .env, where the backup's was another."""
+    try:
+        assert Airflow(chosen).session
+    except StackError:
+        argv = ("python", engine.script("airflow_init.py"), "renew")
+        shell.output(engine.command("airflow-init", argv))
+        name = chosen["_AIRFLOW_WWW_USER_USERNAME"]
+        print(f"the account {name} has the password of .env, in the backup it was another")
 
 
 @contextmanager

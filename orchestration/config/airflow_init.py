@@ -9,6 +9,8 @@ import sys
 
 from wait_for_server import wait_for_server
 
+ACCOUNT = ("USERNAME", "PASSWORD")
+
 
 def migrate() -> None:
     """Bring the metadata database to this Airflow's schema, then prove that it is there."""
@@ -28,10 +30,11 @@ def tables_exist() -> bool:
     return bool(inspect(settings.engine).has_table("alembic_version"))
 
 
-def create_first_account(username: str, password: str) -> str:
+def create_first_account(username: str, password: str, *, renew: bool = False) -> str:
     """Make the account with role Admin unless it exists; a password changed since is kept.
 
-    Returns what was done. Raises SystemExit when Airflow refuses the account.
+    Or given this one, where it is to `renew`. Returns what was done. Raises SystemExit when Airflow
+    refuses the account.
     """
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
     from airflow.providers_manager import ProvidersManager
@@ -40,8 +43,10 @@ def create_first_account(username: str, password: str) -> str:
     ProvidersManager().initialize_providers_configuration()
     with get_application_builder() as builder:
         security = builder.sm
-        if security.find_user(username=username):
-            return f"account {username} exists"
+        if user := security.find_user(username=username):
+            if renew:
+                security.reset_password(user.id, password)
+            return f"account {username} {'has a new password' if renew else 'exists'}"
         made = security.add_user(
             username, username, "", f"{username}@localhost", security.find_role("Admin"), password
         )
@@ -51,15 +56,18 @@ def create_first_account(username: str, password: str) -> str:
 
 
 def main() -> None:
-    """Wait for PostgreSQL, migrate, make the accounts."""
+    """Wait for PostgreSQL, migrate, make the accounts; `renew`: only the first one's password."""
+    name, password = (os.environ[f"_AIRFLOW_WWW_USER_{part}"] for part in ACCOUNT)
+    if sys.argv[1:] == ["renew"]:
+        print(create_first_account(name, password, renew=True))
+        return
     database = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     wait_for_server(database)
     migrate()
     from status_reader import let_status_read
 
     let_status_read(database)
-    username = os.environ["_AIRFLOW_WWW_USER_USERNAME"]
-    print(create_first_account(username, os.environ["_AIRFLOW_WWW_USER_PASSWORD"]))
+    print(create_first_account(name, password))
 
 
 if __name__ == "__main__":

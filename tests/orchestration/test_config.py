@@ -310,26 +310,35 @@ def test_a_server_on_a_socket_is_found_by_its_folder(script, tmp_path):
 # airflow_init.py and mlflow_migrate.py
 
 
+class Security:
+    """Airflow's accounts on paper."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def find_user(self, username):
+        return self.world.users.get(username)
+
+    def find_role(self, name):
+        return f"role {name}"
+
+    def reset_password(self, identity, password):
+        self.world.done.append((identity, password))
+
+    def add_user(self, username, first, last, email, role, password):
+        if self.world.refuses:
+            return False
+        self.world.users[username] = (role, password)
+        return True
+
+
 @pytest.fixture
 def airflow_of_paper(monkeypatch):
     """Airflow's modules with a database that may be empty and accounts that may be refused."""
     world = SimpleNamespace(done=[], tables=False, users={}, refuses=False)
 
-    class Security:
-        def find_user(self, username):
-            return world.users.get(username)
-
-        def find_role(self, name):
-            return f"role {name}"
-
-        def add_user(self, username, first, last, email, role, password):
-            if world.refuses:
-                return False
-            world.users[username] = (role, password)
-            return True
-
     class Builder:
-        sm = Security()
+        sm = Security(world)
 
         def __enter__(self):
             return self
@@ -374,6 +383,18 @@ def test_the_first_account_is_made_once_and_its_password_kept(script, airflow_of
     assert init.create_first_account("ada", "two") == "account ada exists"
     assert airflow_of_paper.users == {"ada": ("role Admin", "one")}
     assert "providers" in airflow_of_paper.done
+
+
+def test_its_password_is_made_another_where_that_is_asked_for(
+    script, airflow_of_paper, monkeypatch, capsys
+):
+    airflow_of_paper.users["ada"] = SimpleNamespace(id=7)
+    monkeypatch.setenv("_AIRFLOW_WWW_USER_USERNAME", "ada")
+    monkeypatch.setenv("_AIRFLOW_WWW_USER_PASSWORD", "pa55word")
+    monkeypatch.setattr(sys, "argv", ["airflow_init.py", "renew"])
+    script("airflow_init").main()
+    assert airflow_of_paper.done == ["providers", (7, "pa55word")]
+    assert capsys.readouterr().out == "account ada has a new password\n"
 
 
 def test_an_account_that_is_refused_fails_the_one_shot(script, airflow_of_paper):

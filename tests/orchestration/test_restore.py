@@ -26,6 +26,7 @@ def well(web, monkeypatch):
     """Every service answers well, and the canary comes through."""
     for name, port in web.stack_is_well().items():
         monkeypatch.setenv(name, str(port))
+    web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
     monkeypatch.setattr(waiting, "READY_SECONDS", 5)
     monkeypatch.setattr(proof, "prove", lambda airflow: "well")
@@ -71,6 +72,18 @@ def test_who_writes_is_stopped_before_and_the_schemas_are_looked_at_after(made, 
     assert changes == [
         "up postgres", "stop airflow-scheduler airflow-worker mlflow", "up",
     ]  # fmt: skip
+
+
+def test_an_account_that_had_another_password_then_gets_that_of_env(
+    made, engine, web, tmp_path, monkeypatch, capsys
+):
+    web.answers["POST /auth/token"] = (401, {"detail": "Invalid credentials"})
+    script = tmp_path / "init.py"
+    script.write_text(f"import sys; open({str(tmp_path / 'said')!r}, 'w').write(sys.argv[1])")
+    monkeypatch.setattr(engine, "script", lambda name: str(script), raising=False)
+    restore.restore(str(made), yes=True)
+    assert (tmp_path / "said").read_text() == "renew"
+    assert "the account airflow has the password of .env" in capsys.readouterr().out
 
 
 def test_without_yes_it_only_tells_what_it_would_do(made, later, engine):
@@ -237,7 +250,9 @@ def test_dag_files_are_told_and_only_taken_when_asked(made, lived_in, capsys):
 def test_only_the_database_has_to_be_there(made, engine, monkeypatch):
     """What is broken may be what is to be replaced."""
     monkeypatch.setattr(preflight, "foreign_ports", lambda chosen, engine: [])
-    monkeypatch.setattr(restore, "start", lambda chosen, engine: engine.asked.append("start"))
+    monkeypatch.setattr(
+        restore, "start", lambda chosen, engine, **how: engine.asked.append("start")
+    )
     engine.listed = []
     engine.asked.clear()
     restore.restore(str(made), yes=True)

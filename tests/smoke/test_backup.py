@@ -137,6 +137,15 @@ def test_it_comes_back_onto_an_empty_stack_that_lost_everything(made, stack, phr
     assert stack.airflow("/api/v2/dags/journal/dagRuns")["dag_runs"] == []
 
 
+def test_an_account_whose_password_is_another_by_now_can_log_in(made, stack):
+    env = stack.folder / ".env"
+    password = stack.setting("_AIRFLOW_WWW_USER_PASSWORD")
+    env.write_text(env.read_text().replace(password, f"{password}-of-now"))
+    said = stack.well("inv", "restore", str(made), "--yes")
+    assert "the account airflow has the password of .env" in said
+    assert stack.alias("champion")
+
+
 def test_a_drill_of_one_with_a_damaged_artifact_fails(made, stack):
     spoilt = made.with_name("29990101T000000Z")
     shutil.copytree(made, spoilt)
