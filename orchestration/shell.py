@@ -1,6 +1,7 @@
 """The one module that spawns processes: argument lists, never a shell, secrets only in `env`."""
 
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,15 @@ class Command:
     def __str__(self) -> str:
         """As it would be typed."""
         return shlex.join(self.argv)
+
+
+def ours(name: str, environment: Mapping[str, str]) -> str:
+    """A program that was installed beside this Python, also where PATH does not lead there.
+
+    As at boot: systemd knows nothing of a person's environment.
+    """
+    found = shutil.which(name, path=environment.get("PATH"))
+    return name if found else str(Path(sys.executable).with_name(name))
 
 
 def output(command: Command, *, timeout: float | None = None) -> str:

@@ -251,7 +251,8 @@ class StandaloneEngine:
 
     def _daemon(self, environment: dict[str, str]) -> shell.Command:
         configuration = self.settings.root / "orchestration" / "supervisord.conf"
-        argv = ("supervisord", "--configuration", str(configuration))
+        program = shell.ours("supervisord", environment)
+        argv = (program, "--configuration", str(configuration))
         return shell.Command(argv, env=environment, cwd=self.settings.root)
 
     def _start(self, name: str) -> None:

@@ -11,4 +11,5 @@ def command(settings: Settings, *arguments: str, folder: Path | None = None) -> 
     index = settings["PYPI_INDEX_URL"]
     environment = {**settings.environment, "UV_SYSTEM_CERTS": "1"}
     environment |= {"UV_DEFAULT_INDEX": index} if index else {}
-    return shell.Command(("uv", *arguments), env=environment, cwd=folder)
+    program = shell.ours("uv", environment)
+    return shell.Command((program, *arguments), env=environment, cwd=folder)

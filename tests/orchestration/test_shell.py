@@ -18,6 +18,12 @@ def sh(script, **options):
     return Command(("/bin/sh", "-c", script), **options)
 
 
+def test_a_program_beside_this_python_is_found_at_boot_too(tmp_path):
+    beside = str(Path(sys.executable).with_name("supervisord"))
+    assert shell.ours("supervisord", {"PATH": str(tmp_path)}) == beside
+    assert shell.ours("sh", {"PATH": "/usr/bin:/bin"}) == "sh"
+
+
 def test_output_is_what_was_printed_on_either_stream():
     assert shell.output(sh("echo one; echo two >&2")) == "one\ntwo\n"
 
