@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestration import clocks, folders, leftovers, log_files, one_shots, shell
 from orchestration.engine import IMAGES, ONE_SHOTS, Build, Engine, Host, Service, image_of
 from orchestration.environments import Environments, StartedFrom, python_problem
-from orchestration.settings import Settings
+from orchestration.settings import PASSED_ON, Settings
 from orchestration.supervisord import Supervisord
 from orchestration.surroundings import POSTGRES_SYSTEM_USER, State, services_environment
 
@@ -273,5 +273,7 @@ class StandaloneEngine:
 
     def _made_of(self, environment: dict[str, str]) -> str:
         configuration = (self.settings.root / "orchestration" / "supervisord.conf").read_text()
-        told = [environment, configuration]
+        # Not by whose shell it was started, a person's or systemd's at boot.
+        own = {n: value for n, value in environment.items() if not PASSED_ON.match(n)}
+        told = [own, configuration]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

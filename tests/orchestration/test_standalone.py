@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -570,6 +571,15 @@ def test_a_changed_setting_restarts_all(alone, make_engine, machine, supervisord
     supervisord.asked.clear()
     changed.up()
     assert machine.ran() == []
+
+
+def test_another_shell_restarts_nothing(alone, machine, supervisord):
+    alone.up()
+    supervisord.asked.clear()
+    shell_of_systemd = {"PATH": "/usr/bin:/bin", "TERM": "dumb"}
+    StandaloneEngine(replace(alone.settings, environment=shell_of_systemd)).up()
+    assert ("shutdown",) not in supervisord.asked
+    assert machine.ran().count("supervisord") == 1
 
 
 def test_one_that_runs_and_nobody_knows_in_which_environment_is_restarted(
