@@ -181,7 +181,6 @@ def stories_standalone(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """By hand: real faults while tasks run (`-- kills`, `freezes`, `floods`, `standalone`)."""
     asked = [word for word in session.posargs if word in FAULTS]
-    session.posargs[:] = [word for word in session.posargs if word not in FAULTS]
     engine = chosen_engine(session)
     for name in asked or (FAULTS if engine == "docker" else ["kills"]):
         run_in_order(session, engine, [FAULTS[name]])
@@ -241,5 +240,5 @@ def run_in_order(session: nox.Session, engine: str, names: list[str]) -> None:
     parts = [name.partition("::") for name in names]
     paths = [f"tests/smoke/{file}.py{colon}{test}" for file, colon, test in parts]
     told = ["-p", "no:randomly", "--durations=12", f"--engine={engine}"]
-    more = [word for word in session.posargs if word not in ONLY_ON]
+    more = [word for word in session.posargs if word not in {**ONLY_ON, **FAULTS}]
     session.run("pytest", *told, *paths, *more)

@@ -38,6 +38,11 @@ class Manifest:
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 
+    @property
+    def rows(self) -> int:
+        """The rows of all tables."""
+        return sum(table["rows"] for tables in self.tables.values() for table in tables.values())
+
 
 def fingerprint(secret: str) -> str:
     """What tells a secret from another and gives nothing of it away."""

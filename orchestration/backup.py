@@ -217,9 +217,8 @@ def passphrase(chosen: Settings, given: str) -> str:
 
 
 def _told(made: Path, manifest: Manifest) -> str:
-    rows = sum(t["rows"] for tables in manifest.tables.values() for t in tables.values())
     size = sum(path.stat().st_size for path in made.iterdir()) / 2**20
     held = f"artifacts stay in {manifest.destination}"
     if manifest.artifacts:
         held = f"{manifest.artifacts['rows']:,} artifact files"
-    return f"{rows:,} rows, {held}, {size:,.0f} MiB"
+    return f"{manifest.rows:,} rows, {held}, {size:,.0f} MiB"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from stat import S_IMODE
 
 from orchestration import StackError, unfinished
+from orchestration.applied import OVERRIDE
 from orchestration.clocks import clock_problems
 from orchestration.engine import Engine, Host, Service
 from orchestration.folders import folder_problems
@@ -15,7 +16,6 @@ from orchestration.ports import unusable
 from orchestration.settings import Settings
 from orchestration.signatures import Finding
 
-OVERRIDE = "orchestration/docker-compose.override.yaml"
 LEAST_FREE_GIB = 2
 GONE = ("absent", "created", "exited", "dead")
 # A worker that was started this short ago may still be on its way to the queue.

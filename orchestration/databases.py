@@ -96,7 +96,7 @@ def load(engine: Engine, name: str, file: Path) -> None:
     Raises StackError where it cannot be loaded; the live one is not touched.
     """
     beside = f"{name}_loaded"
-    drop(engine, beside)
+    ask(engine, f"DROP DATABASE IF EXISTS {beside} WITH (FORCE)")
     ask(engine, f"CREATE DATABASE {beside} OWNER {name} TEMPLATE template0")
     ask(engine, f"REVOKE CONNECT, TEMPORARY ON DATABASE {beside} FROM PUBLIC")
     options = ("--no-owner", "--no-acl", f"--role={name}", "--exit-on-error")
@@ -125,7 +125,7 @@ def switch(engine: Engine, *, back: bool = False) -> None:
                 raise
 
 
-def drop(engine: Engine, *names: str) -> None:
-    """Drop databases that are there."""
-    for name in names:
-        ask(engine, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+def forget(engine: Engine, which: str) -> None:
+    """Drop what stands beside the live databases, where it is there: `loaded` or `before`."""
+    for name in NAMES:
+        ask(engine, f"DROP DATABASE IF EXISTS {name}_{which} WITH (FORCE)")

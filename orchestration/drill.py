@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from orchestration import StackError, archive, backup, databases, ports, restore, shell
 from orchestration.archive import Manifest
 from orchestration.engine import ONE_SHOTS, Engine, engine_for
+from orchestration.preflight import PORTS
 from orchestration.progress import Progress
 from orchestration.settings import Settings
 from orchestration.stack import working_engine
@@ -23,7 +25,6 @@ from orchestration.waiting import Steps
 # What the other project has of the clone; the rest is its own.
 SHARED = ("orchestration", "install", ".env.example")
 OWN = ("dags", "logs", "plugins", "backups/report")
-PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
 # On the path of both engines' services.
 LOOK = ("python", "-m", "restored")
 SECONDS = 600
@@ -71,10 +72,9 @@ def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) ->
     look = partial(shell.output, engine.command("airflow-worker", LOOK), timeout=SECONDS)
     said = steps.do("keys and models", look).splitlines()
     found = json.loads(next(line for line in reversed(said) if line.startswith(FOUND)))
-    rows = sum(t["rows"] for tables in manifest.tables.values() for t in tables.values())
     files = manifest.artifacts.get("rows", 0)
     models = ", ".join(found["predicted"]) or "no model to ask"
-    return f"{rows:,} rows, {files:,} files, {found['decrypted']} secrets opened, {models}"
+    return f"{manifest.rows:,} rows, {files:,} files, {found['decrypted']} secrets opened, {models}"
 
 
 @contextmanager
@@ -113,5 +113,6 @@ def _reason(error: Exception) -> str:
 
 
 def _moment(folder: Path) -> str:
-    name = folder.name
-    return f"{name[:4]}-{name[4:6]}-{name[6:8]}T{name[9:11]}:{name[11:13]}:{name[13:15]}+00:00"
+    """When a backup was written, where its manifest cannot be believed."""
+    written = (folder / archive.MANIFEST).stat().st_mtime
+    return datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")

@@ -45,7 +45,7 @@ OF_THIS_CLONE = (
     "AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT", "WORKER_CONCURRENCY", "DEBIAN_IMAGE",
     "AIRFLOW_BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "PYPI_INDEX_URL", "CA_BUNDLE",
     "POSTGRES_PASSWORD", "AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD",
-    "STATUS_PASSWORD",
+    "STATUS_PASSWORD", "BACKUP_PASSPHRASE_FILE",
 )  # fmt: skip
 
 
@@ -63,8 +63,7 @@ def restore(
     Raises StackError, with nothing touched, for a backup that is not whole or does not fit here.
     """
     folder, started = Path(name), time.monotonic()
-    with Progress() as progress:
-        manifest = Steps(progress).do(f"{folder.name} is whole", lambda: archive.checked(folder))
+    manifest = _whole(folder)
     if not yes:
         raise StackError(
             f"runs, models and Airflow's history would become those of {manifest.made_at}: "
@@ -87,6 +86,15 @@ def restore(
     replace(chosen, engine, name)
     print(f"restored and proven in {time.monotonic() - started:.0f} s")
     tell_dags(folder, chosen, take=dags)
+
+
+def _whole(folder: Path) -> Manifest:
+    with Progress() as progress:
+        try:
+            return Steps(progress).do(f"{folder.name} is whole", lambda: archive.checked(folder))
+        except StackError as error:
+            way_on = f"nothing was touched; the others: ls {folder.absolute().parent}"
+            raise StackError(f"{error}\nnext: {way_on}") from None
 
 
 def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
@@ -141,7 +149,7 @@ def replace(chosen: Settings, engine: Engine, what: str) -> None:
     except BaseException as error:
         unfinished.take_back(chosen, engine)
         # Nobody has worked with it.
-        databases.drop(engine, *(f"{name}_loaded" for name in databases.NAMES))
+        databases.forget(engine, "loaded")
         how = "the old state is back, nothing was lost"
         try:
             start(chosen, engine, with_proof=False)
@@ -156,7 +164,7 @@ def replace(chosen: Settings, engine: Engine, what: str) -> None:
 def let_in(chosen: Settings, engine: Engine) -> None:
     """Give Airflow's first account the password of .env, where the backup's was another."""
     try:
-        assert Airflow(chosen).session
+        Airflow(chosen).session.close()
     except StackError:
         argv = ("python", engine.script("airflow_init.py"), "renew")
         shell.output(engine.command("airflow-init", argv))
@@ -171,7 +179,7 @@ def _beside(engine: Engine) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(StackError):
-            databases.drop(engine, *(f"{name}_loaded" for name in databases.NAMES))
+            databases.forget(engine, "loaded")
         raise
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,27 +62,26 @@ def pipe(
     *,
     source: IO[bytes] | None = None,
     into: IO[bytes] | None = None,
-    may_end_with: Collection[int] = (0,),
 ) -> None:
     """Run to its end with a file at each side.
 
     Raises StackError with the last lines it printed to standard error when it fails.
     """
-    with _piped(command, source, into or subprocess.DEVNULL, may_end_with):
+    with _piped(command, source, into or subprocess.DEVNULL):
         pass
 
 
 @contextmanager
 def reading(command: Command, source: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
     """What a command prints, as it comes; raises as `pipe` does, once all of it was read."""
-    with _piped(command, source, subprocess.PIPE, (0,)) as process:
+    with _piped(command, source, subprocess.PIPE) as process:
         assert process.stdout
         yield process.stdout
 
 
 @contextmanager
 def _piped(
-    command: Command, source: IO[bytes] | None, into: Any, may_end_with: Collection[int]
+    command: Command, source: IO[bytes] | None, into: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryFile() as said:
         try:
@@ -94,7 +93,7 @@ def _piped(
             raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
         with process:
             yield process
-        if process.returncode not in may_end_with:
+        if process.returncode:
             said.seek(0)
             words = tail(said.read().decode(errors="replace"))
             raise StackError(f"{command}\nended with {process.returncode}:\n{words}")

@@ -16,7 +16,7 @@ def begin(chosen: Settings, engine: Engine, what: str) -> None:
     From here on it is unfinished, until `end`.
     """
     # Left by one that was ended while it forgot them: they are of no use to anybody.
-    databases.drop(engine, *(f"{name}_before" for name in databases.NAMES))
+    databases.forget(engine, "before")
     _marker(chosen).write_text(f"{what}\n", encoding="utf-8")
     _stop(engine)
     databases.switch(engine)
@@ -25,7 +25,7 @@ def begin(chosen: Settings, engine: Engine, what: str) -> None:
 def end(chosen: Settings, engine: Engine) -> None:
     """What was live before is not needed any more."""
     _marker(chosen).unlink()
-    databases.drop(engine, *(f"{name}_before" for name in databases.NAMES))
+    databases.forget(engine, "before")
 
 
 def take_back(chosen: Settings, engine: Engine) -> None:

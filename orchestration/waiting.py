@@ -45,12 +45,11 @@ class Steps:
         self.progress = progress
         self.done: list[Line] = []
 
-    def do(self, name: str, work: Callable[[], T], detail: str = "") -> T:
+    def do(self, name: str, work: Callable[[], T]) -> T:
         """Do one; what comes of it, raises what it raises."""
-        result = show_until_done(
-            in_background(work), [*self.done, (name, "wait", detail)], self.progress
-        )
-        self.done.append((name, "ok", detail))
+        lines = [*self.done, (name, "wait", "")]
+        result = show_until_done(in_background(work), lines, self.progress)
+        self.done.append((name, "ok", ""))
         self.progress.show(self.done)
         return result
 

@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from signal import SIGHUP, SIGINT
 import psutil
 import requests
 
-from orchestration import systemd
+from orchestration import ports, systemd
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -232,11 +231,7 @@ def until(true: Callable[[], bool], seconds: float) -> None:
 
 
 def free_ports() -> dict[str, str]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(probe.getsockname()[1]) for name, probe in zip(PORTS, probes, strict=True)}
-    for probe in probes:
-        probe.close()
-    return ports
+    return dict(zip(PORTS, map(str, ports.free(len(PORTS))), strict=True))
 
 
 def fresh_copy(folder: Path, engine: str, kind: type[Clone] = Clone) -> Clone:
