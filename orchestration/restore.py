@@ -35,6 +35,7 @@ from orchestration.settings import Settings
 from orchestration.stack import decided, ready_to_start, start
 from orchestration.waiting import Steps
 
+RENEWED_SECONDS = 60
 EXTRACT = ("tar", "--extract", "--file=-")
 KEEPING = ("--backup=simple", "--suffix=.before-restore")
 # A line of sha256sum, among what the engine may have to say.
@@ -165,11 +166,22 @@ def let_in(chosen: Settings, engine: Engine) -> None:
     """Give Airflow's first account the password of .env, where the backup's was another."""
     try:
         Airflow(chosen).session.close()
+        return
     except StackError:
         argv = ("python", engine.script("airflow_init.py"), "renew")
         shell.output(engine.command("airflow-init", argv))
-        name = chosen["_AIRFLOW_WWW_USER_USERNAME"]
-        print(f"the account {name} has the password of .env, in the backup it was another")
+    # The API server goes on for some seconds with what it read when it refused.
+    deadline = time.monotonic() + RENEWED_SECONDS
+    while True:
+        try:
+            Airflow(chosen).session.close()
+            break
+        except StackError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+    name = chosen["_AIRFLOW_WWW_USER_USERNAME"]
+    print(f"the account {name} has the password of .env, in the backup it was another")
 
 
 @contextmanager

@@ -77,7 +77,8 @@ def test_who_writes_is_stopped_before_and_the_schemas_are_looked_at_after(made, 
 def test_an_account_that_had_another_password_then_gets_that_of_env(
     made, engine, web, tmp_path, monkeypatch, capsys
 ):
-    web.answers["POST /auth/token"] = (401, {"detail": "Invalid credentials"})
+    refused, let_in = (401, {"detail": "Invalid credentials"}), (201, {"access_token": "t0ken"})
+    web.answers["POST /auth/token"] = [refused, refused, let_in]
     script = tmp_path / "init.py"
     script.write_text(f"import sys; open({str(tmp_path / 'said')!r}, 'w').write(sys.argv[1])")
     monkeypatch.setattr(engine, "script", lambda name: str(script), raising=False)
