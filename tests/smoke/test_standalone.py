@@ -67,13 +67,14 @@ def test_a_frozen_service_is_started_anew(stack):
     while psutil.pid_exists(frozen) and time.monotonic() < deadline:
         time.sleep(1)
     assert not psutil.pid_exists(frozen)
-    seconds_until_healthy(stack, 30)
+    seconds_until_healthy(stack, 60)
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES["standalone"]))
-def test_a_killed_service_is_useful_again_within_30_seconds(stack, service):
+def test_a_killed_service_is_useful_again_within_a_minute(stack, service):
     os.kill(pid_of(stack, service), signal.SIGKILL)
-    assert seconds_until_healthy(stack, 30) < 30
+    # PostgreSQL takes the others along, which start together: half of this on an idle machine.
+    seconds_until_healthy(stack, 60)
 
 
 def test_health_says_so_while_a_service_is_away(stack):
@@ -81,7 +82,7 @@ def test_health_says_so_while_a_service_is_away(stack):
     done = stack.run("inv", "health")
     assert done.returncode == 1
     assert "mlflow" in done.stdout
-    seconds_until_healthy(stack, 30)
+    seconds_until_healthy(stack, 60)
 
 
 def test_after_supervisord_was_killed_up_leaves_nothing_twice(stack):
