@@ -2,15 +2,18 @@
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +24,14 @@ from orchestration.locks import LOCKS
 
 ROOT = Path(__file__).resolve().parents[1]
 IGNORED = "checks/audit_ignored.toml"
+ID = re.compile(r"(CVE|PYSEC|GHSA)-[\w-]+")
+# Written where no version mends it.
+NO_VERSION = "none"
+# Packages cut from one source, under the same versions: advisories name any of them.
+PARTS = {
+    "apache-airflow": {"apache-airflow-core"},
+    "mlflow": {"mlflow-skinny", "mlflow-tracing"},
+}
 
 
 @dataclass(frozen=True)
@@ -37,17 +48,26 @@ class Finding:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A vulnerability that may stay, why, and the last day it may."""
+    """A vulnerability that may stay, the heading of docs/cves.md that says why, and its last day.
+
+    `fixed` is the first version without it.
+    """
 
     id: str
     package: str
-    reason: str
+    see: str
+    fixed: str
     until: date
 
     def covers(self, finding: Finding) -> bool:
         """Whether it means this one, by any of its names."""
         package = canonicalize_name(self.package)
-        return package == finding.package and self.id in (finding.id, *finding.aliases)
+        ours = {package, *PARTS.get(package, ())}
+        return finding.package in ours and self.id in (finding.id, *finding.aliases)
+
+    def touches(self, version: str) -> bool:
+        """Whether a version of the package has it."""
+        return self.fixed == NO_VERSION or Version(version) < Version(self.fixed)
 
 
 @dataclass(frozen=True)
@@ -81,21 +101,31 @@ def main(words: Sequence[str]) -> int:
 
 
 def entries(text: str) -> list[Ignored]:
-    """The list of what may stay; raises StackError for an entry that is not whole."""
+    """The list of what may stay; raises StackError for a table that is not whole."""
     try:
-        given = tomllib.loads(text).get("ignored", [])
+        given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StackError(f"{IGNORED}: {error}") from None
-    kinds = {field.name: field.type for field in fields(Ignored)}
-    for number, entry in enumerate(given, 1):
-        wrong = [name for name, kind in kinds.items() if type(entry.get(name)) is not kind]
-        wrong += [name for name, value in entry.items() if name not in kinds or value == ""]
+    return [one for see, packages in given.items() for one in _under(see, packages)]
+
+
+def _under(see: str, packages: Any) -> Iterator[Ignored]:
+    for package, table in packages.items() if isinstance(packages, dict) else [("", packages)]:
+        ids = dict(table) if isinstance(table, dict) else {}
+        until = ids.pop("until", None)
+        wrong = [id for id, fixed in ids.items() if not ID.fullmatch(id) or not _is_version(fixed)]
+        # A time of a day is a date to Python.
+        wrong += ["until"] * (type(until) is not date) + ["ids"] * (not ids)
         if wrong:
             raise StackError(
-                f"{IGNORED}: entry {number} ({entry.get('id') or 'no id'}) needs id, package, "
-                f"reason and until (a date, unquoted); missing or wrong: {', '.join(wrong)}"
+                f"{IGNORED}: [{see}.{package}] needs until (a date, unquoted) and ids, each with "
+                f"the version that mends it or {NO_VERSION}; missing or wrong: {', '.join(wrong)}"
             )
-    return [Ignored(**entry) for entry in given]
+        yield from (Ignored(id, package, see, fixed, until) for id, fixed in ids.items())
+
+
+def _is_version(word: Any) -> bool:
+    return isinstance(word, str) and bool(re.fullmatch(rf"{NO_VERSION}|\d[\w.]*", word))
 
 
 def judged(
@@ -104,7 +134,7 @@ def judged(
     """The answers for the pins of each lock, against the list of what may stay."""
     every = findings(held, found)
     may_stay = [finding for finding in every if any(one.covers(finding) for one in allowed)]
-    problems = [problem(one, every, today) for one in allowed]
+    problems = [problem(one, held, today) for one in allowed]
     others = [finding for finding in every if finding not in may_stay]
     versions = len({pin.key for pinned in held.values() for pin in pinned})
     return Verdict([*held], versions, others, may_stay, [*filter(None, problems)])
@@ -123,11 +153,16 @@ def findings(held: Mapping[str, list[Pin]], found: Answers) -> list[Finding]:
     ]
 
 
-def problem(one: Ignored, every: Sequence[Finding], today: date) -> str:
-    """What is wrong with an entry of the list, or blank."""
+def problem(one: Ignored, held: Mapping[str, list[Pin]], today: date) -> str:
+    """What is wrong with an entry of the list, or blank.
+
+    By the locks, not by the answers: services know of different ids, and by different names.
+    """
     told = f"{IGNORED}: {one.id} of {one.package}"
-    if not any(one.covers(finding) for finding in every):
-        return f"{told} is found nowhere any more: remove it"
+    keys = {pin.key for pinned in held.values() for pin in pinned}
+    versions = {version for name, version in keys if name == canonicalize_name(one.package)}
+    if not any(map(one.touches, versions)):
+        return f"{told} is in no lock any more: remove it, there and in docs/cves.md"
     if one.until < today:
         return f"{told} could stay until {one.until}: mend it, or say why it may stay longer"
     return ""

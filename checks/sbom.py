@@ -1,7 +1,8 @@
 """What is in each image, as CycloneDX in sbom/NAME.cdx.json. `nox -s audit` runs it.
 
 The Python packages come from the locks, with every hash, and need nothing but cyclonedx-py;
-Debian's come from the image, where there is one.
+Debian's come from the image's own list (dpkg), where there is one. An image without a lock is
+Debian's alone. PostgreSQL made here is the wheel of its lock.
 """
 
 import json
@@ -22,8 +23,11 @@ LOCKS_OF: Mapping[str, tuple[str, ...]] = {
     "mlflow": ("mlflow.lock",),
     "status": ("status.lock",),
     "postgres": ("base/postgres.lock",),
+    # Of Debian's packages alone.
+    "redis": (),
+    "tls": (),
 }
-# Set by install/base/compose.yaml: without it, PostgreSQL's image is not made of our lock.
+# Set by install/base/compose.yaml: without it, an image holds what its makers put there.
 MADE_HERE = "org.mlops-stack.built-from"
 LISTING = r""". /etc/os-release && printf 'distro\t%s\t%s\n' "$ID" "$VERSION_ID" \
 && dpkg-query -W -f '${db:Status-Status}\t${Package}\t${Version}\t${Architecture}\n'"""
@@ -56,10 +60,10 @@ def write(name: str, settings: Settings) -> str:
     Raises StackError when it would not be whole or not keep to CycloneDX's schema.
     """
     file = settings.root / "sbom" / f"{name}.cdx.json"
-    public = {"postgres": settings["POSTGRES_IMAGE"]}
+    public = {"postgres": settings["POSTGRES_IMAGE"], "redis": settings["REDIS_IMAGE"]}
     tag = public.get(name, f"{settings.project}-{name}")
     image, why = found(tag)
-    if reason := foreign(name, image, settings):
+    if reason := foreign(name, image, settings) or ("" if image or LOCKS_OF[name] else why):
         file.unlink(missing_ok=True)
         return f"{name}: no bill is written: {reason}"
     wanted = merged(pins(settings.root / "install" / lock) for lock in LOCKS_OF[name])
@@ -90,8 +94,8 @@ def foreign(name: str, image: Any, settings: Settings) -> str:
     base = settings["AIRFLOW_BASE_IMAGE"]
     if name == "airflow" and base != settings["DEBIAN_IMAGE"]:
         return f"it stands on {base}, which brings its own packages"
-    if name == "postgres" and image and MADE_HERE not in image.labels:
-        return f"{settings['POSTGRES_IMAGE']} was not made here"
+    if name in ("postgres", "redis") and image and MADE_HERE not in image.labels:
+        return f"{settings[f'{name.upper()}_IMAGE']} was not made here"
     return ""
 
 
@@ -103,7 +107,7 @@ def python_part(wanted: list[Pin]) -> Bom:
         # Validated when it is whole: the schema takes seconds.
         argv = ("cyclonedx-py", "requirements", "--output-reproducible", "--no-validate")
         shell.output(shell.Command((*argv, "--spec-version", "1.6", "-o", str(out), str(lines))))
-        bom: Bom = json.loads(out.read_text(encoding="utf-8"))
+        bom: Bom = {"components": []} | json.loads(out.read_text(encoding="utf-8"))
     if wrong := unlike(bom, wanted):
         raise StackError(f"cyclonedx-py does not give as pinned: {', '.join(wrong)}")
     for part in bom["components"]:

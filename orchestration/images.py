@@ -20,8 +20,11 @@ PUBLIC = ("DEBIAN_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "AIRFLOW_BASE_IMAGE")
 def base_problem(sdk: Any, settings: Settings) -> str:
     """Why the base image can neither be pulled nor made by this user, or blank."""
     base = settings["DEBIAN_IMAGE"]
-    if os.getuid() == 0 or not absent(sdk, [base]) or _offered(base):
+    by_digest = "@" in base
+    if (os.getuid() == 0 and not by_digest) or not absent(sdk, [base]) or _offered(base):
         return ""
+    if by_digest:
+        return _only_pulled([base], settings)
     return (
         f"no registry gives {base}, and making it here needs root: "
         f"sudo install/base/debian.sh {base}"
@@ -61,6 +64,8 @@ def provide(sdk: Any, settings: Settings) -> None:
     refused = [name for name in missing if not _pulled(sdk, name)]
     if not refused:
         return
+    if by_digest := [name for name in refused if "@" in name]:
+        raise StackError(_only_pulled(by_digest, settings))
     print(f"no registry gives {', '.join(refused)}: made from Debian and PyPI instead", flush=True)
     debian, airflow = settings["DEBIAN_IMAGE"], settings["AIRFLOW_BASE_IMAGE"]
     if debian in refused:
@@ -72,6 +77,14 @@ def provide(sdk: Any, settings: Settings) -> None:
             f"set AIRFLOW_BASE_IMAGE={debian} in .env, then inv install"
         )
     _build_stand_ins(settings, refused)
+
+
+def _only_pulled(names: Iterable[str], settings: Settings) -> str:
+    pinned = [f"{name}={settings[name]}" for name in PUBLIC if settings[name] in names]
+    return (
+        f"no registry gives {' '.join(pinned)}, and what is made here has no such digest: "
+        "take off @sha256:... in .env, then inv install"
+    )
 
 
 def build(command: shell.Command, names: Mapping[str, str]) -> None:

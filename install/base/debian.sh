@@ -10,10 +10,14 @@ SUITE=bookworm
 fail() { printf 'debian.sh: %s\n' "$*" >&2; exit 1; }
 
 [ "$(id -u)" -eq 0 ] || fail "needs root: sudo install/base/debian.sh $IMAGE"
-if ! command -v debootstrap >/dev/null; then
-    command -v apt-get >/dev/null || fail "needs debootstrap: install it from your distribution"
+# Debian's own keys: without them debootstrap would only warn, and take what it cannot verify.
+KEYS=/usr/share/keyrings/debian-archive-keyring.gpg
+if ! command -v debootstrap >/dev/null || ! command -v gpgv >/dev/null || [ ! -e "$KEYS" ]; then
+    command -v apt-get >/dev/null ||
+        fail "needs debootstrap, gpgv and debian-archive-keyring: install them from your distribution"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends debootstrap >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+        debootstrap gpgv debian-archive-keyring >/dev/null
 fi
 
 # The mirrors this host already uses; elsewhere debootstrap's own default.
@@ -23,7 +27,7 @@ uri_of() { apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 2>/dev/null | 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 main=$(uri_of "$SUITE")
-debootstrap --variant=minbase --include=ca-certificates "$SUITE" "$work/root" ${main:+"$main"} >"$work/log" 2>&1 ||
+debootstrap --force-check-gpg --keyring="$KEYS" --variant=minbase --include=ca-certificates "$SUITE" "$work/root" ${main:+"$main"} >"$work/log" 2>&1 ||
     { tail -n 5 "$work/log" >&2; fail "debootstrap failed"; }
 
 sources=$work/root/etc/apt/sources.list

@@ -42,11 +42,9 @@ Traceback (most recent call last):
 pip_audit._service.interface.ServiceError
 """
 ENTRY = """
-[[ignored]]
-id = "{id}"
-package = "{package}"
-reason = "templates are ours alone"
+[templates-are-ours-alone.{package}]
 until = {until}
+{id} = "2.10.1"
 """
 
 
@@ -101,44 +99,68 @@ def test_the_day_after_the_last_one_it_is_told():
 
 
 @pytest.mark.parametrize("stranger", [{"id": "CVE-2019-1"}, {"package": "six"}])
-def test_an_entry_that_matches_nothing_is_told_and_hides_nothing(stranger):
-    judged = verdict(entry(**stranger))
-    (problem,) = judged.problems
-    assert problem.endswith("is found nowhere any more: remove it")
-    assert len(judged.findings) == 1
+def test_an_entry_of_something_else_hides_nothing(stranger):
+    assert len(verdict(entry(**stranger)).findings) == 1
+
+
+@pytest.mark.parametrize(("name", "version"), [("six", "1.16.0"), ("Jinja2", "2.10.1")])
+def test_an_entry_whose_package_is_gone_or_mended_in_all_locks_is_told(name, version):
+    held = {"a.lock": [pin(name, version)]}
+    (problem,) = audit.judged(
+        held, {held["a.lock"][0].key: []}, audit.entries(entry()), TODAY
+    ).problems
+    assert problem.endswith("is in no lock any more: remove it, there and in docs/cves.md")
+
+
+def test_an_entry_that_this_service_does_not_know_is_no_problem():
+    assert verdict(entry(id="CVE-2019-1")).problems == []
+
+
+def test_what_no_version_mends_may_stay_at_any():
+    assert verdict(entry().replace("2.10.1", "none")).problems == []
+
+
+def test_an_id_of_airflow_holds_for_its_parts():
+    finding = audit.Finding(("a.lock",), "apache-airflow-core", "3.0.1", "CVE-2019-10906", (), ())
+    (airflow,) = audit.entries(entry(package="apache-airflow"))
+    (six,) = audit.entries(entry(package="six"))
+    assert airflow.covers(finding)
+    assert not six.covers(finding)
 
 
 @pytest.mark.parametrize(
     ("written", "named"),
     [
-        (entry().replace('reason = "templates are ours alone"\n', ""), "reason"),
-        (entry().replace("templates are ours alone", ""), "reason"),
+        (entry().replace("until = 2026-11-26\n", ""), "until"),
         (entry(until='"2026-12-31"'), "until"),
         (entry(until="2026-12-31T00:00:00"), "until"),
-        (entry() + 'because = "so"\n', "because"),
-        (entry().replace('id = "CVE-2019-10906"', "id = 7"), "id"),
+        (entry(id="because"), "because"),
+        (entry().replace('"2.10.1"', "2.10"), "CVE-2019-10906"),
+        (entry().replace("2.10.1", "soon"), "CVE-2019-10906"),
+        (entry().replace('CVE-2019-10906 = "2.10.1"\n', ""), "ids"),
     ],
 )
-def test_an_entry_that_is_not_whole_is_refused_by_its_number(written, named):
-    with pytest.raises(StackError, match=rf"audit_ignored.toml: entry 2 .* wrong: {named}$"):
-        audit.entries(entry() + written)
+def test_a_table_that_is_not_whole_is_refused_by_its_name(written, named):
+    table = r"\[templates-are-ours-alone.Jinja2\]"
+    with pytest.raises(StackError, match=rf"audit_ignored.toml: {table} .* wrong: {named}$"):
+        audit.entries(written)
+
+
+def test_an_entry_outside_a_table_is_refused():
+    with pytest.raises(StackError, match=r"\[CVE-2019-10906\.\] needs until"):
+        audit.entries('CVE-2019-10906 = "2.10.1"')
 
 
 def test_a_list_that_cannot_be_read_is_refused_by_its_line():
     with pytest.raises(StackError, match=r"audit_ignored.toml: .*line 2"):
-        audit.entries("\n[[ignored]")
-
-
-def test_the_list_of_this_repository_can_be_read():
-    text = (audit.ROOT / audit.IGNORED).read_text(encoding="utf-8")
-    assert all(one.reason for one in audit.entries(text))
+        audit.entries("\n[a b]")
 
 
 def test_the_list_s_own_example_can_be_used():
     text = (audit.ROOT / audit.IGNORED).read_text(encoding="utf-8")
     lines = [line[4:] for line in text.splitlines() if line.startswith("#   ")]
     (example,) = audit.entries("\n".join(lines))
-    assert verdict(entry(id=example.id, package=example.package)).ignored
+    assert verdict(entry(id=example.id)).ignored
 
 
 def test_what_was_skipped_is_no_answer():

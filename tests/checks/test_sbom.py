@@ -91,6 +91,8 @@ def test_every_image_made_here_has_a_bill():
 def test_the_locks_of_an_image_are_those_its_recipe_installs():
     install = drafted().root / "install"
     for name, locks in sbom.LOCKS_OF.items():
+        if not locks:
+            continue
         folder = install / "base" if name == "postgres" else install
         recipe = (folder / f"{name}.dockerfile").read_text(encoding="utf-8")
         assert all(lock.rpartition("/")[2] in recipe for lock in locks), name
@@ -134,9 +136,10 @@ def test_an_image_s_packages_are_added_with_its_id():
 def test_an_image_of_others_gets_no_bill_of_our_locks():
     ours, public = (SimpleNamespace(labels=labels) for labels in ({sbom.MADE_HERE: "x"}, {}))
     settings = drafted()
-    assert "was not made here" in sbom.foreign("postgres", public, settings)
-    assert sbom.foreign("postgres", ours, settings) == ""
-    assert sbom.foreign("postgres", None, settings) == ""
+    for name in ("postgres", "redis"):
+        assert "was not made here" in sbom.foreign(name, public, settings)
+        assert sbom.foreign(name, ours, settings) == ""
+        assert sbom.foreign(name, None, settings) == ""
     assert sbom.foreign("status", public, settings) == ""
 
 

@@ -306,6 +306,10 @@ def test_no_second_worker_gets_a_task_that_the_first_still_runs_or_may_run():
     assert number("EXECUTION_API__JWT_EXPIRATION_TIME") >= day
 
 
+def test_a_login_that_was_left_open_ends_within_a_working_day():
+    assert 3600 <= number("API_AUTH__JWT_EXPIRATION_TIME") <= 8 * 3600
+
+
 def test_no_task_waits_where_it_would_be_failed_for_waiting():
     environment = SERVICES["airflow-worker"]["environment"]
     assert (

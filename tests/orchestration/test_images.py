@@ -34,6 +34,40 @@ def machine(monkeypatch):
     return machine
 
 
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    "name", ["postgres:16", "postgres", "mirror.example:5000/lib/postgres:16.4"]
+)
+def test_an_image_pinned_by_digest_is_pulled_by_it(machine, make_settings, recorded, name):
+    pinned = f"{name}@{DIGEST}"
+    machine.here, machine.offered = {PUBLIC[0], PUBLIC[2]}, {pinned}
+    images.provide(machine, make_settings(POSTGRES_IMAGE=pinned))
+    assert recorded.lines == [f"docker pull {pinned}"]
+
+
+@pytest.mark.parametrize("setting", images.PUBLIC)
+def test_nothing_is_made_here_in_the_place_of_a_digest(machine, make_settings, recorded, setting):
+    settings = make_settings(**{setting: f"some:16@{DIGEST}"})
+    with pytest.raises(StackError) as refused:
+        images.provide(machine, settings)
+    assert f"no registry gives {setting}=some:16@{DIGEST}, and" in str(refused.value)
+    assert "take off @sha256:... in .env, then inv install" in str(refused.value)
+    assert recorded.lines == []
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_a_base_image_pinned_by_digest_is_a_problem_for_root_too(
+    machine, make_settings, monkeypatch, user
+):
+    monkeypatch.setattr("os.getuid", lambda: user)
+    settings = make_settings(DEBIAN_IMAGE=f"debian:bookworm-slim@{DIGEST}")
+    assert "take off @sha256:" in images.base_problem(machine, settings)
+    machine.offered = {settings["DEBIAN_IMAGE"]}
+    assert images.base_problem(machine, settings) == ""
+
+
 def test_absent_names_what_is_not_here(machine):
     machine.here = {"a", "c"}
     assert images.absent(machine, ["a", "b", "c", "d"]) == ["b", "d"]
