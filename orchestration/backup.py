@@ -1,4 +1,4 @@
-"""A backup: both databases, MLflow's artifacts and the DAGs, read back before it counts as one."""
+"""A backup: the databases, MLflow's artifacts and the DAGs, read back before it counts as one."""
 
 import json
 import os
@@ -83,6 +83,7 @@ def write(chosen: Settings, engine: Engine, into: Path, steps: Steps) -> None:
     """Write every part of a backup and its manifest into a folder."""
     # Before the artifacts: what a run that is recorded has written is there by then.
     tables = {}
+    databases.complete(engine)
     for name in databases.NAMES:
         file = into / f"{name}.dump"
         steps.do(f"{name} database", partial(databases.dump, engine, name, file))

@@ -1,10 +1,13 @@
 """What the state of the machine, the engine and the services tells, without reading a log."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from stat import S_IMODE
 
-from orchestration import StackError, unfinished
+import requests
+
+from orchestration import StackError, accounts, unfinished
 from orchestration.applied import OVERRIDE
 from orchestration.clocks import clock_problems
 from orchestration.engine import Engine, Host, Service
@@ -158,6 +161,21 @@ def of_answers(report: Report) -> Iterator[Finding]:
             name = "host-header-refused" if refused else "page-unreachable"
             cause = f"{check.name} is well, and from this machine it is not: {check.detail}"
             yield Finding(name, cause, "inv up", check.name)
+
+
+def of_accounts(settings: Settings, report: Report) -> Iterator[Finding]:
+    """Accounts that MLflow refuses with the passwords of .env; nothing where it does not answer."""
+    if not any(check.name == "mlflow" and check.latency_ms is not None for check in report.checks):
+        return
+    for name, setting in accounts.PASSWORDS.items():
+        with suppress(requests.RequestException):
+            if accounts.refused(settings, name):
+                # Changed on purpose, and kept: people do that, in the UI.
+                fix = f"write the one it has to {setting} in .env, then: inv up"
+                if name != accounts.ADMIN:
+                    fix = "inv rebuild -s mlflow-migrate"
+                cause = f"MLflow refuses its account {name}: its password is not {setting} of .env"
+                yield Finding("mlflow-password", cause, fix, "mlflow")
 
 
 def of_what_is_down(report: Report) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The two databases: dumped to files, read back, loaded beside the live ones, switched."""
+"""The databases: dumped to files, read back, loaded beside the live ones, switched."""
 
 import os
 import time
@@ -9,7 +9,12 @@ from typing import Any
 from orchestration import StackError, archive, shell
 from orchestration.engine import Engine
 
-NAMES = ("mlflow", "airflow")
+# With the role that each belongs to, in the order of their dumps: an experiment that is made
+# meanwhile is then without its owner's right, rather than a right without its experiment.
+OWNERS = {"mlflow_auth": "mlflow", "mlflow": "mlflow", "airflow": "airflow"}
+NAMES = tuple(OWNERS)
+# A stack or a backup of before has none: the database of MLflow's accounts.
+LATER = "mlflow_auth"
 # Asked as the superuser; the password is in the environment of the service, never in argv.
 AS_SUPERUSER = """
 export PGPASSWORD="$POSTGRES_PASSWORD" PGUSER=postgres PGHOST="${POSTGRES_SOCKETS:-127.0.0.1}"
@@ -49,6 +54,21 @@ def wait(engine: Engine, seconds: float = 60) -> None:
 def existing(engine: Engine) -> set[str]:
     """The names of all databases."""
     return set(ask(engine, "SELECT datname FROM pg_database"))
+
+
+def complete(engine: Engine) -> None:
+    """Make the database that a stack of before has not; the one-shot before MLflow fills it."""
+    if LATER not in existing(engine):
+        make_empty(engine, LATER)
+
+
+def make_empty(engine: Engine, name: str, beside: str = "") -> None:
+    """Make a database with nobody but its owner let in, or another one beside it."""
+    made = f"{name}_{beside}" if beside else name
+    if beside:
+        ask(engine, f"DROP DATABASE IF EXISTS {made} WITH (FORCE)")
+    ask(engine, f"CREATE DATABASE {made} OWNER {OWNERS[name]} TEMPLATE template0")
+    ask(engine, f"REVOKE CONNECT, TEMPORARY ON DATABASE {made} FROM PUBLIC")
 
 
 def version(engine: Engine) -> str:
@@ -91,17 +111,14 @@ def _tables(lines: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
 
 
 def load(engine: Engine, name: str, file: Path) -> None:
-    """Load a dump beside the live database, with nobody but its owner let in.
+    """Load a dump beside the live database.
 
     Raises StackError where it cannot be loaded; the live one is not touched.
     """
-    beside = f"{name}_loaded"
-    ask(engine, f"DROP DATABASE IF EXISTS {beside} WITH (FORCE)")
-    ask(engine, f"CREATE DATABASE {beside} OWNER {name} TEMPLATE template0")
-    ask(engine, f"REVOKE CONNECT, TEMPORARY ON DATABASE {beside} FROM PUBLIC")
-    options = ("--no-owner", "--no-acl", f"--role={name}", "--exit-on-error")
+    make_empty(engine, name, "loaded")
+    options = ("--no-owner", "--no-acl", f"--role={OWNERS[name]}", "--exit-on-error")
     with file.open("rb") as source:
-        shell.pipe(tool(engine, "pg_restore", f"--dbname={beside}", *options), source=source)
+        shell.pipe(tool(engine, "pg_restore", f"--dbname={name}_loaded", *options), source=source)
 
 
 def switch(engine: Engine, *, back: bool = False) -> None:

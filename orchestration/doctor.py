@@ -112,6 +112,7 @@ def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool)
         _looked("services", conditions.of_services, engine, report),
         _looked("logs", heard.in_logs, settings, engine, report),
         conditions.of_answers(report),
+        conditions.of_accounts(settings, report) if installed else (),
         conditions.of_work(report),
         conditions.of_what_is_down(report) if installed else (),
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from orchestration import StackError
+from orchestration import StackError, accounts
 from orchestration.engine import Engine, Service
 from orchestration.settings import Settings
 from orchestration.status_document import Work, verdicts, work
@@ -116,7 +116,11 @@ def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
             # No proxy stands between this machine and itself.
             session.trust_env = False
             address = settings.url(port) + path
-            answer = session.request(method, address, json=body, timeout=PATIENCE_SECONDS)
+            # The status page's own account, which may only read.
+            auth = accounts.login(settings, accounts.READER) if name == "mlflow" else None
+            answer = session.request(
+                method, address, json=body, auth=auth, timeout=PATIENCE_SECONDS
+            )
         document = answer.json()
         if not isinstance(document, dict):
             raise ValueError("not an object")

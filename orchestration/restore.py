@@ -1,6 +1,6 @@
 """A backup put in the place of what is there, which is kept until the canary has come through.
 
-Everything is loaded beside the live state and compared with the manifest first; then both
+Everything is loaded beside the live state and compared with the manifest first; then all
 databases change places in one transaction. Interrupted before that, nothing has happened; after
 it, the next `up` puts the old state back.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from orchestration import (
     StackError,
+    accounts,
     archive,
     backup,
     databases,
@@ -80,6 +81,7 @@ def restore(
     # Nothing else has to be well: what is there may be what is to be replaced.
     engine.up(("postgres",))
     databases.wait(engine)
+    databases.complete(engine)
     with Progress() as progress, _beside(engine):
         steps = Steps(progress)
         load(folder, manifest, engine, steps)
@@ -130,11 +132,15 @@ def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
 
 
 def load(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> None:
-    """Load both databases beside the live ones, and compare them with the manifest.
+    """Load the databases beside the live ones, and compare them with the manifest.
 
-    Raises StackError where they are not what was backed up; the live ones are as they were.
+    One that a backup of before has not, MLflow's accounts, is empty then. Raises StackError where
+    they are not what was backed up; the live ones are as they were.
     """
     for name in databases.NAMES:
+        if name == databases.LATER and name not in manifest.tables:
+            databases.make_empty(engine, name, "loaded")
+            continue
         dump, told = folder / f"{name}.dump", manifest.tables[name]
         steps.do(f"{name} database", partial(databases.load, engine, name, dump))
         steps.do(f"{name} compared", partial(_compare, engine, name, told))
@@ -146,6 +152,7 @@ def replace(chosen: Settings, engine: Engine, what: str) -> None:
         unfinished.begin(chosen, engine, what)
         start(chosen, engine, with_proof=False)
         let_in(chosen, engine)
+        accounts.let_admin_in(chosen, engine)
         proof.prove(Airflow(chosen))
     except BaseException as error:
         unfinished.take_back(chosen, engine)

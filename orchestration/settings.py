@@ -38,6 +38,9 @@ SECRETS: dict[str, Callable[[], str]] = {
     "MLFLOW_DB_PASSWORD": _password,
     "REDIS_PASSWORD": _password,
     "STATUS_PASSWORD": _password,
+    "MLFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(15),
+    "MLFLOW_WORKER_PASSWORD": _password,
+    "MLFLOW_WEB_SECRET_KEY": _password,
 }
 
 

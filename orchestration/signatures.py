@@ -117,6 +117,21 @@ SIGNATURES = (
         lasting=True,
     ),
     Signature(
+        "mlflow-password",
+        # The page's word on MLflow, and the last lines of a task.
+        MLFLOW,
+        r"(?m)^HTTP 401$",
+        "MLflow refuses its account status: its password is not STATUS_PASSWORD of .env",
+        "inv rebuild -s mlflow-migrate",
+    ),
+    Signature(
+        "mlflow-password",
+        (UP,),
+        r"API request to endpoint /api/2\.0/mlflow\S* failed with error code 401 ",
+        "MLflow refuses its account worker: its password is not MLFLOW_WORKER_PASSWORD of .env",
+        "inv rebuild -s mlflow-migrate",
+    ),
+    Signature(
         "airflow-schema-old",
         AIRFLOW,
         r"There are still unapplied migrations after|psycopg2\.errors\.Undefined(?:Table|Column)",

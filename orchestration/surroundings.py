@@ -71,7 +71,7 @@ def services_environment(settings: Settings) -> dict[str, str]:
     """The environment of supervisord and so of all services."""
     state = State.of(settings)
     shared: dict[str, str] = {}
-    for service in ("postgres", "airflow-init", "mlflow", "status"):
+    for service in ("postgres", "airflow-init", "mlflow-migrate", "mlflow", "status"):
         shared |= compose_variables(settings, service)
     shared = {
         name: value for name, value in shared.items() if not name.startswith("AIRFLOW__CELERY")
@@ -127,6 +127,7 @@ def _paths(settings: Settings, state: State) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(settings.project_dir / "logs"),
         "DATA_DIR": str(state.folder / "data"),
         "MLFLOW_ARTIFACTS_DESTINATION": destination,
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings.root / "orchestration/config/mlflow_auth.ini"),
     }
 
 

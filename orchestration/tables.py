@@ -99,7 +99,7 @@ def addresses(chosen: Settings) -> str:
     return "\n".join(
         (
             f"  Airflow  {chosen.url('AIRFLOW_PORT')}  {account}",
-            f"  MLflow   {chosen.url('MLFLOW_PORT')}",
+            f"  MLflow   {chosen.url('MLFLOW_PORT')}  (user admin, password in .env)",
             f"  status   {chosen.url('STATUS_PORT')}",
         )
     )

@@ -43,7 +43,7 @@ def take_back(chosen: Settings, engine: Engine) -> None:
     # The database alone: nothing is to run on a state that nobody has proven.
     engine.up(("postgres",))
     databases.wait(engine)
-    if f"{databases.NAMES[0]}_before" in databases.existing(engine):
+    if f"{databases.NAMES[-1]}_before" in databases.existing(engine):
         databases.switch(engine, back=True)
     marker.unlink()
 

@@ -19,6 +19,9 @@ ALIASES = ("champion", "challenger")
 MONTHS = 24
 MONTH = re.compile(r"\d{4}-\d{2}")
 API = "/api/2.0/mlflow"
+ACCOUNT = "status"
+# Read like any other, there or not; the root of all artifacts is for nobody but admin.
+AN_ARTIFACT_FOLDER = "0/models"
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,11 @@ class Models:
 
 
 class MLflow:
-    """MLflow's server at `url`."""
+    """MLflow's server at `url`, asked as the account that may only read."""
 
-    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, url: str, password: str = "") -> None:
         self._http, self._url = http, url
+        self._auth = httpx.BasicAuth(ACCOUNT, password) if password else httpx.Auth()
 
     async def service(self) -> Verdict:
         """Search one experiment, then list the artifact store: /health would touch neither."""
@@ -61,8 +65,9 @@ class MLflow:
         """Ask whether the artifact store can be listed: (state, detail); never raises."""
 
         async def ask() -> tuple[str, str]:
-            response = await self._http.get(f"{self._url}/api/2.0/mlflow-artifacts/artifacts")
-            body = json_object(response)
+            address = f"{self._url}/api/2.0/mlflow-artifacts/artifacts"
+            asked = {"path": AN_ARTIFACT_FOLDER}
+            body = json_object(await self._http.get(address, params=asked, auth=self._auth))
             if body and not isinstance(body.get("files"), list):
                 raise UnexpectedAnswer("the answer is no list of files")
             return "up", "reads its artifact store"
@@ -79,7 +84,10 @@ class MLflow:
         return Models(versions, drift)
 
     async def _versions(self) -> dict[str, Version]:
-        held = {}
+        held: dict[str, Version] = {}
+        # Of a model that is not there, MLflow refuses to tell who holds an alias.
+        if not await self._get("/registered-models/get", {"name": MODEL}):
+            return held
         for alias in ALIASES:
             query = {"name": MODEL, "alias": alias}
             found = await self._get("/registered-models/alias", query)
@@ -111,12 +119,15 @@ class MLflow:
 
     async def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
         """Ask; what is not there is an empty answer."""
-        response = await self._http.get(f"{self._url}{API}{path}", params=dict(query))
+        response = await self._http.get(
+            f"{self._url}{API}{path}", params=dict(query), auth=self._auth
+        )
         missing = response.status_code in (400, 404)
         return {} if missing and "error_code" in response.text else json_object(response)
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return json_object(await self._http.post(f"{self._url}{API}{path}", json=dict(body)))
+        address = f"{self._url}{API}{path}"
+        return json_object(await self._http.post(address, json=dict(body), auth=self._auth))
 
 
 def _pairs(data: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Probes:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http, self._settings, self._database, self._clock = http, settings, database, clock
-        self._mlflow = MLflow(http, settings.mlflow_url)
+        self._mlflow = MLflow(http, settings.mlflow_url, settings.mlflow_password)
         self._artifacts = ("unknown", "artifact store not asked yet")
         self._models: Models | None = None
         self._asked_at = -float("inf")

@@ -12,6 +12,8 @@ class Settings:
     mlflow_url: str
     redis_url: str
     database_url: str
+    # Of the account `status` in MLflow; blank where it asks for none.
+    mlflow_password: str
     airflow_port: int
     mlflow_port: int
     interval: float
@@ -37,6 +39,7 @@ class Settings:
             mlflow_url=value("MLFLOW_URL", "http://127.0.0.1:5000").rstrip("/"),
             redis_url=value("REDIS_URL", ""),
             database_url=value("DATABASE_URL", "postgresql://status@127.0.0.1/airflow"),
+            mlflow_password=value("STATUS_PASSWORD", ""),
             airflow_port=int(value("AIRFLOW_PORT", "8080")),
             mlflow_port=int(value("MLFLOW_PORT", "5000")),
             interval=float(value("STATUS_INTERVAL_SECONDS", "10")),

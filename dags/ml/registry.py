@@ -12,6 +12,10 @@ from mlflow.exceptions import MlflowException
 
 from ml import MODEL_NAME
 
+# An alias nobody holds is INVALID_PARAMETER_VALUE in 3.17, a missing version is not found. A model
+# that is not there is refused like one of somebody else, of which no version could be made either.
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
+
 
 @dataclass(frozen=True)
 class Registered:
@@ -44,8 +48,7 @@ def load(version_or_alias: str) -> Registered | None:
     try:
         found = _find(client, version_or_alias)
     except MlflowException as error:
-        # An alias nobody holds is INVALID_PARAMETER_VALUE in 3.17, a missing model is not found.
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in NOT_THERE:
             return None
         raise
     data = client.get_run(found.run_id).data

@@ -103,7 +103,8 @@ def _prune(client: MlflowClient, run: Run) -> None:
     try:
         client.delete_registered_model(_model_name(run))
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        # One that is gone is refused like one of somebody else.
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
             raise
     artifacts = get_artifact_repository(run.info.artifact_uri)
     if artifacts.list_artifacts():

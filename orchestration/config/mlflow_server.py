@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from mlflow_accounts import point_at
+
 BLANK_MEANS_NONE = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -32,17 +34,18 @@ def run_here(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> 
 
 
 def main() -> None:
-    """Drop blank settings, then `mlflow server` with uvicorn in its place."""
+    """Drop blank settings, then `mlflow server` behind a login, with uvicorn in its place."""
     for name in BLANK_MEANS_NONE:
         if not os.environ.get(name):
             os.environ.pop(name, None)
+    point_at(os.environ["MLFLOW_BACKEND_STORE_URI"])
     from mlflow import cli, server
 
     assert callable(server._exec_cmd), "this MLflow starts its server in another way"
     server._exec_cmd = run_here
     address = ["--host", os.environ.get("MLFLOW_HOST", "0.0.0.0")]
     address += ["--port", os.environ.get("MLFLOW_PORT", "5000")]
-    cli.cli(["server", *address, "--workers", "1"], prog_name="mlflow")
+    cli.cli(["server", "--app-name", "basic-auth", *address, "--workers", "1"], prog_name="mlflow")
 
 
 if __name__ == "__main__":

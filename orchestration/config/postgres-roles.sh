@@ -1,6 +1,7 @@
 #!/bin/bash
-# First start of PostgreSQL: a role and a database each for Airflow and MLflow, neither a
-# superuser, neither able to open the other's. Passwords come from the environment, not from argv.
+# First start of PostgreSQL: a role and a database each for Airflow and MLflow, which has a second
+# one for its accounts; neither a superuser, neither able to open the other's. Passwords come from
+# the environment, not from argv.
 set -euo pipefail
 
 PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD} psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \
@@ -11,5 +12,6 @@ CREATE ROLE airflow LOGIN PASSWORD :'airflow_password';
 CREATE ROLE mlflow LOGIN PASSWORD :'mlflow_password';
 CREATE DATABASE airflow OWNER airflow;
 CREATE DATABASE mlflow OWNER mlflow;
-REVOKE CONNECT, TEMPORARY ON DATABASE airflow, mlflow, postgres FROM PUBLIC;
+CREATE DATABASE mlflow_auth OWNER mlflow;
+REVOKE CONNECT, TEMPORARY ON DATABASE airflow, mlflow, mlflow_auth, postgres FROM PUBLIC;
 SQL

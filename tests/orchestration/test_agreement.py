@@ -209,7 +209,7 @@ def test_what_alerts_are_sent_with_reaches_airflows_environment_alone(name):
 
 def test_the_superusers_password_reaches_the_database_and_who_makes_roles():
     knowing = [name for name in SERVICES if "${POSTGRES_PASSWORD" in str(SERVICES[name])]
-    assert knowing == ["postgres", "airflow-init"]
+    assert knowing == ["postgres", "airflow-init", "mlflow-migrate"]
 
 
 def test_the_status_page_knows_no_password_but_its_own():

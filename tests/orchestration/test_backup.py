@@ -19,11 +19,12 @@ def report(clone):
     return json.loads((clone / "backups/report/report.json").read_text())
 
 
-def test_it_holds_both_databases_the_artifacts_and_the_dags(lived_in, capsys):
+def test_it_holds_the_databases_the_artifacts_and_the_dags(lived_in, capsys):
     backup.make()
     [folder] = made(lived_in)
     assert {path.name for path in folder.iterdir()} == {
-        "airflow.dump", "mlflow.dump", "artifacts.tar", "dags.tar", "manifest.json",
+        "airflow.dump", "mlflow.dump", "mlflow_auth.dump", "artifacts.tar", "dags.tar",
+        "manifest.json",
     }  # fmt: skip
     manifest = archive.checked(folder)
     assert manifest.tables["airflow"]["of_airflow"]["rows"] == 2
@@ -33,8 +34,19 @@ def test_it_holds_both_databases_the_artifacts_and_the_dags(lived_in, capsys):
         "dags/mine.py", "install/requirements.txt", "install/requirements.lock",
     }  # fmt: skip
     said = capsys.readouterr().out
-    assert re.search(r"4 rows, 1 artifact files, 0 MiB, in \d+ s", said)
+    assert re.search(r"6 rows, 1 artifact files, 0 MiB, in \d+ s", said)
     assert "without the keys of .env" in said
+
+
+def test_of_a_stack_that_does_not_know_mlflows_accounts_yet_their_database_is_empty(
+    lived_in, engine
+):
+    Path(engine.databases, "mlflow_auth").unlink()
+    backup.make()
+    [folder] = made(lived_in)
+    assert archive.checked(folder).tables["mlflow_auth"] == {
+        "(sequences)": {"rows": 0, "digest": "0" * 32}
+    }
 
 
 def test_the_status_page_is_told_and_may_read_only_that(lived_in):

@@ -509,10 +509,14 @@ def test_passwords_of_roles_are_in_no_argument(start):
         assert f"\\getenv {name}_password {name.upper()}_DB_PASSWORD" in sql
         assert f"CREATE ROLE {name} LOGIN PASSWORD :'{name}_password';" in sql
         assert f"CREATE DATABASE {name} OWNER {name};" in sql
-    assert "REVOKE CONNECT, TEMPORARY ON DATABASE airflow, mlflow, postgres FROM PUBLIC;" in sql
+    assert "CREATE DATABASE mlflow_auth OWNER mlflow;" in sql
+    closed = "DATABASE airflow, mlflow, mlflow_auth, postgres FROM PUBLIC;"
+    assert f"REVOKE CONNECT, TEMPORARY ON {closed}" in sql
 
 
 # mlflow_server.py
+
+STORE = "postgresql+psycopg2://mlflow:s3cret@postgres/mlflow"  # pragma: allowlist secret
 
 
 @pytest.fixture
@@ -537,6 +541,8 @@ def mlflow_of_paper(monkeypatch):
     for name in ("PREPARED", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "MLFLOW_HOST"):
         monkeypatch.setenv(name, "")
     monkeypatch.delenv("MLFLOW_HOST")
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", STORE)
+    module(monkeypatch, "mlflow_accounts", point_at=lambda uri: setattr(world, "beside", uri))
     return world
 
 
@@ -547,7 +553,8 @@ def test_mlflow_runs_in_the_process_that_was_started(script, mlflow_of_paper):
     assert mlflow_of_paper.served == ["--host", "h", "mlflow.server:app"]
     assert os.environ["PREPARED"] == "yes"
     line = " ".join(mlflow_of_paper.arguments)
-    assert line == "server --host 0.0.0.0 --port 5000 --workers 1"
+    assert line == "server --app-name basic-auth --host 0.0.0.0 --port 5000 --workers 1"
+    assert mlflow_of_paper.beside == STORE
 
 
 def test_mlflow_gets_no_blank_credentials(script, mlflow_of_paper, monkeypatch):

@@ -44,7 +44,7 @@ class Asked:
         return Command(("true",))
 
 
-def test_both_databases_change_places_in_one_transaction():
+def test_all_databases_change_places_in_one_transaction():
     engine = Asked()
     databases.switch(engine)
     [(service, argv)] = engine.commands
@@ -52,6 +52,27 @@ def test_both_databases_change_places_in_one_transaction():
     for name in databases.NAMES:
         away, here = f"RENAME TO {name}_before;", f"ALTER DATABASE {name}_loaded RENAME TO {name};"
         assert argv[-1].index(away) < argv[-1].index(here)
+
+
+def test_a_database_is_its_owners_alone():
+    engine = Asked()
+    databases.make_empty(engine, "mlflow_auth", "loaded")
+    said = [argv[-1] for _, argv in engine.commands]
+    assert said == [
+        "DROP DATABASE IF EXISTS mlflow_auth_loaded WITH (FORCE)",
+        "CREATE DATABASE mlflow_auth_loaded OWNER mlflow TEMPLATE template0",
+        "REVOKE CONNECT, TEMPORARY ON DATABASE mlflow_auth_loaded FROM PUBLIC",
+    ]
+
+
+def test_a_live_database_is_never_dropped_for_an_empty_one():
+    engine = Asked()
+    databases.make_empty(engine, "mlflow_auth")
+    assert not [argv for _, argv in engine.commands if "DROP" in argv[-1]]
+
+
+def test_what_may_be_lost_between_two_dumps_is_a_right_and_not_what_it_is_for():
+    assert databases.NAMES.index("mlflow_auth") < databases.NAMES.index("mlflow")
 
 
 def test_back_is_the_same_the_other_way_round():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, clocks, conditions, doctor, heard, machine, ports
+from orchestration import StackError, accounts, clocks, conditions, doctor, heard, machine, ports
 from orchestration.engine import Host, Service
 from orchestration.settings import SECRETS, Settings, draft_env
 from tests.orchestration.conftest import LONG_RUNNING
@@ -411,6 +411,26 @@ def test_a_disk_that_the_status_page_calls_full(web, the_one):
 def test_mlflow_that_is_well_and_refuses_this_machine(web, the_one, code, name):
     web.answers["POST /api/2.0/mlflow/experiments/search"] = (code, {})
     assert (the_one().name, the_one().where) == (name, "mlflow")
+
+
+@pytest.mark.parametrize(
+    ("refused", "fix"),
+    [
+        ("MLFLOW_ADMIN_PASSWORD", "write the one it has to MLFLOW_ADMIN_PASSWORD in .env"),
+        ("MLFLOW_WORKER_PASSWORD", "inv rebuild -s mlflow-migrate"),
+        ("STATUS_PASSWORD", "inv rebuild -s mlflow-migrate"),
+    ],
+)
+def test_an_account_that_mlflow_refuses_is_told_by_its_setting(
+    web, the_one, monkeypatch, refused, fix
+):
+    asked = accounts.PASSWORDS
+    monkeypatch.setattr(accounts, "PASSWORDS", {n: s for n, s in asked.items() if s == refused})
+    web.answers["GET /api/2.0/mlflow/users/current"] = (401, {})
+    found = the_one()
+    assert (found.name, found.where) == ("mlflow-password", "mlflow")
+    assert refused in found.cause
+    assert found.fix.startswith(fix)
 
 
 # Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, archive, backup, drill
+from orchestration import StackError, archive, backup, databases, drill
 from orchestration.settings import Settings
 
 FOUND = {"decrypted": 2, "predicted": ["flight-delay@champion"]}
@@ -19,7 +19,7 @@ def beside(engine, tmp_path, monkeypatch):
     other = type(engine)()
     other.databases = str(tmp_path / "beside")
     Path(other.databases).mkdir()
-    for name in ("airflow", "mlflow"):
+    for name in databases.NAMES:
         Path(other.databases, name).write_text("")
     (tmp_path / "restored").mkdir()
     other.environments["mlflow"] = {"MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "restored")}
@@ -48,7 +48,7 @@ def test_it_restores_beside_and_tells_what_it_found(made, beside, engine, capsys
     drill.drill()
     told = report(made)
     assert told["verified"] is True
-    assert "4 rows, 1 files, 2 secrets opened, flight-delay@champion" in told["detail"]
+    assert "6 rows, 1 files, 2 secrets opened, flight-delay@champion" in told["detail"]
     assert told["detail"] in capsys.readouterr().out
     assert sorted(Path(engine.databases).iterdir()) == before
     assert "COPY" in Path(beside.databases, "airflow").read_text()

@@ -1,5 +1,6 @@
 """A restore into a stack of paper: what is compared, switched, taken back, and left alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from orchestration import (
     StackError,
     archive,
     backup,
+    databases,
     keys,
     preflight,
     proof,
@@ -60,7 +62,7 @@ def later(made, engine):
 def test_what_was_backed_up_is_there_again_and_what_came_later_is_not(made, later, engine, capsys):
     restore.restore(str(made), yes=True)
     assert rows(engine) == later.replace("3\n", "")
-    assert names(engine) == ["airflow", "mlflow"]
+    assert names(engine) == sorted(databases.NAMES)
     assert "restored and proven in" in capsys.readouterr().out
     assert not (made.parent.parent / ".restoring").exists()
 
@@ -85,6 +87,31 @@ def test_an_account_that_had_another_password_then_gets_that_of_env(
     restore.restore(str(made), yes=True)
     assert (tmp_path / "said").read_text() == "renew"
     assert "the account airflow has the password of .env" in capsys.readouterr().out
+
+
+def test_mlflows_admin_that_had_another_password_then_gets_that_of_env(
+    made, engine, web, tmp_path, monkeypatch, capsys
+):
+    web.answers["GET /api/2.0/mlflow/users/current"] = (401, {})
+    script = tmp_path / "accounts.py"
+    script.write_text(f"import sys; open({str(tmp_path / 'said')!r}, 'w').write(sys.argv[1])")
+    monkeypatch.setattr(engine, "script", lambda name: str(script), raising=False)
+    restore.restore(str(made), yes=True)
+    assert (tmp_path / "said").read_text() == "renew"
+    assert "MLflow's account admin has the password of .env" in capsys.readouterr().out
+
+
+def test_one_of_before_mlflow_asked_for_accounts_brings_an_empty_database_for_them(made, engine):
+    manifest = archive.checked(made)
+    tables = {name: told for name, told in manifest.tables.items() if name != "mlflow_auth"}
+    (made / "mlflow_auth.dump").unlink()
+    archive.write_manifest(made, replace(manifest, tables=tables))
+    # Nor does the stack that it is put into know them yet.
+    Path(engine.databases, "mlflow_auth").unlink()
+    restore.restore(str(made), yes=True)
+    assert rows(engine, "mlflow_auth") == ""
+    assert "COPY" in rows(engine, "mlflow")
+    assert names(engine) == sorted(databases.NAMES)
 
 
 def test_without_yes_it_only_tells_what_it_would_do(made, later, engine):
@@ -141,7 +168,7 @@ def test_where_the_canary_fails_the_old_state_comes_back(made, later, engine, mo
     with pytest.raises(type(error)) as failed:
         restore.restore(str(made), yes=True)
     assert rows(engine) == later
-    assert names(engine) == ["airflow", "mlflow"]
+    assert names(engine) == sorted(databases.NAMES)
     if isinstance(error, StackError):
         assert "the canary failed\nthe old state is back" in str(failed.value)
 
@@ -162,7 +189,7 @@ def test_the_next_start_takes_back_one_that_was_killed(
     unfinished.take_back(chosen, engine)
     assert rows(engine) == later
     # Somebody may have worked with it.
-    assert names(engine) == ["airflow", "airflow_loaded", "mlflow", "mlflow_loaded"]
+    assert names(engine) == sorted(f"{n}{end}" for n in databases.NAMES for end in ("", "_loaded"))
     assert f"the restore of {made} did not come to its end" in capsys.readouterr().out
     engine.asked.clear()
     unfinished.take_back(chosen, engine)
@@ -261,11 +288,11 @@ def test_only_the_database_has_to_be_there(made, engine, monkeypatch):
 
 
 def test_what_an_earlier_one_forgot_is_not_taken_for_the_old_state(made, later, engine):
-    for name in ("airflow_before", "mlflow_before"):
-        Path(engine.databases, name).write_text("stale")
+    for name in databases.NAMES:
+        Path(engine.databases, f"{name}_before").write_text("stale")
     restore.restore(str(made), yes=True)
     assert rows(engine) == later.replace("3\n", "")
-    assert names(engine) == ["airflow", "mlflow"]
+    assert names(engine) == sorted(databases.NAMES)
 
 
 def test_meanwhile_nothing_is_built_on_what_is_unproven(made, lived_in):

@@ -91,6 +91,9 @@ PRINTED = [
      "redis://:**@redis:6379/0: invalid username-password pair or user is disabled..",
      "redis-password"),
     ("redis", "NOAUTH Authentication required.", "redis-password"),
+    ("mlflow", "HTTP 401", "mlflow-password"),
+    (UP, "MlflowException: API request to endpoint /api/2.0/mlflow/experiments/get-by-name failed "
+     "with error code 401 != 200. Response body: 'You are not authenticated.'", "mlflow-password"),
     ("mlflow", "botocore.exceptions.ClientError: An error occurred (InvalidAccessKeyId) when "
      "calling the ListObjectsV2 operation", "artifact-store-refuses"),
     (UP, PORT, "port-taken"),

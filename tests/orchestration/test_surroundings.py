@@ -168,9 +168,12 @@ def test_stray_variables_of_the_person_are_not_passed(settings):
         "PYTHONPATH": "/elsewhere",
         "PGHOST": "elsewhere",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
-        "MLFLOW_TRACKING_USERNAME": "me",
     }
-    over = {"AIRFLOW__CORE__FERNET_KEY": "mine", "MLFLOW_TRACKING_URI": "http://elsewhere"}
+    over = {
+        "MLFLOW_TRACKING_USERNAME": "me",
+        "AIRFLOW__CORE__FERNET_KEY": "mine",
+        "MLFLOW_TRACKING_URI": "http://elsewhere",
+    }
     made = services_environment(settings(**stray, **over))
     # The one of these that the services have is ours.
     assert stray.keys() & made.keys() == {"PYTHONPATH"}

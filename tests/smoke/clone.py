@@ -164,7 +164,21 @@ class Clone:
                 "airflow-scheduler", "python", "-c", f"import os; os.chdir('/'); {code}"
             )
         python = self.state_folder() / "envs/airflow/bin/python"
-        return self.well(str(python), "-c", code, MLFLOW_TRACKING_URI=self.url("MLFLOW_PORT"))
+        asked = {"MLFLOW_TRACKING_URI": self.url("MLFLOW_PORT")}
+        # As in containers, where their environment holds them.
+        asked |= {"MLFLOW_TRACKING_USERNAME": "worker"}
+        asked |= {"MLFLOW_TRACKING_PASSWORD": self.setting("MLFLOW_WORKER_PASSWORD")}
+        return self.well(str(python), "-c", code, **asked)
+
+    def login(self, name: str = "status") -> tuple[str, str]:
+        """An account of MLflow, by default the one that may only read."""
+        known = {"admin": "MLFLOW_ADMIN_PASSWORD", "worker": "MLFLOW_WORKER_PASSWORD"}
+        return name, self.setting(known.get(name, "STATUS_PASSWORD"))
+
+    def mlflow(self, method: str, path: str, name: str = "status", **asked) -> requests.Response:
+        """MLflow's answer to one of its accounts."""
+        address = f"{self.url('MLFLOW_PORT')}/api/2.0/mlflow/{path}"
+        return requests.request(method, address, auth=self.login(name), timeout=30, **asked)
 
     def said(self) -> dict[str, dict]:
         """What the status page says of each service and each piece of work, by name."""
@@ -182,9 +196,10 @@ class Clone:
 
     def alias(self, name: str) -> dict | None:
         """The version of the registered model that holds an alias."""
-        address = self.url("MLFLOW_PORT") + "/api/2.0/mlflow/registered-models/alias"
         asked = {"name": "flight-delay", "alias": name}
-        return requests.get(address, params=asked, timeout=10).json().get("model_version")
+        found = self.mlflow("GET", "registered-models/alias", params=asked)
+        # Of a model that is not there it is no JSON.
+        return found.json().get("model_version") if found.status_code != 403 else None
 
     def await_runs(self, dag_id: str, seconds: float) -> list[dict]:
         """All runs of a DAG, once there are some and none is under way."""
@@ -198,8 +213,7 @@ class Clone:
 
     def registered(self) -> list[dict]:
         """The newest version of each model in MLflow's registry."""
-        address = self.url("MLFLOW_PORT") + "/api/2.0/mlflow/registered-models/search"
-        models = requests.get(address, timeout=10).json().get("registered_models", [])
+        models = self.mlflow("GET", "registered-models/search").json().get("registered_models", [])
         return [version for model in models for version in model.get("latest_versions", [])]
 
     def airflow(self, path: str) -> dict:

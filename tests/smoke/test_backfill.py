@@ -26,8 +26,7 @@ BACKFILL = (
 
 
 def mlflow(stack, path, **body):
-    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow/{path}"
-    return requests.post(address, json=body, timeout=30).json()
+    return stack.mlflow("POST", path, json=body).json()
 
 
 def looks(stack):

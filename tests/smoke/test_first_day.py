@@ -23,11 +23,7 @@ def test_training_registers_a_champion_and_says_how_good_it_is(stack):
     assert re.search(r"champion +version 1 .*auc 0\.6\d+", output)
     assert f"{stack.url('MLFLOW_PORT')}/#/models/flight-delay" in output
     champion = stack.alias("champion")
-    run = requests.get(
-        stack.url("MLFLOW_PORT") + "/api/2.0/mlflow/runs/get",
-        params={"run_id": champion["run_id"]},
-        timeout=10,
-    ).json()["run"]
+    run = stack.mlflow("GET", "runs/get", params={"run_id": champion["run_id"]}).json()["run"]
     metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
     assert 0.6 < metrics["auc"] < 1, metrics
     tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
@@ -77,23 +73,63 @@ def test_airflow_refuses_who_does_not_log_in(stack):
     assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
     ("header", "status"),
     [
         (("Host", "evil.example"), 403),
         (("Host", "localhost:{port}"), 200),
+        (("Host", "localhost:1"), 403),
         (("Origin", "http://evil.example"), 403),
+        (("Origin", "http://localhost:1"), 403),
+        (("Origin", "null"), 403),
+        (("Origin", "http://localhost:{port}"), 200),
     ],
 )
-def test_mlflow_refuses_a_foreign_name_and_a_foreign_page(stack, header, status):
+def test_mlflow_refuses_a_foreign_name_and_a_foreign_page(stack, method, header, status):
     name, value = header
-    answer = requests.post(
-        stack.url("MLFLOW_PORT") + "/api/2.0/mlflow/experiments/search",
-        json={"max_results": 1},
-        headers={name: value.format(port=stack.exported["MLFLOW_PORT"])},
-        timeout=10,
-    )
+    given = {name: value.format(port=stack.exported["MLFLOW_PORT"])}
+    asked = {"params" if method == "GET" else "json": {"max_results": 1}}
+    answer = stack.mlflow(method, "experiments/search", headers=given, **asked)
     assert answer.status_code == status
+
+
+PLACES = ("experiments/search", "registered-models/search", "users/list")
+ARTIFACTS = "../mlflow-artifacts/artifacts"
+
+
+@pytest.mark.parametrize("path", [*PLACES, f"{ARTIFACTS}?path=0", "../../../", "users/create"])
+def test_mlflow_refuses_who_does_not_log_in_and_wrong_passwords(stack, path):
+    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow/{path}"
+    for login in (None, ("admin", "wrong"), ("nobody", "wrong")):
+        method = "POST" if path == "users/create" else "GET"
+        assert requests.request(method, address, auth=login, timeout=30).status_code == 401
+
+
+def test_the_status_page_s_account_reads_what_others_made_and_writes_nothing(stack):
+    found = stack.mlflow("GET", "experiments/search", params={"max_results": 50}).json()
+    assert "flight-delay" in {one["name"] for one in found["experiments"]}
+    name = {"name": "of-the-reader"}
+    for path in ("experiments/create", "registered-models/create", "runs/create"):
+        assert stack.mlflow("POST", path, json=name).status_code == 403
+    assert stack.mlflow("PUT", f"{ARTIFACTS}/0/x", data=b"x").status_code == 403
+
+
+def test_what_one_account_makes_the_other_does_not_see(stack):
+    ada, given = (
+        "ada-of-the-first-day",
+        {"password": "made up for this test"},
+    )  # pragma: allowlist secret
+    made = stack.mlflow("POST", "users/create", "admin", json={"username": ada, **given})
+    assert made.status_code == 200
+    address, login = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow", (ada, given["password"])
+    search = f"{address}/experiments/search?max_results=50"
+    assert requests.get(search, auth=login, timeout=30).json() == {}
+    own = f"{address}/experiments/create"
+    made = requests.post(own, json={"name": "of-ada"}, auth=login, timeout=30)
+    asked = {"experiment_id": made.json()["experiment_id"]}
+    assert stack.mlflow("GET", "experiments/get", "worker", params=asked).status_code == 403
+    assert stack.mlflow("GET", "experiments/get", "admin", params=asked).status_code == 200
 
 
 def test_status_page_joins_what_the_services_say(stack, engine):

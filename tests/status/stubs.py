@@ -10,8 +10,9 @@ import httpx
 HEALTH = "/api/v2/monitor/health"
 API = "/api/2.0/mlflow"
 SEARCH = f"{API}/experiments/search"
-ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts?path=0%2Fmodels"
 ALIAS = f"{API}/registered-models/alias?name=flight-delay&alias="
+REGISTERED = f"{API}/registered-models/get?name=flight-delay"
 RUN = f"{API}/runs/get?run_id="
 MONITORED = f"{API}/experiments/get-by-name?experiment_name=flight-delay-monitoring"
 MONTHS = f"{API}/runs/search"
@@ -49,13 +50,14 @@ class HttpStub:
             HEALTH: (200, {"metadatabase": {"status": "healthy"}}),
             SEARCH: (200, {"experiments": [{"experiment_id": "0"}]}),
             ARTIFACTS: (200, {"files": []}),
+            REGISTERED: (200, {"registered_model": {"name": "flight-delay"}}),
             f"{ALIAS}champion": champion,
             f"{RUN}run3": run,
             f"{ALIAS}challenger": (400, {"error_code": "INVALID_PARAMETER_VALUE"}),
             MONITORED: (200, {"experiment": {"experiment_id": "7"}}),
             MONTHS: (200, {"runs": [month("2013-06", 0.1)]}),
         }
-        self.asked = []
+        self.asked, self.logins = [], {}
         self.over = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -69,6 +71,7 @@ class HttpStub:
             def do_GET(self):
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 stub.asked.append((self.command, self.path, body))
+                stub.logins[self.path] = self.headers.get("authorization")
                 code, answer = stub.answers.get(self.path, (404, {}))
                 if answer is None:
                     stub.over.wait(10)

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 from status.metadata import Database
@@ -13,8 +14,10 @@ from tests.status.stubs import (
     ABSENT,
     ALIAS,
     ARTIFACTS,
+    HEALTH,
     MONITORED,
     MONTHS,
+    REGISTERED,
     RUN,
     SEARCH,
     asking,
@@ -22,6 +25,8 @@ from tests.status.stubs import (
     pairs,
     trained,
 )
+
+PASSWORD = "s3cret-of-status"  # pragma: allowlist secret
 
 
 class Clock:
@@ -36,7 +41,8 @@ def rounds(web, *steps):
 
     Each round found, and how often artifact store and months had been asked for by then.
     """
-    settings = Settings.load({"AIRFLOW_URL": web.url, "MLFLOW_URL": web.url})
+    urls = {"AIRFLOW_URL": web.url, "MLFLOW_URL": web.url}
+    settings = Settings.load({**urls, "STATUS_PASSWORD": PASSWORD})
     connection, clock = Connection(None), Clock()
 
     async def opened(url):
@@ -82,6 +88,28 @@ def test_what_is_not_there_yet_is_empty(web, code, error):
     absent = (code, {"error_code": error, "message": "not found"})
     web.answers |= dict.fromkeys([f"{ALIAS}champion", f"{ALIAS}challenger", MONITORED], absent)
     assert look(web) == Models({}, {})
+
+
+def test_of_a_model_that_is_not_there_no_alias_is_asked_for(web):
+    web.answers[REGISTERED] = ABSENT
+    # What MLflow says of each of them then, to whoever has no right on that one model.
+    web.answers |= dict.fromkeys([f"{ALIAS}champion", f"{ALIAS}challenger"], (403, b"denied"))
+    assert look(web).versions == {}
+    assert web.times(f"{ALIAS}champion") == 0
+
+
+def test_mlflow_and_nobody_else_is_asked_with_the_account_that_only_reads(web):
+    rounds(web, (0, said()))
+    header = httpx.BasicAuth("status", PASSWORD)._auth_header
+    asked = {path for path, login in web.logins.items() if login == header}
+    assert {SEARCH, ARTIFACTS, REGISTERED, f"{ALIAS}champion", f"{RUN}run3", MONTHS} <= asked
+    assert [path for path, login in web.logins.items() if login is None] == [HEALTH]
+
+
+def test_a_refused_password_is_told_as_what_it_is(web):
+    web.answers[SEARCH] = (401, b"You are not authenticated.")
+    [(found, *_)] = rounds(web, (0, said()))
+    assert (mlflow(found).state, mlflow(found).detail) == ("down", "HTTP 401")
 
 
 def test_a_version_whose_run_was_deleted_makes_the_look_fail_and_the_models_unknown(web):
