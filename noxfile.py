@@ -229,6 +229,20 @@ def page(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/page", "-nlogical", *session.posargs)
 
 
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def tls(session: nox.Session) -> None:
+    """By hand: the pages behind TLS, by client and by Debian's chromium (Docker only)."""
+    if not docker_answers(session):
+        session.error(NO_DOCKER)
+    if not shutil.which("chromium"):
+        session.error(NO_CHROMIUM)
+    session.install("--require-hashes", "-rinstall/page.lock")
+    # The stack's own tools drive the tests; only the browser's driver is from here.
+    session.env["BROWSER_PYTHON"] = str(Path(session.virtualenv.location) / "bin" / "python")
+    told = ["-p", "no:randomly", "--durations=12", "--engine=docker", "tests/smoke/test_tls.py"]
+    session.run(sys.executable, "-m", "pytest", *told, *session.posargs, external=True)
+
+
 def chosen_engine(session: nox.Session) -> str:
     """The engine that is asked for, else the one at hand: Docker where it answers."""
     asked = [word for word in session.posargs if word in ONLY_ON]

@@ -13,6 +13,13 @@ from orchestration.settings import PASSED_ON
 from orchestration.shell import Command, output
 
 FILE = "orchestration/docker-compose.yaml"
+# Each reading: its name, and how Compose is told of it.
+READINGS = {
+    FILE: ("-f", FILE),
+    "with orchestration/docker-compose.tls.yaml": (
+        "-f", FILE, "-f", "orchestration/docker-compose.tls.yaml", "--profile", "tls",
+    ),
+}  # fmt: skip
 ABSENT = "no Compose v2 is here: ./install/1st_run_install.sh --with-docker nox -s lint"
 
 
@@ -38,11 +45,13 @@ def main(root: Path) -> int:
         print(f"{FILE}: not read: {ABSENT}")
         return 1 if os.environ.get("CI") else 0
     # Neither the person's .env nor their override file: what is judged is in the repository.
-    argv += ["--env-file", os.devnull, "-f", FILE, "config", "--quiet"]
-    if told := output(Command(argv, env=environment(root), cwd=root)):
-        print(f"{FILE}: {told.strip()}")
-        return 1
-    print(f"{FILE}: as Compose reads it")
+    argv += ["--env-file", os.devnull]
+    for name, files in READINGS.items():
+        command = Command((*argv, *files, "config", "--quiet"), env=environment(root), cwd=root)
+        if told := output(command):
+            print(f"{name}: {told.strip()}")
+            return 1
+        print(f"{name}: as Compose reads it")
     return 0
 
 

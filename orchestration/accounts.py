@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 import requests
 
-from orchestration import StackError, shell
+from orchestration import StackError, shell, web
 from orchestration.engine import Engine
 from orchestration.settings import Settings
 
@@ -27,9 +27,7 @@ def refused(chosen: Settings, name: str) -> bool:
     Raises requests.RequestException where it does not answer.
     """
     address = f"{chosen.url('MLFLOW_PORT')}/api/2.0/mlflow/users/current"
-    with requests.Session() as session:
-        # No proxy stands between this machine and itself.
-        session.trust_env = False
+    with web.session(chosen) as session:
         answer = session.get(address, auth=login(chosen, name), timeout=PATIENCE_SECONDS)
     return answer.status_code == HTTPStatus.UNAUTHORIZED
 

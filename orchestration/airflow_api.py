@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import requests
 
-from orchestration import StackError
+from orchestration import StackError, web
 from orchestration.settings import Settings
 
 PATIENCE_SECONDS = 15
@@ -24,13 +24,13 @@ class Airflow:
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         self.settings = settings
         self.sleep = sleep
-        self.address = settings.url("AIRFLOW_PORT")
+        self.address = settings.public_url("AIRFLOW_PORT")
+        self.reached_at = settings.url("AIRFLOW_PORT")
 
     @cached_property
     def session(self) -> requests.Session:
         """A session with a token for the account of .env."""
-        session = requests.Session()
-        session.trust_env = False
+        session = web.session(self.settings)
         name = self.settings["_AIRFLOW_WWW_USER_USERNAME"]
         login = {"username": name, "password": self.settings["_AIRFLOW_WWW_USER_PASSWORD"]}
         answer = self._send(session, "POST", "/auth/token", json=login)
@@ -39,6 +39,8 @@ class Airflow:
                 f"Airflow does not know account {name} with the password in .env: put the one you "
                 "changed it to into _AIRFLOW_WWW_USER_PASSWORD, or sign in at " + self.address
             )
+        if answer.status_code == 429:
+            raise StackError("logins are slowed down, too many were tried: again in a minute")
         session.headers["Authorization"] = f"Bearer {_document(answer)['access_token']}"
         return session
 
@@ -156,9 +158,11 @@ class Airflow:
 
     def _send(self, session: requests.Session, method: str, path: str, **options: Any) -> Any:
         try:
-            return session.request(method, self.address + path, timeout=PATIENCE_SECONDS, **options)
+            return session.request(
+                method, self.reached_at + path, timeout=PATIENCE_SECONDS, **options
+            )
         except requests.RequestException:
-            raise StackError(f"Airflow does not answer at {self.address}: inv up") from None
+            raise StackError(f"Airflow does not answer at {self.reached_at}: inv up") from None
 
 
 def _dag_path(dag_id: str) -> str:

@@ -6,6 +6,7 @@ Values are compared and never told.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import yaml
 
@@ -140,13 +141,20 @@ def _only_added(compared: Compared, setting: str) -> bool:
 
 
 def references(settings: Settings) -> dict[str, set[str]]:
-    """The settings that stand behind each variable, user and port of docker-compose.yaml."""
-    file = settings.root / "orchestration" / "docker-compose.yaml"
+    """The settings that stand behind each variable, user and port of the compose files."""
     found = {name: {name} for name in settings.values}
-    for body in yaml.safe_load(file.read_text())["services"].values():
+    _read(settings.root / "orchestration" / "docker-compose.yaml", found)
+    if settings.tls:
+        _read(settings.root / "orchestration" / "docker-compose.tls.yaml", found, {"TLS"})
+    return {variable: names for variable, names in found.items() if names}
+
+
+def _read(file: Path, found: dict[str, set[str]], also: Iterable[str] = ()) -> None:
+    # A word of Compose's own takes ports back.
+    document = yaml.safe_load(file.read_text().replace("!reset ", ""))
+    for body in document["services"].values():
         told = {**body.get("environment", {}), "user": body.get("user", "")}
         told |= {f"port {port.rpartition(':')[2]}/tcp": port for port in body.get("ports", ())}
         for variable, text in told.items():
             names = {match[1] for match in REFERENCE.finditer(str(text))}
-            found.setdefault(variable, set()).update(names)
-    return {variable: names for variable, names in found.items() if names}
+            found.setdefault(variable, set()).update(names, also)

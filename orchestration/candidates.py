@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration import images as public_images
 from orchestration import shell
-from orchestration.engine import IMAGES, Build
+from orchestration.engine import Build
 
 if TYPE_CHECKING:
     from orchestration.compose import DockerEngine
 
 # The service of the compose file that each image is built by.
-BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "status"}
+BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "status", "tls": "tls"}
 
 LABEL = "com.docker.compose.project"
 
@@ -44,7 +44,7 @@ class Candidates:
 
     def tidy(self) -> None:
         """Remove what was not adopted and what was replaced; what runs keeps its own."""
-        sdk, names = self.engine.sdk, [f"{self.project}-{image}" for image in IMAGES]
+        sdk, names = self.engine.sdk, [f"{self.project}-{image}" for image in BUILDERS]
         for name in set(names) - set(public_images.absent(sdk, names)):
             sdk.images.remove(name)
         project = f"label={LABEL}={self.project}"

@@ -12,8 +12,9 @@ from typing import Any
 from orchestration import StackError, clocks, containers, dockerd, folders, shell
 from orchestration import images as public_images
 from orchestration.candidates import Candidates
+from orchestration.certificates import Files
 from orchestration.containers import SERVICE_LABEL
-from orchestration.engine import IMAGES, ONE_SHOTS, Build, Engine, Host, Service, image_of
+from orchestration.engine import IMAGES, ONE_SHOTS, PROXY, Build, Engine, Host, Service, image_of
 from orchestration.needs import OLDEST_COMPOSE
 from orchestration.settings import Settings
 
@@ -25,6 +26,9 @@ WORKER = "airflow-worker"
 HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
+BASE_FILE, TLS_FILE = "docker-compose.yaml", "docker-compose.tls.yaml"
+OVERRIDE_FILE = "docker-compose.override.yaml"
+WITH_PROXY = ("--profile", "tls")
 # Compose 2.26 begins each line of a log with it, even where no terminal reads.
 ERASE = "\x1b[2K"
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
@@ -37,6 +41,7 @@ class DockerEngine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.folder = settings.root / "orchestration"
         self.candidates = Candidates(self)
 
     @cached_property
@@ -46,11 +51,19 @@ class DockerEngine:
 
     def compose(self, *arguments: str, project: str = "") -> shell.Command:
         """One `docker compose` command on this clone's project, or another."""
-        folder = self.settings.root / "orchestration"
-        argv = ("docker", "compose", *arguments)
+        argv = ("docker", "compose", *self._files(), *arguments)
         environment = {**self.settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
         environment["COMPOSE_PROJECT_NAME"] = project or self.settings.project
-        return shell.Command(argv, env=environment, cwd=folder)
+        return shell.Command(argv, env=environment, cwd=self.folder)
+
+    def _files(self) -> tuple[str, ...]:
+        """With TLS a second file takes back the ports that the proxy publishes."""
+        if not self.settings.tls:
+            return ()
+        files = [BASE_FILE, TLS_FILE]
+        # Named, as Compose finds it by itself only where it is told of no file.
+        files += [OVERRIDE_FILE] if (self.folder / OVERRIDE_FILE).exists() else []
+        return (*(word for file in files for word in ("-f", file)), *WITH_PROXY)
 
     def problems(self) -> list[str]:
         """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
@@ -85,23 +98,27 @@ class DockerEngine:
         project = {"label": f"com.docker.compose.project={self.settings.project}"}
         return [volume.name for volume in self.sdk.volumes.list(filters=project)]
 
+    def images(self) -> tuple[str, ...]:
+        """The clone's own, with the proxy's where TLS is on."""
+        return (*IMAGES, PROXY) if self.settings.tls else IMAGES
+
     def is_built(self) -> bool:
         """The clone's own images and the two public ones are on this machine."""
-        needed = [f"{self.settings.project}-{name}" for name in IMAGES]
+        needed = [f"{self.settings.project}-{name}" for name in self.images()]
         needed += [self.settings["POSTGRES_IMAGE"], self.settings["REDIS_IMAGE"]]
         return not public_images.absent(self.sdk, needed)
 
-    def build(self, images: Collection[str] = IMAGES) -> None:
+    def build(self, images: Collection[str] = ()) -> None:
         """Public images pulled or made, then this clone's own; cached steps take no time."""
-        self.candidates.build(images)
+        self.candidates.build(images or self.images())
 
     def import_errors(self) -> str:
         """Import every DAG in the Airflow image that was built last."""
         return self.candidates.import_errors()
 
-    def adopt(self, images: Collection[str] = IMAGES) -> None:
+    def adopt(self, images: Collection[str] = ()) -> None:
         """Containers are made from what was built from here on."""
-        self.candidates.adopt(images)
+        self.candidates.adopt(images or self.images())
 
     def tidy(self) -> None:
         """Remove images that were not adopted or were replaced."""
@@ -113,8 +130,13 @@ class DockerEngine:
 
     def up(self, services: Sequence[str] = ()) -> None:
         """`docker compose up -d`: returns when the one-shots have ended well."""
+        if not self.settings.tls and self._containers(PROXY, all=True):
+            # It holds the ports that the pages publish themselves from here on.
+            shell.output(self.compose(*WITH_PROXY, "rm", "--stop", "--force", PROXY))
         start = self.compose("up", "-d", "--no-build", "--remove-orphans", *services)
         shell.output(start, timeout=UP_SECONDS)
+        if self.settings.tls and not services:
+            self._show_new_certificate()
 
     def swap(self, service: str) -> None:
         """Replace one container; the worker's place is taken while it ends its tasks.
@@ -151,6 +173,14 @@ class DockerEngine:
         """Mounted into every service that runs one."""
         return f"/opt/stack/{name}"
 
+    def _show_new_certificate(self) -> None:
+        # nginx reads it once, when it starts.
+        written = Files.of(self.settings).certificate.stat().st_mtime
+        for container in self._containers(PROXY):
+            started = containers.service(container.attrs).since
+            if started and started.timestamp() < written:
+                self.restart([PROXY])
+
     def _within(self, service: str, *words: str) -> shell.Command:
         runs = any(s.state == "running" for s in self.ps() if s.name == service)
         how = ("exec",) if runs else ("run", "--rm", "--no-deps", "--quiet-pull")
@@ -173,7 +203,10 @@ class DockerEngine:
         # First: its tasks end, and what they tell that to is still there. Not said in the compose
         # file: whatever a service depends on is recreated with it.
         show(self.compose("stop", WORKER))
-        show(self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else [])))
+        profile = () if self.settings.tls else WITH_PROXY
+        show(
+            self.compose(*profile, "down", "--remove-orphans", *(["--volumes"] if volumes else []))
+        )
 
     def ps(self) -> list[Service]:
         """Every service of the compose file with what the engine knows of its container."""

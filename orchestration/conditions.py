@@ -7,10 +7,10 @@ from stat import S_IMODE
 
 import requests
 
-from orchestration import StackError, accounts, unfinished
+from orchestration import StackError, accounts, certificates, unfinished
 from orchestration.applied import OVERRIDE
 from orchestration.clocks import clock_problems
-from orchestration.engine import Engine, Host, Service
+from orchestration.engine import PROXY, Engine, Host, Service
 from orchestration.folders import folder_problems
 from orchestration.health import REACHED, Report, Row
 from orchestration.machine import disk_problems
@@ -59,6 +59,22 @@ def of_env_file(settings: Settings) -> Iterator[Finding]:
         settings.refuse_weak()
     except StackError as error:
         yield from (of_text("weak-secret", line, ".env") for line in str(error).splitlines())
+    try:
+        settings.refuse_exposed()
+    except StackError as error:
+        yield from (of_text("exposed", line, ".env") for line in str(error).splitlines())
+
+
+def of_certificate(settings: Settings) -> Iterator[Finding]:
+    """A certificate that cannot be used, or that ends soon."""
+    for problem in certificates.problems(settings):
+        yield of_text("certificate-unusable", problem, "certificates")
+    ends = certificates.ends(settings) if settings.tls else None
+    if ends and ends - datetime.now(UTC) < certificates.ENDS_SOON:
+        own = certificates.given(settings)
+        fix = f"renew {own[0]}, then: inv up" if own else "inv up"
+        cause = f"the certificate of the pages ends on {ends:%Y-%m-%d}"
+        yield Finding("certificate-ends-soon", cause, fix, "tls")
 
 
 def of_unfinished(settings: Settings) -> Iterator[Finding]:
@@ -90,7 +106,7 @@ def of_ports(settings: Settings, report: Report) -> Iterator[Finding]:
     states = {row.name: row.state for row in report.services}
     for service, (name, *_) in REACHED.items():
         address, port = settings["BIND_ADDRESS"], settings[name]
-        if states.get(service) in GONE and (why := unusable(address, int(port))):
+        if states.get(PROXY, states.get(service)) in GONE and (why := unusable(address, int(port))):
             way_out = "stop what listens there, or set" if "taken" in why else "set BIND_ADDRESS or"
             cause, fix = f"port {port} on {address} {why}", f"{way_out} {name} in .env"
             yield Finding("port-taken", cause, f"{fix}, then: inv up", service)

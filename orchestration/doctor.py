@@ -25,7 +25,8 @@ SYMPTOMS = (*VAGUE, "restarting-again", "one-shot-failed", "service-stopped")
 # True of any stack that has just failed to come up.
 EXPECTED = (*SYMPTOMS, "stack-down", "not-installed", "could-not-look")
 # Worth mending, and no reason for anything else.
-ASIDE = ("env-readable", "dag-import-errors", "weak-secret", "could-not-look")
+ASIDE = ("env-readable", "dag-import-errors", "weak-secret", "could-not-look",
+         "certificate-ends-soon")  # fmt: skip
 OTHERS_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
                   "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip
 Choose = Callable[[Settings], Engine]
@@ -96,6 +97,7 @@ def _engine(settings: Settings, choose: Choose) -> Engine:
 def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool) -> list[Finding]:
     found = [*_looked(".env", conditions.of_env_file, settings)]
     found += conditions.of_unfinished(settings)
+    found += _looked("certificates", conditions.of_certificate, settings)
     found += heard.in_error(settings, said)
     wrong = [*_looked("engine", _unfit, engine)]
     if wrong:

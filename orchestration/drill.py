@@ -82,7 +82,7 @@ def _project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
     """An engine for another project, with ports and state of its own, removed at the end."""
     root = chosen.root / ".drill"
     values = {**chosen.values, "COMPOSE_PROJECT_NAME": f"{chosen.project}-drill"}
-    values |= {"AIRFLOW_PROJ_DIR": str(root), "BIND_ADDRESS": "127.0.0.1"}
+    values |= {"AIRFLOW_PROJ_DIR": str(root), "BIND_ADDRESS": "127.0.0.1", "TLS": "off"}
     values |= dict(zip(PORTS, map(str, ports.free(len(PORTS))), strict=True))
     other = replace(chosen, root=root, values=values)
     if root.exists():

@@ -12,12 +12,14 @@ from orchestration.settings import Settings
 ONE_SHOTS = ("airflow-init", "mlflow-migrate")
 # What is built here: an image each, or an environment without containers.
 IMAGES = ("airflow", "mlflow", "status")
+# What publishes the pages with TLS, where an engine has one: a service and its image.
+PROXY = "tls"
 
 
 def image_of(service: str) -> str:
     """Which of IMAGES a service runs from; blank for one that is not built here."""
     name = service.removesuffix("-migrate").partition("-")[0]
-    return name if name in IMAGES else ""
+    return name if name in (*IMAGES, PROXY) else ""
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,19 @@ class Engine(Protocol):
     def surviving_data(self) -> list[str]:
         """Names of this clone's state that exists already (volumes, data folders)."""
 
+    def images(self) -> tuple[str, ...]:
+        """What is built here for these settings."""
+
     def is_built(self) -> bool:
         """All images or environments are there."""
 
-    def build(self, images: Collection[str] = IMAGES) -> None:
-        """Make images or environments beside those in use, showing progress."""
+    def build(self, images: Collection[str] = ()) -> None:
+        """Make images or environments beside those in use, all by default, showing progress."""
 
     def import_errors(self) -> str:
         """Import every DAG in what was built last; the errors, a line each, or blank."""
 
-    def adopt(self, images: Collection[str] = IMAGES) -> None:
+    def adopt(self, images: Collection[str] = ()) -> None:
         """What was built takes the place of what was in use; what runs goes on as it is."""
 
     def tidy(self) -> None:

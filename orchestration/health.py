@@ -8,8 +8,8 @@ from typing import Any
 
 import requests
 
-from orchestration import StackError, accounts
-from orchestration.engine import Engine, Service
+from orchestration import StackError, accounts, web
+from orchestration.engine import PROXY, Engine, Service
 from orchestration.settings import Settings
 from orchestration.status_document import Work, verdicts, work
 
@@ -112,15 +112,12 @@ def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
     """Ask one published service its question; the check and the answer's JSON (empty if none)."""
     port, method, path, body = REACHED[name]
     try:
-        with requests.Session() as session:
-            # No proxy stands between this machine and itself.
-            session.trust_env = False
+        with web.session(settings) as session:
+            # At MLflow the status page's own account, which may only read.
+            reader = accounts.login(settings, accounts.READER) if name == "mlflow" else None
+            session.auth = reader or web.account(settings, port)
             address = settings.url(port) + path
-            # The status page's own account, which may only read.
-            auth = accounts.login(settings, accounts.READER) if name == "mlflow" else None
-            answer = session.request(
-                method, address, json=body, auth=auth, timeout=PATIENCE_SECONDS
-            )
+            answer = session.request(method, address, json=body, timeout=PATIENCE_SECONDS)
         document = answer.json()
         if not isinstance(document, dict):
             raise ValueError("not an object")
@@ -203,6 +200,9 @@ def _said(
     if service.name == "status":
         check = answers["status"]
         return check.healthy, "answers" if check.healthy else check.detail
+    if service.name == PROXY:
+        through = any(check.latency_ms is not None for check in answers.values())
+        return through, "answers with TLS" if through else "no page answers through it"
     verdict = said.get(service.name)
     if verdict is None:
         return False, "unknown: the status page does not answer"
@@ -220,4 +220,6 @@ def _said(
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return f"no answer within {PATIENCE_SECONDS} s"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not the one that is expected"
     return "refused" if isinstance(error, requests.ConnectionError) else "no JSON in the answer"

@@ -62,4 +62,4 @@ def _since(row: Row, newest: datetime) -> datetime:
 def _names(settings: Settings) -> Mapping[str, str]:
     logs = shlex.quote(str(settings.project_dir / "logs"))
     owner = f"sudo chown -R {settings['AIRFLOW_UID']}:0 {logs}"
-    return {"mlflow": settings.url("MLFLOW_PORT"), "own_logs": owner}
+    return {"mlflow": settings.public_url("MLFLOW_PORT"), "own_logs": owner}

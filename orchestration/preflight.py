@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from orchestration import certificates
 from orchestration.clocks import clock_problems
 from orchestration.engine import Engine, Host
 from orchestration.folders import folder_problems
@@ -40,6 +41,7 @@ def look(settings: Settings, engine: Engine, *, fresh_env: bool) -> tuple[list[s
 def host_problems(settings: Settings, host: Host) -> list[str]:
     """What the machine, or the engine's, lacks."""
     wrong = [*resource_problems(host), *host.problems]
+    wrong += certificates.problems(settings)
     return [*wrong, *folder_problems(settings), *clock_problems(host)]
 
 

@@ -1,6 +1,7 @@
 """What the value of a setting may be, and the line that says why it may not."""
 
 import base64
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
@@ -9,6 +10,9 @@ PORT = re.compile(r"[0-9]{1,5}")
 WEB_ADDRESS = re.compile(
     r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
 )
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+# The address of a socket that listens on all addresses.
+EVERYWHERE = ("0.0.0.0", "::")
 # Characters; fewer can be tried out. The first account's password is one that people type.
 SHORTEST_SECRET, SHORTEST_PASSWORD = 16, 8
 PLACEHOLDER = re.compile(
@@ -32,7 +36,46 @@ def problems(values: Mapping[str, str], needed: Iterable[str]) -> list[str]:
             wrong.append(f"{name}={values[name]} is not a port: 1 to 65535")
     if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
         wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
-    return wrong + _alert_problems(values)
+    return wrong + _tls_problems(values) + _alert_problems(values)
+
+
+def _tls_problems(values: Mapping[str, str]) -> list[str]:
+    wrong = []
+    if values["TLS"] not in ("on", "off"):
+        wrong.append(f"TLS={values['TLS']} is neither on nor off")
+    if values["PUBLIC_HOST"] and not HOST.fullmatch(values["PUBLIC_HOST"]):
+        wrong.append(f"PUBLIC_HOST={values['PUBLIC_HOST']} is no host name and no IPv4 address")
+    if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
+        wrong.append("TLS_CERTIFICATE and TLS_KEY belong together: set both in .env, or neither")
+    return wrong
+
+
+def exposed(values: Mapping[str, str]) -> list[str]:
+    """Why pages that are not protected would be within reach of other machines, a line each."""
+    address, tls = values["BIND_ADDRESS"], values["TLS"] == "on"
+    if values["STACK_ENGINE"] == "standalone":
+        way_out = "from elsewhere: ssh -L) in .env, or use Docker"
+        if not is_loopback(address):
+            return [
+                f"BIND_ADDRESS={address} needs TLS, and without Docker there is no proxy for it: "
+                f"set BIND_ADDRESS=127.0.0.1 ({way_out}"
+            ]
+        told = "TLS=on needs the proxy, which runs on Docker only: set TLS=off"
+        return [f"{told} ({way_out}"] if tls else []
+    if tls or is_loopback(address):
+        return []
+    return [
+        f"BIND_ADDRESS={address} would show the pages, and what is typed there, to the network: "
+        "set TLS=on in .env, or BIND_ADDRESS=127.0.0.1"
+    ]
+
+
+def is_loopback(address: str) -> bool:
+    """Only this machine can reach what listens there."""
+    try:
+        return address == "localhost" or ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _alert_problems(values: Mapping[str, str]) -> list[str]:

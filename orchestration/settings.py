@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "MLFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(15),
     "MLFLOW_WORKER_PASSWORD": _password,
     "MLFLOW_WEB_SECRET_KEY": _password,
+    "STATUS_PAGE_PASSWORD": lambda: secrets.token_urlsafe(15),
 }
 
 
@@ -99,10 +101,30 @@ class Settings:
         """The folder with dags/, logs/ and plugins/."""
         return (self.root / "orchestration" / self["AIRFLOW_PROJ_DIR"]).resolve()
 
+    @property
+    def tls(self) -> bool:
+        """The pages are published with TLS."""
+        return self["TLS"] == "on"
+
+    @property
+    def public_host(self) -> str:
+        """The name or address that people type to reach the pages."""
+        host = self["PUBLIC_HOST"] if self.tls else ""
+        address = host or self["BIND_ADDRESS"]
+        return socket.gethostname() if address in setting_rules.EVERYWHERE else address
+
+    def public_url(self, port: str) -> str:
+        """Where people find a published port, by the setting's name: for links."""
+        return self._at(self.public_host, port)
+
     def url(self, port: str) -> str:
         """How this machine reaches a published port, by the setting's name."""
         address = self["BIND_ADDRESS"]
-        return f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{self[port]}"
+        return self._at("127.0.0.1" if address in setting_rules.EVERYWHERE else address, port)
+
+    def _at(self, host: str, port: str) -> str:
+        host = f"[{host}]" if ":" in host else host
+        return f"http{'s' if self.tls else ''}://{host}:{self[port]}"
 
     def refuse_weak(self) -> None:
         """Raises StackError for secrets that can be guessed, or a Fernet key that is none.
@@ -113,10 +135,19 @@ class Settings:
         if any(told):
             raise StackError("\n".join(filter(None, told)))
 
+    def refuse_exposed(self) -> None:
+        """Raises StackError where other machines could reach pages that are not protected.
+
+        Asked before a stack is started, as above.
+        """
+        if told := setting_rules.exposed(self.values):
+            raise StackError("\n".join(told))
+
     def compose_environment(self) -> dict[str, str]:
         """What Compose is started with: nothing that a stray exported variable could change."""
-        absolute = {"AIRFLOW_PROJ_DIR": str(self.project_dir)}
-        return {**self.environment, **self.values, **absolute}
+        told = {"AIRFLOW_PROJ_DIR": str(self.project_dir)}
+        told |= {"PUBLIC_HOST": self.public_host} if self.tls else {}
+        return {**self.environment, **self.values, **told}
 
 
 def draft_env(root: Path = ROOT) -> tuple[str, str]:

@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 
-from orchestration import StackError, preflight, proof, requirements, settings, tables, unfinished
+from orchestration import (
+    StackError,
+    certificates,
+    preflight,
+    proof,
+    requirements,
+    settings,
+    tables,
+    unfinished,
+)
 from orchestration.airflow_api import Airflow
-from orchestration.engine import IMAGES, ONE_SHOTS, Engine, check_service, engine_for, image_of
+from orchestration.engine import ONE_SHOTS, Engine, check_service, engine_for, image_of
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 from orchestration.waiting import await_services, in_background, show_until_done
@@ -20,6 +29,7 @@ def install() -> None:
     text, done = settings.draft_env()
     chosen = decided(Settings.of_text(text))
     chosen.refuse_weak()
+    chosen.refuse_exposed()
     engine = engine_for(chosen)
     wrong, advice = preflight.look(chosen, engine, fresh_env=settings.keys_are_new())
     if wrong:
@@ -32,6 +42,7 @@ def install() -> None:
     if done:
         print(done)
     make_folders(chosen)
+    provide_certificate(chosen)
     engine.build()
     engine.adopt()
     engine.tidy()
@@ -87,11 +98,13 @@ def ready_to_start() -> tuple[Settings, Engine]:
         install()
     chosen, engine = working_engine()
     chosen.refuse_weak()
+    chosen.refuse_exposed()
     if not engine.is_built():
         install()
     elif taken := preflight.foreign_ports(chosen, engine):
         raise StackError("\n".join(taken))
     make_folders(chosen)
+    provide_certificate(chosen)
     return chosen, engine
 
 
@@ -117,6 +130,7 @@ def restart(service: str | None) -> None:
     if service:
         check_service(engine, service, names)
     unfinished.refuse(chosen)
+    chosen.refuse_exposed()
     if not running(engine):
         raise StackError("nothing runs that could be restarted: inv up")
     started = time.monotonic()
@@ -140,7 +154,8 @@ def rebuild(service: str | None) -> None:
     if service:
         check_service(engine, service, [name for name in engine.services() if image_of(name)])
     unfinished.refuse(chosen)
-    images = (image_of(service),) if service else IMAGES
+    chosen.refuse_exposed()
+    images = (image_of(service),) if service else engine.images()
     started = time.monotonic()
     try:
         build_and_check(chosen, engine, images)
@@ -213,3 +228,9 @@ def make_folders(chosen: Settings) -> None:
             continue
         folder.mkdir(parents=True)
         folder.chmod(0o2775)
+
+
+def provide_certificate(chosen: Settings) -> None:
+    """Have the proxy's certificate ready where there is a proxy; says what was made."""
+    if done := certificates.provide(chosen):
+        print(done)

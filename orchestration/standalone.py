@@ -77,13 +77,17 @@ class StandaloneEngine:
         folder = self.state.folder / "postgres"
         return [str(folder)] if (folder / "PG_VERSION").exists() else []
 
+    def images(self) -> tuple[str, ...]:
+        """An environment each; there is no proxy here."""
+        return IMAGES
+
     def is_built(self) -> bool:
         """The environments are those of the locks."""
         return self.environments.is_built()
 
-    def build(self, images: Collection[str] = IMAGES) -> None:
+    def build(self, images: Collection[str] = ()) -> None:
         """The environments, and PostgreSQL's binaries, that the locks ask for and that are not."""
-        self.environments.build([*images, "postgres"])
+        self.environments.build([*(images or IMAGES), "postgres"])
 
     def import_errors(self) -> str:
         """Import every DAG in the Airflow environment that belongs to the lock as it is now."""
@@ -92,9 +96,9 @@ class StandaloneEngine:
         argv = (str(python), str(script), str(self.settings.project_dir / "dags"))
         return shell.words_of_failure(shell.Command(argv, env=services_environment(self.settings)))
 
-    def adopt(self, images: Collection[str] = IMAGES) -> None:
+    def adopt(self, images: Collection[str] = ()) -> None:
         """Environments that belong to the locks as they are now are used from here on."""
-        self.environments.adopt([*images, "postgres"])
+        self.environments.adopt([*(images or IMAGES), "postgres"])
 
     def tidy(self) -> None:
         """Delete environments that nothing runs from."""

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from orchestration import health
+from orchestration import health, web
 from orchestration.health import Report
 from orchestration.progress import Line
 from orchestration.proof import CANARY
@@ -96,11 +96,13 @@ def progress_lines(report: Report) -> list[Line]:
 def addresses(chosen: Settings) -> str:
     """Where the pages are, and who may log in."""
     account = f"(user {chosen['_AIRFLOW_WWW_USER_USERNAME']}, password in .env)"
+    known = web.account(chosen, "STATUS_PORT")
+    page = f"  (user {known[0]}, STATUS_PAGE_PASSWORD in .env)" if known else ""
     return "\n".join(
         (
-            f"  Airflow  {chosen.url('AIRFLOW_PORT')}  {account}",
-            f"  MLflow   {chosen.url('MLFLOW_PORT')}  (user admin, password in .env)",
-            f"  status   {chosen.url('STATUS_PORT')}",
+            f"  Airflow  {chosen.public_url('AIRFLOW_PORT')}  {account}",
+            f"  MLflow   {chosen.public_url('MLFLOW_PORT')}  (user admin, password in .env)",
+            f"  status   {chosen.public_url('STATUS_PORT')}{page}",
         )
     )
 

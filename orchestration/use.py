@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from rich.console import Console
 
-from orchestration import StackError, health, log_files, proof, tables
+from orchestration import StackError, health, log_files, proof, tables, web
 from orchestration.airflow_api import Airflow
 from orchestration.engine import check_service, engine_for
 from orchestration.settings import Settings
@@ -149,11 +149,10 @@ def open_page(service: str) -> None:
     chosen = Settings.load()
     if service not in PAGES:
         raise StackError(f"{service} has no page; pages: {', '.join(PAGES)}")
-    address = chosen.url(PAGES[service])
+    address = chosen.public_url(PAGES[service])
     try:
-        with requests.Session() as session:
-            session.trust_env = False
-            session.get(address, timeout=health.PATIENCE_SECONDS)
+        with web.session(chosen) as session:
+            session.get(chosen.url(PAGES[service]), timeout=health.PATIENCE_SECONDS)
     except requests.RequestException:
         raise StackError(f"nothing answers at {address}: inv up") from None
     print(address)

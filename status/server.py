@@ -77,7 +77,7 @@ class Viewed:
     def html(self, host: str) -> str:
         """The page for browsers that reach this host under a name."""
         ports = {"Airflow": self.settings.airflow_port, "MLflow": self.settings.mlflow_port}
-        bases = {word: f"http://{host}:{port}/" for word, port in ports.items()}
+        bases = {word: f"{self.settings.scheme}://{host}:{port}/" for word, port in ports.items()}
         interval = self.settings.interval
         return self._once(("html", host), lambda: page.render(self.board(), bases, interval))
 

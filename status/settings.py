@@ -16,6 +16,8 @@ class Settings:
     mlflow_password: str
     airflow_port: int
     mlflow_port: int
+    # http or https: how the browser reaches them.
+    scheme: str
     interval: float
     host: str
     port: int
@@ -42,6 +44,7 @@ class Settings:
             mlflow_password=value("STATUS_PASSWORD", ""),
             airflow_port=int(value("AIRFLOW_PORT", "8080")),
             mlflow_port=int(value("MLFLOW_PORT", "5000")),
+            scheme=value("LINK_SCHEME", "http"),
             interval=float(value("STATUS_INTERVAL_SECONDS", "10")),
             host=value("STATUS_HOST", "127.0.0.1"),
             port=int(value("STATUS_PORT", "8081")),

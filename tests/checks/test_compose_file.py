@@ -11,7 +11,7 @@ import pytest
 from checks import compose_file
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE = "orchestration/docker-compose.yaml"
+FILE, TLS = "orchestration/docker-compose.yaml", "orchestration/docker-compose.tls.yaml"
 with_compose = pytest.mark.skipif(not compose_file.compose(), reason=compose_file.ABSENT)
 
 
@@ -19,7 +19,7 @@ with_compose = pytest.mark.skipif(not compose_file.compose(), reason=compose_fil
 def folder(tmp_path):
     """The real compose file and the real example of settings."""
     (tmp_path / "orchestration").mkdir()
-    for name in (FILE, ".env.example"):
+    for name in (FILE, TLS, ".env.example"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -43,7 +43,7 @@ def change(folder, old, new):
 def test_the_repository_s_own_file_passes_without_a_person_s_settings(folder):
     (folder / "orchestration/.env").write_text("POSTGRES_IMAGE=: :\n")
     (folder / "orchestration/docker-compose.override.yaml").write_text("nonsense: 1\n")
-    told = f"{FILE}: as Compose reads it\n"
+    told = f"{FILE}: as Compose reads it\nwith {TLS}: as Compose reads it\n"
     assert check(folder, REDIS_IMAGE=": :") == (0, told)
 
 
@@ -64,6 +64,15 @@ def test_what_compose_refuses_or_a_setting_that_does_not_exist_is_told(folder, o
     assert code == 1
     assert FILE in told
     assert reason in told
+
+
+@with_compose
+def test_what_only_the_file_for_tls_asks_for_is_read_too(folder):
+    text = (folder / TLS).read_text("utf-8")
+    (folder / TLS).write_text(text.replace("${PUBLIC_HOST:?", "${PUBLIC_HSOT:?"), "utf-8")
+    code, told = check(folder)
+    assert code == 1
+    assert "PUBLIC_HSOT is missing a value" in told
 
 
 def test_without_compose_it_says_so_and_fails_in_ci_alone(folder):

@@ -68,7 +68,7 @@ def test_the_dag_has_nothing_to_mend(tmp_path):
 def test_a_service_is_complete_when_all_its_steps_are_done_and_what_is_missing_is_named(copy):
     put(copy, COMPOSE, "\nservices:\n", block("yaml", "A service"))
     compose_reads(copy)
-    on_docker_alone = "test_compose_has_the_same_services_and_four_more"
+    on_docker_alone = "test_compose_has_the_same_services_and_five_more"
     not_asked = "test_the_status_page_judges_every_other_service_that_runs"
     assert failing(copy) == {on_docker_alone, not_asked}
     put(copy, "status/probes.py", '*broker, "postgres", "mlflow"', ', "status-hello"')

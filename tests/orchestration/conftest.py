@@ -225,6 +225,9 @@ class PaperEngine:
     def surviving_data(self):
         return list(self.volumes)
 
+    def images(self):
+        return IMAGES
+
     def is_built(self):
         return self.built
 

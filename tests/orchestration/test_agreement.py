@@ -14,6 +14,7 @@ REPO = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?+])([^}]*))?\}")
 
 STACK_TEXT = (REPO / "orchestration/docker-compose.yaml").read_text(encoding="utf-8")
+TLS_TEXT = (REPO / "orchestration/docker-compose.tls.yaml").read_text(encoding="utf-8")
 BASE_TEXT = (REPO / "install/base/compose.yaml").read_text(encoding="utf-8")
 EXAMPLE_TEXT = (REPO / ".env.example").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load(STACK_TEXT)["services"]
@@ -23,9 +24,13 @@ ONE_SHOTS = {name: body for name, body in SERVICES.items() if body.get("restart"
 LONG_RUNNING = {name: body for name, body in SERVICES.items() if name not in ONE_SHOTS}
 AIRFLOW = {name: body for name, body in SERVICES.items() if name.startswith("airflow-")}
 PUBLISHED = {"airflow-apiserver", "mlflow", "status"}
+WITH_TLS = yaml.load(TLS_TEXT.replace("!reset ", ""), yaml.SafeLoader)["services"]
 
 NOT_FOR_COMPOSE = {
     "STACK_ENGINE": "chooses the engine; Compose is one of them",
+    "TLS": "chooses the files that Compose reads",
+    "TLS_CERTIFICATE": "is copied to where the proxy reads it",
+    "TLS_KEY": "the same",
     "BACKUP_PASSPHRASE_FILE": "for `inv backup`; no service may know it",
 }
 
@@ -51,7 +56,7 @@ def depends_on(body):
 # Settings
 
 
-@pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT], ids=["stack", "base"])
+@pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT, TLS_TEXT], ids=["stack", "base", "tls"])
 def test_every_variable_of_compose_is_a_setting(text):
     assert {name for name, _, _ in variables(text)} <= EXAMPLE.keys()
 
@@ -61,7 +66,7 @@ def test_every_setting_is_used_by_compose_or_listed_with_its_reason():
     assert EXAMPLE.keys() - used == NOT_FOR_COMPOSE.keys()
 
 
-@pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT], ids=["stack", "base"])
+@pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT, TLS_TEXT], ids=["stack", "base", "tls"])
 def test_a_default_in_compose_is_the_one_of_the_example(text):
     defaults = {(name, word) for name, operator, word in variables(text) if operator == ":-"}
     assert {(name, EXAMPLE[name]) for name, _ in defaults} == defaults
@@ -69,6 +74,8 @@ def test_a_default_in_compose_is_the_one_of_the_example(text):
 
 def test_what_must_be_set_names_the_next_command():
     required = [(name, op, word) for name, op, word in variables(STACK_TEXT) if op != ":-"]
+    by_hand = {each for each in variables(TLS_TEXT) if each[1] != ":-"}
+    assert by_hand == {("PUBLIC_HOST", ":?", "set PUBLIC_HOST in .env")}
     assert {(op, word) for _, op, word in required} == {(":?", "run `inv install` first")}
     assert {*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID"} <= {name for name, _, _ in required}
 
@@ -139,8 +146,8 @@ def test_every_service_has_its_limits(name):
     assert "no-new-privileges:true" in body["security_opt"]
 
 
-def test_only_the_three_pages_are_published():
-    assert {name for name, body in SERVICES.items() if "ports" in body} == PUBLISHED
+def test_only_the_three_pages_are_published_by_themselves_or_by_the_proxy():
+    assert {name for name, body in SERVICES.items() if "ports" in body} == PUBLISHED | {"tls"}
     assert set(health.REACHED) == PUBLISHED
 
 
@@ -149,6 +156,36 @@ def test_a_page_is_published_at_the_address_and_port_of_its_settings(name):
     [port] = SERVICES[name]["ports"]
     setting = health.REACHED[name][0]
     assert re.fullmatch(rf"\$\{{BIND_ADDRESS:-127\.0\.0\.1\}}:\$\{{{setting}:-\d+\}}:\d+", port)
+
+
+def test_with_tls_the_proxy_publishes_the_same_ports_and_nothing_else_any():
+    own = [port for name in sorted(PUBLISHED) for port in SERVICES[name]["ports"]]
+    assert sorted(SERVICES["tls"]["ports"]) == sorted(own)
+    assert {name for name, body in WITH_TLS.items() if "ports" in body} == PUBLISHED
+    assert TLS_TEXT.count("ports: !reset []") == len(PUBLISHED)
+
+
+def test_the_proxy_passes_on_to_the_ports_that_the_services_listen_on():
+    conf = (REPO / "orchestration/config/nginx/nginx.conf").read_text(encoding="utf-8")
+    for name in PUBLISHED:
+        port = SERVICES[name]["ports"][0].rpartition(":")[2]
+        assert f" http://{name}:{port};" in conf
+        assert f"listen {port} ssl http2;" in conf
+
+
+def test_with_tls_all_of_airflows_services_tell_the_same_addresses():
+    named = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL", "AIRFLOW__API__BASE_URL")
+    told = {tuple(WITH_TLS[name]["environment"][n] for n in named) for name in AIRFLOW}
+    assert len(told) == 1
+    assert all(address.startswith("https://${PUBLIC_HOST:?") for address in told.pop())
+
+
+def test_the_proxy_gives_each_answer_of_its_own_that_its_configuration_names():
+    folder = REPO / "orchestration/config/nginx"
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.conf")))
+    named = set(re.findall(r"/\.stack(?:-refused)?/(\w+\.json)", text))
+    assert named == {path.name for path in folder.glob("*.json")}
+    assert all("detail" in (t := (folder / n).read_text()) or "message" in t for n in named)
 
 
 @each(SERVICES)
@@ -219,7 +256,7 @@ def test_the_status_page_knows_no_password_but_its_own():
 
 def test_the_status_page_judges_every_other_service_that_runs():
     # `inv health` takes its word for each of them; one it does not know would never be well.
-    assert set(probes.service_names("redis://x")) == LONG_RUNNING.keys() - {"status"}
+    assert set(probes.service_names("redis://x")) == LONG_RUNNING.keys() - {"status", engine.PROXY}
 
 
 @pytest.mark.parametrize("role", images.STAND_INS)

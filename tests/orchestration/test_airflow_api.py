@@ -260,3 +260,9 @@ def test_old_runs_are_pruned_but_never_one_that_goes_on(airflow, web):
     deleted = [request["question"] for request in web.asked if "DELETE" in request["question"]]
     assert deleted == [f"DELETE {DAG}/dagRuns/r2", f"DELETE {DAG}/dagRuns/r1"]
     assert web.of(f"GET {DAG}/dagRuns")[0]["query"]["order_by"] == ["-run_after"]
+
+
+def test_logins_that_are_slowed_down_are_told_as_that(airflow, web):
+    web.answers["POST /auth/token"] = (429, {"detail": "slow"})
+    with pytest.raises(StackError, match="too many were tried: again in a minute"):
+        airflow.dag_ids()

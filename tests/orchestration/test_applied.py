@@ -167,3 +167,11 @@ def test_references_are_read_from_the_compose_file(make_settings, clone, repo):
     assert behind["port 8080/tcp"] == {"BIND_ADDRESS", "AIRFLOW_PORT"}
     assert behind["user"] == {"AIRFLOW_UID"}
     assert EXECUTION_URL not in behind
+
+
+def test_with_tls_its_own_settings_stand_behind_links(make_settings, clone, repo):
+    for name in ("docker-compose.yaml", "docker-compose.tls.yaml"):
+        shutil.copy(repo / "orchestration" / name, clone / "orchestration")
+    behind = applied.references(make_settings(TLS="on"))
+    assert {"PUBLIC_HOST", "TLS", "AIRFLOW_PORT"} <= behind["AIRFLOW_PUBLIC_URL"]
+    assert "PUBLIC_HOST" not in applied.references(make_settings())["AIRFLOW_PUBLIC_URL"]

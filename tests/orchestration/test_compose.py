@@ -1,6 +1,7 @@
 """The docker engine: the command line of each verb, and how the SDK's answers are read."""
 
 import json
+import os
 import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import ImageNotFound
 
-from orchestration import StackError, compose, containers, dockerd, images, shell
+from orchestration import StackError, certificates, compose, containers, dockerd, images, shell
 from orchestration.compose import DockerEngine
 from orchestration.containers import SERVICE_LABEL
 from orchestration.engine import IMAGES, ONE_SHOTS
@@ -110,7 +111,7 @@ def test_down_lets_the_worker_end_its_tasks_while_all_else_is_there(
     docker.down(volumes=volumes)
     assert recorded.lines == [
         "docker compose stop airflow-worker",
-        f"docker compose down --remove-orphans{more}",
+        f"docker compose --profile tls down --remove-orphans{more}",
     ]
 
 
@@ -601,3 +602,59 @@ def test_no_engine_and_no_compose_are_told_together(docker, recorded, monkeypatc
 def test_the_sdk_is_made_when_it_is_needed(make_settings, monkeypatch):
     monkeypatch.setattr(dockerd, "client", lambda: "client")
     assert DockerEngine(make_settings()).sdk == "client"
+
+
+# With TLS
+
+WITH_TLS = "docker compose -f docker-compose.yaml -f docker-compose.tls.yaml --profile tls"
+
+
+@pytest.fixture
+def closed(docker, make_settings):
+    """The engine with TLS on; its certificate was written in 2026."""
+    settings = make_settings(TLS="on", PUBLIC_HOST="box.example")
+    closed = DockerEngine(settings)
+    closed.__dict__["sdk"] = docker.sdk
+    file = certificates.Files.of(settings).certificate
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    written = datetime(2026, 1, 2, 4, tzinfo=UTC).timestamp()
+    os.utime(file, (written, written))
+    return closed
+
+
+def test_with_tls_a_second_file_is_read_and_a_person_s_own_last(closed, recorded, clone):
+    closed.up()
+    assert recorded.lines[0] == f"{WITH_TLS} up -d --no-build --remove-orphans"
+    (clone / "orchestration/docker-compose.override.yaml").touch()
+    closed.stop(["mlflow"])
+    with_own = WITH_TLS.replace(" --profile", " -f docker-compose.override.yaml --profile")
+    assert recorded.lines[-1] == f"{with_own} stop mlflow"
+    assert recorded.commands[-1].env["PUBLIC_HOST"] == "box.example"
+
+
+@pytest.mark.parametrize(("started", "again"), [("2026-01-02T03", True), ("2026-01-02T05", False)])
+def test_a_proxy_older_than_its_certificate_is_started_anew(closed, recorded, started, again):
+    found = attributes("tls", started=f"{started}:04:05.678901234Z")
+    closed.sdk.containers.found = [SimpleNamespace(attrs=found)]
+    closed.up()
+    assert (f"{WITH_TLS} restart tls" in recorded.lines) == again
+
+
+def test_back_without_tls_the_proxy_gives_its_ports_up_first(docker, recorded):
+    docker.sdk.containers.found = [SimpleNamespace(attrs=attributes("tls"))]
+    docker.up()
+    assert recorded.lines == [
+        "docker compose --profile tls rm --stop --force tls",
+        "docker compose up -d --no-build --remove-orphans",
+    ]
+
+
+def test_the_proxy_s_image_is_built_and_asked_for_with_tls_alone(closed, docker):
+    assert docker.images() == IMAGES
+    assert closed.images() == (*IMAGES, "tls")
+    held = {f"{closed.settings.project}-{name}": name for name in IMAGES}
+    held |= {closed.settings[f"{name}_IMAGE"]: name for name in ("POSTGRES", "REDIS")}
+    docker.sdk.images.known = held
+    assert docker.is_built()
+    assert not closed.is_built()

@@ -343,3 +343,11 @@ def test_the_next_command_for_what_was_not_started_is_up(engine, state):
     row = Row("redis", state, False, None, 0, None, state)
     told = health.explain(Report("docker", [row], []), engine)
     assert told.splitlines() == [f"redis: {state}", "next: inv up"]
+
+
+@pytest.mark.parametrize(("well", "told"), [(True, "answers with TLS"), (False, "no page answers")])
+def test_the_proxy_is_well_when_a_page_answers_through_it(engine, make_settings, web, well, told):
+    engine.listed.append(Service("tls", "running"))
+    ports = web.stack_is_well() if well else {"AIRFLOW_PORT": 9, "MLFLOW_PORT": 9, "STATUS_PORT": 9}
+    row = by_name(health.look(make_settings(**ports), engine).services)["tls"]
+    assert (row.healthy, told in row.detail) == (well, True)

@@ -252,7 +252,16 @@ REFUSED = {
         "set AIRFLOW_PORT in .env",
     ),
     "two pages on one port": (equal_ports, ["install"], "must differ", "change them in .env"),
-    "an address elsewhere": (far_address, ["install"], "cannot be used", "BIND_ADDRESS"),
+    "an address elsewhere": (
+        far_address, ["install"], "without Docker there is no proxy", "BIND_ADDRESS=127.0.0.1",
+    ),
+    "another address without TLS": (
+        exported(BIND_ADDRESS="0.0.0.0", STACK_ENGINE="docker"), ["install"],
+        "to the network", "set TLS=on in .env, or BIND_ADDRESS=127.0.0.1",
+    ),
+    "TLS without Docker": (
+        exported(TLS="on", STACK_ENGINE="standalone"), ["up"], "runs on Docker only", "set TLS=off",
+    ),
     "a lost .env": (lost_env, ["up"], ".env is gone", "inv down --volumes --yes"),
     "a read-only folder": (read_only_folder, ["up"], "cannot be written to", "a clone that"),
     "a full disk": (full_disk, ["install"], "GiB of disk free", "free some"),

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import os
 import re
+import socket
 import stat
 
 import hypothesis
@@ -98,6 +99,58 @@ def test_compose_gets_every_setting_and_an_absolute_folder(make_settings, clone)
 def test_the_project_folder_is_seen_from_orchestration(make_settings, clone):
     assert make_settings().project_dir == clone
     assert str(make_settings(AIRFLOW_PROJ_DIR="/data/flows").project_dir) == "/data/flows"
+
+
+def test_links_lead_to_the_name_that_people_type_and_inv_asks_this_machine(make_settings):
+    everywhere = {"BIND_ADDRESS": "0.0.0.0", "TLS": "on"}
+    named = make_settings(**everywhere, PUBLIC_HOST="box.example")
+    assert named.public_url("AIRFLOW_PORT") == "https://box.example:8080"
+    assert named.url("AIRFLOW_PORT") == "https://127.0.0.1:8080"
+    assert named.compose_environment()["PUBLIC_HOST"] == "box.example"
+    unnamed = make_settings(**everywhere)
+    assert unnamed.public_url("MLFLOW_PORT") == f"https://{socket.gethostname()}:5000"
+    assert unnamed.compose_environment()["PUBLIC_HOST"] == socket.gethostname()
+    local = make_settings(PUBLIC_HOST="box.example")
+    assert local.public_url("STATUS_PORT") == "http://127.0.0.1:8081"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+@pytest.mark.parametrize("engine", ["docker", "standalone"])
+def test_what_only_this_machine_reaches_needs_no_tls(make_settings, address, engine):
+    make_settings(BIND_ADDRESS=address, STACK_ENGINE=engine).refuse_exposed()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.1.2.3", "box.example", ""])
+def test_what_others_reach_needs_tls_and_docker(make_settings, address):
+    with pytest.raises(StackError, match=r"set TLS=on in \.env, or BIND_ADDRESS=127\.0\.0\.1"):
+        make_settings(BIND_ADDRESS=address).refuse_exposed()
+    make_settings(BIND_ADDRESS=address, TLS="on").refuse_exposed()
+    for tls in ("on", "off"):
+        alone = make_settings(BIND_ADDRESS=address, TLS=tls, STACK_ENGINE="standalone")
+        with pytest.raises(StackError, match="without Docker there is no proxy"):
+            alone.refuse_exposed()
+
+
+def test_tls_without_docker_is_refused_and_what_is_exposed_can_still_be_looked_at(make_settings):
+    with pytest.raises(StackError, match="Docker only: set TLS=off"):
+        make_settings(TLS="on", STACK_ENGINE="standalone").refuse_exposed()
+    assert make_settings(BIND_ADDRESS="0.0.0.0").url("AIRFLOW_PORT") == "http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"TLS": "yes"}, "TLS=yes is neither on nor off"),
+        ({"PUBLIC_HOST": "https://box"}, "is no host name"),
+        ({"PUBLIC_HOST": "box.example;"}, "is no host name"),
+        ({"PUBLIC_HOST": "-box"}, "is no host name"),
+        ({"TLS_KEY": "mine.pem"}, "belong together"),
+        ({"TLS_CERTIFICATE": "mine.pem"}, "belong together"),
+    ],
+)
+def test_a_setting_of_tls_that_cannot_be_used_is_refused(make_settings, values, told):
+    with pytest.raises(StackError, match=told):
+        make_settings(**values)
 
 
 def test_a_page_of_all_interfaces_is_reached_on_this_machine(make_settings):

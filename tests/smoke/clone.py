@@ -232,7 +232,7 @@ class Clone:
             shutil.rmtree(self.state_folder())
             return
         project = self.setting("COMPOSE_PROJECT_NAME")
-        images = [f"{project}-{name}" for name in ("airflow", "mlflow", "status")]
+        images = [f"{project}-{name}" for name in ("airflow", "mlflow", "status", "tls")]
         self.run("docker", "image", "rm", *images)
 
 

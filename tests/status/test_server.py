@@ -165,6 +165,7 @@ def test_only_while_the_stack_comes_up_rounds_follow_each_other(services, age, i
 
 
 def test_blank_settings_mean_defaults():
+    assert Settings.load({"LINK_SCHEME": "https"}).scheme == "https"
     settings = Settings.load({"STATUS_PORT": " ", "REDIS_URL": "", "AIRFLOW_URL": "http://a:1/"})
     assert (settings.port, settings.redis_url, settings.airflow_url) == (8081, "", "http://a:1")
     assert (settings.interval, settings.disk, settings.backup_report) == (10, "/", "")

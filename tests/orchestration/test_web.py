@@ -1,0 +1,111 @@
+"""Requests to the pages over TLS: asked by name at an address, and only of who proves to be it."""
+
+import os
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+
+from orchestration import authority, certificates, health, web
+from orchestration.certificates import Files
+
+
+class Page(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.heard.append((self.headers["Host"], self.headers["Authorization"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Serves a pair over TLS on loopback; the server, with what it heard."""
+    servers = []
+
+    def serve(pair):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+        (tmp_path / "pair.pem").write_bytes(pair.certificate + pair.key)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tmp_path / "pair.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.heard = []
+        threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def with_tls(make_settings):
+    def make(**values):
+        held = {"TLS": "on", "PUBLIC_HOST": "box.example", "AIRFLOW_UID": os.getuid() or 50000}
+        return make_settings(**held | values)
+
+    return make
+
+
+def test_the_address_is_asked_for_the_name_and_the_page_gets_its_password(with_tls, served):
+    settings = with_tls()
+    certificates.provide(settings)
+    files = Files.of(settings)
+    server = served(authority.Pair(files.certificate.read_bytes(), files.key.read_bytes()))
+    settings = with_tls(STATUS_PORT=server.server_port)
+    check, document = health.reach(settings, "status")
+    assert (check.detail, document) == (f"https://127.0.0.1:{server.server_port}: HTTP 200", {})
+    [(host, password)] = server.heard
+    assert host == f"box.example:{server.server_port}"
+    assert password.startswith("Basic ")
+
+
+def test_a_stranger_with_a_certificate_of_his_own_is_told_nothing(with_tls, served):
+    certificates.provide(with_tls())
+    stranger = served(authority.issue(authority.authority("stranger"), ["box.example"]))
+    settings = with_tls(STATUS_PORT=stranger.server_port)
+    check, _ = health.reach(settings, "status")
+    assert not check.healthy
+    assert "its certificate is not the one that is expected" in check.detail
+    assert stranger.heard == []
+
+
+def test_the_ca_s_word_for_another_host_does_not_count(with_tls, served):
+    settings = with_tls()
+    certificates.provide(settings)
+    files = Files.of(settings)
+    ca = authority.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
+    other = served(authority.issue(ca, ["other.example"]))
+    with web.session(settings) as session, pytest.raises(requests.exceptions.SSLError):
+        session.get(f"https://127.0.0.1:{other.server_port}")
+
+
+def test_an_own_certificate_is_known_without_who_signed_it(with_tls, served, clone):
+    pair = authority.issue(authority.authority("elsewhere"), ["box.example"])
+    (clone / "mine.pem").write_bytes(pair.certificate)
+    (clone / "mine.key").write_bytes(pair.key)
+    given = {"TLS_CERTIFICATE": "mine.pem", "TLS_KEY": "mine.key"}
+    server = served(pair)
+    settings = with_tls(**given, STATUS_PORT=server.server_port)
+    certificates.provide(settings)
+    assert health.reach(settings, "status")[0].healthy is not None
+    assert len(server.heard) == 1
+
+
+def test_before_a_certificate_is_there_nothing_is_believed(with_tls, served):
+    server = served(authority.issue(authority.authority("stranger"), ["box.example"]))
+    check, _ = health.reach(with_tls(STATUS_PORT=server.server_port), "status")
+    assert not check.healthy
+    assert server.heard == []
+
+
+def test_without_tls_no_page_gets_a_password(make_settings):
+    assert web.account(make_settings(), "STATUS_PORT") is None
