@@ -421,12 +421,10 @@ def test_mlflow_that_is_well_and_refuses_this_machine(web, the_one, code, name):
         ("STATUS_PASSWORD", "inv rebuild -s mlflow-migrate"),
     ],
 )
-def test_an_account_that_mlflow_refuses_is_told_by_its_setting(
-    web, the_one, monkeypatch, refused, fix
-):
-    asked = accounts.PASSWORDS
-    monkeypatch.setattr(accounts, "PASSWORDS", {n: s for n, s in asked.items() if s == refused})
-    web.answers["GET /api/2.0/mlflow/users/current"] = (401, {})
+def test_an_account_that_mlflow_refuses_is_told_by_its_setting(web, the_one, refused, fix):
+    well = [(200, {"user": {}})]
+    before = [*accounts.PASSWORDS.values()].index(refused)
+    web.answers["GET /api/2.0/mlflow/users/current"] = [*well * before, (401, {}), *well]
     found = the_one()
     assert (found.name, found.where) == ("mlflow-password", "mlflow")
     assert refused in found.cause

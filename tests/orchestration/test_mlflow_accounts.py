@@ -1,6 +1,8 @@
 """MLflow's accounts: who is made, renewed and given what; who may ask what, and from which page."""
 
 import importlib.util
+import os
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -118,13 +120,13 @@ def test_services_get_the_passwords_of_env_and_a_person_keeps_the_one_that_was_c
 def test_the_driver_finds_the_accounts_beside_the_store(
     script, monkeypatch, host, query, port, found
 ):
-    url = SimpleNamespace(
-        host=host, query=query, port=port, username="mlflow", password="s3cret"
-    )  # pragma: allowlist secret
+    account = {"username": "mlflow", "password": "s3cret"}  # pragma: allowlist secret
+    url = SimpleNamespace(host=host, query=query, port=port, **account)
     module(monkeypatch, "sqlalchemy.engine", make_url=lambda address: url)
     environment = {}
     script("mlflow_accounts").point_at(STORE, environment)
-    assert environment == {"PGUSER": "mlflow", "PGPASSWORD": "s3cret", **found}
+    assert (environment.pop("PGUSER"), environment.pop("PGPASSWORD")) == tuple(account.values())
+    assert environment == found
 
 
 class Superuser:
@@ -158,6 +160,33 @@ def test_a_stack_of_before_gets_the_database_and_none_is_left_open(script, there
     assert made is not there
     closed = "REVOKE CONNECT, TEMPORARY ON DATABASE mlflow_auth FROM PUBLIC"
     assert superuser.said[-1] == closed
+
+
+# mlflow_health.sh
+
+CURL = """#!/bin/sh
+echo "argv: $*" >>"$SAID"
+case "$*" in */health) exit "$BARE" ;; *) cat >>"$SAID"; exit "$ASKED" ;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "bare", "code"), [("0", "0", 0), ("22", "0", 3), ("28", "28", 1), ("7", "7", 1)]
+)
+def test_the_health_check_asks_the_database_and_keeps_its_password_out_of_arguments(
+    repo, tmp_path, asked, bare, code
+):
+    (tmp_path / "curl").write_text(CURL)
+    (tmp_path / "curl").chmod(0o755)
+    said = tmp_path / "said"
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SAID": str(said)}
+    given |= {"ASKED": asked, "BARE": bare, "STATUS_PASSWORD": PASSWORDS["STATUS_PASSWORD"]}
+    check = ["sh", repo / "orchestration/config/mlflow_health.sh"]
+    assert subprocess.run(check, env=given, check=False, timeout=20).returncode == code
+    argv = [line for line in said.read_text().splitlines() if line.startswith("argv:")]
+    assert "experiments/search" in argv[0]
+    assert not [line for line in argv if "of-status" in line]
+    assert 'user = "status:of-status"' in said.read_text()
 
 
 # mlflow_access.py

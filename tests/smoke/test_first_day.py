@@ -116,10 +116,8 @@ def test_the_status_page_s_account_reads_what_others_made_and_writes_nothing(sta
 
 
 def test_what_one_account_makes_the_other_does_not_see(stack):
-    ada, given = (
-        "ada-of-the-first-day",
-        {"password": "made up for this test"},
-    )  # pragma: allowlist secret
+    given = {"password": "made up for this test"}  # pragma: allowlist secret
+    ada = "ada-of-the-first-day"
     made = stack.mlflow("POST", "users/create", "admin", json={"username": ada, **given})
     assert made.status_code == 200
     address, login = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow", (ada, given["password"])
