@@ -194,8 +194,12 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def recovery(session: nox.Session) -> None:
-    """By hand: backup under load, drill, restores, clean, doctor (`-- standalone`)."""
-    run_in_order(session, chosen_engine(session), ["test_backup", "test_clean", "test_doctor"])
+    """By hand: backup under load, drill, restores, rotation, clean, doctor (`-- standalone`)."""
+    run_in_order(
+        session,
+        chosen_engine(session),
+        ["test_backup", "test_rotation", "test_clean", "test_doctor"],
+    )
 
 
 @nox.session

@@ -18,8 +18,10 @@ GROUPS = {
     "run the stack": ("install", "up", "down", "restart", "rebuild"),
     "look at it": ("health", "logs", "open"),
     "work in it": ("trigger", "airflow", "shell"),
-    "maintain it": ("doctor", "backup", "restore", "drill", "clean", "systemd", "lock"),
-}
+    "maintain it": (
+        "doctor", "backup", "restore", "drill", "clean", "secrets", "systemd", "lock",
+    ),
+}  # fmt: skip
 
 
 class Menu(Program):
@@ -328,6 +330,26 @@ def clean(c: Context, dry_run: bool = False, older_than: str = "30d") -> None:
     clean.clean(older_than=older_than, dry_run=dry_run)
 
 
+@verb(
+    iterable=["rotate"],
+    help={"rotate": "a secret by its name, several times or `all`: give it a new value"},
+)
+def secrets(c: Context, rotate: list[str]) -> None:
+    """Tell whether each secret can be guessed; --rotate changes it.
+
+    Never a value; exit code 1 unless all are good. A rotation lets tasks end first, changes the
+    secret where it is held, writes .env, restarts what has it and proves the stack; interrupted,
+    the next `inv up` goes on with it.
+    """
+    from orchestration import exclusive, rotation, tables
+
+    if rotate:
+        with exclusive.at_work("secrets"):
+            rotation.rotate(rotate)
+    elif not tables.print_secrets(rotation.states()):
+        sys.exit(1)
+
+
 @verb(help={"install": "put it in place, for each boot (as root)"})
 def systemd(c: Context, install: bool = False) -> None:
     """Print the unit that starts this stack at boot, or put it in place."""
@@ -365,6 +387,7 @@ namespace = Collection(
     restore_,
     drill,
     clean,
+    secrets,
     systemd,
     lock,
 )

@@ -1,14 +1,18 @@
-"""MLflow's accounts as this machine's verbs use them, and whether MLflow lets them in."""
+"""The accounts that this machine's verbs use: whether they are let in, and how they are."""
 
+import time
 from http import HTTPStatus
 
 import requests
 
 from orchestration import StackError, shell, web
+from orchestration.airflow_api import Airflow
 from orchestration.engine import Engine
 from orchestration.settings import Settings
 
 PATIENCE_SECONDS = 5
+RENEWED_SECONDS = 60
+# Of MLflow.
 ADMIN, WORKER, READER = "admin", "worker", "status"
 # The setting that holds each one's password.
 PASSWORDS = {
@@ -32,16 +36,40 @@ def refused(chosen: Settings, name: str) -> bool:
     return answer.status_code == HTTPStatus.UNAUTHORIZED
 
 
-def let_admin_in(chosen: Settings, engine: Engine) -> None:
-    """Give MLflow's admin the password of .env, where the backup's was another.
+def let_admin_in(chosen: Settings, engine: Engine) -> bool:
+    """Give MLflow's admin the password of .env where that is refused; whether it was.
 
     The other accounts get theirs with every start. Raises StackError where that cannot be.
     """
     try:
         if not refused(chosen, ADMIN):
-            return
+            return False
     except requests.RequestException as error:
         raise StackError(f"MLflow does not answer: {type(error).__name__}") from None
     argv = ("python", engine.script("mlflow_accounts.py"), "renew")
     shell.output(engine.command("mlflow-migrate", argv))
-    print(f"MLflow's account {ADMIN} has the password of .env, in the backup it was another")
+    return True
+
+
+def let_first_account_in(chosen: Settings, engine: Engine) -> bool:
+    """Give Airflow's first account the password of .env where that is refused; whether it was.
+
+    Raises StackError where the account is refused for another reason, or for longer than
+    RENEWED_SECONDS.
+    """
+    try:
+        Airflow(chosen).session.close()
+        return False
+    except StackError:
+        argv = ("python", engine.script("airflow_init.py"), "renew")
+        shell.output(engine.command("airflow-init", argv))
+    # The API server goes on for some seconds with what it read when it refused.
+    deadline = time.monotonic() + RENEWED_SECONDS
+    while True:
+        try:
+            Airflow(chosen).session.close()
+            return True
+        except StackError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)

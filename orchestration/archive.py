@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -47,6 +48,15 @@ class Manifest:
 def fingerprint(secret: str) -> str:
     """What tells a secret from another and gives nothing of it away."""
     return hashlib.sha256(f"mlops-stack {secret}".encode()).hexdigest()[:16]
+
+
+def fernet_fingerprints(folder: Path) -> set[str]:
+    """Of every Fernet key that the backups in a folder were made with; spoilt ones are left out."""
+    found: set[str] = set()
+    for made in all_of(folder):
+        with suppress(StackError):
+            found.update(str(_read(made).get("fernet", "")).split(","))
+    return found
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

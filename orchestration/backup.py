@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from orchestration import (
 from orchestration.archive import Manifest
 from orchestration.engine import Engine
 from orchestration.progress import Progress
-from orchestration.settings import Settings
+from orchestration.settings import FORMER_KEYS, Settings
 from orchestration.stack import running, working_engine
 from orchestration.waiting import Steps
 
@@ -122,6 +123,14 @@ def known_keys(manifest: Manifest, keys: str) -> bool:
     return set(manifest.fernet.split(",")) <= set(fingerprints(keys).split(","))
 
 
+def opening(manifest: Manifest, chosen: Settings) -> Settings:
+    """The settings with those former keys behind the one in use that the backup was made with."""
+    needed = manifest.fernet.split(",")
+    former = [k for k in chosen[FORMER_KEYS].split(",") if archive.fingerprint(k) in needed]
+    keys = dict.fromkeys([*chosen["AIRFLOW_FERNET_KEY"].split(","), *former])
+    return replace(chosen, values={**chosen.values, "AIRFLOW_FERNET_KEY": ",".join(keys)})
+
+
 def fit(manifest: Manifest, chosen: Settings, *, keys_matter: bool = True) -> None:
     """Raises StackError where a backup is of newer software, other keys or another bucket."""
     for name, here in versions(chosen).items():
@@ -140,8 +149,8 @@ def fit(manifest: Manifest, chosen: Settings, *, keys_matter: bool = True) -> No
         raise StackError(
             "AIRFLOW_FERNET_KEY of .env is not the one that this backup's connections were "
             "encrypted with; nothing was touched\n"
-            "next: onto an empty stack, --keys FILE.keys.age --passphrase-file FILE takes it along,"
-            " or --without-keys gives up the passwords of connections"
+            "next: --keys FILE.keys.age --passphrase-file FILE takes it along, or --without-keys "
+            "gives up the passwords of connections"
         )
 
 

@@ -22,7 +22,7 @@ from orchestration.settings import Settings
 UP_SECONDS = 220
 # For a task that still runs when its worker is replaced.
 TASK_SECONDS = 24 * 3600
-WORKER = "airflow-worker"
+SCHEDULER, WORKER = "airflow-scheduler", "airflow-worker"
 HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
@@ -159,6 +159,23 @@ class DockerEngine:
         """`docker compose stop`."""
         shell.output(self.compose("stop", *services))
 
+    def finish_tasks(self) -> None:
+        """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
+        self.stop([SCHEDULER])
+        while True:
+            while self._queued():
+                time.sleep(1)
+            for worker in self._containers(WORKER):
+                self._let_end(worker)
+            # What it had taken and not begun when it was told to end, it put back.
+            if not self._queued():
+                return
+            shell.output(self.compose("start", WORKER))
+
+    def _queued(self) -> int:
+        asked = self.command("redis", ("redis-cli", "llen", "default"))
+        return int(shell.output(asked, timeout=20).split()[-1])
+
     def run(self, service: str, argv: Sequence[str]) -> int:
         """`docker compose exec` in its container, or `run` in one of its own where it is down."""
         named = ENTRYPOINT if image_of(service) == "airflow" else ()
@@ -240,11 +257,14 @@ class DockerEngine:
         beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
         self._replace(WORKER, *beside)
         for old in olds:
-            # One that only ends its tasks takes no new ones, which its check would call useless.
-            # One that ended meanwhile cannot be told, and needs not be.
-            shell.words_of_failure(shell.Command(("docker", "exec", old.id, *HEAL_OFF)))
-            shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", old.id)))
+            self._let_end(old)
             old.remove()
+
+    def _let_end(self, worker: Any) -> None:
+        # One that only ends its tasks takes no new ones, which its check would call useless.
+        # One that ended meanwhile cannot be told, and needs not be.
+        shell.words_of_failure(shell.Command(("docker", "exec", worker.id, *HEAL_OFF)))
+        shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
 
     def _await_one_shot(self, name: str) -> None:
         deadline = time.monotonic() + UP_SECONDS

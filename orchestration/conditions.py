@@ -78,11 +78,13 @@ def of_certificate(settings: Settings) -> Iterator[Finding]:
 
 
 def of_unfinished(settings: Settings) -> Iterator[Finding]:
-    """A restore that was ended in its middle: what runs is not what will stay."""
+    """A restore or a rotation that was ended in its middle: what runs is not what will stay."""
     try:
         unfinished.refuse(settings)
     except StackError as error:
-        yield of_text("restore-unfinished", f"{str(error).partition(':')[0]}: inv up", "databases")
+        name = "rotation" if "rotation" in str(error) else "restore"
+        told = f"{str(error).partition(':')[0]}: inv up"
+        yield of_text(f"{name}-unfinished", told, "databases")
 
 
 def of_host(settings: Settings, host: Host, *, built: bool) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ from orchestration import StackError, applied, conditions, health, heard
 from orchestration.engine import Engine, Host, engine_for
 from orchestration.health import Report
 from orchestration.preflight import lost_env
-from orchestration.setting_rules import SHORTEST_PASSWORD
 from orchestration.settings import SECRETS, Settings, drafted
 from orchestration.signatures import Finding
 from orchestration.waiting import in_background
+from orchestration.weakness import SHORTEST_PASSWORD
 
 # What may be spent on a verdict where something else has failed already.
 VERDICT_SECONDS = 10

@@ -155,6 +155,22 @@ def missing_blocks(example: str, present: Mapping[str, str]) -> str:
     return "".join(missing)
 
 
+def comments(text: str) -> dict[str, str]:
+    """What stands above each setting in one line; above several, for each of them."""
+    found: dict[str, str] = {}
+    above: list[str] = []
+    ended = False
+    for line in text.splitlines():
+        if line.startswith("#"):
+            above = [*([] if ended else above), line.removeprefix("#").strip()]
+            ended = False
+        elif match := ASSIGNMENT.fullmatch(line):
+            found[match[1]], ended = " ".join(above), True
+        else:
+            above, ended = [], False
+    return found
+
+
 def append(text: str, block: str) -> str:
     """`block` behind the text, with the text's line ends; what stood there stays as it is."""
     end = "\r\n" if "\r\n" in text else "\n"

@@ -46,6 +46,7 @@ def drill() -> None:
             steps = Steps(progress)
             manifest = steps.do(f"{folder.name} is whole", partial(archive.checked, folder))
             made_at = manifest.made_at
+            chosen = backup.opening(manifest, chosen)
             backup.fit(manifest, chosen)
             with _project_beside(chosen, engine) as other:
                 told = _restored(folder, manifest, other, steps)

@@ -128,6 +128,12 @@ class Engine(Protocol):
     def stop(self, services: Sequence[str]) -> None:
         """Stop services, each with its own time to end, until the next `up`."""
 
+    def finish_tasks(self) -> None:
+        """Hand out no more tasks, and return once those that were have ended, whenever that is.
+
+        What hands out and runs tasks is stopped then, until the next `up`.
+        """
+
     def run(self, service: str, argv: Sequence[str]) -> int:
         """A one-off command where a service runs, on the person's terminal; its exit code."""
 

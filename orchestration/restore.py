@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace as replaced
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,6 @@ from orchestration.settings import Settings
 from orchestration.stack import decided, ready_to_start, start
 from orchestration.waiting import Steps
 
-RENEWED_SECONDS = 60
 EXTRACT = ("tar", "--extract", "--file=-")
 KEEPING = ("--backup=simple", "--suffix=.before-restore")
 # A line of sha256sum, among what the engine may have to say.
@@ -76,7 +76,10 @@ def restore(
         if not (phrase := backup.passphrase(settings.drafted(), passphrase_file)):
             raise StackError(f"what opens {keys_file}: --passphrase-file FILE")
         take_keys(manifest, Path(keys_file), phrase)
-    backup.fit(manifest, settings.drafted(), keys_matter=not without_keys)
+    unfinished.refuse_rotation(settings.drafted())
+    opening = backup.opening(manifest, settings.drafted())
+    backup.fit(manifest, opening, keys_matter=not without_keys)
+    add_keys(opening)
     chosen, engine = ready_to_start()
     unfinished.take_back(chosen, engine)
     # Nothing else has to be well: what is there may be what is to be replaced.
@@ -104,7 +107,8 @@ def _whole(folder: Path) -> Manifest:
 def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
     """Write the settings of a backup into .env, except those of this clone.
 
-    Raises StackError where they are not this backup's, or data here is locked with others.
+    Where there is data, only what opens the backup, behind the key in use. Raises StackError where
+    they are not this backup's.
     """
     text = keys.decrypt(file, passphrase)
     given = dotenv_file.parse(text, str(file))
@@ -115,12 +119,10 @@ def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
     if here["AIRFLOW_FERNET_KEY"] == given["AIRFLOW_FERNET_KEY"]:
         return
     chosen = decided(here)
-    if data := engine_for(chosen).surviving_data():
-        raise StackError(
-            f"there is data here that was encrypted with other keys ({', '.join(data)}): its "
-            "connections would be lost\nnext: restore into a clone of its own, or give it up: "
-            "inv down --volumes --yes"
-        )
+    if engine_for(chosen).surviving_data():
+        both = f"{here['AIRFLOW_FERNET_KEY']},{given['AIRFLOW_FERNET_KEY']}"
+        add_keys(replaced(here, values={**here.values, "AIRFLOW_FERNET_KEY": both}))
+        return
     # As they are written: quotes have their reason.
     taken = {n: value for n, value in dotenv_file.raw(text).items() if n not in OF_THIS_CLONE}
     here_too = dotenv_file.parse(drafted)
@@ -130,6 +132,20 @@ def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
         whole = dotenv_file.append(whole, "".join(of_their_own))
     settings.write_env(whole, chosen.engine)
     print(f".env: keys and settings of {file.name} taken over")
+
+
+def add_keys(opening: Settings) -> None:
+    """Have .env open what a backup holds, where it does not yet; the key in use stays first."""
+    path = opening.root / ".env"
+    text = settings.draft_env(opening.root)[0]
+    value = opening["AIRFLOW_FERNET_KEY"]
+    if not path.exists() or dotenv_file.parse(text)["AIRFLOW_FERNET_KEY"] == value:
+        return
+    dotenv_file.write(path, dotenv_file.fill(text, {"AIRFLOW_FERNET_KEY": value}, None))
+    print(
+        "AIRFLOW_FERNET_KEY: the backup's key is added behind the one in use; once it is restored,"
+    )
+    print("  inv secrets --rotate AIRFLOW_FERNET_KEY  encrypts all anew")
 
 
 def load(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> None:
@@ -152,8 +168,7 @@ def replace(chosen: Settings, engine: Engine, what: str) -> None:
     try:
         unfinished.begin(chosen, engine, what)
         start(chosen, engine, with_proof=False)
-        let_in(chosen, engine)
-        accounts.let_admin_in(chosen, engine)
+        _let_in(chosen, engine)
         proof.prove(Airflow(chosen))
     except BaseException as error:
         unfinished.take_back(chosen, engine)
@@ -170,26 +185,13 @@ def replace(chosen: Settings, engine: Engine, what: str) -> None:
     unfinished.end(chosen, engine)
 
 
-def let_in(chosen: Settings, engine: Engine) -> None:
-    """Give Airflow's first account the password of .env, where the backup's was another."""
-    try:
-        Airflow(chosen).session.close()
-        return
-    except StackError:
-        argv = ("python", engine.script("airflow_init.py"), "renew")
-        shell.output(engine.command("airflow-init", argv))
-    # The API server goes on for some seconds with what it read when it refused.
-    deadline = time.monotonic() + RENEWED_SECONDS
-    while True:
-        try:
-            Airflow(chosen).session.close()
-            break
-        except StackError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-    name = chosen["_AIRFLOW_WWW_USER_USERNAME"]
-    print(f"the account {name} has the password of .env, in the backup it was another")
+def _let_in(chosen: Settings, engine: Engine) -> None:
+    """Give the accounts that people use the passwords of .env, where the backup's were others."""
+    told = "has the password of .env, in the backup it was another"
+    if accounts.let_first_account_in(chosen, engine):
+        print(f"the account {chosen['_AIRFLOW_WWW_USER_USERNAME']} {told}")
+    if accounts.let_admin_in(chosen, engine):
+        print(f"MLflow's account {accounts.ADMIN} {told}")
 
 
 @contextmanager

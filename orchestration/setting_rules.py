@@ -5,6 +5,8 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
+from orchestration import weakness
+
 URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
 PORT = re.compile(r"[0-9]{1,5}")
 WEB_ADDRESS = re.compile(
@@ -13,13 +15,6 @@ WEB_ADDRESS = re.compile(
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 # The address of a socket that listens on all addresses.
 EVERYWHERE = ("0.0.0.0", "::")
-# Characters; fewer can be tried out. The first account's password is one that people type.
-SHORTEST_SECRET, SHORTEST_PASSWORD = 16, 8
-PLACEHOLDER = re.compile(
-    r"<.*>|x+|\.+|postgres|example|passw[o0]rd|change.?me\W*"
-    r"|(your|my)[-_. ][a-z_. -]*(password|secret|key)\W*",
-    re.IGNORECASE,
-)
 IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 
 
@@ -100,17 +95,31 @@ def weak(name: str, value: str) -> str:
     """Why a secret can be guessed, or a Fernet key is none; blank where it is good."""
     # Never with its value: these lines end up in logs.
     if name == "AIRFLOW_FERNET_KEY":
-        if all(map(_is_fernet_key, value.split(","))):
-            return ""
-        return (
-            f"{name} is no Fernet key (32 bytes in URL-safe base64): put the one back that the "
-            "data was encrypted with; before the first install, leave it blank in .env"
-        )
-    shortest = SHORTEST_PASSWORD if name == "_AIRFLOW_WWW_USER_PASSWORD" else SHORTEST_SECRET
-    wrong = "a placeholder" if PLACEHOLDER.fullmatch(value) else ""
-    if len(value) < shortest:
-        wrong = f"shorter than {shortest} characters"
-    return wrong and f"{name} is {wrong}: leave it blank in .env, then inv install makes one"
+        if not all(map(_is_fernet_key, value.split(","))):
+            return (
+                f"{name} is no Fernet key (32 bytes in URL-safe base64): put the one back that "
+                "the data was encrypted with; before the first install, leave it blank in .env"
+            )
+        # Those behind it only open what is to be encrypted anew.
+        wrong = weakness.guessable_key(value.partition(",")[0])
+    else:
+        wrong = weakness.guessable(name, value)
+    return wrong and f"{name} is {wrong}: {_another(name)}"
+
+
+def twice(values: Mapping[str, str]) -> list[str]:
+    """A line for each secret whose value another one has, which it would give away."""
+    first = {value: name for name, value in reversed([*values.items()])}
+    return [
+        f"{name} has the value of {first[value]}: {_another(name)}"
+        for name, value in values.items()
+        if value and first[value] != name
+    ]
+
+
+def _another(name: str) -> str:
+    made = "leave it blank in .env, then inv install makes one"
+    return f"{made}; where there is data, inv secrets --rotate {name}"
 
 
 def _is_fernet_key(text: str) -> bool:

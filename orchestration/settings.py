@@ -46,6 +46,10 @@ SECRETS: dict[str, Callable[[], str]] = {
 }
 
 
+# Fernet keys that only backups need which were made before a rotation.
+FORMER_KEYS = "AIRFLOW_FORMER_FERNET_KEYS"
+
+
 @dataclass(frozen=True)
 class Settings:
     """What one clone is set to. `values` holds every setting by its name in .env."""
@@ -131,9 +135,10 @@ class Settings:
 
         Asked before a stack is started; one that runs with such can be looked at and stopped.
         """
-        told = [setting_rules.weak(name, self[name]) for name in SECRETS if self[name]]
-        if any(told):
-            raise StackError("\n".join(filter(None, told)))
+        held = {name: self[name] for name in SECRETS}
+        told = [setting_rules.weak(name, value) for name, value in held.items() if value]
+        if wrong := [*filter(None, told), *setting_rules.twice(held)]:
+            raise StackError("\n".join(wrong))
 
     def refuse_exposed(self) -> None:
         """Raises StackError where other machines could reach pages that are not protected.
@@ -172,6 +177,14 @@ def drafted(root: Path = ROOT) -> Settings:
     """The settings as `inv install` would write them, for what works without .env too."""
     text, _ = draft_env(root)
     return Settings.of_text(text, root)
+
+
+def held_secrets(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The value of each secret, blank ones too. Raises StackError where there is no .env."""
+    if not (path := root / ".env").exists():
+        raise StackError("there is no .env here yet: inv install")
+    written = dotenv_file.parse(dotenv_file.read(path))
+    return {name: environ.get(name, written.get(name, "")) for name in SECRETS}
 
 
 def keys_are_new(root: Path = ROOT) -> bool:

@@ -72,6 +72,12 @@ def up(*, with_proof: bool = True) -> None:
     try:
         chosen, engine = ready_to_start()
         unfinished.take_back(chosen, engine)
+        if unfinished.new_secrets(chosen):
+            # Only where one was interrupted: it stands on this.
+            from orchestration import rotation
+
+            rotation.finish(chosen, engine)
+            return
         start(chosen, engine, with_proof=with_proof)
     except StackError as error:
         # Only where something failed: importing it takes time.

@@ -163,6 +163,13 @@ class StandaloneEngine:
         for name in (WATCHDOG, *services):
             self.supervisord.stop(name)
 
+    def finish_tasks(self) -> None:
+        """The scheduler ends its tasks and stays stopped, with the watchdog that would mind."""
+        self.supervisord.stop(WATCHDOG)
+        self.supervisord.renew(SCHEDULER, TASK_SECONDS)
+        # The new one is still being imported.
+        self.supervisord.stop(SCHEDULER)
+
     def run(self, service: str, argv: Sequence[str]) -> int:
         """A command in the environment of a service, on the person's terminal."""
         return shell.show(self.command(service, argv))

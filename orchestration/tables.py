@@ -55,6 +55,21 @@ def watch(reports: Iterable[Report], *, as_json: bool) -> bool:
     return report is not None and report.status == "healthy"
 
 
+def print_secrets(states: Iterable[tuple[str, str, str]]) -> bool:
+    """Secrets by name with what each is for and how good it is; True when all are good."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "secret", "value", "for"):
+        table.add_column(column)
+    good = True
+    for name, purpose, verdict in states:
+        good = good and verdict == "good"
+        colour, mark = WORK_MARKS["up" if verdict == "good" else "down"]
+        table.add_row(Text(mark, style=colour), name, escape(verdict), escape(purpose))
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=width).print(table)
+    return good
+
+
 def shown(report: Report) -> Group:
     """A report as a table with the verdict below it."""
     table = Table(box=None, pad_edge=False)

@@ -1,8 +1,12 @@
-"""The moment in which a restored state takes the live one's place, and the way back from it."""
+"""The moment in which a restored state takes the live one's place, and the way back from it.
 
+And new values of secrets, as long as not everything has them: `rotation.py` goes on with those.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 
-from orchestration import StackError, databases
+from orchestration import StackError, databases, dotenv_file
 from orchestration.engine import ONE_SHOTS, Engine
 from orchestration.settings import Settings
 
@@ -52,10 +56,39 @@ def refuse(chosen: Settings) -> None:
     """Raises StackError while there is something unfinished."""
     if _marker(chosen).exists():
         raise StackError("a restore did not come to its end: inv up takes it back")
+    refuse_rotation(chosen)
+
+
+def refuse_rotation(chosen: Settings) -> None:
+    """Raises StackError while not everything has the new values of secrets."""
+    if names := new_secrets(chosen):
+        told = f"a rotation of {', '.join(names)} did not come to its end"
+        raise StackError(f"{told}: inv up goes on with it")
+
+
+def new_secrets(chosen: Settings) -> dict[str, str]:
+    """The secrets that are being changed, with their new values; none where none is."""
+    path = _beside(chosen)
+    return dotenv_file.parse(dotenv_file.read(path), path.name) if path.exists() else {}
+
+
+def begin_rotation(chosen: Settings, values: Mapping[str, str]) -> None:
+    """Keep the new values beside .env (0600), before anything has them."""
+    text = "".join(f"{name}={value}\n" for name, value in values.items())
+    dotenv_file.write(_beside(chosen), text)
+
+
+def end_rotation(chosen: Settings) -> None:
+    """Everything has the new values."""
+    _beside(chosen).unlink()
 
 
 def _stop(engine: Engine) -> None:
     engine.stop([name for name in engine.services() if name not in (*STAY, *ONE_SHOTS)])
+
+
+def _beside(chosen: Settings) -> Path:
+    return chosen.root / ".env.rotating"
 
 
 def _marker(chosen: Settings) -> Path:

@@ -79,6 +79,7 @@ def clone(tmp_path, monkeypatch):
         settings_module.write_env,
         settings_module.drafted,
         settings_module.keys_are_new,
+        settings_module.held_secrets,
         Settings.load.__func__,
         Settings.of_text.__func__,
     ):
@@ -273,6 +274,9 @@ class PaperEngine:
 
     def stop(self, services):
         self.asked.append(f"stop {' '.join(services)}")
+
+    def finish_tasks(self):
+        self.asked.append("finish_tasks")
 
     def command(self, service, argv):
         """One of PostgreSQL's tools on the folder `databases`, anything else as it is."""

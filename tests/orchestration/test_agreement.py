@@ -31,6 +31,7 @@ NOT_FOR_COMPOSE = {
     "TLS": "chooses the files that Compose reads",
     "TLS_CERTIFICATE": "is copied to where the proxy reads it",
     "TLS_KEY": "the same",
+    "AIRFLOW_FORMER_FERNET_KEYS": "for backups made before a rotation; no service may know them",
     "BACKUP_PASSPHRASE_FILE": "for `inv backup`; no service may know it",
 }
 

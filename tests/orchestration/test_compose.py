@@ -351,6 +351,32 @@ def test_a_worker_ends_its_tasks_beside_the_new_one(docker, recorded):
     ]
 
 
+def test_tasks_are_finished_by_an_empty_queue_and_a_worker_that_may_take_its_time(
+    docker, recorded, monkeypatch
+):
+    waiting = ["3", "1", "0", "1", "0", "0"]
+    monkeypatch.setattr(docker, "_queued", lambda: int(waiting.pop(0)))
+    monkeypatch.setattr(compose.time, "sleep", lambda seconds: None)
+    docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
+    docker.finish_tasks()
+    ends = [
+        "docker exec abc sh -c 'mkdir -p /tmp/heal && touch /tmp/heal/off'",
+        f"docker stop --time={24 * 3600} abc",
+    ]
+    # What it had put back when it was told to end is done too.
+    assert recorded.lines == [
+        "docker compose stop airflow-scheduler",
+        *ends,
+        "docker compose start airflow-worker",
+        *ends,
+    ]
+
+
+def test_what_waits_for_a_worker_is_asked_of_redis(docker, recorded):
+    recorded.outputs["redis-cli llen default"] = "a line of the engine's\n4\n"
+    assert docker._queued() == 4
+
+
 def test_a_worker_that_does_not_run_is_made_anew_and_not_just_started(docker, recorded):
     docker.swap("airflow-worker")
     assert recorded.lines == ["docker compose create --no-build airflow-worker"]

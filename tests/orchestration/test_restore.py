@@ -239,15 +239,33 @@ def test_onto_an_empty_stack_the_keys_come_along(lived_in, tmp_path, capsys):
     assert "taken over" in capsys.readouterr().out
 
 
-def test_data_that_is_locked_with_other_keys_is_not_lost_for_it(
-    made, lived_in, engine, tmp_path, monkeypatch
+def test_where_there_is_data_the_key_of_the_backup_is_added_behind_the_one_in_use(
+    made, lived_in, engine, tmp_path, monkeypatch, capsys
 ):
+    former = Settings.load(lived_in, {})["AIRFLOW_FERNET_KEY"]
     new_env(lived_in)
+    before = Settings.load(lived_in, {})
     monkeypatch.setattr(restore, "engine_for", lambda chosen: engine)
-    text, engine.volumes = (lived_in / ".env").read_text(), ["x_postgres"]
-    with pytest.raises(StackError, match="encrypted with other keys"):
-        take(made, tmp_path)
-    assert (lived_in / ".env").read_text() == text
+    engine.volumes = ["x_postgres"]
+    take(made, tmp_path)
+    both = f"{before['AIRFLOW_FERNET_KEY']},{former}"
+    assert Settings.load(lived_in, {}).values == {**before.values, "AIRFLOW_FERNET_KEY": both}
+    assert former not in capsys.readouterr().out
+
+
+def test_a_backup_of_before_a_rotation_is_opened_by_the_key_that_was_kept(
+    made, lived_in, later, engine, capsys
+):
+    env = lived_in / ".env"
+    former = Settings.load(lived_in, {})["AIRFLOW_FERNET_KEY"]
+    new_env(lived_in)
+    kept = f"AIRFLOW_FORMER_FERNET_KEYS={former}"
+    env.write_text(env.read_text().replace("AIRFLOW_FORMER_FERNET_KEYS=", kept))
+    key = Settings.load(lived_in, {})["AIRFLOW_FERNET_KEY"]
+    restore.restore(str(made), yes=True)
+    assert rows(engine) == later.replace("3\n", "")
+    assert Settings.load(lived_in, {})["AIRFLOW_FERNET_KEY"] == f"{key},{former}"
+    assert "inv secrets --rotate AIRFLOW_FERNET_KEY" in capsys.readouterr().out
 
 
 def test_keys_of_another_backup_are_refused(made, lived_in, tmp_path):

@@ -420,6 +420,24 @@ def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisor
     ]
 
 
+def test_tasks_are_finished_by_a_scheduler_that_then_stays_stopped(alone, supervisord):
+    supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
+    supervisord.start()
+
+    def answered(method, arguments, dispatch=supervisord._dispatch):
+        if method.endswith("signalProcess"):
+            supervisord.processes[2] = process(SCHEDULER, pid=8)
+        return dispatch(method, arguments)
+
+    supervisord._dispatch = answered
+    alone.finish_tasks()
+    assert [asked for asked in supervisord.asked if asked != ("getAllProcessInfo",)] == [
+        ("stopProcess", "watchdog"),
+        ("signalProcess", SCHEDULER, "TERM"),
+        ("stopProcess", SCHEDULER),
+    ]
+
+
 def test_a_scheduler_that_does_not_end_is_told_and_the_watchdog_runs_again(
     alone, supervisord, clock, monkeypatch
 ):

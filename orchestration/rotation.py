@@ -1,0 +1,202 @@
+"""`inv secrets`: what each secret is for, and whether it can be guessed; another value for it.
+
+The new values lie beside .env until everything has them. Ended at any moment, a rotation is
+finished by the next `up`: each step can be done again, and until .env has the new passwords the
+database is asked with both.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestration import (
+    StackError,
+    accounts,
+    archive,
+    backup,
+    dotenv_file,
+    health,
+    proof,
+    setting_rules,
+    settings,
+    shell,
+    unfinished,
+)
+from orchestration.airflow_api import Airflow
+from orchestration.engine import Engine, image_of
+from orchestration.progress import Progress
+from orchestration.settings import FORMER_KEYS, SECRETS, Settings
+from orchestration.stack import running, start, working_engine
+from orchestration.waiting import Steps
+
+FERNET = "AIRFLOW_FERNET_KEY"
+ACCOUNT = "_AIRFLOW_WWW_USER_PASSWORD"  # pragma: allowlist secret
+SUPERUSER = "POSTGRES_PASSWORD"  # pragma: allowlist secret
+# Whose passwords the database itself holds. The status page's role is set by airflow-init, each
+# other secret is what the services are started with, and nothing more.
+ROLES = {
+    SUPERUSER: "postgres",
+    "AIRFLOW_DB_PASSWORD": "airflow",  # pragma: allowlist secret
+    "MLFLOW_DB_PASSWORD": "mlflow",  # pragma: allowlist secret
+}
+ALL = "all"
+FOUND = '{"encrypted_anew": '
+MADE_BY = re.compile(r"^generated(: | |$)")
+AGAIN = "next: inv up goes on with it, or this command again"
+
+
+def states() -> list[tuple[str, str, str]]:
+    """Each secret: its name, what it is for, and what is wrong with its value or `good`."""
+    held = settings.held_secrets()
+    purposes = dotenv_file.comments((settings.ROOT / ".env.example").read_text(encoding="utf-8"))
+    told = setting_rules.twice(held)
+    found = []
+    for name, value in held.items():
+        wrong = setting_rules.weak(name, value) if value else f"{name} is blank: inv install"
+        wrong = wrong or next((line for line in told if line.startswith(f"{name} ")), "")
+        verdict = wrong.removeprefix(f"{name} ").rpartition(": ")[0] if wrong else "good"
+        found.append((name, MADE_BY.sub("", purposes.get(name, "")), verdict))
+    return found
+
+
+def rotate(asked: Sequence[str]) -> None:
+    """Give secrets new values, in `.env` and wherever they are held; no task and no data is lost.
+
+    Raises StackError, with nothing changed, for an unknown name or a stack that is not well; and
+    where it could not be finished, with what to do.
+    """
+    names = wanted(asked)
+    chosen, engine = working_engine()
+    if pending := unfinished.new_secrets(chosen):
+        finish(chosen, engine)
+        names = [name for name in names if name not in pending]
+        if not names:
+            return
+        chosen, engine = working_engine()
+    _refuse(chosen, engine, names)
+    if running(engine):
+        with Progress() as progress:
+            Steps(progress).do("tasks that run end first", engine.finish_tasks)
+    unfinished.begin_rotation(chosen, {name: SECRETS[name]() for name in names})
+    finish(chosen, engine)
+
+
+def wanted(asked: Sequence[str]) -> list[str]:
+    """The names of secrets that are asked for, each once; raises StackError for what is none."""
+    if ALL in asked:
+        return list(SECRETS)
+    if unknown := sorted(set(asked) - SECRETS.keys()):
+        known = ", ".join((*SECRETS, ALL))
+        raise StackError(f"{', '.join(unknown)} is no secret that is made here; possible: {known}")
+    return list(dict.fromkeys(asked))
+
+
+def _refuse(chosen: Settings, engine: Engine, names: Iterable[str]) -> None:
+    """Raises StackError where a rotation is not to be begun."""
+    unfinished.refuse(chosen)
+    written = dotenv_file.parse(dotenv_file.read(chosen.root / ".env"))
+    if above := [name for name in names if chosen[name] != written.get(name)]:
+        told = f"{', '.join(above)} is set in this shell, which wins over .env"
+        raise StackError(f"{told}: unset {' '.join(above)}")
+    told = "secrets are changed in a stack that is up and well"
+    if not running(engine):
+        # One that can be guessed keeps a stack from starting: it is changed while nothing runs.
+        if all(verdict == "good" for *_, verdict in states()):
+            raise StackError(f"{told}, and nothing runs: inv up")
+    elif (report := health.look(chosen, engine)).status != "healthy":
+        unwell = [row.name for row in report.services if not row.healthy]
+        unwell += [check.name for check in report.checks if not check.healthy]
+        raise StackError(f"{told}, and not well is {', '.join(unwell) or 'all of it'}: inv up")
+
+
+def finish(chosen: Settings, engine: Engine) -> None:
+    """Bring the new values to wherever they are not yet, restart what holds them, prove it.
+
+    Raises StackError with what to do where that fails.
+    """
+    new = unfinished.new_secrets(chosen)
+    print(f"new values for {', '.join(new)}")
+    try:
+        # Once .env has them all, the database has.
+        if changes_data(new) and any(chosen[name] != value for name, value in new.items()):
+            chosen, engine = _key_in_front(chosen, new)
+            _change_data(chosen, engine, new)
+        _write(chosen, {**new, **_former_keys(chosen, new)})
+        chosen, engine = working_engine()
+        start(chosen, engine, with_proof=False)
+        if ACCOUNT in new:
+            accounts.let_first_account_in(chosen, engine)
+        if accounts.PASSWORDS[accounts.ADMIN] in new:
+            accounts.let_admin_in(chosen, engine)
+    except StackError as error:
+        raise StackError(f"{error}\nthe new values are kept in .env.rotating\n{AGAIN}") from None
+    unfinished.end_rotation(chosen)
+    try:
+        proof.prove(Airflow(chosen))
+    except StackError as error:
+        told = f"the new values of {', '.join(new)} are in place, and {error}"
+        raise StackError(f"{told}\nnext: inv doctor, then inv up") from None
+    print(f"{', '.join(new)}: changed and proven; the former values are refused")
+    print("copies of .env that were made before hold the former ones: inv backup")
+
+
+def changes_data(new: Collection[str]) -> bool:
+    """Whether one of them is held by the database itself, or opens what is in it."""
+    return FERNET in new or any(name in new for name in ROLES)
+
+
+def _key_in_front(chosen: Settings, new: Mapping[str, str]) -> tuple[Settings, Engine]:
+    """.env with the new Fernet key before the old: from here on it opens all there may be."""
+    if FERNET in new:
+        keys = dict.fromkeys([new[FERNET], *chosen[FERNET].split(",")])
+        _write(chosen, {FERNET: ",".join(keys)})
+    return working_engine()
+
+
+def _change_data(chosen: Settings, engine: Engine, new: Mapping[str, str]) -> None:
+    keys = chosen[FERNET].split(",") if FERNET in new else []
+    asked = {
+        "superuser": [chosen[SUPERUSER], new.get(SUPERUSER, chosen[SUPERUSER])],
+        "roles": {role: new[name] for name, role in ROLES.items() if name in new},
+        "keys": keys,
+    }
+    with Progress() as progress:
+        steps = Steps(progress)
+        if keys:
+            # Nobody is to write with the old key behind our back.
+            airflow = [name for name in engine.services() if image_of(name) == "airflow"]
+            steps.do("Airflow stops", lambda: engine.stop(airflow))
+        steps.do("PostgreSQL is up", lambda: engine.up(("postgres",)))
+        number = steps.do("the database", lambda: _ask(engine, asked))
+    if keys:
+        print(f"{number} secrets encrypted anew; the former key opens nothing in the database")
+
+
+def _ask(engine: Engine, asked: Mapping[str, Any]) -> int:
+    command = engine.command("airflow-init", ("python", engine.script("new_secrets.py")))
+    with tempfile.TemporaryFile() as source:
+        source.write(json.dumps(asked).encode())
+        source.seek(0)
+        with shell.reading(command, source) as said:
+            lines = said.read().decode().splitlines()
+    found = next(line for line in reversed(lines) if line.startswith(FOUND))
+    return int(json.loads(found)["encrypted_anew"])
+
+
+def _former_keys(chosen: Settings, new: Mapping[str, str]) -> dict[str, str]:
+    """Keys that backups below `backups` were made with; no service gets them."""
+    if FERNET not in new:
+        return {}
+    keys = dict.fromkeys([*chosen[FERNET].split(","), *chosen[FORMER_KEYS].split(",")])
+    needed = archive.fernet_fingerprints(backup.folder_of(chosen))
+    kept = [key for key in keys if key != new[FERNET] and archive.fingerprint(key) in needed]
+    if kept:
+        print(f"{FORMER_KEYS} keeps the former key for the backups that were made with it")
+    return {FORMER_KEYS: ",".join(kept)}
+
+
+def _write(chosen: Settings, values: Mapping[str, str]) -> None:
+    path = chosen.root / ".env"
+    dotenv_file.write(path, dotenv_file.fill(dotenv_file.read(path), values, None))
