@@ -50,7 +50,10 @@ STORIES = [*SMOKE, "test_second_day", "test_pipelines", "test_neighbours", "test
 FAULTS = {"kills": "test_faults", "freezes": "test_frozen", "floods": "test_floods"}
 # The shortest of them, which every landing passes.
 SHORT = ["test_faults::test_only_the_task_is_killed", "test_faults::test_the_scheduler_is_killed"]
-ONLY_ON = {"docker": ["test_docker", *SHORT], "standalone": ["test_standalone", "test_normal_user"]}
+ONLY_ON = {
+    "docker": ["test_docker", "test_containers_inside", *SHORT],
+    "standalone": ["test_standalone", "test_normal_user"],
+}
 
 
 def text(path: str) -> str:

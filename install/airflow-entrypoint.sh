@@ -4,7 +4,11 @@
 set -euo pipefail
 
 if ! whoami >/dev/null 2>&1; then
-    printf 'default:x:%s:0:default user:%s:/bin/bash\n' "$(id -u)" "$HOME" >>/etc/passwd
+    # Where nothing can be written, getpass takes the name from the environment.
+    if [[ -w /etc/passwd ]]; then
+        printf 'default:x:%s:0:default user:%s:/bin/bash\n' "$(id -u)" "$HOME" >>/etc/passwd
+    fi
+    export USER=default LOGNAME=default
 fi
 umask 0002
 case ${1:-} in

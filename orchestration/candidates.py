@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # The service of the compose file that each image is built by.
 BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "status", "tls": "tls"}
+# Whose place what is built takes when its DAGs are imported.
+PARSER = "airflow-dag-processor"
 
 LABEL = "com.docker.compose.project"
 
@@ -32,9 +34,17 @@ class Candidates:
 
     def import_errors(self) -> str:
         """Import every DAG in the Airflow image; the errors, a line each, or blank."""
-        return shell.words_of_failure(
-            self._one_off("python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
-        )
+        first, *more = self._networks()
+        created = self._one_off(first, "python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
+        # Behind what Docker warns of.
+        one_off = shell.output(created).split()[-1]
+        try:
+            # By its own words: before 25 a container is created in one network alone.
+            for network in more:
+                shell.output(shell.Command(("docker", "network", "connect", network, one_off)))
+            return shell.words_of_failure(shell.Command(("docker", "start", "--attach", one_off)))
+        finally:
+            shell.output(shell.Command(("docker", "rm", "--force", one_off)))
 
     def adopt(self, images: Collection[str]) -> None:
         """Give them the names that containers are made from."""
@@ -63,23 +73,28 @@ class Candidates:
         adopted = [name for name in _names(image) if not name.startswith(f"{self.project}-")]
         return bool(adopted) or image["Containers"] != 0
 
-    def _one_off(self, *argv: str) -> shell.Command:
-        """A command in the Airflow image, with the mounts and variables that the scheduler has."""
+    def _networks(self) -> list[str]:
+        """Those of the service that parses DAGs, where the stack runs: they may ask it things."""
         config = self.engine.config
-        scheduler = config["services"]["airflow-scheduler"]
+        if not any(service.state == "running" for service in self.engine.ps()):
+            return ["none"]
+        return [config["networks"][name]["name"] for name in config["services"][PARSER]["networks"]]
+
+    def _one_off(self, network: str, *argv: str) -> shell.Command:
+        """Creates a container of the Airflow image, as the one that parses DAGs is."""
+        parser = self.engine.config["services"][PARSER]
         mounts = [
             f"--volume={mount['source']}:{mount['target']}:ro"
-            for mount in scheduler["volumes"]
+            for mount in parser["volumes"]
             if mount["type"] == "bind"
         ]
         # Values stay out of the argument list: `ps` shows it to everybody.
-        names = [f"--env={name}" for name in scheduler["environment"]]
-        runs = any(service.state == "running" for service in self.engine.ps())
-        network = config["networks"]["default"]["name"] if runs else "none"
-        options = ("--rm", f"--user={scheduler['user']}", f"--network={network}", *mounts, *names)
+        names = [f"--env={name}" for name in parser["environment"]]
+        rights = ("--cap-drop=ALL", "--security-opt=no-new-privileges:true")
+        options = (*rights, f"--user={parser['user']}", f"--network={network}", *mounts, *names)
         return shell.Command(
-            ("docker", "run", *options, f"{self.project}-airflow", *argv),
-            env={**self.engine.settings.compose_environment(), **scheduler["environment"]},
+            ("docker", "create", *options, f"{self.project}-airflow", *argv),
+            env={**self.engine.settings.compose_environment(), **parser["environment"]},
         )
 
 

@@ -221,9 +221,11 @@ class DockerEngine:
         # file: whatever a service depends on is recreated with it.
         show(self.compose("stop", WORKER))
         profile = () if self.settings.tls else WITH_PROXY
-        show(
-            self.compose(*profile, "down", "--remove-orphans", *(["--volumes"] if volumes else []))
-        )
+        data = ["--volumes"] if volumes else []
+        show(self.compose(*profile, "down", "--remove-orphans", *data))
+        # Compose removes the networks that its file names, not those of a former one.
+        ours = f"label=com.docker.compose.project={self.settings.project}"
+        shell.output(shell.Command(("docker", "network", "prune", "--force", "--filter", ours)))
 
     def ps(self) -> list[Service]:
         """Every service of the compose file with what the engine knows of its container."""

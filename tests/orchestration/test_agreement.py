@@ -194,7 +194,28 @@ def test_no_service_is_root_on_this_machine(name):
     body = SERVICES[name]
     assert "docker.sock" not in str(body)
     assert not body.get("privileged")
-    assert not {"network_mode", "pid", "cap_add", "devices"} & body.keys()
+    assert not {"network_mode", "pid", "ipc", "userns_mode", "cap_add", "devices"} & body.keys()
+    assert body["cap_drop"] == ["ALL"]
+    assert body["pids_limit"] > 0
+    assert body["read_only"] == (name != "airflow-worker")
+
+
+@each(SERVICES)
+def test_every_service_names_its_networks_and_only_pages_are_at_the_front(name):
+    networks = set(SERVICES[name]["networks"])
+    # What is published needs one that is not internal, and the databases need one that is.
+    assert ("front" in networks) == (name in PUBLISHED)
+    assert "back" in networks
+    assert networks == {"back"} or name not in ("postgres", "redis", *ONE_SHOTS)
+
+
+def test_the_network_of_the_databases_is_internal_and_that_of_the_pages_leads_nowhere():
+    networks = yaml.safe_load(STACK_TEXT)["networks"]
+    assert networks["back"] == {"internal": True}
+    [(option, value)] = networks["front"]["driver_opts"].items()
+    assert (option.rpartition(".")[2], value) == ("enable_ip_masquerade", "false")
+    # Docker takes the way out of what is in both by the alphabet.
+    assert min("egress", "front") == "egress"
 
 
 @each(SERVICES)

@@ -112,6 +112,8 @@ def test_down_lets_the_worker_end_its_tasks_while_all_else_is_there(
     assert recorded.lines == [
         "docker compose stop airflow-worker",
         f"docker compose --profile tls down --remove-orphans{more}",
+        "docker network prune --force --filter "
+        f"label=com.docker.compose.project={docker.settings.project}",
     ]
 
 
@@ -127,7 +129,7 @@ def test_no_secret_is_in_a_command_line(docker, recorded):
     docker.tail("redis", 1)
     docker.logs(["redis"], tail=1, since="", follow=False)
     docker.down(volumes=True)
-    assert len(recorded.lines) == 5
+    assert len(recorded.lines) == 6
     told = " ".join(recorded.lines)
     assert not [name for name in SECRETS if docker.settings[name] in told]
 
@@ -178,7 +180,8 @@ def test_the_candidates_name_is_used_for_building_and_for_nothing_else(docker, r
     docker.logs([], tail=1, since="", follow=False)
     docker.tail("mlflow", 1)
     docker.down(volumes=False)
-    projects = {command.env["COMPOSE_PROJECT_NAME"] for command in recorded.commands}
+    composed = [command for command in recorded.commands if command.argv[1] == "compose"]
+    projects = {command.env["COMPOSE_PROJECT_NAME"] for command in composed}
     assert projects == {docker.settings.project}
 
 
@@ -208,7 +211,7 @@ def test_followed_logs_that_are_interrupted_end_as_in_a_shell(docker, monkeypatc
 # What was built: looked at, adopted, tidied
 
 SECRET = "s3cr3t$$word"  # pragma: allowlist secret
-SCHEDULER = {
+PARSER = {
     "user": "50000:0",
     "environment": {"AIRFLOW__CORE__FERNET_KEY": SECRET, "DO_NOT_TRACK": "1"},
     "volumes": [
@@ -216,29 +219,37 @@ SCHEDULER = {
         {"type": "bind", "source": "/clone/config", "target": "/opt/stack"},
         {"type": "volume", "source": "airflow_data", "target": "/opt/airflow/data"},
     ],
+    "networks": {"back": None, "egress": None},
 }
 
 
 @pytest.fixture
 def checking(docker, recorded):
-    """The compose file tells of a scheduler; Compose has doubled each $ of its own."""
+    """The compose file tells who parses DAGs; Compose has doubled each $ of its own."""
     document = {
-        "services": {"airflow-scheduler": SCHEDULER},
-        "networks": {"default": {"name": "mine_default"}},
+        "services": {"airflow-dag-processor": PARSER},
+        "networks": {"back": {"name": "mine_back"}, "egress": {"name": "mine_egress"}},
     }
-    recorded.outputs = {"compose config": json.dumps(document).replace("$", "$$")}
+    told = json.dumps(document).replace("$", "$$")
+    recorded.outputs = {"compose config": told, "docker create": "WARNING: no swap\nf00d\n"}
     return docker
 
 
-def test_dags_are_imported_in_the_candidate_with_the_schedulers_mounts(checking, recorded):
+def creating(recorded):
+    """The command that made the container of the import check."""
+    return next(command for command in recorded.commands if "create" in command.argv)
+
+
+def test_dags_are_imported_in_the_candidate_as_the_one_that_parses_them_is(checking, recorded):
     assert checking.import_errors() == ""
-    *options, image, program, script, folder = recorded.commands[-1].argv
+    *options, image, program, script, folder = creating(recorded).argv
     assert (program, script, folder) == ("python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
     assert image == f"{checking.settings.project}-candidate-airflow"
     assert options == [
         "docker",
-        "run",
-        "--rm",
+        "create",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges:true",
         "--user=50000:0",
         "--network=none",
         "--volume=/clone/dags:/opt/airflow/dags:ro",
@@ -246,30 +257,33 @@ def test_dags_are_imported_in_the_candidate_with_the_schedulers_mounts(checking,
         "--env=AIRFLOW__CORE__FERNET_KEY",
         "--env=DO_NOT_TRACK",
     ]
+    assert recorded.lines[-2:] == ["docker start --attach f00d", "docker rm --force f00d"]
 
 
 def test_no_value_is_in_the_words_of_the_import_check_and_each_reaches_it(checking, recorded):
     checking.import_errors()
-    command = recorded.commands[-1]
+    command = creating(recorded)
     assert SECRET not in str(command)
     assert all("=" not in word.removeprefix("--env=") for word in command.argv if "--env" in word)
     assert not [name for name in SECRETS if checking.settings[name] in str(command)]
-    assert command.env.items() >= SCHEDULER["environment"].items()
+    assert command.env.items() >= PARSER["environment"].items()
     assert command.env.items() >= checking.settings.compose_environment().items()
 
 
-def test_dags_that_ask_the_stack_reach_it_where_it_runs(checking, recorded):
-    checking.sdk.containers.found = [SimpleNamespace(attrs=attributes("airflow-scheduler"))]
+def test_dags_that_ask_the_stack_or_the_world_reach_it_where_it_runs(checking, recorded):
+    checking.sdk.containers.found = [SimpleNamespace(attrs=attributes("airflow-dag-processor"))]
     checking.import_errors()
-    assert "--network=mine_default" in recorded.commands[-1].argv
+    assert "--network=mine_back" in creating(recorded).argv
+    assert recorded.lines[-3] == "docker network connect mine_egress f00d"
 
 
 def test_import_errors_are_told_by_their_last_lines(checking, recorded):
-    recorded.outputs["parse_dags.py"] = "3 DAGs parsed"
+    recorded.outputs["docker start"] = "3 DAGs parsed"
     assert checking.import_errors() == ""
     said = [f"dags/{number}.py: no such module" for number in range(20)]
-    recorded.failures = {"parse_dags.py": "\n".join(said)}
+    recorded.failures = {"docker start": "\n".join(said)}
     assert checking.import_errors().splitlines() == said[-shell.TAIL_LINES :]
+    assert recorded.lines[-1] == "docker rm --force f00d"
 
 
 @pytest.fixture

@@ -79,6 +79,19 @@ def paused(stack: Clone, service: str):
         process.resume()
 
 
+@contextlib.contextmanager
+def cut_off(stack: Clone, service: str):
+    """A service's container that is in no network meanwhile, as if its cables were drawn."""
+    container = stack.container(service)
+    shown = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"
+    networks = stack.well("docker", "inspect", "-f", shown, container).split()
+    for network in networks:
+        stack.well("docker", "network", "disconnect", network, container)
+    yield
+    for network in networks:
+        stack.well("docker", "network", "connect", "--alias", service, network, container)
+
+
 def the_task(stack: Clone) -> psutil.Process:
     """The process of the one task that runs."""
     [found] = [

@@ -14,6 +14,7 @@ from tests.smoke.faults import (
     RUNS_TASKS,
     begin,
     crash,
+    cut_off,
     outcome,
     paused,
     seconds_until_work_flows,
@@ -128,11 +129,9 @@ def test_postgres_is_killed(stack, told):
 
 @pytest.mark.parametrize("service", ["redis", "airflow-worker"])
 def test_a_service_is_cut_from_the_network_for_30_seconds(stack, told, on_docker, service):
-    run_id, network = begin(stack), f"{stack.setting('COMPOSE_PROJECT_NAME')}_default"
-    container = stack.container(service)
-    stack.well("docker", "network", "disconnect", network, container)
-    time.sleep(30)
-    stack.well("docker", "network", "connect", "--alias", service, network, container)
+    run_id = begin(stack)
+    with cut_off(stack, service):
+        time.sleep(30)
     survives(stack, told, run_id, {1})
 
 
