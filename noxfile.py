@@ -45,7 +45,10 @@ AIRFLOW = Path(".nox/airflow")
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
 # Files of tests/smoke in the order in which they share one stack.
 SMOKE = ["test_first_day"]
-STORIES = [*SMOKE, "test_second_day", "test_pipelines", "test_neighbours", "test_changes"]
+# What nobody may open, and what must be nowhere.
+DOORS = ["test_doors", "test_doors_data", "test_doors_airflow", "test_doors_mlflow"]
+DOORS += ["test_secrets_stay"]
+STORIES = [*SMOKE, "test_second_day", *DOORS, "test_pipelines", "test_neighbours", "test_changes"]
 # Slices of an afternoon; without Docker the first.
 FAULTS = {"kills": "test_faults", "freezes": "test_frozen", "floods": "test_floods"}
 # The shortest of them, which every landing passes.

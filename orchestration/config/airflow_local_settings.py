@@ -1,5 +1,7 @@
 """Airflow's cluster policy: what a DAG leaves open is what the settings of the stack say.
 
+Every process of Airflow imports this: what has to hold in all of them is here too.
+
 The Task SDK of 3.0.1 has 0 retries built in and does not read `[core] default_task_retries`, so a
 task whose worker died would have failed for good.
 """
@@ -8,9 +10,16 @@ from datetime import timedelta
 from typing import Any
 
 import retrying  # noqa: F401 - has its effect where tasks are run
+import structlog.dev
 from airflow.configuration import conf
 
 __all__ = ["task_policy"]
+
+# Whoever sent a wrong token to 3.0.1 had its signing key written to the log: tracebacks there tell
+# the values of variables.
+structlog.dev.RichTracebackFormatter.show_locals = property(
+    lambda formatter: False, lambda formatter, value: None
+)
 
 
 def task_policy(task: Any) -> None:

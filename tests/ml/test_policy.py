@@ -1,6 +1,8 @@
 """The cluster policy of the stack: retries for tasks whose DAG says nothing of them."""
 
 import importlib
+import io
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,3 +44,16 @@ def test_what_a_dag_leaves_open_is_what_the_settings_say(
     [made] = dag.tasks
     policy(made)
     assert (made.retries, made.retry_delay) == (retries, timedelta(seconds=delay))
+
+
+def test_no_process_of_airflow_writes_the_values_of_variables_into_its_log(policy: Any) -> None:
+    structlog = importlib.import_module("structlog.dev")
+    key = "made-up"  # pragma: allowlist secret
+    told = io.StringIO()
+    for formatter in (structlog.rich_traceback, structlog.RichTracebackFormatter(show_locals=True)):
+        try:
+            raise ValueError(len(key))
+        except ValueError:
+            formatter(told, sys.exc_info())
+    assert told.getvalue().count("ValueError") >= 2
+    assert "made-up" not in told.getvalue().replace('key = "made-up"', "")

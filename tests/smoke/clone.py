@@ -46,6 +46,9 @@ class Clone:
     folder: Path
     exported: dict[str, str]
     first_up: str = ""
+    # What was open before that, and every argument list that was seen meanwhile.
+    listened: frozenset[tuple[str, str, int]] = frozenset()
+    arguments: frozenset[str] = frozenset()
 
     @property
     def engine(self) -> str:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from orchestration.settings import ROOT
-from tests.smoke import evidence
+from tests.smoke import arguments, doors, evidence
 from tests.smoke.clone import SERVICES, STANDING, Clone, fresh_copy, until
 
 
@@ -88,7 +88,10 @@ def stack(
     """A clone that was brought up by `inv up` alone, with its proof; taken away at the end."""
     clone = standing_copy(request, tmp_path_factory.mktemp("first") / "clone")
     clone.exported["ALERT_WEBHOOK_URL"] = receiver.url
-    clone.first_up = clone.well("inv", "up")
+    clone.listened = frozenset(doors.listening())
+    with arguments.seen() as found:
+        clone.first_up = clone.well("inv", "up")
+    clone.arguments = frozenset(found)
     return clone
 
 
