@@ -117,7 +117,7 @@ def _names(
     suspected = set[str]().union(*(behind.get(variable, set()) for variable in changed))
     same = set[str]().union(*compared.meant.values()) - changed.keys()
     # What stands behind a variable that is as it was did not change.
-    innocent = {name for v in same for name in behind.get(v, ()) if len(behind[v]) == 1}
+    innocent = {name for v in same for name in behind.get(v, ())}
     return sorted(suspected - innocent or suspected or changed)
 
 

@@ -25,7 +25,7 @@ from orchestration import (
     unfinished,
 )
 from orchestration.airflow_api import Airflow
-from orchestration.engine import Engine, image_of
+from orchestration.engine import ONE_SHOTS, Engine, image_of
 from orchestration.progress import Progress
 from orchestration.settings import FORMER_KEYS, SECRETS, Settings
 from orchestration.stack import running, start, working_engine
@@ -166,7 +166,8 @@ def _change_data(chosen: Settings, engine: Engine, new: Mapping[str, str]) -> No
         steps = Steps(progress)
         if keys:
             # Nobody is to write with the old key behind our back.
-            airflow = [name for name in engine.services() if image_of(name) == "airflow"]
+            services = (name for name in engine.services() if name not in ONE_SHOTS)
+            airflow = [name for name in services if image_of(name) == "airflow"]
             steps.do("Airflow stops", lambda: engine.stop(airflow))
         steps.do("PostgreSQL is up", lambda: engine.up(("postgres",)))
         number = steps.do("the database", lambda: _ask(engine, asked))

@@ -13,18 +13,26 @@ READING = ("GET", "HEAD")
 # Searches are asked by POST; what they find is what a permission to read shows.
 SEARCHES = ("/experiments/search", "/runs/search")
 API = ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow")
+# Its answers come from programs that it starts, for whoever asks from this machine.
+ASSISTANT = "/mlflow/assistant/"
 ASKED_BY_POST = frozenset(f"{prefix}{path}" for prefix in API for path in SEARCHES)
 
 
 def authenticate() -> Any:
     """MLflow's own answer on name and password; 403 for foreign pages, and readers that write."""
     from flask import request
-    from mlflow.server.auth import authenticate_request_basic_auth
+    from mlflow.server.auth import authenticate_request_basic_auth, make_basic_auth_response
     from werkzeug.datastructures import Authorization
 
     if foreign(request.headers.get("Origin", "")):
         return _refused("this page is of another site")
+    given = request.authorization
+    # Another scheme has no password, on which 3.17.2 would fail.
+    if given is None or given.password is None:
+        return make_basic_auth_response()
     who = authenticate_request_basic_auth()
+    if isinstance(who, Authorization) and ASSISTANT in request.path:
+        return _refused("it runs programs where this server runs")
     if not isinstance(who, Authorization) or who.username != READER:
         return who
     return who if reads(request.method, request.path) else _refused("this account only reads")

@@ -4,6 +4,9 @@
 # the environment, not from argv.
 set -euo pipefail
 
+# A volume is made as its folder in the image is, which all may write to; PostgreSQL wants it closed.
+chmod 0700 "$PGDATA"
+
 PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD} psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \
     --username "${POSTGRES_USER:-postgres}" --dbname postgres <<'SQL'
 \getenv airflow_password AIRFLOW_DB_PASSWORD

@@ -204,11 +204,16 @@ def asked(script, monkeypatch):
     loaded = script("mlflow_access")
 
     def ask(name, method, path, **headers):
-        request = SimpleNamespace(method=method, path=path, headers=headers)
+        given = SimpleNamespace(password="nobody's" if name != "token" else None)
+        request = SimpleNamespace(method=method, path=path, headers=headers, authorization=given)
         refusal = SimpleNamespace(status=401)
         who = Authorization(username=name) if name else refusal
         module(monkeypatch, "werkzeug.datastructures", Authorization=Authorization)
-        module(monkeypatch, "mlflow.server.auth", authenticate_request_basic_auth=lambda: who)
+        answers = {
+            "authenticate_request_basic_auth": lambda: who,
+            "make_basic_auth_response": lambda: refusal,
+        }
+        module(monkeypatch, "mlflow.server.auth", **answers)
         said = {"Response": lambda text, code, mimetype: SimpleNamespace(status=code)}
         module(monkeypatch, "flask", request=request, **said)
         found = loaded.authenticate()
@@ -257,6 +262,16 @@ def test_only_its_own_pages_may_ask(asked, method, origin, answer):
 
 def test_without_a_password_mlflows_own_answer_stands(asked):
     assert asked("", "GET", "/") == 401
+
+
+def test_another_scheme_than_a_password_is_none(asked):
+    assert asked("token", "GET", "/") == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_nobody_has_its_assistant_run_programs(asked, method):
+    path = "/ajax-api/3.0/mlflow/assistant/config"
+    assert [asked(name, method, path) for name in ("admin", "")] == [403, 401]
 
 
 def test_a_page_is_never_its_own_where_none_is_named(script, monkeypatch):

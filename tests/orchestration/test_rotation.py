@@ -16,6 +16,7 @@ from orchestration import (
     unfinished,
     waiting,
 )
+from orchestration.engine import Service
 from orchestration.settings import FORMER_KEYS, SECRETS, Settings
 
 KEY, ADMIN = "AIRFLOW_FERNET_KEY", "_AIRFLOW_WWW_USER_PASSWORD"
@@ -85,6 +86,8 @@ def test_under_a_new_fernet_key_all_is_encrypted_anew_while_airflow_stands(
     lived_in, engine, said, capsys
 ):
     former = held(lived_in)[KEY]
+    # It is no service that could be stopped.
+    engine.listed.append(Service("airflow-init", "exited"))
     rotation.rotate([KEY])
     assert engine.asked[-5:] == [
         "finish_tasks", "stop airflow-scheduler airflow-worker", "up postgres", "up", "proof",
@@ -116,7 +119,9 @@ def test_a_key_that_a_backup_needs_is_kept_where_no_service_gets_it(lived_in):
 
 def test_the_first_account_gets_its_password_in_airflows_database(lived_in, monkeypatch):
     let_in = []
-    monkeypatch.setattr(accounts, "let_first_account_in", lambda chosen, engine: let_in.append(chosen[ADMIN]))
+    monkeypatch.setattr(
+        accounts, "let_first_account_in", lambda chosen, engine: let_in.append(chosen[ADMIN])
+    )
     rotation.rotate([ADMIN])
     rotation.rotate(["REDIS_PASSWORD"])
     assert let_in == [held(lived_in)[ADMIN]]

@@ -45,8 +45,10 @@ def start_inside(clone: Clone, server: str, code: str, *argv: str) -> subprocess
         given = psutil.Process(pid).environ()
         command = [str(clone.state_folder() / "envs" / environment / "bin/python"), "-"]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    # The status page is found in its clone; in no other environment may that stand on the path.
+    folder = clone.folder if server == "status" else "/"
     started = subprocess.Popen(
-        [*command, *argv], cwd="/", env=clone.environment(**given), text=True, **pipes
+        [*command, *argv], cwd=folder, env=clone.environment(**given), text=True, **pipes
     )
     started.stdin.write(code)
     started.stdin.close()

@@ -50,7 +50,8 @@ def airflow() -> Any:
 
 def mlflow() -> Any:
     """MLflow's whole server, with its authentication, but no account opened."""
-    os.environ.update(_MLFLOW_SGI_NAME="uvicorn", MLFLOW_FLASK_SERVER_SECRET_KEY="unused")
+    os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"
+    os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = "unused"  # pragma: allowlist secret
     from mlflow.server import auth
 
     assert callable(auth._init_store_for_app), "this MLflow opens its accounts in another way"

@@ -100,8 +100,10 @@ def test_without_docker_both_sockets_are_closed_to_others(stack, engine):
     }
     state = stack.state_folder()
     supervisor = state / "run/supervisor.sock"
-    assert found >= {str(supervisor), f"{state}/sockets/.s.PGSQL.5432"}
-    assert {Path(name).parent for name in found} <= {supervisor.parent, state / "sockets"}
+    # supervisord's carries its process id until it is renamed, and the kernel keeps that name.
+    names = {re.sub(r"\.\d+$", "", name) for name in found if "PGSQL" not in name}
+    assert names == {str(supervisor)}
+    assert found > {f"{state}/sockets/.s.PGSQL.5432"}
     assert stat.S_IMODE(supervisor.stat().st_mode) == 0o700
 
 

@@ -38,6 +38,7 @@ DATA = (
     ("GET", "/openapi.json"),
     ("GET", "/"),
 )
+NEVER_SET = "made up and refused"  # pragma: allowlist secret
 # Ways round a check that looks at how a path begins.
 TRICKS = (
     "/health/../api/2.0/mlflow/registered-models/search",
@@ -146,12 +147,12 @@ def test_an_experiment_is_its_maker_s_alone(base, colleague, experiment, stack):
         ("POST", "runs/create", {"experiment_id": "{experiment}"}),
         ("POST", "experiments/delete", {"experiment_id": "{experiment}"}),
         ("GET", "users/get?username=admin", None),
-        ("POST", "users/create", {"username": "mine", "password": "not made, ever"}),
-        ("PATCH", "users/update-password", {"username": "admin", "password": "not set, ever"}),
+        ("POST", "users/create", {"username": "mine", "password": NEVER_SET}),
+        ("PATCH", "users/update-password", {"username": "admin", "password": NEVER_SET}),
         ("PATCH", "users/update-admin", {"username": "colleague", "is_admin": True}),
         ("DELETE", "users/delete", {"username": "worker"}),
     ],
-)  # fmt: skip  # pragma: allowlist secret
+)
 def test_a_colleague_changes_nothing_of_others(base, colleague, experiment, method, path, body):
     body = body and {
         key: experiment if value == "{experiment}" else value for key, value in body.items()
