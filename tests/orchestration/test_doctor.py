@@ -130,6 +130,13 @@ def test_data_that_outlived_its_env_is_told_with_both_ways_out(installed, engine
     assert "inv down --volumes --yes" in found.fix
 
 
+def test_a_rotation_that_was_interrupted_is_told_without_its_values(installed, examine):
+    (installed / ".env.rotating").write_text("REDIS_PASSWORD=m4de-up\n")
+    [found] = [each for each in examine() if each.name == "rotation-unfinished"]
+    assert ("REDIS_PASSWORD" in found.cause, found.fix) == (True, "inv up")
+    assert "m4de-up" not in str(found)
+
+
 def test_an_env_that_cannot_be_read_alike_is_told_by_its_line(installed, the_one):
     with (installed / ".env").open("a") as file:
         file.write("SMTP_USER: me\n")
