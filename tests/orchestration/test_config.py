@@ -491,15 +491,18 @@ def test_a_broker_never_forgets_a_task(repo):
     assert "requirepass" not in said
 
 
-def test_passwords_of_roles_are_in_no_argument(start):
+def test_passwords_of_roles_are_in_no_argument(start, tmp_path):
+    (tmp_path / "data").mkdir(mode=0o777)
     done = start(
         "postgres-roles.sh",
         "psql",
+        PGDATA=str(tmp_path / "data"),
         POSTGRES_PASSWORD="super",  # pragma: allowlist secret
         AIRFLOW_DB_PASSWORD="flow",  # pragma: allowlist secret
         MLFLOW_DB_PASSWORD="mlf",  # pragma: allowlist secret
     )
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert not {"super", "flow", "mlf"} & set(arguments(done))
     assert "PGPASSWORD=super" in done.stdout
     sql = done.stdout.partition("stdin:")[2]

@@ -92,13 +92,12 @@ def listener(line):
 def test_without_docker_both_sockets_are_closed_to_others(stack, engine):
     if engine == "docker":
         pytest.skip("their sockets are in containers")
-    found = {
-        connection.laddr
-        for process in stack.processes()
-        for connection in process.net_connections("unix")
-        if connection.laddr.startswith("/")
-    }
     state = stack.state_folder()
+    # Its processes', and whatever else listens in its folder.
+    theirs = [c for process in stack.processes() for c in process.net_connections("unix")]
+    said = {c.laddr for c in theirs if c.laddr.startswith("/")}
+    every = {c.laddr for c in psutil.net_connections("unix")}
+    found = said | {name for name in every if name.startswith(f"{state}/")}
     supervisor = state / "run/supervisor.sock"
     # supervisord's carries its process id until it is renamed, and the kernel keeps that name.
     names = {re.sub(r"\.\d+$", "", name) for name in found if "PGSQL" not in name}
