@@ -30,7 +30,7 @@ def token(key: str, plain: str = "s3cret") -> str:
     return Fernet(key).encrypt(plain.encode()).decode()
 
 
-@pytest.mark.parametrize("key", [OLD, OLDER])
+@pytest.mark.parametrize("key", [OLD, OLDER], ids=["old", "older"])
 def test_what_a_former_key_opens_is_of_the_new_one_afterwards(keys, key):
     renewed = keys.renewed(token(key))
     assert Fernet(NEW).decrypt(renewed) == b"s3cret"
@@ -38,7 +38,10 @@ def test_what_a_former_key_opens_is_of_the_new_one_afterwards(keys, key):
         Fernet(key).decrypt(renewed)
 
 
-@pytest.mark.parametrize("plain", ["", "x", "y" * 100_000, "ümläut", "\udcff"])
+LONG, STRANGE = "y" * 100_000, "\udcff"
+
+
+@pytest.mark.parametrize("plain", ["", "x", LONG, "ümläut", STRANGE], ids=range(5))
 def test_whatever_was_encrypted_is_found(keys, plain):
     raw = plain.encode(errors="surrogateescape")
     renewed = keys.renewed(Fernet(OLD).encrypt(raw).decode())
@@ -50,7 +53,11 @@ def test_a_second_time_changes_nothing(keys):
     assert keys.renewed(once) == once
 
 
-@pytest.mark.parametrize("text", [token(NEW), token(FOREIGN), "gAAAAA", "gAAAAA" + "x" * 200, ""])
+OF_NEITHER = [token(NEW), token(FOREIGN), "gAAAAA", "gAAAAA" + "x" * 200, ""]
+
+
+# Tokens are others each time, and processes that share tests know them by name.
+@pytest.mark.parametrize("text", OF_NEITHER, ids=range(len(OF_NEITHER)))
 def test_what_is_of_the_new_key_or_of_none_stays_as_it_is(keys, text):
     assert keys.renewed(text) == text
 
@@ -63,7 +70,7 @@ def test_inside_a_document_all_else_stays(keys):
     assert renewed == {"options": {}, "rows": [1, "gAAAAA"]}
 
 
-@pytest.mark.parametrize("outer", [NEW, OLD])
+@pytest.mark.parametrize("outer", [NEW, OLD], ids=["new", "old"])
 def test_a_token_inside_a_token_is_reached(keys, outer):
     renewed = keys.renewed(token(outer, json.dumps({"inner": token(OLD)})))
     inner = json.loads(Fernet(NEW).decrypt(renewed))["inner"]
