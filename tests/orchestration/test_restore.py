@@ -76,28 +76,29 @@ def test_who_writes_is_stopped_before_and_the_schemas_are_looked_at_after(made, 
     ]  # fmt: skip
 
 
-def test_an_account_that_had_another_password_then_gets_that_of_env(
-    made, engine, web, tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def script_told(engine, tmp_path, monkeypatch):
+    """The file that holds what a script inside a service was told."""
+    script, told = tmp_path / "script.py", tmp_path / "said"
+    script.write_text(f"import sys; open({str(told)!r}, 'w').write(sys.argv[1])")
+    monkeypatch.setattr(engine, "script", lambda name: str(script), raising=False)
+    return told
+
+
+def test_an_account_that_had_another_password_then_gets_that_of_env(made, web, script_told, capsys):
     refused, let_in = (401, {"detail": "Invalid credentials"}), (201, {"access_token": "t0ken"})
     web.answers["POST /auth/token"] = [refused, refused, let_in]
-    script = tmp_path / "init.py"
-    script.write_text(f"import sys; open({str(tmp_path / 'said')!r}, 'w').write(sys.argv[1])")
-    monkeypatch.setattr(engine, "script", lambda name: str(script), raising=False)
     restore.restore(str(made), yes=True)
-    assert (tmp_path / "said").read_text() == "renew"
+    assert script_told.read_text() == "renew"
     assert "the account airflow has the password of .env" in capsys.readouterr().out
 
 
 def test_mlflows_admin_that_had_another_password_then_gets_that_of_env(
-    made, engine, web, tmp_path, monkeypatch, capsys
+    made, web, script_told, capsys
 ):
     web.answers["GET /api/2.0/mlflow/users/current"] = (401, {})
-    script = tmp_path / "accounts.py"
-    script.write_text(f"import sys; open({str(tmp_path / 'said')!r}, 'w').write(sys.argv[1])")
-    monkeypatch.setattr(engine, "script", lambda name: str(script), raising=False)
     restore.restore(str(made), yes=True)
-    assert (tmp_path / "said").read_text() == "renew"
+    assert script_told.read_text() == "renew"
     assert "MLflow's account admin has the password of .env" in capsys.readouterr().out
 
 

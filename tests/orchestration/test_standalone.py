@@ -401,7 +401,9 @@ def test_a_one_shot_is_run_to_its_end(alone, machine, supervisord, state, name):
         alone.swap(name)
 
 
-def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisord):
+@pytest.fixture
+def renewed_when_told(supervisord):
+    """A scheduler that ends its tasks when it is told to, and comes back as another process."""
     supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
     supervisord.start()
 
@@ -411,6 +413,10 @@ def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisor
         return dispatch(method, arguments)
 
     supervisord._dispatch = answered
+
+
+@pytest.mark.usefixtures("renewed_when_told")
+def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisord):
     alone.swap(SCHEDULER)
     looked = ("getAllProcessInfo",)
     assert [asked for asked in supervisord.asked if asked != looked] == [
@@ -420,16 +426,8 @@ def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisor
     ]
 
 
+@pytest.mark.usefixtures("renewed_when_told")
 def test_tasks_are_finished_by_a_scheduler_that_then_stays_stopped(alone, supervisord):
-    supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
-    supervisord.start()
-
-    def answered(method, arguments, dispatch=supervisord._dispatch):
-        if method.endswith("signalProcess"):
-            supervisord.processes[2] = process(SCHEDULER, pid=8)
-        return dispatch(method, arguments)
-
-    supervisord._dispatch = answered
     alone.finish_tasks()
     assert [asked for asked in supervisord.asked if asked != ("getAllProcessInfo",)] == [
         ("stopProcess", "watchdog"),
