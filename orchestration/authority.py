@@ -2,7 +2,6 @@
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -16,24 +15,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from orchestration.pairs import Pair
+
 AUTHORITY_DAYS = 3650
 # What browsers take at most from authorities that the world trusts.
 CERTIFICATE_DAYS = 397
 # Clocks of other machines may be a little behind.
 BACKDATED = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A certificate with its key, both as PEM."""
-
-    certificate: bytes
-    key: bytes
-
-    @property
-    def opened(self) -> x509.Certificate:
-        """The certificate itself."""
-        return x509.load_pem_x509_certificate(self.certificate)
 
 
 def authority(name: str) -> Pair:

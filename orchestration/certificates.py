@@ -3,22 +3,16 @@
 Either lies ready in `certificates/served`, which the proxy alone mounts.
 """
 
-import ipaddress
 import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from orchestration import StackError
+from orchestration import StackError, pairs
+from orchestration.pairs import Pair
 from orchestration.settings import Settings
-
-if TYPE_CHECKING:
-    from cryptography.x509 import Certificate
-
-    from orchestration.authority import Pair
 
 ENDS_SOON = timedelta(days=30)
 
@@ -75,20 +69,20 @@ def problems(settings: Settings) -> list[str]:
 
 
 def _own_problems(settings: Settings, certificate: Path, key: Path) -> Iterator[str]:
-    pair = _read(certificate, key)
+    pair = pairs.read(certificate, key)
     if isinstance(pair, str):
         yield pair
         return
     told = f"TLS_CERTIFICATE={certificate}"
-    if not _fits(pair):
+    if not pair.fits:
         yield f"TLS_KEY={key} is not the key of {told}: set both of one pair in .env"
     now, opened = datetime.now(UTC), pair.opened
     if now > opened.not_valid_after_utc:
         yield f"{told} ended on {opened.not_valid_after_utc:%Y-%m-%d}: renew it"
     if now < opened.not_valid_before_utc:
         yield f"{told} begins on {opened.not_valid_before_utc:%Y-%m-%d} only: look at the clock"
-    if not _names(opened, settings.public_host):
-        known = ", ".join(sorted(_hosts(opened))) or "nobody"
+    if not pair.names(settings.public_host):
+        known = ", ".join(sorted(pair.hosts)) or "nobody"
         yield (
             f"{told} is for {known} and not for {settings.public_host}: set PUBLIC_HOST in .env "
             "to a name that it holds"
@@ -117,13 +111,13 @@ def provide(settings: Settings) -> str:
     if wrong := problems(settings):
         raise StackError("\n".join(wrong))
     if own := given(settings):
-        pair = _read(*own)
+        pair = pairs.read(*own)
         if isinstance(pair, str):
             raise StackError(pair)
         return "your certificate is taken over" if _serve(settings, pair) else ""
     authority, made = _authority(settings)
     hosts = wanted_hosts(settings)
-    held = _read(Files.of(settings).certificate, Files.of(settings).key)
+    held = pairs.read(Files.of(settings).certificate, Files.of(settings).key)
     if not isinstance(held, str) and _good(held, authority, hosts):
         return ""
     from orchestration import authority as making
@@ -141,13 +135,13 @@ def wanted_hosts(settings: Settings) -> list[str]:
     return [*dict.fromkeys(name.lower() for name in (settings.public_host, *also))]
 
 
-def _authority(settings: Settings) -> tuple["Pair", str]:
+def _authority(settings: Settings) -> tuple[Pair, str]:
     """The internal CA, made where there is none that can go on; and that in words."""
     from orchestration import authority as making
 
     files = Files.of(settings)
-    held = _read(files.ca, files.ca_key)
-    if not isinstance(held, str) and _fits(held) and _lasts(held):
+    held = pairs.read(files.ca, files.ca_key)
+    if not isinstance(held, str) and held.fits and held.lasts(ENDS_SOON):
         return held, ""
     pair = making.authority(settings.project)
     _write(files.ca_key, pair.key, 0o600)
@@ -155,11 +149,11 @@ def _authority(settings: Settings) -> tuple["Pair", str]:
     return pair, f"an internal CA was made ({files.ca}: let browsers and clients trust it); "
 
 
-def _serve(settings: Settings, pair: "Pair") -> bool:
+def _serve(settings: Settings, pair: Pair) -> bool:
     """Lay a pair where the proxy reads it; whether that is another than before."""
     files, uid = Files.of(settings), int(settings["AIRFLOW_UID"])
     # Read, not compared by hand: a key that was made readable for others is written anew too.
-    same = not isinstance(held := _read(files.certificate, files.key), str) and held == pair
+    same = not isinstance(held := pairs.read(files.certificate, files.key), str) and held == pair
     if same and not files.key.stat().st_mode & 0o077:
         return False
     if os.getuid() not in (0, uid):
@@ -184,66 +178,11 @@ def _write(path: Path, data: bytes, mode: int, uid: int | None = None) -> None:
     beside.replace(path)
 
 
-def _read(certificate: Path, key: Path) -> "Pair | str":
-    """A pair from its files, or why it cannot be read."""
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    from orchestration.authority import Pair
-
-    try:
-        pair = Pair(certificate.read_bytes(), key.read_bytes())
-    except OSError as error:
-        return f"{error.filename} cannot be read ({error.strerror}): mend TLS_CERTIFICATE, TLS_KEY"
-    try:
-        x509.load_pem_x509_certificate(pair.certificate)
-    except ValueError:
-        return f"{certificate} holds no certificate in PEM: set TLS_CERTIFICATE in .env"
-    try:
-        load_pem_private_key(pair.key, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return f"{key} holds no key in PEM that opens without a passphrase: set TLS_KEY in .env"
-    return pair
-
-
-def _fits(pair: "Pair") -> bool:
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    public = load_pem_private_key(pair.key, password=None).public_key()
-    return bool(public == pair.opened.public_key())
-
-
-def _lasts(pair: "Pair") -> bool:
-    return pair.opened.not_valid_after_utc > datetime.now(UTC) + ENDS_SOON
-
-
-def _good(pair: "Pair", authority: "Pair", hosts: list[str]) -> bool:
+def _good(pair: Pair, authority: Pair, hosts: list[str]) -> bool:
     """It is the CA's, for these hosts, and goes on for a while."""
     try:
         pair.opened.verify_directly_issued_by(authority.opened)
     except Exception:
         # Of any kind: what cannot be verified is made anew.
         return False
-    return _fits(pair) and _lasts(pair) and _hosts(pair.opened) == set(hosts)
-
-
-def _hosts(certificate: "Certificate") -> set[str]:
-    """The names and addresses that a certificate is for, as browsers read it."""
-    from cryptography import x509
-
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return set()
-    names = found.get_values_for_type(x509.DNSName)
-    return {*map(str.lower, names), *map(str, found.get_values_for_type(x509.IPAddress))}
-
-
-def _names(certificate: "Certificate", host: str) -> bool:
-    held, name = _hosts(certificate), host.lower()
-    try:
-        return str(ipaddress.ip_address(name)) in held
-    except ValueError:
-        # A star stands for one label.
-        return name in held or f"*.{name.partition('.')[2]}" in held
+    return pair.fits and pair.lasts(ENDS_SOON) and pair.hosts == set(hosts)

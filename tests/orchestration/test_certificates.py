@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from orchestration import StackError, authority, certificates, conditions
+from orchestration import StackError, authority, certificates, conditions, pairs
 from orchestration.certificates import Files
 
 
@@ -64,8 +64,9 @@ def test_it_is_for_all_names_by_which_this_machine_is_asked(with_tls):
     settings = with_tls(BIND_ADDRESS="10.1.2.3")
     certificates.provide(settings)
     names = {"box.example", socket.gethostname().lower(), "localhost", "127.0.0.1", "10.1.2.3"}
-    assert names <= certificates._hosts(served(settings))
-    assert certificates.trusted(settings) == Files.of(settings).ca
+    files = Files.of(settings)
+    assert names <= pairs.read(files.certificate, files.key).hosts
+    assert certificates.trusted(settings) == files.ca
 
 
 def test_it_stays_until_it_ends_soon_or_the_host_is_another(with_tls, monkeypatch):

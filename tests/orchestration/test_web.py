@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from orchestration import authority, certificates, health, web
+from orchestration import authority, certificates, health, pairs, web
 from orchestration.certificates import Files
 
 
@@ -59,7 +59,7 @@ def test_the_address_is_asked_for_the_name_and_the_page_gets_its_password(with_t
     settings = with_tls()
     certificates.provide(settings)
     files = Files.of(settings)
-    server = served(authority.Pair(files.certificate.read_bytes(), files.key.read_bytes()))
+    server = served(pairs.Pair(files.certificate.read_bytes(), files.key.read_bytes()))
     settings = with_tls(STATUS_PORT=server.server_port)
     check, document = health.reach(settings, "status")
     assert (check.detail, document) == (f"https://127.0.0.1:{server.server_port}: HTTP 200", {})
@@ -82,7 +82,7 @@ def test_the_ca_s_word_for_another_host_does_not_count(with_tls, served):
     settings = with_tls()
     certificates.provide(settings)
     files = Files.of(settings)
-    ca = authority.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
+    ca = pairs.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
     other = served(authority.issue(ca, ["other.example"]))
     with web.session(settings) as session, pytest.raises(requests.exceptions.SSLError):
         session.get(f"https://127.0.0.1:{other.server_port}")
