@@ -249,8 +249,9 @@ def tls(session: nox.Session) -> None:
     if not shutil.which("chromium"):
         session.error(NO_CHROMIUM)
     session.install("--require-hashes", "-rinstall/page.lock")
-    # The stack's own tools drive the tests; only the browser's driver is from here.
+    # The stack's own tools drive the tests; the browser's driver and MLflow's client are others'.
     session.env["BROWSER_PYTHON"] = str(Path(session.virtualenv.location) / "bin" / "python")
+    session.env["MLFLOW_PYTHON"] = str(airflow_environment(session) / "bin" / "python")
     told = ["-p", "no:randomly", "--durations=12", "--engine=docker", "tests/smoke/test_tls.py"]
     session.run(sys.executable, "-m", "pytest", *told, *session.posargs, external=True)
 

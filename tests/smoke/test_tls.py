@@ -126,7 +126,7 @@ def test_mlflow_takes_its_own_address_for_an_origin_and_no_other(closed, asked):
         told = {"Origin": origin}
         address = at(closed, "MLFLOW_PORT", path)
         code = asked.post(address, json=body, headers=told, timeout=20).status_code
-        # With MLflow's own accounts it asks for one first.
+        # Who is no foreign page is asked for an account.
         assert (code == 403) != right, code
 
 
@@ -137,14 +137,22 @@ def test_inv_works_through_it_to_a_champion(closed):
     assert f"https://{HOST}:{closed.exported['MLFLOW_PORT']}/#/models/flight-delay" in output
 
 
-def test_a_browser_logs_in_and_sees_the_dags(closed, tmp_path):
+BY_BROWSER = {
+    "airflow": ("AIRFLOW_PORT", "_AIRFLOW_WWW_USER_PASSWORD", "training_pipeline"),
+    "mlflow": ("MLFLOW_PORT", "MLFLOW_ADMIN_PASSWORD", "flight-delay"),
+}
+
+
+@pytest.mark.parametrize("what", BY_BROWSER)
+def test_a_browser_logs_in_and_sees_what_is_there(closed, tmp_path, what):
     if not (python := os.environ.get("BROWSER_PYTHON")):
         pytest.skip("no browser's driver is here: nox -s tls")
-    address = f"https://{HOST}:{closed.exported['AIRFLOW_PORT']}"
-    picture = Path(os.environ.get("PICTURE", tmp_path / "airflow.png"))
+    port, secret, wanted = BY_BROWSER[what]
+    address = f"https://{HOST}:{closed.exported[port]}"
+    picture = Path(os.environ.get("PICTURES", tmp_path)) / f"{what}.png"
     done = subprocess.run(
-        [python, ROOT / "tests/smoke/browse.py", address, HOST, "training_pipeline", picture],
-        input=closed.setting("_AIRFLOW_WWW_USER_PASSWORD"),
+        [python, ROOT / "tests/smoke/browse.py", what, address, HOST, wanted, picture],
+        input=closed.setting(secret),
         capture_output=True,
         text=True,
         timeout=600,
@@ -152,6 +160,40 @@ def test_a_browser_logs_in_and_sees_the_dags(closed, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert picture.stat().st_size > 10_000
+
+
+# A notebook's work: a run with an artifact of 64 MiB, there and back, and the pipelines' champion.
+NOTEBOOK = """
+import os, pathlib, mlflow
+whole = pathlib.Path("whole.bin")
+whole.write_bytes(os.urandom(1 << 26))
+mlflow.set_experiment("by a client through TLS")
+with mlflow.start_run() as run:
+    mlflow.log_metric("seen", 1.0)
+    mlflow.log_artifact(whole)
+back = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=whole.name)
+assert pathlib.Path(back).read_bytes() == whole.read_bytes()
+print(mlflow.pyfunc.load_model("models:/flight-delay@champion").metadata.run_id)
+"""
+
+
+def test_mlflows_client_works_through_it(closed, tmp_path):
+    if not (python := os.environ.get("MLFLOW_PYTHON")):
+        pytest.skip("no client of MLflow is here: nox -s tls")
+    told = {
+        "MLFLOW_TRACKING_URI": f"https://localhost:{closed.exported['MLFLOW_PORT']}",
+        "MLFLOW_TRACKING_USERNAME": "admin",
+        "MLFLOW_TRACKING_PASSWORD": closed.setting("MLFLOW_ADMIN_PASSWORD"),
+        "REQUESTS_CA_BUNDLE": str(closed.folder / "certificates/ca.pem"),
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+    }
+    asked = [Path(python).absolute(), "-c", NOTEBOOK]
+    done = subprocess.run(
+        asked, env=told, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"[0-9a-f]{32}", done.stdout.split()[-1])
 
 
 def test_a_name_that_is_unknown_and_a_wrong_password_are_answered_alike(closed, asked):
