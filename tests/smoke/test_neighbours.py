@@ -1,5 +1,7 @@
 """A second clone beside the first one, and what stands in the way of its start."""
 
+from secrets import token_urlsafe
+
 
 def test_a_second_clone_beside_it_touches_nothing(stack, second_clone):
     before = since_of_all(stack)
@@ -19,7 +21,7 @@ def test_a_taken_port_is_refused_before_anything_starts(stack, second_clone):
 
 
 def test_an_init_that_fails_is_told_with_its_log(second_clone):
-    done = second_clone.run("inv", "up", AIRFLOW_DB_PASSWORD="not-the-password")
+    done = second_clone.run("inv", "up", AIRFLOW_DB_PASSWORD=token_urlsafe(32))
     assert done.returncode == 1
     assert "password authentication failed" in done.stderr
     assert "airflow-init" in done.stderr
