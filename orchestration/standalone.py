@@ -161,7 +161,9 @@ class StandaloneEngine:
         # What is started after it may find other data: its schemas are looked at again.
         (self.state.run / "initialised").unlink(missing_ok=True)
         for name in (WATCHDOG, *services):
-            self.supervisord.stop(name)
+            # A one-shot is no program of supervisord's: it ends by itself.
+            if name not in ONE_SHOTS:
+                self.supervisord.stop(name)
 
     def finish_tasks(self) -> None:
         """The scheduler ends its tasks and stays stopped, with the watchdog that would mind."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestration import StackError, databases, dotenv_file
-from orchestration.engine import ONE_SHOTS, Engine
+from orchestration.engine import Engine
 from orchestration.settings import Settings
 
 # These go on: they hold no state that is replaced, or are asked for it; the page only looks.
@@ -84,7 +84,8 @@ def end_rotation(chosen: Settings) -> None:
 
 
 def _stop(engine: Engine) -> None:
-    engine.stop([name for name in engine.services() if name not in (*STAY, *ONE_SHOTS)])
+    # One-shots too: those of a start that was killed in its midst still run.
+    engine.stop([name for name in engine.services() if name not in STAY])
 
 
 def _beside(chosen: Settings) -> Path:

@@ -18,6 +18,7 @@ from orchestration import (
     unfinished,
     waiting,
 )
+from orchestration.engine import Service
 from orchestration.settings import Settings, draft_env, write_env
 
 PHRASE = "correct horse battery"
@@ -205,6 +206,14 @@ def test_one_that_was_killed_before_it_switched_changed_nothing(made, later, eng
     # Not all of it: nothing is to run on a state that nobody has proven.
     assert "up postgres" in engine.asked
     assert "up" not in engine.asked
+
+
+def test_one_shots_of_the_start_that_was_killed_are_ended_too(made, engine, lived_in):
+    (lived_in / ".restoring").write_text(str(made))
+    engine.listed.append(Service("mlflow-migrate", "running"))
+    unfinished.take_back(Settings.load(lived_in, {}), engine)
+    [stopped] = [asked for asked in engine.asked if asked.startswith("stop")]
+    assert "mlflow-migrate" in stopped.split()
 
 
 def new_env(clone):

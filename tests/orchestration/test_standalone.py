@@ -354,7 +354,7 @@ def test_a_service_is_stopped_and_started(alone, supervisord, state):
 
 def test_services_are_stopped_and_first_what_would_take_it_for_a_fault(alone, supervisord):
     supervisord.start()
-    alone.stop(["airflow-scheduler", "mlflow"])
+    alone.stop(["airflow-scheduler", "mlflow", "mlflow-migrate"])
     stopped = [("stopProcess", n) for n in ("watchdog", "airflow-scheduler", "mlflow")]
     assert supervisord.asked == stopped
 
