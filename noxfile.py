@@ -211,6 +211,14 @@ def recovery(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """By hand: beside the stock stack, in turn (`-- up`, `idle`, `load`, `--rounds N`)."""
+    if not docker_answers(session):
+        session.error(NO_DOCKER)
+    session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session
 def backfill(session: nox.Session) -> None:
     """By hand: the pipelines through all of 2013 (`-- standalone`, `-- --keep docs`)."""
     run_in_order(session, chosen_engine(session), ["test_backfill"])

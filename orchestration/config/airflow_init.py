@@ -1,15 +1,23 @@
 """The one-shot before Airflow's services: schema migrated and checked, accounts made.
 
 Idempotent; fails loudly (the official entrypoint ends both steps with `|| true`). One process, and
-through Python: a command of the CLI costs two seconds to start and shows passwords to ps.
+through Python: a command of the CLI costs two seconds to start and shows passwords to ps. Where the
+database is as this left it, not even Airflow is imported.
 """
 
 import os
 import sys
+from contextlib import closing
+from typing import Any
 
+import initialised
 from wait_for_server import wait_for_server
 
 ACCOUNT = ("USERNAME", "PASSWORD")
+VERSIONS = (
+    "SELECT version_num FROM alembic_version UNION ALL SELECT version_num FROM alembic_version_fab"
+)
+THE_ACCOUNT = "SELECT username FROM ab_user WHERE username = %s"
 
 
 def migrate() -> None:
@@ -55,19 +63,38 @@ def create_first_account(username: str, password: str, *, renew: bool = False) -
         return f"account {username} made"
 
 
+def found(cursor: Any, username: str) -> str:
+    """A digest of the database as far as this looks after it, and of what it was made from."""
+    rows = [initialised.answers(cursor, VERSIONS)]
+    rows += [initialised.answers(cursor, THE_ACCOUNT, username)]
+    return initialised.digest(rows, key=username)
+
+
+def initialise(database: str, name: str, password: str) -> None:
+    """Migrate and make the account, unless both are done."""
+    with closing(initialised.opened(database)) as connection:
+        connection.autocommit = True
+        cursor, place = connection.cursor(), connection.info.dbname
+        if initialised.noted(cursor, place) == found(cursor, name):
+            print(f"schema and account {name} are as they were left")
+            return
+        migrate()
+        print(create_first_account(name, password))
+        initialised.note(cursor, place, found(cursor, name))
+
+
 def main() -> None:
-    """Wait for PostgreSQL, migrate, make the accounts; `renew`: only the first one's password."""
+    """Wait for PostgreSQL, then all of it; `renew`: only the first account's password."""
     name, password = (os.environ[f"_AIRFLOW_WWW_USER_{part}"] for part in ACCOUNT)
     if sys.argv[1:] == ["renew"]:
         print(create_first_account(name, password, renew=True))
         return
     database = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     wait_for_server(database)
-    migrate()
+    initialise(database, name, password)
     from status_reader import let_status_read
 
     let_status_read(database)
-    print(create_first_account(name, password))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,14 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM registered_model_tags AS tag WHERE tag.na
   THEN 'prompt' ELSE 'registered_model' END, model.name FROM registered_models AS model
 """
 
+LEFT = (
+    ("SELECT version_num FROM alembic_version_auth", ()),
+    (
+        "SELECT username, password_hash, is_admin FROM users WHERE username IN %s ORDER BY 1",
+        (tuple(PASSWORDS),),
+    ),
+)
+
 
 def point_at(store: str, environment: MutableMapping[str, str] = os.environ) -> None:
     """Let PostgreSQL's driver find MLflow's accounts beside the backend store at this address.
@@ -124,6 +132,21 @@ def what_is_there(store: str) -> Iterator[tuple[str, str]]:
     with engine.connect() as connection:
         yield from ((kind, name) for kind, name in connection.exec_driver_sql(THERE))
     engine.dispose()
+
+
+def noted(store: str) -> list[Any]:
+    """What is to be as it was left for nothing to be done: the schema's version, the accounts."""
+    import initialised
+    import psycopg2
+
+    try:
+        with closing(initialised.opened(store, dbname=DATABASE)) as connection:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            return [initialised.answers(cursor, query, *values) for query, values in LEFT]
+    except psycopg2.OperationalError:
+        # There is none, in a stack of before.
+        return []
 
 
 def renew_admin() -> str:

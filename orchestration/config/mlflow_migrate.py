@@ -1,11 +1,14 @@
 """The one-shot before MLflow's server: its schemas made or upgraded, its accounts made.
 
-Through Python because `mlflow db upgrade` takes the URI, password included, as an argument.
+Through Python because `mlflow db upgrade` takes the URI, password included, as an argument. Where
+both databases are as this left them, not even MLflow is imported.
 """
 
 import os
 from contextlib import closing
+from typing import Any
 
+import initialised
 import mlflow_accounts
 from wait_for_server import wait_for_server
 
@@ -25,11 +28,9 @@ def migrate(uri: str) -> None:
 
 def make_accounts(uri: str) -> None:
     """Make MLflow's accounts and their database beside the backend store, or bring them up."""
-    import psycopg2
-
     mlflow_accounts.point_at(uri)
     superuser = {"user": "postgres", "password": os.environ["POSTGRES_PASSWORD"]}
-    with closing(psycopg2.connect(dbname="postgres", **superuser)) as opened:
+    with closing(initialised.opened(uri, dbname="postgres", **superuser)) as opened:
         mlflow_accounts.make_database(opened)
     for told in mlflow_accounts.make(
         mlflow_accounts.opened(), lambda: mlflow_accounts.what_is_there(uri)
@@ -37,9 +38,31 @@ def make_accounts(uri: str) -> None:
         print(told)
 
 
+def found(cursor: Any, uri: str) -> str:
+    """A digest of both databases as far as this looks after them, and of what they are made from.
+
+    Of other passwords in .env it is another.
+    """
+    rows = [initialised.answers(cursor, "SELECT version_num FROM alembic_version")]
+    rows += mlflow_accounts.noted(uri)
+    key = "\n".join(os.environ[name] for name in mlflow_accounts.PASSWORDS.values())
+    return initialised.digest(rows, key=key)
+
+
+def main(uri: str) -> None:
+    """Wait for PostgreSQL, then all of it."""
+    wait_for_server(uri)
+    with closing(initialised.opened(uri)) as connection:
+        connection.autocommit = True
+        cursor, place = connection.cursor(), connection.info.dbname
+        if initialised.noted(cursor, place) == found(cursor, uri):
+            print("the backend store and the accounts are as they were left")
+            return
+        migrate(uri)
+        print("the backend store is at this MLflow's schema")
+        make_accounts(uri)
+        initialised.note(cursor, place, found(cursor, uri))
+
+
 if __name__ == "__main__":
-    store = os.environ["MLFLOW_BACKEND_STORE_URI"]
-    wait_for_server(store)
-    migrate(store)
-    print("the backend store is at this MLflow's schema")
-    make_accounts(store)
+    main(os.environ["MLFLOW_BACKEND_STORE_URI"])

@@ -8,7 +8,7 @@ a run or a task's result may hold what is nobody's business.
 import os
 from contextlib import closing
 
-import psycopg2
+from initialised import opened
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import encrypt_password
 from psycopg2.sql import SQL, Identifier, Literal
@@ -63,13 +63,8 @@ def grant_reading(owner: Connection) -> None:
 
 def let_status_read(airflow: str) -> None:
     """Make and allow the role in the database at Airflow's SQLAlchemy address."""
-    from sqlalchemy.engine import make_url
-
-    url = make_url(airflow)
-    where = {"host": url.host or url.query.get("host"), "port": url.port, "dbname": url.database}
     superuser = {"user": "postgres", "password": os.environ["POSTGRES_PASSWORD"]}
-    with closing(psycopg2.connect(**where, **superuser)) as opened:
-        make_role(opened, os.environ["STATUS_PASSWORD"])
-    owner = {"user": url.username, "password": url.password}
-    with closing(psycopg2.connect(**where, **owner)) as opened:
-        grant_reading(opened)
+    with closing(opened(airflow, **superuser)) as connection:
+        make_role(connection, os.environ["STATUS_PASSWORD"])
+    with closing(opened(airflow)) as connection:
+        grant_reading(connection)

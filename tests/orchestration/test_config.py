@@ -403,17 +403,90 @@ def test_an_account_that_is_refused_fails_the_one_shot(script, airflow_of_paper)
         script("airflow_init").create_first_account("ada", "one")
 
 
-def test_the_one_shot_waits_migrates_and_tells_no_password(
-    script, airflow_of_paper, redis, monkeypatch, capsys
-):
-    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", redis.url)
+class Database:
+    """PostgreSQL on paper, through its driver: what it answers by query, and its comments."""
+
+    def __init__(self, monkeypatch):
+        self.rows, self.comments = {}, {}
+        self.absent = type("UndefinedTable", (Exception,), {})
+        self.failed = type("OperationalError", (Exception,), {})
+        errors = SimpleNamespace(UndefinedTable=self.absent)
+        module(monkeypatch, "psycopg2", connect=self.connect, errors=errors,
+               OperationalError=self.failed)  # fmt: skip
+
+    def connect(self, dbname, **given):
+        return SimpleNamespace(
+            info=SimpleNamespace(dbname=dbname), cursor=lambda: self, close=lambda: None
+        )
+
+    def execute(self, query, values=None):
+        if query.startswith("COMMENT ON"):
+            self.comments[query.split('"')[1]] = values[0]
+        elif "shobj_description" in query:
+            self.answer = [(self.comments.get(values[0]),)]
+        elif query in self.rows:
+            self.answer = self.rows[query]
+        else:
+            raise self.absent
+
+    def fetchall(self):
+        return self.answer
+
+    def fetchone(self):
+        return self.answer[0]
+
+
+@pytest.fixture
+def initialise(script, airflow_of_paper, redis, monkeypatch, repo):
+    """Run Airflow's one-shot on an empty database; what it did, its database beside it."""
+    monkeypatch.syspath_prepend(repo / "orchestration/config")
+    monkeypatch.delitem(sys.modules, "initialised", raising=False)
+    database, done = Database(monkeypatch), airflow_of_paper.done
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"{redis.url}/airflow")
     monkeypatch.setenv("_AIRFLOW_WWW_USER_USERNAME", "ada")
     monkeypatch.setenv("_AIRFLOW_WWW_USER_PASSWORD", "pa55word")
-    done = airflow_of_paper.done
-    module(monkeypatch, "status_reader", let_status_read=lambda url: done.append(f"reader {url}"))
-    script("airflow_init").main()
-    assert done == ["initdb", "checked 0", f"reader {redis.url}", "providers"]
+    module(monkeypatch, "status_reader", let_status_read=lambda url: done.append("reader"))
+    monkeypatch.setattr(sys, "argv", ["airflow_init.py"])
+
+    def run():
+        done.clear()
+        script("airflow_init").main()
+        return done
+
+    return SimpleNamespace(run=run, database=database, query=script("airflow_init").THE_ACCOUNT)
+
+
+DONE = ["initdb", "checked 0", "providers", "reader"]
+
+
+def test_the_one_shot_waits_migrates_and_tells_no_password(initialise, capsys):
+    assert initialise.run() == DONE
     assert capsys.readouterr().out == "account ada made\n"
+    assert "pa55word" not in str(initialise.database.comments)
+
+
+def test_what_it_left_so_it_does_not_look_at_again(initialise, capsys):
+    initialise.run()
+    capsys.readouterr()
+    # The page's account is made the same each time.
+    assert initialise.run() == ["reader"]
+    assert capsys.readouterr().out == "schema and account ada are as they were left\n"
+
+
+@pytest.mark.parametrize("change", ["account", "comment", "packages"])
+def test_what_is_another_now_it_looks_at_again(initialise, change, tmp_path, monkeypatch):
+    initialise.run()
+    if change == "account":
+        initialise.database.rows[initialise.query] = []
+        initialise.run()
+        initialise.database.rows[initialise.query] = [("ada",)]
+    if change == "comment":
+        # As of one that was restored.
+        initialise.database.comments.clear()
+    if change == "packages":
+        (tmp_path / "airflow-9.dist-info").mkdir()
+        monkeypatch.syspath_prepend(tmp_path)
+    assert initialise.run() == DONE
 
 
 @pytest.mark.parametrize(("tables", "act"), [(False, "initialize"), (True, "upgrade")])

@@ -223,10 +223,10 @@ def test_a_script_of_the_clone_that_is_started_is_there(name):
 @each(name for name in SECTIONS if name.startswith("airflow-"))
 def test_airflows_services_are_started_by_the_same_words_as_in_containers(programs, name):
     path, *words = shlex.split(programs[name].command)
-    assert Path(path).name == "airflow"
-    assert [word for word in words if word != "--skip-serve-logs"] == COMPOSE_SERVICES[name][
-        "command"
-    ][1:]
+    assert (Path(path).name, Path(words[0]).name) == ("python", "airflow_service.py")
+    in_container = COMPOSE_SERVICES[name]["command"]
+    assert Path(in_container[1]).name == "airflow_service.py"
+    assert [word for word in words[1:] if word != "--skip-serve-logs"] == in_container[2:]
 
 
 def test_the_watchdog_is_woken_every_five_seconds():

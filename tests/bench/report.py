@@ -1,0 +1,95 @@
+"""The figures of a benchmark: kept as JSON, told as a table with what was aimed at, drawn."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+from tests.smoke.clone import ROOT
+
+# At most this ratio of ours to stock, or this figure of ours.
+RATIOS = {
+    "up, empty": 0.28, "up, again": 0.25, "idle memory": 0.45, "idle CPU": 0.25,
+    "idle CPU, quick": 0.6, "chain of 10, quick": 0.4, "100 mapped tasks": 0.6,
+}  # fmt: skip
+FIGURES = {
+    "airflow image": 1350, "mlflow image": 1000, "changed requirement until it runs": 40,
+}  # fmt: skip
+# Shown in the table; the rest are parts of these, and stand in the JSON alone.
+PART = ": "
+
+Figures = dict[str, float]
+Results = dict[str, dict[str, list[float]]]
+
+
+def read(file: Path) -> Results:
+    """What was measured before, by measure and stack."""
+    return json.loads(file.read_text())["results"] if file.exists() else {}
+
+
+def add(results: Results, stack: str, figures: Mapping[str, float]) -> None:
+    """One round's figures beside those of the rounds before."""
+    for measure, value in figures.items():
+        results.setdefault(measure, {}).setdefault(stack, []).append(round(value, 3))
+
+
+def write(file: Path, results: Results) -> None:
+    """Keep all figures with the machine, the commit and the date they are of."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"of": circumstances(), "results": results}, indent=1) + "\n")
+
+
+def circumstances() -> dict[str, Any]:
+    """Where and when; the commit is that of this checkout."""
+    argv = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+    return {
+        "date": date.today().isoformat(),
+        "commit": commit,
+        "cpus": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 1024**3),
+        "system": platform.platform(terse=True),
+    }
+
+
+def table(results: Results) -> Iterator[str]:
+    """Each measure with medians, ratio and goal, in Markdown."""
+    yield "| | ours | stock | ratio | goal |"
+    yield "|---|---|---|---|---|"
+    for measure, by_stack in results.items():
+        if PART in measure:
+            continue
+        ours, stock = (middle(by_stack, name) for name in ("ours", "stock"))
+        told = [ours, stock, ours / stock if ours and stock else None]
+        yield f"| {measure} | {' | '.join(map(figure, told))} | {goal(measure)} |"
+
+
+def middle(by_stack: Mapping[str, list[float]], name: str) -> float | None:
+    """The median of a stack's rounds; None where it has none."""
+    return median(by_stack[name]) if by_stack.get(name) else None
+
+
+def figure(value: float | None) -> str:
+    """Three digits."""
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def goal(measure: str) -> str:
+    """What is aimed at: a ratio or a figure."""
+    return next((f"≤ {every[measure]}" for every in (RATIOS, FIGURES) if measure in every), "")
+
+
+def missed(results: Results) -> Iterator[str]:
+    """Measures that are above what is aimed at."""
+    for measure, by_stack in results.items():
+        ours, stock = (middle(by_stack, name) for name in ("ours", "stock"))
+        if ours is not None and ours > FIGURES.get(measure, float("inf")):
+            yield measure
+        if ours and stock and ours / stock > RATIOS.get(measure, float("inf")):
+            yield measure
