@@ -64,7 +64,7 @@ def test_no_secret_stands_in_an_argument_list(stack):
     assert len(secrets) >= 8
     processes = ["ps", "-eo", "args", "-ww"]
     listed = subprocess.run(processes, capture_output=True, text=True, check=True).stdout
-    assert "airflow scheduler" in listed
+    assert "airflow_service.py scheduler" in listed
     assert not [name for name, secret in secrets.items() if secret in listed]
 
 
