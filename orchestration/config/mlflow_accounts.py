@@ -25,7 +25,7 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM registered_model_tags AS tag WHERE tag.na
   AND tag.key = 'mlflow.prompt.is_prompt' AND LOWER(tag.value) = 'true')
   THEN 'prompt' ELSE 'registered_model' END, model.name FROM registered_models AS model
 """
-
+# What is to be as it was left, asked of the accounts' database.
 LEFT = (
     ("SELECT version_num FROM alembic_version_auth", ()),
     (
@@ -134,7 +134,7 @@ def what_is_there(store: str) -> Iterator[tuple[str, str]]:
     engine.dispose()
 
 
-def noted(store: str) -> list[Any]:
+def as_it_is(store: str) -> list[Any]:
     """What is to be as it was left for nothing to be done: the schema's version, the accounts."""
     import initialised
     import psycopg2

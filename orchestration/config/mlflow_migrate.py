@@ -44,7 +44,7 @@ def found(cursor: Any, uri: str) -> str:
     Of other passwords in .env it is another.
     """
     rows = [initialised.answers(cursor, "SELECT version_num FROM alembic_version")]
-    rows += mlflow_accounts.noted(uri)
+    rows += mlflow_accounts.as_it_is(uri)
     key = "\n".join(os.environ[name] for name in mlflow_accounts.PASSWORDS.values())
     return initialised.digest(rows, key=key)
 

@@ -3,12 +3,12 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench import measures, report
-from tests.bench.stacks import Alone, Ours, Stack, Stock
+from tests.bench.stacks import Ours, Stack, Stock
 from tests.smoke.clone import ROOT, fresh_copy
 
 KEPT = ROOT / ".bench" / "results.json"
@@ -20,8 +20,8 @@ BY_ITSELF = {"up": measures.starts}
 def main() -> int:
     """Measure what is asked for in rounds; 1 where something is above what is aimed at."""
     asked = arguments()
-    results = report.read(KEPT)
-    with stacks(asked.stacks) as compared:
+    results: report.Results = {}
+    with stacks() as compared:
         for number in range(asked.rounds):
             for name in asked.slices:
                 for stack in compared:
@@ -40,29 +40,22 @@ def arguments() -> argparse.Namespace:
     every = [*BY_ITSELF, *WHILE_UP]
     parser.add_argument("slices", nargs="*", choices=[*every, []], help=f"of {', '.join(every)}")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--stacks", nargs="+", default=["ours", "stock"])
     asked = parser.parse_args()
     asked.slices = asked.slices or every
     return asked
 
 
 @contextmanager
-def stacks(names: list[str]) -> Iterator[list[Stack]]:
+def stacks() -> Iterator[list[Stack]]:
     """The stacks to compare, built and not up; removed with their data in the end."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         Path(folder).chmod(0o755)
         ours = Ours(fresh_copy(Path(folder, "ours"), "docker"))
-        made: dict[str, Callable[[], Stack]] = {
-            "ours": lambda: ours,
-            "stock": lambda: Stock(ours, Path(folder, "stock")),
-            "standalone": lambda: Alone(fresh_copy(Path(folder, "alone"), "standalone")),
-        }
-        compared = [made[name]() for name in names]
+        stock = Stock(ours, Path(folder, "stock"))
         try:
-            yield compared
+            yield [ours, stock]
         finally:
-            for stack in compared:
-                stack.down(volumes=True)
+            stock.down(volumes=True)
             ours.clone.remove()
 
 

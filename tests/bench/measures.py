@@ -15,7 +15,8 @@ import psutil
 import requests
 
 from tests.bench.report import Figures
-from tests.bench.stacks import Stack, await_true
+from tests.bench.stacks import Stack
+from tests.smoke.clone import until
 
 DAGS = Path(__file__).with_name("dags")
 SETTLE_SECONDS, IDLE_SECONDS = 60, 180
@@ -67,7 +68,7 @@ def loads(stack: Stack) -> Figures:
     for file in DAGS.glob("*.py"):
         shutil.copy2(file, stack.dags)
     for dag in ("chain_of_10", "mapped_100", "mapped_1000", "single"):
-        await_true(lambda dag=dag: known(stack, dag), 400, pause=2)
+        until(lambda dag=dag: known(stack, dag), 400)
     took(stack, "chain_of_10")
     with peak(stack) as most:
         told = {"chain of 10": middle(took(stack, "chain_of_10") for _ in range(3))}
@@ -106,7 +107,7 @@ def seen(stack: Stack, number: int) -> float:
     time.sleep(7 * number)
     tag, began = f"at-{time.time_ns()}", time.monotonic()
     (stack.dags / "edited.py").write_text(EDITED.format(tag=tag))
-    await_true(lambda: tag in tags(stack), 400, pause=0.25)
+    until(lambda: tag in tags(stack), 400)
     return time.monotonic() - began
 
 

@@ -1,8 +1,8 @@
 """The stacks that are compared, each brought up as a person would, and asked the same things."""
 
+import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,9 @@ import docker
 import psutil
 import requests
 
-from tests.smoke.clone import ROOT, Clone
+from orchestration.containers import SERVICE_LABEL
+from orchestration.settings import PASSED_ON
+from tests.smoke.clone import ROOT, SERVICES, Clone, until
 
 MIB = 1024**2
 # Of a container's memory, in cgroups of version 1 and 2: what is in no file.
@@ -77,7 +79,7 @@ class Containers(Stack):
         label = f"com.docker.compose.project={self.project}"
         for container in self.sdk.containers.list(filters={"label": label}):
             with suppress(docker.errors.APIError):
-                name = container.labels["com.docker.compose.service"]
+                name = container.labels[SERVICE_LABEL]
                 yield name, container.stats(stream=False, one_shot=True)
 
     def cpu(self) -> dict[str, float]:
@@ -112,21 +114,6 @@ class Ours(Containers):
         self.clone.well("inv", "down", *(["--volumes", "--yes"] if volumes else []))
 
 
-class Alone(Ours):
-    """This stack without Docker: processes of one supervisord."""
-
-    name = "standalone"
-
-    def cpu(self) -> dict[str, float]:
-        times = [one.cpu_times() for one in self.clone.processes()]
-        # What has ended is in its parent's.
-        return {"all": sum(sum(one[:4]) for one in times)}
-
-    def memory(self) -> dict[str, float]:
-        services = self.clone.health()["services"]
-        return {one["name"]: (one["memory_bytes"] or 0) / MIB for one in services}
-
-
 class Stock(Containers):
     """Airflow's services as its own compose file starts them, on the images of `ours`."""
 
@@ -148,8 +135,8 @@ class Stock(Containers):
     def compose(self, *arguments: str) -> str:
         """A command of Compose on it; raises with what it printed where it fails."""
         argv = ("docker", "compose", "-f", str(ROOT / "tests/bench/stock.yaml"), *arguments)
-        # Under systemd or cron as at a prompt: only what Docker's client needs.
-        environment = {**ours_environment(), **self.settings}
+        inherited = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
+        environment = {**inherited, **self.settings}
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{argv}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout
@@ -157,23 +144,16 @@ class Stock(Containers):
     def up(self) -> None:
         # With `--wait` Compose fails for a one-shot that ended well: services are asked instead.
         self.compose("up", "-d")
-        await_true(self._healthy, LOST_SECONDS, pause=0.5)
+        until(self._healthy, LOST_SECONDS)
 
     def _healthy(self) -> bool:
         label = f"com.docker.compose.project={self.project}"
         containers = self.sdk.api.containers(filters={"label": label})
-        return all("(healthy)" in one["Status"] for one in containers)
+        well = {one["Labels"][SERVICE_LABEL] for one in containers if "(healthy)" in one["Status"]}
+        return well == SERVICES["docker"] - {"mlflow", "status"}
 
     def down(self, *, volumes: bool = False) -> None:
         self.compose("down", *(["--volumes"] if volumes else []))
-
-
-def ours_environment() -> dict[str, str]:
-    """The variables that Docker's client needs."""
-    import os
-
-    kept = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG")
-    return {name: os.environ[name] for name in kept if name in os.environ}
 
 
 def engine_cpu() -> float:
@@ -184,11 +164,3 @@ def engine_cpu() -> float:
             if process.info["name"].startswith(("dockerd", "containerd")):
                 used += sum(process.cpu_times()[:4])
     return used
-
-
-def await_true(true: Callable[[], bool], seconds: float, *, pause: float) -> None:
-    """Wait until something is so; raises AssertionError when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        time.sleep(pause)
