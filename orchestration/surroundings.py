@@ -135,6 +135,8 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
     airflow, mlflow = settings.url("AIRFLOW_PORT"), settings.url("MLFLOW_PORT")
     return {
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        # It starts a process for each that is handed out.
+        "AIRFLOW__CORE__PARALLELISM": settings["WORKER_CONCURRENCY"],
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _database(settings, state, "airflow"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow}/execution/",
         "AIRFLOW__API__HOST": settings["BIND_ADDRESS"],

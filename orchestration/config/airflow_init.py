@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import initialised
+import waking
 from wait_for_server import wait_for_server
 
 ACCOUNT = ("USERNAME", "PASSWORD")
@@ -28,6 +29,16 @@ def migrate() -> None:
     settings.engine.dispose()
     db.upgradedb() if tables_exist() else db.initdb()
     db.check_migrations(timeout=0)
+
+
+def make_result_tables() -> None:
+    """Make the tables that Celery makes when it is first used: there is to be a trigger on one."""
+    from airflow.configuration import conf
+
+    if conf.get("core", "executor") == "CeleryExecutor":
+        from airflow.providers.celery.executors.celery_executor_utils import app
+
+        app.backend.ResultSession().close()
 
 
 def tables_exist() -> bool:
@@ -71,7 +82,7 @@ def found(cursor: Any, username: str) -> str:
 
 
 def initialise(database: str, name: str, password: str) -> None:
-    """Migrate and make the account, unless both are done."""
+    """Migrate, have the scheduler woken, make the account; unless all of it is done."""
     with closing(initialised.opened(database)) as connection:
         connection.autocommit = True
         cursor, place = connection.cursor(), connection.info.dbname
@@ -79,6 +90,8 @@ def initialise(database: str, name: str, password: str) -> None:
             print(f"schema and account {name} are as they were left")
             return
         migrate()
+        make_result_tables()
+        waking.make_triggers(cursor)
         print(create_first_account(name, password))
         initialised.note(cursor, place, found(cursor, name))
 

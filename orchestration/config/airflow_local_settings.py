@@ -9,8 +9,10 @@ task whose worker died would have failed for good.
 from datetime import timedelta
 from typing import Any
 
+import lean_tasks  # noqa: F401 - has its effect where tasks are run
 import retrying  # noqa: F401 - has its effect where tasks are run
 import structlog.dev
+import waking  # noqa: F401 - has its effect in the scheduler
 from airflow.configuration import conf
 
 __all__ = ["task_policy"]

@@ -370,12 +370,15 @@ def test_a_login_that_was_left_open_ends_within_a_working_day():
     assert 3600 <= number("API_AUTH__JWT_EXPIRATION_TIME") <= 8 * 3600
 
 
-def test_no_task_waits_where_it_would_be_failed_for_waiting():
-    environment = SERVICES["airflow-worker"]["environment"]
-    assert (
-        environment["AIRFLOW__CORE__PARALLELISM"]
-        == environment["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
-    )
+def test_a_task_that_waits_in_redis_is_put_back_for_a_day_before_it_is_failed_for_waiting():
+    after, times = 600, number("SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES")
+    environment = SERVICES["airflow-scheduler"]["environment"]
+    assert "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT" not in environment
+    assert after * times >= 86400
+
+
+def test_more_tasks_are_handed_out_than_a_worker_has_places():
+    assert number("CORE__PARALLELISM") >= 2 * 4
 
 
 def test_a_worker_that_is_stopped_may_end_its_tasks():

@@ -4,6 +4,8 @@
 and a line of the table in docs/faults.md.
 """
 
+import contextlib
+import re
 import time
 
 import pytest
@@ -133,6 +135,42 @@ def test_a_service_is_cut_from_the_network_for_30_seconds(stack, told, on_docker
     with cut_off(stack, service):
         time.sleep(30)
     survives(stack, told, run_id, {1})
+
+
+def test_tasks_that_wait_for_places_are_queued_anew_and_not_failed(stack, told, on_docker):
+    places = int(stack.setting("WORKER_CONCURRENCY"))
+    with seconds_for_minutes(stack):
+        runs = [triggered(stack, conf='{"seconds": 60}') for _ in range(2 * places)]
+        for run_id in runs:
+            assert outcome(stack, run_id) == ("success", 1)
+            assert written(stack, run_id) == ["1 begun", "1 ended"]
+    told["queued anew"] = anew = queued_anew(stack)
+    # By itself Airflow fails a task at the third time.
+    assert anew >= 3 * places
+
+
+@contextlib.contextmanager
+def seconds_for_minutes(stack):
+    """A task that waits in Redis is taken for stuck after 10 s."""
+    file, sooner = (
+        stack.folder / "orchestration/docker-compose.yaml",
+        "AIRFLOW__SCHEDULER__TASK_QUEUED",
+    )
+    text = file.read_text()
+    added = f'  {sooner}_TIMEOUT: "10"\n  {sooner}_TIMEOUT_CHECK_INTERVAL: "5"\n'
+    file.write_text(re.sub("(?m)^  AIRFLOW__SCHEDULER__NUM_STUCK", rf"{added}\g<0>", text))
+    try:
+        stack.well("inv", "up", "--no-proof")
+        yield
+    finally:
+        file.write_text(text)
+        stack.well("inv", "up", "--no-proof")
+
+
+def queued_anew(stack):
+    query = "SELECT count(*) FROM log WHERE event = 'stuck in queued reschedule'"
+    psql = f'PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U postgres airflow -Atc "{query}"'
+    return int(stack.inside("postgres", "bash", "-c", psql))
 
 
 def test_everything_is_killed_at_once(stack, engine, told):
