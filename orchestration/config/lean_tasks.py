@@ -62,7 +62,7 @@ def lean_results(session: Any) -> None:
     Only for a process that does not fork afterwards: its children would share it.
     """
 
-    class Kept(session.SessionManager):  # type: ignore[misc, name-defined]
+    class Kept(session.SessionManager):  # type: ignore[misc]
         forked = property(lambda self: True, lambda self, value: None)
 
     session.SessionManager = Kept
@@ -70,11 +70,8 @@ def lean_results(session: Any) -> None:
 
 wrapt.register_post_import_hook(lean_watching, f"{EXECUTION}.supervisor")
 wrapt.register_post_import_hook(lean_running, f"{EXECUTION}.task_runner")
-# Only the scheduler imports it before Celery's backend; its executor sends without children
-# ([celery] sync_parallelism).
+# In the scheduler alone, whose executor sends without children ([celery] sync_parallelism).
 wrapt.register_post_import_hook(
-    lambda scheduler: wrapt.register_post_import_hook(
-        lean_results, "celery.backends.database.session"
-    ),
+    lambda _: wrapt.register_post_import_hook(lean_results, "celery.backends.database.session"),
     "airflow.jobs.scheduler_job_runner",
 )
