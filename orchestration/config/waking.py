@@ -1,10 +1,10 @@
-"""The scheduler is woken where it has something to do, instead of looking again all the time.
+"""Services of Airflow are told of work by the database, instead of looking for it all the time.
 
-3.0.1 looks once a second whether there is work: a task that ended, or a run that was asked for,
-waits half of that on average, and ten such tasks in a row five seconds. Looking more often costs a
-processor what nobody asked for. Here triggers in the database tell of work the moment it is
-committed (`NOTIFY`), and the scheduler's pause ends with that. What comes with time alone, a
-schedule or a delay before a retry, is found by looking, as before.
+3.0.1's scheduler, dag-processor and triggerer look once a second and more: a task that ended waits
+half of that on average for the next to begin, ten in a row five seconds, and looking costs an idle
+stack a tenth of a processor. Here triggers in the database tell of work the moment it is committed
+(`NOTIFY`), and who waits for it is woken. What comes with time alone, a schedule or a delay before
+a retry, is found by looking, every few seconds.
 """
 
 import os
@@ -15,80 +15,90 @@ from typing import Any
 
 import wrapt
 
-SCHEDULER = "airflow.jobs.scheduler_job_runner"
-CHANNEL = "scheduler"
-# Not again at once where PostgreSQL is away: the scheduler finds that out itself.
+# Not again at once where PostgreSQL is away: who uses it finds that out by itself.
 RECONNECT_SECONDS = 5.0
-# Woken all the time, the scheduler would take from tasks what they run on: it rests as long as it
-# worked, at least.
-REST = 1
+# A DAG file that changes is seen by looking.
+FILES_SECONDS = 3.0
+TRIGGERS_SECONDS = 5.0
 
-# By table, when there is work: a run that begins or changes, a task that has ended or is to be
-# tried again, the result by which an executor knows that a worker has a place again.
-WORK = {
-    "dag_run": "INSERT OR UPDATE",
-    "task_instance": "UPDATE",
-    "asset_dag_run_queue": "INSERT",
-    "celery_taskmeta": "INSERT OR UPDATE",
+# Who is told of rows that are new, and of those that change.
+NEW = {
+    "dag_run": "scheduler",
+    "asset_dag_run_queue": "scheduler",
+    "trigger": "triggerer",
+    "dag_priority_parsing_request": "dag_processor",
+    "callback_request": "dag_processor",
 }
-# In a function's body, because what a trigger's own condition names Airflow's migrations could not
-# change any more. A task that is queued, begins or tells that it lives wakes nobody.
-FUNCTION = f"""
-CREATE OR REPLACE FUNCTION stack_wake_scheduler() RETURNS trigger LANGUAGE plpgsql AS $$
+CHANGED = {name: "scheduler" for name in ("dag", "dag_run", "task_instance", "celery_taskmeta")}
+# In functions' bodies, because what a trigger's own condition names Airflow's migrations could not
+# change any more. One condition inside the other: PostgreSQL looks for all columns of one. A task
+# that is queued, begins or tells that it lives is no work. With Celery's result a place is free.
+FUNCTIONS = """
+CREATE OR REPLACE FUNCTION stack_tell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  -- One inside the other: PostgreSQL looks for the columns of all that stands in a condition.
+  PERFORM pg_notify(TG_ARGV[0], '');
+  RETURN NULL;
+END $$;
+CREATE OR REPLACE FUNCTION stack_tell_of_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
   IF TG_TABLE_NAME = 'celery_taskmeta' THEN
     IF NEW.status NOT IN ('SUCCESS', 'FAILURE') THEN
       RETURN NULL;
     END IF;
-  ELSIF TG_TABLE_NAME IN ('dag_run', 'task_instance') AND TG_OP = 'UPDATE' THEN
-    IF NEW.state IS NOT DISTINCT FROM OLD.state OR NEW.state IN ('queued', 'running') THEN
+  ELSIF TG_TABLE_NAME = 'dag' THEN
+    IF NEW.is_paused IS NOT DISTINCT FROM OLD.is_paused THEN
       RETURN NULL;
     END IF;
+  ELSIF NEW.state IS NOT DISTINCT FROM OLD.state OR NEW.state IN ('queued', 'running') THEN
+    RETURN NULL;
   END IF;
-  NOTIFY {CHANNEL};
+  PERFORM pg_notify(TG_ARGV[0], '');
   RETURN NULL;
-END
-$$
+END $$;
 """
 TRIGGER = """
-CREATE OR REPLACE TRIGGER stack_wake_scheduler AFTER {when} ON {table}
-FOR EACH ROW EXECUTE FUNCTION stack_wake_scheduler()
+CREATE OR REPLACE TRIGGER {function} AFTER {when} ON {table}
+FOR EACH ROW EXECUTE FUNCTION {function}('{channel}')
 """
 
 
 def make_triggers(cursor: Any) -> None:
     """Have the database tell of work; the tables are there, Celery's where it is used."""
-    cursor.execute(FUNCTION)
-    for table, when in WORK.items():
+    cursor.execute(FUNCTIONS)
+    wanted = [(table, "INSERT", channel, "stack_tell") for table, channel in NEW.items()]
+    wanted += [
+        (table, "UPDATE", channel, "stack_tell_of_change") for table, channel in CHANGED.items()
+    ]
+    for table, when, channel, function in wanted:
         cursor.execute("SELECT to_regclass(%s)", (table,))
         if cursor.fetchone()[0]:
-            cursor.execute(TRIGGER.format(table=table, when=when))
+            cursor.execute(
+                TRIGGER.format(table=table, when=when, channel=channel, function=function)
+            )
 
 
-class Pause:
-    """A pause that ends when the database tells of work."""
+class Ear:
+    """What a service is told of: work on its channel."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, channel: str, uri: str = "") -> None:
+        self.channel = channel
+        self.uri = uri or os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "")
         self.connection: Any = None
         self.tried = -RECONNECT_SECONDS
-        self.ended = time.monotonic()
 
-    def sleep(self, seconds: float) -> None:
-        """Return after that many seconds, or once there is something to do."""
+    def wait(self, seconds: float) -> bool:
+        """Return after that many seconds, or once there is work; whether it was told of any."""
         import psycopg2
 
         began = time.monotonic()
-        time.sleep(min(seconds, REST * (began - self.ended)))
-        rest = max(0, began + seconds - time.monotonic())
         try:
             self._connect()
-            self._wait(rest)
+            if self.connection is not None:
+                return self._heard(seconds)
         except (psycopg2.Error, OSError, ValueError):
             self.connection = None
-            time.sleep(rest)
-        self.ended = time.monotonic()
+        time.sleep(max(0, began + seconds - time.monotonic()))
+        return False
 
     def _connect(self) -> None:
         if self.connection is None and time.monotonic() > self.tried + RECONNECT_SECONDS:
@@ -97,25 +107,88 @@ class Pause:
             self.tried = time.monotonic()
             connection = initialised.opened(self.uri, connect_timeout="3")
             connection.autocommit = True
-            connection.cursor().execute(f"LISTEN {CHANNEL}")
+            connection.cursor().execute(f"LISTEN {self.channel}")
             self.connection = connection
 
-    def _wait(self, seconds: float) -> None:
-        if self.connection is None:
-            time.sleep(seconds)
-            return
-        # What was told while the scheduler worked may have come already.
+    def _heard(self, seconds: float) -> bool:
+        # What was told while nobody waited may have come already.
         self.connection.poll()
         if not self.connection.notifies:
             select.select([self.connection], [], [], seconds)
             self.connection.poll()
+        heard = bool(self.connection.notifies)
         self.connection.notifies.clear()
+        return heard
 
 
-def wake(scheduler: ModuleType) -> None:
-    """Have the scheduler pause by `Pause`."""
-    pause = Pause(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+class Pause:
+    """The scheduler's, between two rounds."""
+
+    def __init__(self, ear: Ear) -> None:
+        self.ear = ear
+        self.ended = time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Return after that many seconds, or once there is work.
+
+        Told of it all the time, it would take from tasks what they run on: it rests as long as the
+        last round took, at least.
+        """
+        began = time.monotonic()
+        time.sleep(min(seconds, began - self.ended))
+        self.ear.wait(max(0, began + seconds - time.monotonic()))
+        self.ended = time.monotonic()
+
+
+def wake_scheduler(scheduler: ModuleType) -> None:
+    """Have it pause by `Pause`."""
+    pause = Pause(Ear("scheduler"))
     scheduler.time = SimpleNamespace(**{**vars(time), "sleep": pause.sleep})  # type: ignore[attr-defined]
 
 
-wrapt.register_post_import_hook(wake, SCHEDULER)
+def wake_dag_processor(manager: Any) -> None:
+    """Have it wait for work where no file is parsed or is to be."""
+    ear = Ear("dag_processor")
+
+    class Woken(manager.DagFileProcessorManager):  # type: ignore[misc]
+        def _service_processor_sockets(self, timeout: float | None = 1.0) -> None:
+            if not self._processors and not self._file_queue:
+                ear.wait(FILES_SECONDS)
+                timeout = 0
+            super()._service_processor_sockets(timeout=timeout)
+
+    manager.DagFileProcessorManager = Woken
+
+
+def wake_triggerer(triggerer: Any) -> None:
+    """Have it ask for triggers where there are new ones, and every few seconds."""
+    ear = Ear("triggerer")
+
+    class Woken(triggerer.TriggerRunnerSupervisor):  # type: ignore[misc]
+        looked, looks = -TRIGGERS_SECONDS, True
+
+        def load_triggers(self) -> None:
+            self.looks = ear.wait(0) or time.monotonic() > self.looked + TRIGGERS_SECONDS
+            if self.looks:
+                self.looked = time.monotonic()
+                super().load_triggers()
+
+        def handle_events(self) -> None:
+            self.looks |= bool(self.events)
+            super().handle_events()
+
+        def handle_failed_triggers(self) -> None:
+            self.looks |= bool(self.failed_triggers)
+            super().handle_failed_triggers()
+
+        def clean_unused(self) -> None:
+            # Always before the next look: what has ended would be begun again.
+            if self.looks:
+                super().clean_unused()
+
+    triggerer.TriggerRunnerSupervisor = Woken
+
+
+wrapt.register_post_import_hook(wake_scheduler, "airflow.jobs.scheduler_job_runner")
+wrapt.register_post_import_hook(wake_dag_processor, "airflow.dag_processing.manager")
+wrapt.register_post_import_hook(wake_triggerer, "airflow.jobs.triggerer_job_runner")

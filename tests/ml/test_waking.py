@@ -28,16 +28,16 @@ def slept(pause: Any, seconds: float) -> float:
 
 
 def test_without_a_database_it_pauses_as_long_as_it_was_asked_to(waking: Any) -> None:
-    pause = waking.Pause(NOBODY)
+    pause = waking.Pause(waking.Ear("scheduler", NOBODY))
     assert [0.3 <= slept(pause, 0.3) < 1 for _ in range(3)] == [True] * 3
 
 
 def test_it_does_not_ask_again_at_once_for_a_database_that_is_away(waking: Any) -> None:
-    pause = waking.Pause(NOBODY)
-    pause.sleep(0.01)
-    tried = pause.tried
-    pause.sleep(0.01)
-    assert pause.tried == tried
+    ear = waking.Ear("scheduler", NOBODY)
+    assert not ear.wait(0.01)
+    tried = ear.tried
+    assert not ear.wait(0.01)
+    assert ear.tried == tried
 
 
 def test_nothing_else_that_the_scheduler_asks_of_the_clock_is_another(
@@ -45,7 +45,7 @@ def test_nothing_else_that_the_scheduler_asks_of_the_clock_is_another(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NOBODY)
     scheduler = ModuleType("scheduler")
-    waking.wake(scheduler)
+    waking.wake_scheduler(scheduler)
     assert scheduler.time.monotonic is time.monotonic
     assert scheduler.time.sleep is not time.sleep
 
