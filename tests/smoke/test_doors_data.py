@@ -116,6 +116,12 @@ def test_the_status_page_s_role_writes_nothing_and_reads_no_secret(stack, postgr
     assert not {what: answer for what, answer in said.items() if answer not in REFUSED}
 
 
+def test_who_would_look_for_work_is_told_of_it(stack, postgres):
+    query = "SELECT query FROM pg_stat_activity WHERE query LIKE 'LISTEN %' ORDER BY query"
+    (said,) = postgres(["airflow", password(stack, "airflow"), "airflow", query])
+    assert said == [["LISTEN dag_processor"], ["LISTEN scheduler"], ["LISTEN triggerer"]]
+
+
 # Every command that Redis knows, with as many arguments as it asks for, by who did not log in.
 REDIS = """
 import json, redis
