@@ -9,10 +9,10 @@ OTHERS = 512
 SERVICES = 6
 # The least is what they run in on 4 GiB. The more there is, the more a long log or a large artifact
 # may take in passing, up to where only a leak would take more.
-LEAST_SERVICE, MOST_SERVICE, SERVICE_SHARE = 384, 1536, 3 / 32
-LEAST_WORKER = 1024
-# What a place for a task needs of the worker's memory: one of the pipelines' at its work.
-PLACE = 256
+LEAST_SERVICE, MOST_SERVICE, SERVICE_SHARE = 352, 1536, 1 / 16
+LEAST_WORKER = 1152
+# A worker itself, and a task at the most that one of the pipelines' takes: a training on the year.
+WORKER, PLACE = 256, 768
 # Airflow's own default: each waits with 80 MiB, and its libraries start threads for each processor.
 MOST_PLACES = 16
 
@@ -27,8 +27,9 @@ def fitting(memory_gib: float, cpus: int) -> dict[str, str]:
     ours = min(mebibytes, ALL_OURS + (mebibytes - ALL_OURS) * OUR_SHARE)
     service = int(min(max(ours * SERVICE_SHARE, LEAST_SERVICE), MOST_SERVICE))
     worker = int(max(ours - SERVICES * service - OTHERS, LEAST_WORKER))
+    places = min(2 * cpus, (worker - WORKER) // PLACE, MOST_PLACES)
     return {
         "SERVICE_MEMORY": f"{service}m",
         "WORKER_MEMORY": f"{worker}m",
-        "WORKER_CONCURRENCY": str(min(2 * cpus, worker // PLACE, MOST_PLACES)),
+        "WORKER_CONCURRENCY": str(places),
     }

@@ -56,7 +56,16 @@ def test_more_memory_is_used_without_a_setting():
 
 @pytest.mark.parametrize(
     ("memory", "cpus", "tasks"),
-    [(4, 1, 2), (4, 2, 4), (SMALLEST, 8, 4), (4, 8, 5), (8, 8, 10), (64, 4, 8), (512, 64, 16)],
+    [
+        (SMALLEST, 2, 1),
+        (4, 8, 1),
+        (6, 8, 3),
+        (8, 1, 2),
+        (8, 2, 4),
+        (8, 8, 4),
+        (64, 4, 8),
+        (512, 64, 16),
+    ],
 )
 def test_tasks_at_once_follow_processors_and_memory(memory, cpus, tasks):
     assert fitting(memory, cpus)["WORKER_CONCURRENCY"] == str(tasks)
