@@ -53,6 +53,7 @@ STORIES = [*SMOKE, "test_second_day", *DOORS, "test_pipelines", "test_neighbours
 THE_SAME = ["test_pipelines", "test_neighbours", "test_doors_airflow", "test_doors_mlflow"]
 # Slices of an afternoon; without Docker the first.
 FAULTS = {"kills": "test_faults", "freezes": "test_frozen", "floods": "test_floods"}
+FAULTS |= {"small": "test_small_machine"}
 # The shortest of them, which every landing passes.
 SHORT = ["test_faults::test_only_the_task_is_killed", "test_faults::test_the_scheduler_is_killed"]
 ONLY_ON = {
@@ -187,7 +188,7 @@ def stories_standalone(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """By hand: real faults while tasks run (`-- kills`, `freezes`, `floods`, `standalone`)."""
+    """By hand: real faults at work (`-- kills`, `freezes`, `floods`, `small`, `standalone`)."""
     asked = [word for word in session.posargs if word in FAULTS]
     engine = chosen_engine(session)
     for name in asked or (FAULTS if engine == "docker" else ["kills"]):

@@ -20,6 +20,8 @@ READINGS = {
         "-f", FILE, "-f", "orchestration/docker-compose.tls.yaml", "--profile", "tls",
     ),
 }  # fmt: skip
+# What stands in .env.example for what `inv install` fills, and what Compose can read there.
+FILLED = {"": "generated", "auto": "512m"}
 ABSENT = "no Compose v2 is here: ./install/1st_run_install.sh --with-docker nox -s lint"
 
 
@@ -33,10 +35,11 @@ def compose() -> list[str]:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """The settings with their defaults; what is blank there gets a word, as `inv install` does."""
+    """The settings with their defaults; what `inv install` fills gets a word, or an amount."""
     example = dotenv_file.parse((root / ".env.example").read_text("utf-8"), ".env.example")
     inherited = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
-    return {**inherited, **{name: value or "generated" for name, value in example.items()}}
+    filled = {name: FILLED.get(value, value) for name, value in example.items()}
+    return {**inherited, **filled}
 
 
 def main(root: Path) -> int:

@@ -20,14 +20,18 @@ ENV AIRFLOW_HOME=/opt/airflow HOME=/home/airflow PATH=/home/airflow/.local/bin:$
 RUN if ! command -v airflow >/dev/null; then \
         apt-get -qq update \
         && apt-get -qq install -y --no-install-recommends python3 dumb-init curl ca-certificates tzdata >/dev/null \
-        && rm -rf /var/lib/apt/lists/* \
+        && apt-get clean && rm -rf /var/lib/apt/lists/* \
         && useradd --uid 50000 --gid 0 --create-home --home-dir /home/airflow airflow \
         && chmod g=u /etc/passwd /home/airflow \
         && install -d -o airflow -g 0 -m 2775 /opt/airflow /opt/airflow/dags /opt/airflow/logs /opt/airflow/plugins; \
     fi && install -d -o 50000 -g 0 -m 2775 /opt/airflow/data
 
-# Two layers, so that a changed requirement installs the difference, not Airflow again.
+COPY --chmod=755 airflow-entrypoint.sh /usr/local/bin/airflow-entrypoint
+
+# Three layers: Airflow; what requirements.txt came to at the last `inv lock`; what it comes to now.
+# So a changed requirement installs the difference, and neither Airflow nor the rest again.
 # Bytecode is compiled here: the containers could not keep it and would compile at every start.
+# What nobody runs there goes in the same step: later it would only be hidden.
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=airflow.lock,target=/tmp/airflow.lock \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
@@ -40,23 +44,36 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     fi
 
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,source=stock.lock,target=/tmp/stock.lock \
+    --mount=type=bind,source=leave_out_tests.sh,target=/tmp/leave_out_tests.sh \
+    --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
+    if [ ! -e /entrypoint ]; then \
+        if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi \
+        && export UV_CACHE_DIR=/root/.cache/uv UV_LINK_MODE=copy \
+        && uv pip install -q --python /home/airflow/.local ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
+            --compile-bytecode --require-hashes -r /tmp/stock.lock \
+        && sh /tmp/leave_out_tests.sh /home/airflow/.local; \
+    fi
+
+RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=airflow.lock,target=/tmp/airflow.lock \
     --mount=type=bind,source=requirements.txt,target=/tmp/requirements.txt \
     --mount=type=bind,source=requirements.lock,target=/tmp/requirements.lock \
+    --mount=type=bind,source=leave_out_tests.sh,target=/tmp/leave_out_tests.sh \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
     if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi \
     && export UV_CACHE_DIR=/root/.cache/uv UV_LINK_MODE=copy \
     && python="$(dirname "$(command -v airflow)")/python" \
-    && uv pip freeze -q --python "$python" >/tmp/held.txt \
     && if [ -e /entrypoint ]; then \
-        uv pip install -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
-            --compile-bytecode -c /tmp/held.txt -r /tmp/requirements.txt; \
+        uv pip freeze -q --python "$python" >/tmp/held.txt \
+        && uv pip install -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
+            --compile-bytecode -c /tmp/held.txt -r /tmp/requirements.txt \
+        && rm /tmp/held.txt; \
     else \
-        uv pip install -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
-            --compile-bytecode --require-hashes -r /tmp/requirements.lock; \
-    fi && rm /tmp/held.txt
+        uv pip sync -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
+            --compile-bytecode --require-hashes /tmp/airflow.lock /tmp/requirements.lock; \
+    fi && sh /tmp/leave_out_tests.sh /home/airflow/.local
 
-COPY --chmod=755 airflow-entrypoint.sh /usr/local/bin/airflow-entrypoint
 USER 50000:0
 WORKDIR /opt/airflow
 ENTRYPOINT ["dumb-init", "--", "airflow-entrypoint"]

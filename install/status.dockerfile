@@ -13,7 +13,7 @@ FROM ${DEBIAN_IMAGE}
 ARG PYPI_INDEX_URL=
 RUN apt-get -qq update \
     && apt-get -qq install -y --no-install-recommends python3 dumb-init curl >/dev/null \
-    && rm -rf /var/lib/apt/lists/* \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 50002 --gid 0 --create-home status
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=install/status.lock,target=/tmp/status.lock \

@@ -5,7 +5,7 @@ ARG DEBIAN_IMAGE=debian:bookworm-slim
 FROM ${DEBIAN_IMAGE}
 RUN apt-get -qq update \
     && apt-get -qq install -y --no-install-recommends nginx libnginx-mod-http-lua openssl dumb-init curl >/dev/null \
-    && rm -rf /var/lib/apt/lists/* /var/www/html /etc/nginx/sites-enabled/default \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* /var/www/html /etc/nginx/sites-enabled/default \
     && useradd --uid 50003 --gid 0 --create-home proxy-of-pages
 USER 50003:0
 WORKDIR /tmp

@@ -20,6 +20,8 @@ from orchestration.settings import Settings
 from orchestration.signatures import Finding
 
 LEAST_FREE_GIB = 2
+# What needs little whatever the machine: their limits stand in the compose file.
+OF_FIXED_MEMORY = ("redis", "status", "tls")
 GONE = ("absent", "created", "exited", "dead")
 # A worker that was started this short ago may still be on its way to the queue.
 STARTING = timedelta(seconds=120)
@@ -134,7 +136,9 @@ def of_services(engine: Engine, report: Report) -> Iterator[Finding]:
 
 
 def _out_of_memory(service: str) -> Finding:
-    fix = f"raise mem_limit of {service} in {OVERRIDE}, then: inv up"
+    fix = "raise SERVICE_MEMORY in .env, then: inv up"
+    if service in OF_FIXED_MEMORY:
+        fix = f"raise mem_limit of {service} in {OVERRIDE}, then: inv up"
     if service == "airflow-worker":
         fix = "lower WORKER_CONCURRENCY in .env, then: inv up"
     return Finding("out-of-memory", f"{service} was killed for its memory", fix, service)

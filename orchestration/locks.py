@@ -15,6 +15,11 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "host.lock": ("--group", "../pyproject.toml:checks", *ANY_PLATFORM),
     "airflow.lock": ("airflow.in", "--exclude-newer", AIRFLOW_RELEASED, *IMAGES),
     "requirements.lock": ("requirements.txt", "--constraints", "airflow.lock", *IMAGES),
+    # What stays in its layer of the image while requirements.txt changes.
+    "stock.lock": (
+        *("requirements.txt", "--constraints", "airflow.lock"),
+        *("--constraints", "requirements.lock", "--no-annotate", *IMAGES),
+    ),
     "mlflow.lock": ("mlflow.in", *IMAGES),
     "status.lock": ("status.in", *IMAGES),
     "pytest.lock": ("pytest.in", "--constraints", "airflow.lock", *IMAGES),

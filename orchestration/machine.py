@@ -5,8 +5,8 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestration.engine import Host
 from orchestration.needs import (
     CLONE_NEEDED_GIB,
     CPUS_NEEDED,
@@ -16,8 +16,11 @@ from orchestration.needs import (
     MEMORY_TOLERANCE,
 )
 
+if TYPE_CHECKING:
+    from orchestration.engine import Host
 
-def resource_problems(host: Host) -> list[str]:
+
+def resource_problems(host: "Host") -> list[str]:
     """Memory, processors and disk below what the stack needs."""
     wrong = []
     memory, where, way_out = least_memory(host)
@@ -29,7 +32,7 @@ def resource_problems(host: Host) -> list[str]:
     return [*wrong, *disk_problems(host.places)]
 
 
-def least_memory(host: Host) -> tuple[float, str, str]:
+def least_memory(host: "Host") -> tuple[float, str, str]:
     """The memory that ends first, in GiB; where, unless it is here; and how to get more."""
     limited = memory_limit_gib() < machine_gib()
     here = "raise the memory limit of this container or session" if limited else "add memory"
@@ -74,7 +77,7 @@ def _limits_in(folder: Path) -> Iterator[float]:
             yield int(text) / GIB
 
 
-def least_cpus(host: Host) -> int:
+def least_cpus(host: "Host") -> int:
     """The processors that the services may use."""
     return min(cpus(), host.cpus if host.cpus is not None else cpus())
 

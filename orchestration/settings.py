@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestration import StackError, dotenv_file, setting_rules
+from orchestration import StackError, capacity, dotenv_file, machine, setting_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSED_ON = re.compile(
@@ -169,7 +169,8 @@ def draft_env(root: Path = ROOT) -> tuple[str, str]:
             before = dotenv_file.append(before, f"# added by an upgrade\n{added}")
             done = "new settings appended to .env"
     filled = dotenv_file.fill(before, _generated(root))
-    filled = dotenv_file.fill(filled, {"WORKER_CONCURRENCY": str(worker_concurrency())}, ("auto",))
+    fitting = capacity.fitting(machine.memory_gib(), machine.cpus())
+    filled = dotenv_file.fill(filled, fitting, ("auto",))
     return filled, done or ("blank settings of .env filled" if filled != before else "")
 
 
@@ -203,11 +204,6 @@ def project_name(root: Path) -> str:
     """A name for this clone, the same whenever .env is made anew in the same folder."""
     folder = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-") or "stack"
     return f"{folder}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
-
-
-def worker_concurrency() -> int:
-    """Tasks at the same time in one worker: two for each core, four at most (80 MiB each idle)."""
-    return min(4, 2 * (os.cpu_count() or 1))
 
 
 def _generated(root: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ was renamed keeps its own. It holds a digest of what the result was made from, n
 
 import hashlib
 import hmac
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 PREFIX = "initialised "
+# Packages whose versions a schema or an account depends on; what a person adds for DAGs is none.
+MAKES_SCHEMAS = re.compile(r"airflow|mlflow|alembic|sqlalchemy|appbuilder", re.IGNORECASE)
 NOTE = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
 
 
 def digest(found: Iterable[object], *, key: str) -> str:
-    """A digest of installed packages, of the scripts beside this one, and of what was `found`.
+    """A digest of packages that make schemas, of the scripts beside this, and of what was `found`.
 
     With a secret as key it may depend on others: nobody can try what it was made from.
     """
@@ -28,7 +31,8 @@ def digest(found: Iterable[object], *, key: str) -> str:
 
 def _packages() -> Iterable[str]:
     # Their names hold their versions.
-    return sorted(path.name for place in sys.path for path in Path(place).glob("*.dist-info"))
+    there = (path.name for place in sys.path for path in Path(place).glob("*.dist-info"))
+    return sorted(name for name in there if MAKES_SCHEMAS.search(name))
 
 
 def _scripts() -> Iterable[str]:

@@ -72,3 +72,46 @@ def test_any_uid_of_group_0_has_a_name_and_a_writable_home(image):
 def test_arguments_alone_reach_airflow(image):
     done = in_image(image, "version")
     assert done.stdout.strip().splitlines()[-1] == "3.0.1"
+
+
+# Bytes, as `docker images` counts them, where they are built on Debian.
+SIZES = {"airflow": 1.35e9, "mlflow": 1.0e9}
+# What uses most of the packages whose own tests are left out, their public helpers for tests too.
+NUMBERS = """
+import matplotlib.pyplot, mpl_toolkits.mplot3d, numpy.testing, pandas.testing, pyarrow.parquet
+import scipy.optimize, scipy.stats, sklearn.ensemble, sklearn.utils.estimator_checks
+import statsmodels.api, evidently.presets
+"""
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_an_image_is_no_larger_than_it_should_be(image, name):
+    if Settings.load()["AIRFLOW_BASE_IMAGE"] != Settings.load()["DEBIAN_IMAGE"]:
+        pytest.skip("the Airflow image is built on another one, whose size is not ours")
+    named = f"{image.removesuffix('-airflow')}-{name}"
+    argv = ["docker", "image", "inspect", "--format={{.Size}}", named]
+    size = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert int(size) <= SIZES[name]
+
+
+def test_packages_without_their_tests_work(image):
+    done = in_image(image, "python", "-c", NUMBERS)
+    assert done.returncode == 0, done.stderr
+    found = in_image(image, "find", "/home/airflow/.local", "-path", "*/pandas/tests")
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+# A module of each layer, read-only for who imports it.
+COMPILED = """
+import importlib.util
+from pathlib import Path
+
+for name in ("airflow", "mlflow", "pandas"):
+    source = importlib.util.find_spec(name).origin
+    assert Path(importlib.util.cache_from_source(source)).exists(), source
+"""
+
+
+def test_what_is_imported_is_compiled(image):
+    done = in_image(image, "python", "-c", COMPILED)
+    assert done.returncode == 0, done.stderr

@@ -139,7 +139,7 @@ def test_a_service_that_runs_comes_back_is_checked_and_ends_in_time(name):
 @each(SERVICES)
 def test_every_service_has_its_limits(name):
     body = SERVICES[name]
-    assert re.fullmatch(r"\d+[mg]", body["mem_limit"])
+    assert re.fullmatch(r"\d+m|\$\{(WORKER|SERVICE)_MEMORY:\?[^}]+\}", body["mem_limit"])
     assert body["mem_limit"] == body["memswap_limit"]
     assert body["logging"]["driver"] == "json-file"
     # Of each container 30 MB of log at most.

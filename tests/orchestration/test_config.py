@@ -484,9 +484,18 @@ def test_what_is_another_now_it_looks_at_again(initialise, change, tmp_path, mon
         # As of one that was restored.
         initialise.database.comments.clear()
     if change == "packages":
-        (tmp_path / "airflow-9.dist-info").mkdir()
+        (tmp_path / "apache_airflow_providers_fab-9.dist-info").mkdir()
         monkeypatch.syspath_prepend(tmp_path)
     assert initialise.run() == DONE
+
+
+def test_a_package_that_makes_no_schema_is_no_reason_to_look_again(
+    initialise, tmp_path, monkeypatch
+):
+    initialise.run()
+    (tmp_path / "emoji-2.14.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert initialise.run() != DONE
 
 
 @pytest.mark.parametrize(("tables", "act"), [(False, "initialize"), (True, "upgrade")])

@@ -330,7 +330,11 @@ def test_services_that_a_killed_supervisord_left_are_told_once(engine, the_one):
 
 @pytest.mark.parametrize(
     ("service", "words"),
-    [("airflow-worker", "lower WORKER_CONCURRENCY"), ("mlflow", "raise mem_limit of mlflow")],
+    [
+        ("airflow-worker", "lower WORKER_CONCURRENCY"),
+        ("mlflow", "raise SERVICE_MEMORY in .env"),
+        ("redis", "raise mem_limit of redis"),
+    ],
 )
 @pytest.mark.parametrize("state", ["restarting", "running", "exited"])
 def test_a_service_that_was_killed_for_its_memory(engine, the_one, service, words, state):

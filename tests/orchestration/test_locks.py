@@ -67,6 +67,12 @@ def test_no_lock_is_unknown(repo):
 
 
 def test_what_is_added_to_airflow_stays_within_what_airflow_pins():
-    for lock in ("requirements.lock", "pytest.lock"):
+    for lock in ("requirements.lock", "stock.lock", "pytest.lock"):
         assert "airflow.lock" in LOCKS[lock]
         assert list(LOCKS).index("airflow.lock") < list(LOCKS).index(lock)
+
+
+def test_the_layer_that_stays_is_made_of_what_the_requirements_came_to():
+    assert LOCKS["stock.lock"][0] == LOCKS["requirements.lock"][0]
+    assert "requirements.lock" in LOCKS["stock.lock"]
+    assert list(LOCKS).index("requirements.lock") < list(LOCKS).index("stock.lock")

@@ -158,3 +158,23 @@ def test_the_airflow_images_entrypoint_takes_a_command_as_the_official_one(
     entrypoint, arguments, told
 ):
     assert entrypoint(*arguments).stdout == told
+
+
+LEFT_OUT = ["pandas/tests/io/test_csv.py", "numpy/_core/tests/test_half.py", "scipy/tests/x.pyc"]
+STAY = ["numpy/testing/__init__.py", "evidently/tests/__init__.py", "pandas/testing.py"]
+
+
+def test_tests_of_packages_for_numbers_are_left_out_and_nothing_else(tmp_path):
+    packages = tmp_path / "lib/python3.11/site-packages"
+    for name in (*LEFT_OUT, *STAY):
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).touch()
+    done = run("sh", "install/leave_out_tests.sh", str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    left = {str(path.relative_to(packages)) for path in packages.rglob("*") if path.is_file()}
+    assert left == set(STAY)
+
+
+def test_an_environment_without_these_packages_is_left_as_it_is(tmp_path):
+    assert run("sh", "install/leave_out_tests.sh", str(tmp_path)).returncode == 0
+    assert run("sh", "install/leave_out_tests.sh").returncode != 0

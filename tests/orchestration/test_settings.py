@@ -541,9 +541,3 @@ def test_a_project_name_is_one_that_compose_takes(tmp_path, folder):
 def test_services_run_as_the_caller_but_never_as_root(make_settings, monkeypatch, caller, uid):
     monkeypatch.setattr(os, "getuid", lambda: caller)
     assert make_settings()["AIRFLOW_UID"] == uid
-
-
-@pytest.mark.parametrize(("cores", "tasks"), [(None, 2), (1, 2), (2, 4), (64, 4)])
-def test_worker_concurrency_fits_the_machine(make_settings, monkeypatch, cores, tasks):
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    assert make_settings()["WORKER_CONCURRENCY"] == str(tasks)

@@ -137,8 +137,9 @@ def test_files_that_would_give_rights_are_debians_alone(inside, allowed):
 
 
 @each
-def test_memory_has_its_limit_without_swap_and_so_have_processes(inside, allowed):
-    limits, memory = inside.limits(), allowed.mebibytes * MIB
+def test_memory_has_its_limit_without_swap_and_so_have_processes(stack, inside, allowed):
+    amount = stack.settings().get(allowed.memory, allowed.memory)
+    limits, memory = inside.limits(), int(amount.removesuffix("m")) * MIB
     assert limits["memory"] == memory
     assert limits["processes"] == allowed.processes
     # Without a word of the kernel's on swap nothing limits it.
