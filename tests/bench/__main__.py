@@ -51,7 +51,7 @@ def rounds(
             for column, found in measure(stack, asked.effort):
                 named = {figures.named(one, stack.mode): value for one, value in found.items()}
                 figures.add(results, column, named)
-                kept.write(asked.file, results)
+                kept.write(asked.file, results, asked.of)
         except Exception as error:
             traceback.print_exc()
             yield f"{told} ({type(error).__name__})"
@@ -75,6 +75,7 @@ def arguments() -> argparse.Namespace:
     asked = parser.parse_args()
     asked.slices = [name for name in every if name in asked.slices] or every
     asked.effort, asked.file = (SHORT, TRIED) if asked.short else (FULL, KEPT)
+    asked.of = kept.circumstances()
     try:
         asked.results = kept.read(asked.file) if asked.keep else {}
     except kept.OtherCommit as error:

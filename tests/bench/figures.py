@@ -11,7 +11,7 @@ COLUMNS = ("ours", "stock", "standalone")
 # Behind it stands a part of a measure, as one service's: in the JSON alone.
 PART = ": "
 # Ways to set this stack. Measures of one carry its name behind a comma, and are compared with
-# what the other stacks, which do not know of it, are without.
+# what stock, which does not know of it, is without.
 MODES = ("quick",)
 
 
@@ -66,7 +66,7 @@ def about(measure: str) -> Measure:
 def middle(results: Results, measure: str, column: str) -> float | None:
     """The median of a column's rounds; None where it has none."""
     values = results.get(measure, {}).get(column)
-    if not values and column != "ours":
+    if not values and column == "stock":
         values = results.get(_without_mode(measure), {}).get(column)
     return median(values) if values else None
 

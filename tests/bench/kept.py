@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ class OtherCommit(Exception):
     """What is kept is not of what is measured now."""
 
 
-def write(file: Path, results: Results) -> None:
-    """Keep all figures with the machine, the commit and the date they are of."""
+def write(file: Path, results: Results, of: Mapping[str, Any]) -> None:
+    """Keep all figures with what they are of, as `circumstances` told it before they were taken."""
     file.parent.mkdir(parents=True, exist_ok=True)
     written = file.with_suffix(".new")
-    written.write_text(json.dumps({"of": circumstances(), "results": results}, indent=1) + "\n")
+    written.write_text(json.dumps({"of": of, "results": results}, indent=1) + "\n")
     written.replace(file)
 
 
