@@ -122,15 +122,8 @@ class Containers(Stack):
     def fill(self, sql: str) -> None:
         """Run SQL on MLflow's database; raises with what PostgreSQL said where it fails."""
         container = self.container(self.database)
-        argv = (
-            "docker",
-            "exec",
-            "-i",
-            container.id,
-            "sh",
-            "-c",
-            f"{self.psql} -qv ON_ERROR_STOP=1",
-        )
+        command = ("sh", "-c", f"{self.psql} -qv ON_ERROR_STOP=1")
+        argv = ("docker", "exec", "-i", container.id, *command)
         done = subprocess.run(argv, input=sql, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
 
