@@ -42,10 +42,10 @@ def tracks(stack: Containers, effort: Effort) -> Iterator[Told]:
         logged_runs(stack, experiment, FIRST_RUNS)
         before, count = stack.cpu(), effort.logged_runs
         yield stack.column, {"runs with 100 metrics": logged_runs(stack, experiment, count)}
-        used = {name: stack.cpu()[name] - before[name] for name in ("mlflow", stack.database)}
-        told = {f"runs with 100 metrics: CPU of {name} each": value / count
-                for name, value in used.items()}  # fmt: skip
-        yield stack.column, told
+        after = stack.cpu()
+        for name, service in (("MLflow", "mlflow"), ("database", stack.database)):
+            each = (after[service] - before[service]) / count
+            yield stack.column, {f"runs with 100 metrics: CPU of {name} each": each}
         yield stack.column, artifacts(Client(stack), experiment, effort.repeats)
         yield stack.column, searches(stack, Client(stack), effort.searches)
         yield stack.column, {"MLflow's memory": stack.memory()["mlflow"]}
