@@ -24,7 +24,8 @@ SLICES: Mapping[str, tuple[Callable[[Any, Any], Iterator[Told]], tuple[str, ...]
     "mlflow": (tracking.tracks, ("ours", "stock")),
     "cli": (commands.commands, ("ours",)),
     "images": (builds.sizes, ("ours",)),
-    "build": (builds.builds, ("ours",)),
+    "build": (builds.from_nothing, ("ours",)),
+    "rebuild": (builds.changed_requirement, ("ours",)),
 }
 
 
