@@ -6,7 +6,7 @@ used. Three kinds are missed: whose parent does not ask for their end, who left 
 they ended, and those that end between the looks at two processes, until the next time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,12 +39,12 @@ class Standalone(Stack):
         self.clone.well("inv", "down", *(["--volumes", "--yes"] if volumes else []))
 
     def cpu(self) -> dict[str, float]:
-        return self._sums(lambda process: sum(process.cpu_times()[:4]))
+        return self._sums(spent)
 
     def memory(self) -> dict[str, float]:
         return self._sums(anonymous)
 
-    def _sums(self, used) -> dict[str, float]:
+    def _sums(self, used: Callable[[psutil.Process], float]) -> dict[str, float]:
         """What is used by each service's processes together."""
         told: dict[str, float] = {}
         for service, process in self._processes():
@@ -67,6 +67,11 @@ class Standalone(Stack):
                     yield name, process
         # They carry this stack's address, and nobody above them does.
         yield from ((OTHERS, one) for one in self.clone.processes() if one.pid not in seen)
+
+
+def spent(process: psutil.Process) -> float:
+    """Seconds of a processor, with those of its ended children and theirs."""
+    return sum(process.cpu_times()[:4])
 
 
 def anonymous(process: psutil.Process) -> float:

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import figures, kept, report, slices
+from tests.bench import figures, kept, report, slices, standalone
 from tests.bench.effort import SHORT
 
 
@@ -105,3 +108,18 @@ def test_figures_of_another_state_are_not_mixed(tmp_path, of, changed):
 def test_stacks_that_no_slice_needs_are_not_made():
     assert slices.needed(["images", "cli"], slices.EVERY_STACK) == ["ours"]
     assert slices.needed(["up"], ["stock", "standalone"]) == ["stock", "standalone"]
+
+
+def test_what_ended_processes_used_without_docker_is_counted():
+    burn = "import time; t = time.process_time()\nwhile time.process_time() < t + 0.3: pass"
+    # A child's child, both of which are gone before anybody looks.
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}])"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {nested!r}])"
+    argv = [sys.executable, "-c", f"{code}\nprint('done', flush=True)\ninput()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(argv, text=True, **pipes) as parent:
+        assert parent.stdout.readline() == "done\n"
+        process = psutil.Process(parent.pid)
+        assert 0.3 <= standalone.spent(process) < 1.5
+        assert 1 < standalone.anonymous(process) < 100
+        parent.communicate("\n")
