@@ -211,12 +211,17 @@ def recovery(session: nox.Session) -> None:
     )
 
 
-@nox.session
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
 def bench(session: nox.Session) -> None:
-    """By hand: beside the stock stack, in turn (`-- up`, `idle`, `load`, `--rounds N`)."""
+    """By hand: beside the stock stack, in turn (`-- up`, `-- --help`); its picture in .bench."""
     if not docker_answers(session):
         session.error(NO_DOCKER)
-    session.run("python", "-m", "tests.bench", *session.posargs)
+    session.install("--require-hashes", "-rinstall/bench.lock")
+    try:
+        # By the interpreter that runs nox: what is measured is what it would start.
+        session.run(sys.executable, "-m", "tests.bench", *session.posargs, external=True)
+    finally:
+        session.run("python", "-m", "tests.bench.picture", ".bench")
 
 
 @nox.session

@@ -1,74 +1,86 @@
 """This stack and the stock one in turn on this machine: `nox -s bench -- SLICE…`."""
 
 import argparse
+import os
+import signal
 import sys
-import tempfile
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from itertools import product
 
-from tests.bench import measures, report
-from tests.bench.stacks import Ours, Stack, Stock
-from tests.smoke.clone import ROOT, fresh_copy
+from tests.bench import figures, kept, report
+from tests.bench.effort import FULL, SHORT
+from tests.bench.figures import Results
+from tests.bench.slices import EVERY_STACK, SLICES, needed, stacks
+from tests.bench.stacks import Stack
+from tests.smoke.clone import ROOT
 
 KEPT = ROOT / ".bench" / "results.json"
-# What is measured while a stack is up, and what brings it up and down itself.
-WHILE_UP = {"idle": measures.idle, "load": measures.loads}
-BY_ITSELF = {"up": measures.starts}
+TRIED = KEPT.with_name("tried.json")
 
 
 def main() -> int:
-    """Measure what is asked for in rounds; 1 where something is above what is aimed at."""
+    """Measure what is asked for in rounds; 1 where something failed or a goal is missed."""
+    # What is started is ended and removed on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Commands would be timed as nobody has them.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     asked = arguments()
-    results: report.Results = {}
-    with stacks() as compared:
-        for number in range(asked.rounds):
-            for name in asked.slices:
-                for stack in compared:
-                    print(f"round {number + 1}: {name}, {stack.name}", file=sys.stderr, flush=True)
-                    report.add(results, stack.name, measured(name, stack))
-                    report.write(KEPT, results)
+    results = asked.results
+    with stacks(needed(asked.slices, asked.stack or EVERY_STACK)) as compared:
+        failed = list(rounds(asked, compared, results))
     print("\n".join(report.table(results)))
-    if above := list(report.missed(results)):
-        print(f"above what is aimed at: {', '.join(above)}", file=sys.stderr)
-    return bool(above)
+    for told, names in (("failed", failed), ("above what is aimed at", figures.missed(results)),
+                        ("not measured", figures.open_goals(results))):  # fmt: skip
+        if names:
+            print(f"{told}: {'; '.join(names)}", file=sys.stderr)
+    return bool(failed or figures.missed(results))
+
+
+def rounds(
+    asked: argparse.Namespace, compared: dict[str, Stack], results: Results
+) -> Iterator[str]:
+    """Measure and keep; tells what failed, which loses nothing of the rest."""
+    for number, name, stack in product(range(asked.rounds), asked.slices, compared.values()):
+        measure, of = SLICES[name]
+        if stack.name not in of:
+            continue
+        told = f"round {number + 1}: {name}, {stack.name}"
+        print(told, file=sys.stderr, flush=True)
+        try:
+            for column, found in measure(stack, asked.effort):
+                named = {figures.named(one, stack.mode): value for one, value in found.items()}
+                figures.add(results, column, named)
+                kept.write(asked.file, results, asked.of)
+        except Exception as error:
+            traceback.print_exc()
+            yield f"{told} ({type(error).__name__})"
 
 
 def arguments() -> argparse.Namespace:
-    """What the person asks for."""
+    """What the person asks for, with the file that keeps it and what stands in it already."""
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
-    every = [*BY_ITSELF, *WHILE_UP]
+    every = list(SLICES)
     parser.add_argument("slices", nargs="*", choices=[*every, []], help=f"of {', '.join(every)}")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--stack", action="append", choices=EVERY_STACK, help="one alone; several times for several"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="add to what is kept, if it is of the same commit"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="see whether it works; what it tells is no measure"
+    )
     asked = parser.parse_args()
-    asked.slices = asked.slices or every
-    return asked
-
-
-@contextmanager
-def stacks() -> Iterator[list[Stack]]:
-    """The stacks to compare, built and not up; removed with their data in the end."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        Path(folder).chmod(0o755)
-        ours = Ours(fresh_copy(Path(folder, "ours"), "docker"))
-        stock = Stock(ours, Path(folder, "stock"))
-        try:
-            yield [ours, stock]
-        finally:
-            stock.down(volumes=True)
-            ours.clone.remove()
-
-
-def measured(name: str, stack: Stack) -> report.Figures:
-    """A slice's figures of one stack, which is down afterwards."""
-    if name in BY_ITSELF:
-        return BY_ITSELF[name](stack)
-    stack.up()
-    stack.forget_login()
+    asked.slices = [name for name in every if name in asked.slices] or every
+    asked.effort, asked.file = (SHORT, TRIED) if asked.short else (FULL, KEPT)
+    asked.of = kept.circumstances()
     try:
-        return WHILE_UP[name](stack)
-    finally:
-        stack.down()
+        asked.results = kept.read(asked.file) if asked.keep else {}
+    except kept.OtherCommit as error:
+        parser.error(f"--keep: {error}")
+    return asked
 
 
 if __name__ == "__main__":

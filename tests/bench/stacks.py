@@ -1,9 +1,8 @@
-"""The stacks that are compared, each brought up as a person would, and asked the same things."""
+"""What the stacks that are compared have in common, and this one with Docker."""
 
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,14 @@ from typing import Any
 import docker
 import psutil
 import requests
+from docker.models.containers import Container
 
 from orchestration.containers import SERVICE_LABEL
-from orchestration.settings import PASSED_ON
-from tests.smoke.clone import ROOT, SERVICES, Clone, until
+from tests.smoke.clone import Clone
 
 MIB = 1024**2
 # Of a container's memory, in cgroups of version 1 and 2: what is in no file.
 ANONYMOUS = ("total_rss", "anon")
-LOST_SECONDS = 900
 
 
 class Stack:
@@ -29,6 +27,9 @@ class Stack:
     dags: Path
     url: str
     account: Mapping[str, str]
+    # Whose column its figures stand in, and in which way it is set; blank for the usual one.
+    column: str
+    mode = ""
 
     def up(self) -> None:
         """Start, and return once it says that it is ready; raises where it does not."""
@@ -37,6 +38,16 @@ class Stack:
     def down(self, *, volumes: bool = False) -> None:
         """Stop, with its data where that is asked for."""
         raise NotImplementedError
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Up for a while, and down afterwards, whatever happens meanwhile."""
+        try:
+            self.up()
+            self.forget_login()
+            yield
+        finally:
+            self.down()
 
     def cpu(self) -> dict[str, float]:
         """Seconds of a processor that each service has used since it was started."""
@@ -70,6 +81,15 @@ class Containers(Stack):
     """A stack of Compose: its containers are asked what they use."""
 
     project: str
+    # MLflow by itself: where it answers, as whom, its database's service and how that takes SQL.
+    tracking: str
+    tracking_account: tuple[str, str] | None = None
+    database: str
+    psql: str
+
+    def up_tracking(self) -> None:
+        """MLflow and its database alone, ready."""
+        raise NotImplementedError
 
     @cached_property
     def sdk(self) -> docker.DockerClient:
@@ -77,7 +97,7 @@ class Containers(Stack):
 
     def _stats(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         label = f"com.docker.compose.project={self.project}"
-        for container in self.sdk.containers.list(filters={"label": label}):
+        for container in self.sdk.containers.list(filters={"label": label}, ignore_removed=True):
             with suppress(docker.errors.APIError):
                 name = container.labels[SERVICE_LABEL]
                 yield name, container.stats(stream=False, one_shot=True)
@@ -93,67 +113,50 @@ class Containers(Stack):
             for name, told in self._stats()
         }  # fmt: skip
 
+    def container(self, service: str) -> Container:
+        """The one that runs a service."""
+        labels = [f"com.docker.compose.project={self.project}", f"{SERVICE_LABEL}={service}"]
+        [found] = self.sdk.containers.list(filters={"label": labels})
+        return found
+
+    def fill(self, sql: str) -> None:
+        """Run SQL on MLflow's database; raises with what PostgreSQL said where it fails."""
+        container = self.container(self.database)
+        command = ("sh", "-c", f"{self.psql} -qv ON_ERROR_STOP=1")
+        argv = ("docker", "exec", "-i", container.id, *command)
+        done = subprocess.run(argv, input=sql, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+
 
 class Ours(Containers):
-    """This stack with Docker."""
+    """This stack with Docker, in a mode that settings exported to `inv up` make."""
 
-    name = "ours"
+    name = column = "ours"
+    database = "postgres"
+    psql = "PGPASSWORD=$POSTGRES_PASSWORD psql -h 127.0.0.1 -U postgres mlflow"
 
-    def __init__(self, clone: Clone) -> None:
-        self.clone = clone
+    def __init__(self, clone: Clone, mode: str = "", **settings: str) -> None:
+        self.clone, self.settings = clone, settings
+        self.mode, self.name = mode, mode or self.name
         clone.well("inv", "install")
         self.project = clone.setting("COMPOSE_PROJECT_NAME")
         self.dags, self.url = clone.folder / "dags", clone.url("AIRFLOW_PORT")
         password = clone.setting("_AIRFLOW_WWW_USER_PASSWORD")
         self.account = {"username": "airflow", "password": password}
+        self.tracking, self.tracking_account = clone.url("MLFLOW_PORT"), clone.login("worker")
 
     def up(self) -> None:
-        self.clone.well("inv", "up", "--no-proof")
+        self.clone.well("inv", "up", "--no-proof", **self.settings)
+
+    def up_tracking(self) -> None:
+        self.up()
+        label = f"com.docker.compose.project={self.project}"
+        for container in self.sdk.containers.list(filters={"label": label}, ignore_removed=True):
+            if container.labels[SERVICE_LABEL] not in ("mlflow", self.database):
+                container.stop()
 
     def down(self, *, volumes: bool = False) -> None:
         self.clone.well("inv", "down", *(["--volumes", "--yes"] if volumes else []))
-
-
-class Stock(Containers):
-    """Airflow's services as its own compose file starts them, on the images of `ours`."""
-
-    name = "stock"
-
-    def __init__(self, ours: Ours, folder: Path) -> None:
-        self.project, self.dags, self.url = f"{ours.project}-stock", folder, ours.url
-        self.account = {"username": "airflow", "password": "airflow"}  # pragma: allowlist secret
-        folder.mkdir(parents=True, exist_ok=True)
-        self.settings = {
-            "COMPOSE_PROJECT_NAME": self.project,
-            "AIRFLOW_IMAGE": f"{ours.project}-airflow",
-            "DAGS": str(folder),
-            "AIRFLOW_PORT": ours.clone.exported["AIRFLOW_PORT"],
-        }
-        for name in ("AIRFLOW_UID", "POSTGRES_IMAGE", "REDIS_IMAGE"):
-            self.settings[name] = ours.clone.setting(name)
-
-    def compose(self, *arguments: str) -> str:
-        """A command of Compose on it; raises with what it printed where it fails."""
-        argv = ("docker", "compose", "-f", str(ROOT / "tests/bench/stock.yaml"), *arguments)
-        inherited = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
-        environment = {**inherited, **self.settings}
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{argv}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        return done.stdout
-
-    def up(self) -> None:
-        # With `--wait` Compose fails for a one-shot that ended well: services are asked instead.
-        self.compose("up", "-d")
-        until(self._healthy, LOST_SECONDS)
-
-    def _healthy(self) -> bool:
-        label = f"com.docker.compose.project={self.project}"
-        containers = self.sdk.api.containers(filters={"label": label})
-        well = {one["Labels"][SERVICE_LABEL] for one in containers if "(healthy)" in one["Status"]}
-        return well == SERVICES["docker"] - {"mlflow", "status"}
-
-    def down(self, *, volumes: bool = False) -> None:
-        self.compose("down", *(["--volumes"] if volumes else []))
 
 
 def engine_cpu() -> float:
