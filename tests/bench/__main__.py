@@ -11,7 +11,7 @@ from itertools import product
 from tests.bench import figures, kept, report
 from tests.bench.effort import FULL, SHORT
 from tests.bench.figures import Results
-from tests.bench.slices import EVERY_STACK, SLICES, needed, stacks
+from tests.bench.slices import COLUMNS, SLICES, needed, stacks
 from tests.bench.stacks import Stack
 from tests.smoke.clone import ROOT
 
@@ -27,7 +27,7 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     asked = arguments()
     results = asked.results
-    with stacks(needed(asked.slices, asked.stack or EVERY_STACK)) as compared:
+    with stacks(needed(asked.slices, asked.stack or COLUMNS)) as compared:
         failed = list(rounds(asked, compared, results))
     print("\n".join(report.table(results)))
     for told, names in (("failed", failed), ("above what is aimed at", figures.missed(results)),
@@ -49,8 +49,7 @@ def rounds(
         print(told, file=sys.stderr, flush=True)
         try:
             for column, found in measure(stack, asked.effort):
-                named = {figures.named(one, stack.mode): value for one, value in found.items()}
-                figures.add(results, column, named)
+                figures.add(results, column, found)
                 kept.write(asked.file, results, asked.of)
         except Exception as error:
             traceback.print_exc()
@@ -64,7 +63,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("slices", nargs="*", choices=[*every, []], help=f"of {', '.join(every)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--stack", action="append", choices=EVERY_STACK, help="one alone; several times for several"
+        "--stack", action="append", choices=COLUMNS, help="one alone; several times for several"
     )
     parser.add_argument(
         "--keep", action="store_true", help="add to what is kept, if it is of the same commit"

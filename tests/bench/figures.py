@@ -10,9 +10,6 @@ Results = dict[str, dict[str, list[float]]]
 COLUMNS = ("ours", "stock", "standalone")
 # Behind it stands a part of a measure, as one service's: in the JSON alone.
 PART = ": "
-# Ways to set this stack. Measures of one carry its name behind a comma, and are compared with
-# what stock, which does not know of it, is without.
-MODES = ("quick",)
 
 
 @dataclass(frozen=True)
@@ -29,9 +26,8 @@ MEASURES = {
     "up, empty": Measure(ratio=0.28),
     "up, again": Measure(ratio=0.25),
     "idle CPU": Measure("% of a core", ratio=0.25),
-    "idle CPU, quick": Measure("% of a core", ratio=0.6),
     "idle memory": Measure("MiB", ratio=0.45),
-    "chain of 10, quick": Measure(ratio=0.4),
+    "chain of 10": Measure(ratio=0.4),
     "100 mapped tasks": Measure(ratio=0.6),
     "peak memory under load": Measure("MiB"),
     "runs with 100 metrics": Measure("a second", more_is_better=True),
@@ -49,25 +45,17 @@ def add(results: Results, column: str, figures: Mapping[str, float]) -> None:
         results.setdefault(measure, {}).setdefault(column, []).append(round(value, 3))
 
 
-def named(measure: str, mode: str) -> str:
-    """A measure's name in a mode; blank is the one that has no name."""
-    head, part, rest = measure.partition(PART)
-    return f"{head}, {mode}{part}{rest}" if mode else measure
-
-
 def about(measure: str) -> Measure:
-    """What is known of a measure; of a part or a mode at least its unit."""
+    """What is known of a measure; of a part its unit."""
     if measure in MEASURES:
         return MEASURES[measure]
-    whole = MEASURES.get(_without_mode(measure), Measure())
+    whole = MEASURES.get(measure.partition(PART)[0], Measure())
     return Measure(whole.unit, more_is_better=whole.more_is_better)
 
 
 def middle(results: Results, measure: str, column: str) -> float | None:
     """The median of a column's rounds; None where it has none."""
     values = results.get(measure, {}).get(column)
-    if not values and column == "stock":
-        values = results.get(_without_mode(measure), {}).get(column)
     return median(values) if values else None
 
 
@@ -103,10 +91,3 @@ def open_goals(results: Results) -> list[str]:
     """What is aimed at and cannot be told from these figures."""
     aims = (name for name, aim in MEASURES.items() if aim.ratio or aim.most)
     return [measure for measure in aims if met(results, measure) is None]
-
-
-def _without_mode(measure: str) -> str:
-    head = measure.partition(PART)[0]
-    for mode in MODES:
-        head = head.removesuffix(f", {mode}")
-    return head

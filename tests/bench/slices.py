@@ -14,13 +14,10 @@ from tests.bench.standalone import Standalone
 from tests.bench.stock import Stock
 from tests.smoke.clone import fresh_copy
 
-# Other ways to set this stack, by what is exported to `inv up`; figures.MODES knows their names.
-MODES: Mapping[str, Mapping[str, str]] = {}
-EVERY_STACK = (*COLUMNS, *MODES)
 SLICES: Mapping[str, tuple[Callable[[Any, Any], Iterator[Told]], tuple[str, ...]]] = {
     "up": (measures.starts, COLUMNS),
-    "idle": (measures.idle, EVERY_STACK),
-    "load": (load.loads, EVERY_STACK),
+    "idle": (measures.idle, COLUMNS),
+    "load": (load.loads, COLUMNS),
     "mlflow": (tracking.tracks, ("ours", "stock")),
     "cli": (commands.commands, ("ours",)),
     "images": (builds.sizes, ("ours",)),
@@ -44,8 +41,6 @@ def stacks(names: Sequence[str]) -> Iterator[dict[str, Stack]]:
             clone = fresh_copy(Path(folder, "ours"), "docker")
             ends.callback(clone.remove)
             made["ours"] = ours = Ours(clone)
-            for mode, settings in MODES.items():
-                made[mode] = Ours(clone, mode, **settings)
             made["stock"] = stock = Stock(ours, Path(folder, "stock"))
             ends.callback(stock.down, volumes=True)
         if "standalone" in names:

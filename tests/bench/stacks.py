@@ -27,9 +27,8 @@ class Stack:
     dags: Path
     url: str
     account: Mapping[str, str]
-    # Whose column its figures stand in, and in which way it is set; blank for the usual one.
+    # Whose column its figures stand in.
     column: str
-    mode = ""
 
     def up(self) -> None:
         """Start, and return once it says that it is ready; raises where it does not."""
@@ -129,15 +128,14 @@ class Containers(Stack):
 
 
 class Ours(Containers):
-    """This stack with Docker, in a mode that settings exported to `inv up` make."""
+    """This stack with Docker."""
 
     name = column = "ours"
     database = "postgres"
     psql = "PGPASSWORD=$POSTGRES_PASSWORD psql -h 127.0.0.1 -U postgres mlflow"
 
-    def __init__(self, clone: Clone, mode: str = "", **settings: str) -> None:
-        self.clone, self.settings = clone, settings
-        self.mode, self.name = mode, mode or self.name
+    def __init__(self, clone: Clone) -> None:
+        self.clone = clone
         clone.well("inv", "install")
         self.project = clone.setting("COMPOSE_PROJECT_NAME")
         self.dags, self.url = clone.folder / "dags", clone.url("AIRFLOW_PORT")
@@ -146,7 +144,7 @@ class Ours(Containers):
         self.tracking, self.tracking_account = clone.url("MLFLOW_PORT"), clone.login("worker")
 
     def up(self) -> None:
-        self.clone.well("inv", "up", "--no-proof", **self.settings)
+        self.clone.well("inv", "up", "--no-proof")
 
     def up_tracking(self) -> None:
         self.up()
