@@ -105,7 +105,7 @@ def test_figures_of_another_state_are_not_mixed(tmp_path, of, changed):
 
 
 def test_stacks_that_no_slice_needs_are_not_made():
-    assert slices.needed(["images", "cli"], slices.EVERY_STACK) == ["ours"]
+    assert slices.needed(["images", "cli"], figures.COLUMNS) == ["ours"]
     assert slices.needed(["up"], ["stock", "standalone"]) == ["stock", "standalone"]
 
 
