@@ -99,7 +99,7 @@ def seen(stack: Stack, number: int) -> float:
     time.sleep(7 * number)
     tag, began = f"at-{time.time_ns()}", time.monotonic()
     (stack.dags / "edited.py").write_text(EDITED.format(tag=tag))
-    until(lambda: tag in tags(stack), 400)
+    until(lambda: tag in tags(stack), 400, pause=0.1)
     return time.monotonic() - began
 
 

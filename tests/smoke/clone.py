@@ -239,12 +239,12 @@ class Clone:
         self.run("docker", "image", "rm", *images)
 
 
-def until(true: Callable[[], bool], seconds: float) -> None:
-    """Wait until something is so; fails when it is not in time."""
+def until(true: Callable[[], bool], seconds: float, pause: float = 0.5) -> None:
+    """Wait until something is so, asked with pauses of so many seconds; fails when not in time."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.5)
+        time.sleep(pause)
 
 
 def free_ports() -> dict[str, str]:
