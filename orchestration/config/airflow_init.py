@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import initialised
-import waking
+import telling
 from wait_for_server import wait_for_server
 
 ACCOUNT = ("USERNAME", "PASSWORD")
@@ -33,9 +33,7 @@ def migrate() -> None:
 
 def make_result_tables() -> None:
     """Make the tables that Celery makes when it is first used: there is to be a trigger on one."""
-    from airflow.configuration import conf
-
-    if conf.get("core", "executor") == "CeleryExecutor":
+    if os.environ.get("AIRFLOW__CORE__EXECUTOR") == "CeleryExecutor":
         from airflow.providers.celery.executors.celery_executor_utils import app
 
         app.backend.ResultSession().close()
@@ -91,7 +89,7 @@ def initialise(database: str, name: str, password: str) -> None:
             return
         migrate()
         make_result_tables()
-        waking.make_triggers(cursor)
+        telling.make_triggers(cursor)
         print(create_first_account(name, password))
         initialised.note(cursor, place, found(cursor, name))
 

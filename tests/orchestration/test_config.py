@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import runpy
 import socketserver
 import subprocess
@@ -407,7 +408,8 @@ class Database:
     """PostgreSQL on paper, through its driver: what it answers by query, and its comments."""
 
     def __init__(self, monkeypatch):
-        self.rows, self.comments = {}, {}
+        self.rows, self.comments, self.triggers = {}, {}, []
+        self.tables = {"dag_run", "task_instance"}
         self.absent = type("UndefinedTable", (Exception,), {})
         self.failed = type("OperationalError", (Exception,), {})
         errors = SimpleNamespace(UndefinedTable=self.absent)
@@ -422,6 +424,10 @@ class Database:
     def execute(self, query, values=None):
         if query.startswith("COMMENT ON"):
             self.comments[query.split('"')[1]] = values[0]
+        elif "CREATE OR REPLACE" in query:
+            self.triggers += re.findall(r"TRIGGER (\w+) AFTER \S+ ON (\w+)", query)
+        elif "to_regclass" in query:
+            self.answer = [(values[0] if values[0] in self.tables else None,)]
         elif "shobj_description" in query:
             self.answer = [(self.comments.get(values[0]),)]
         elif query in self.rows:
@@ -463,6 +469,15 @@ def test_the_one_shot_waits_migrates_and_tells_no_password(initialise, capsys):
     assert initialise.run() == DONE
     assert capsys.readouterr().out == "account ada made\n"
     assert "pa55word" not in str(initialise.database.comments)
+
+
+def test_the_database_is_to_tell_of_work_in_the_tables_that_it_has(initialise):
+    initialise.run()
+    assert sorted(initialise.database.triggers) == [
+        ("stack_tell", "dag_run"),
+        ("stack_tell_of_change", "dag_run"),
+        ("stack_tell_of_change", "task_instance"),
+    ]
 
 
 def test_what_it_left_so_it_does_not_look_at_again(initialise, capsys):
