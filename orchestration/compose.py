@@ -14,17 +14,7 @@ from orchestration import images as public_images
 from orchestration.candidates import Candidates
 from orchestration.certificates import Files
 from orchestration.containers import SERVICE_LABEL
-from orchestration.engine import (
-    IMAGES,
-    ONE_SHOTS,
-    PROXY,
-    WORKER,
-    Build,
-    Engine,
-    Host,
-    Service,
-    image_of,
-)
+from orchestration.engine import IMAGES, ONE_SHOTS, PROXY, Build, Engine, Host, Service, image_of
 from orchestration.needs import OLDEST_COMPOSE
 from orchestration.settings import Settings
 
@@ -32,7 +22,7 @@ from orchestration.settings import Settings
 UP_SECONDS = 220
 # For a task that still runs when its worker is replaced.
 TASK_SECONDS = 24 * 3600
-SCHEDULER = "airflow-scheduler"
+SCHEDULER, WORKER = "airflow-scheduler", "airflow-worker"
 HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
@@ -148,19 +138,18 @@ class DockerEngine:
         if self.settings.tls and not services:
             self._show_new_certificate()
 
-    def swap(self, services: Sequence[str]) -> None:
-        """Replace containers at once; the worker's place is taken while it ends its tasks.
+    def swap(self, service: str) -> None:
+        """Replace one container; the worker's place is taken while it ends its tasks.
 
         Raises StackError when a one-shot fails.
         """
-        if one_shots := [name for name in services if name in ONE_SHOTS]:
-            self._replace(one_shots, "--force-recreate")
-            for name in one_shots:
-                self._await_one_shot(name)
-        if others := [name for name in services if name not in (*ONE_SHOTS, WORKER)]:
-            self._replace(others)
-        if WORKER in services:
+        if service == WORKER:
             self._relieve_worker()
+        elif service in ONE_SHOTS:
+            self._replace(service, "--force-recreate")
+            self._await_one_shot(service)
+        else:
+            self._replace(service)
 
     def restart(self, services: Sequence[str]) -> None:
         """`docker compose restart`, with each service's own time to end."""
@@ -256,21 +245,19 @@ class DockerEngine:
     def _containers(self, service: str = "", **options: Any) -> list[Any]:
         return containers.of_project(self.sdk, self.settings.project, service, **options)
 
-    def _replace(self, services: Sequence[str], *options: str) -> None:
+    def _replace(self, service: str, *options: str) -> None:
         # Not `up`: it would run the one-shots again for each service, and with --no-deps make
         # containers that the next `up` takes for changed.
-        create = self.compose("create", "--no-build", *options, *services)
-        shell.output(create, timeout=UP_SECONDS)
-        found = [one for name in services for one in self._containers(name, all=True)]
-        made = [one for one in found if one.attrs["State"]["Status"] == "created"]
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(lambda container: container.start(), made))
+        shell.output(self.compose("create", "--no-build", *options, service), timeout=UP_SECONDS)
+        for container in self._containers(service, all=True):
+            if container.attrs["State"]["Status"] == "created":
+                container.start()
 
     def _relieve_worker(self) -> None:
         # A second worker takes what comes from here on; the first ends what it has in hand.
         olds = self._containers(WORKER)
         beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
-        self._replace([WORKER], *beside)
+        self._replace(WORKER, *beside)
         for old in olds:
             self._let_end(old)
             old.remove()

@@ -66,7 +66,7 @@ def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) ->
     restore.load(folder, manifest, engine, steps)
     databases.switch(engine)
     for name in ONE_SHOTS:
-        steps.do(name, partial(engine.swap, [name]))
+        steps.do(name, partial(engine.swap, name))
     steps.do("an MLflow server", partial(engine.up, ("mlflow",)))
     steps.do("artifacts", partial(restore.unpack_artifacts, folder, manifest, engine))
     # A model needs the worker's memory.

@@ -10,7 +10,6 @@ from orchestration import StackError, shell
 from orchestration.settings import Settings
 
 ONE_SHOTS = ("airflow-init", "mlflow-migrate")
-WORKER = "airflow-worker"
 # What is built here: an image each, or an environment without containers.
 IMAGES = ("airflow", "mlflow", "status")
 # What publishes the pages with TLS, where an engine has one: a service and its image.
@@ -117,8 +116,8 @@ class Engine(Protocol):
         Or only some, and nothing that they do not need.
         """
 
-    def swap(self, services: Sequence[str]) -> None:
-        """Start services anew from what was adopted, and run one-shots among them to their end.
+    def swap(self, service: str) -> None:
+        """Start one service anew from what was adopted, or run a one-shot to its end.
 
         A task that runs is let end where it is, however long it takes.
         """

@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
-from itertools import groupby
 
 from orchestration import (
     StackError,
@@ -17,7 +16,7 @@ from orchestration import (
     unfinished,
 )
 from orchestration.airflow_api import Airflow
-from orchestration.engine import ONE_SHOTS, WORKER, Engine, check_service, engine_for, image_of
+from orchestration.engine import ONE_SHOTS, Engine, check_service, engine_for, image_of
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 from orchestration.waiting import await_services, in_background, show_until_done
@@ -153,7 +152,7 @@ def restart(service: str | None) -> None:
 
 
 def rebuild(service: str | None) -> None:
-    """Lock, build, import-check, and only then swap what runs.
+    """Lock, build, import-check, and only then swap what runs, service by service.
 
     Raises StackError with the requirement or DAG at fault; stack and lock are then as they were.
     """
@@ -170,6 +169,7 @@ def rebuild(service: str | None) -> None:
             print("built; nothing runs that could be swapped: inv up")
             return
         names = [name for name in engine.services() if image_of(name) in images]
+        names.sort(key=lambda name: name not in ONE_SHOTS)
         swap_all(chosen, engine, [service] if service else names)
     finally:
         # What cannot be tidied now will be the next time; it must not hide why all this failed.
@@ -193,27 +193,20 @@ def build_and_check(chosen: Settings, engine: Engine, images: Sequence[str]) -> 
 
 
 def swap_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
-    """Start services anew, then wait until all say that they work.
+    """Start services anew one after the other, then wait until all say that they work.
 
-    Requests to one that is away for these seconds are repeated by the tasks that make them. The
-    worker comes last, as its tasks may take long to end.
+    Requests to one that is away for these seconds are repeated by the tasks that make them.
     """
-    ordered = sorted(names, key=_turn)
-    lines: dict[str, Line] = {name: (name, "wait", "waits for its turn") for name in ordered}
+    lines: dict[str, Line] = {name: (name, "wait", "waits for its turn") for name in names}
     with Progress() as progress:
-        for _, group in groupby(ordered, key=_turn):
-            turn = list(group)
-            lines |= {name: (name, "wait", "is swapped, running tasks end first") for name in turn}
-            swapping = in_background(partial(engine.swap, turn))
+        for name in names:
+            lines[name] = (name, "wait", "is swapped, running tasks end first")
+            swapping = in_background(partial(engine.swap, name))
             show_until_done(swapping, list(lines.values()), progress)
-            lines |= {name: (name, "ok", "swapped") for name in turn}
+            lines[name] = (name, "ok", "swapped")
         progress.show(list(lines.values()))
     with Progress() as progress:
         await_services(chosen, engine, swapping, progress)
-
-
-def _turn(name: str) -> int:
-    return 0 if name in ONE_SHOTS else 2 if name == WORKER else 1
 
 
 def working_engine() -> tuple[Settings, Engine]:

@@ -138,18 +138,17 @@ class StandaloneEngine:
         if not services:
             self.supervisord.start(WATCHDOG)
 
-    def swap(self, services: Sequence[str]) -> None:
-        """Stop and start services, or run one-shots; the scheduler ends its tasks first.
+    def swap(self, service: str) -> None:
+        """Stop and start one service, or run a one-shot; the scheduler ends its tasks first.
 
         Raises StackError when a one-shot fails.
         """
-        for name in services:
-            if name in ONE_SHOTS:
-                one_shots.run(name, self.settings, services_environment(self.settings))
-            elif name == SCHEDULER:
-                self._relieve_scheduler()
-            else:
-                self.restart([name])
+        if service in ONE_SHOTS:
+            one_shots.run(service, self.settings, services_environment(self.settings))
+        elif service == SCHEDULER:
+            self._relieve_scheduler()
+        else:
+            self.restart([service])
 
     def restart(self, services: Sequence[str]) -> None:
         """Stop and start services, each with its own time to end."""

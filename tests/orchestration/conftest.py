@@ -250,9 +250,9 @@ class PaperEngine:
         if self.tidy_fails:
             raise self.tidy_fails
 
-    def swap(self, services):
-        self.asked.append(f"swap {' '.join(services)}")
-        for service in self.swap_fails.keys() & set(services):
+    def swap(self, service):
+        self.asked.append(f"swap {service}")
+        if service in self.swap_fails:
             raise self.swap_fails[service]
 
     def restart(self, services):

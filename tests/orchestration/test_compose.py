@@ -173,8 +173,8 @@ def test_the_candidates_name_is_used_for_building_and_for_nothing_else(docker, r
     assert built_by.env["COMPOSE_PROJECT_NAME"] == f"{docker.settings.project}-candidate"
     recorded.commands.clear()
     docker.up()
-    docker.swap(["mlflow"])
-    docker.swap(["airflow-worker"])
+    docker.swap("mlflow")
+    docker.swap("airflow-worker")
     docker.restart(["mlflow"])
     docker.run("mlflow", ["bash"])
     docker.logs([], tail=1, since="", follow=False)
@@ -342,29 +342,21 @@ class Replaced:
 
 def test_a_service_is_replaced_alone_and_nothing_is_built(docker, recorded):
     docker.sdk.containers.found = [Replaced("abc", recorded.commands, "created")]
-    docker.swap(["mlflow"])
+    docker.swap("mlflow")
     assert recorded.lines == ["docker compose create --no-build mlflow", "started abc"]
     labels = docker.sdk.containers.asked[-1]["filters"]["label"]
     assert "com.docker.compose.service=mlflow" in labels
 
 
-def test_several_are_replaced_at_once_and_the_worker_after_them(docker, recorded):
-    docker.swap(["airflow-scheduler", "airflow-worker", "mlflow"])
-    assert recorded.lines == [
-        "docker compose create --no-build airflow-scheduler mlflow",
-        "docker compose create --no-build airflow-worker",
-    ]
-
-
 def test_a_service_that_did_not_change_runs_on(docker, recorded):
     docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
-    docker.swap(["mlflow"])
+    docker.swap("mlflow")
     assert recorded.lines == ["docker compose create --no-build mlflow"]
 
 
 def test_a_worker_ends_its_tasks_beside_the_new_one(docker, recorded):
     docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
-    docker.swap(["airflow-worker"])
+    docker.swap("airflow-worker")
     assert recorded.lines == [
         "docker compose create --no-build --no-recreate --scale=airflow-worker=2 airflow-worker",
         "docker exec abc sh -c 'mkdir -p /tmp/heal && touch /tmp/heal/off'",
@@ -400,7 +392,7 @@ def test_what_waits_for_a_worker_is_asked_of_redis(docker, recorded):
 
 
 def test_a_worker_that_does_not_run_is_made_anew_and_not_just_started(docker, recorded):
-    docker.swap(["airflow-worker"])
+    docker.swap("airflow-worker")
     assert recorded.lines == ["docker compose create --no-build airflow-worker"]
 
 
@@ -408,7 +400,7 @@ def test_a_worker_is_left_alone_where_the_new_one_does_not_start(docker, recorde
     docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
     recorded.failures = {"--scale": "no space left"}
     with pytest.raises(StackError, match="no space left"):
-        docker.swap(["airflow-worker"])
+        docker.swap("airflow-worker")
     assert len(recorded.lines) == 1
 
 
@@ -432,14 +424,14 @@ def one_shots(docker, recorded, clock, monkeypatch):
 def test_a_one_shot_is_waited_for(docker, one_shots, clock, name):
     # The first is looked at when it was made anew.
     one_shots(*[attributes(name)] * 3, attributes(name, "exited"))
-    docker.swap([name])
+    docker.swap(name)
     assert len(clock.slept) == 2
 
 
 def test_a_one_shot_that_fails_is_told_with_its_last_lines(docker, one_shots, recorded):
     one_shots(attributes("mlflow-migrate", "exited", code=1))
     with pytest.raises(StackError) as failed:
-        docker.swap(["mlflow-migrate"])
+        docker.swap("mlflow-migrate")
     assert str(failed.value) == "mlflow-migrate failed:\none\ntwo\nnext: inv up"
     assert recorded.lines[-1].startswith("docker compose logs --tail=12 ")
 
@@ -447,7 +439,7 @@ def test_a_one_shot_that_fails_is_told_with_its_last_lines(docker, one_shots, re
 def test_a_one_shot_is_not_waited_for_for_ever(docker, one_shots, clock):
     one_shots(attributes("airflow-init"))
     with pytest.raises(StackError, match="airflow-init failed"):
-        docker.swap(["airflow-init"])
+        docker.swap("airflow-init")
     assert compose.UP_SECONDS <= sum(clock.slept) < compose.UP_SECONDS + 1
 
 
@@ -455,8 +447,8 @@ def test_what_is_started_does_not_hang_its_caller(docker, monkeypatch):
     limits = []
     monkeypatch.setattr(shell, "output", lambda command, *, timeout=None: limits.append(timeout))
     docker.up()
-    docker.swap(["mlflow"])
-    docker.swap(["airflow-worker"])
+    docker.swap("mlflow")
+    docker.swap("airflow-worker")
     assert limits == [compose.UP_SECONDS] * 3
 
 

@@ -442,9 +442,12 @@ def test_rebuild_locks_builds_checks_adopts_and_only_then_swaps(in_use, lock, pr
         "build",
         "import_errors",
         "adopt",
-        "swap airflow-init mlflow-migrate",
-        "swap airflow-scheduler mlflow status",
+        "swap airflow-init",
+        "swap mlflow-migrate",
+        "swap airflow-scheduler",
         "swap airflow-worker",
+        "swap mlflow",
+        "swap status",
         "tidy",
     ]
     assert lock.read_text() == NEW
@@ -551,22 +554,19 @@ def test_a_swap_that_fails_ends_it_with_the_lock_of_what_was_adopted(in_use, loc
     with pytest.raises(StackError, match="the scheduler does not start"):
         stack.rebuild(None)
     swapped = [word for word in in_use.asked if word.startswith("swap")]
-    assert swapped == [
-        "swap airflow-init mlflow-migrate",
-        "swap airflow-scheduler mlflow status",
-    ]
+    assert swapped == ["swap airflow-init", "swap mlflow-migrate", "swap airflow-scheduler"]
     assert lock.read_text() == NEW
     assert proven == []
 
 
 def test_swaps_wait_for_their_turn_and_each_is_waited_for(in_use, monkeypatch, capsys):
     ended = []
-    monkeypatch.setattr(in_use, "swap", lambda names: time.sleep(0.05) or ended.extend(names))
-    stack.swap_all(Settings.load(), in_use, ["status", "airflow-worker", "mlflow-migrate"])
-    assert ended == ["mlflow-migrate", "status", "airflow-worker"]
+    monkeypatch.setattr(in_use, "swap", lambda name: time.sleep(0.05) or ended.append(name))
+    stack.swap_all(Settings.load(), in_use, ["mlflow", "status"])
+    assert ended == ["mlflow", "status"]
     told = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()]
     assert told[:2] == [
-        "… mlflow-migrate         is swapped, running tasks end first",
+        "… mlflow                 is swapped, running tasks end first",
         "… status                 waits for its turn",
     ]
     assert "✓ status                 swapped" in told

@@ -320,7 +320,7 @@ def test_what_a_service_was_started_from_is_kept_until_it_is_swapped(
     (old,) = changed(alone, clone, "mlflow").values()
     alone.tidy()
     assert (state.folder / "envs" / old).exists()
-    alone.swap(["mlflow"])
+    alone.swap("mlflow")
     alone.tidy()
     assert not (state.folder / "envs" / old).exists()
     assert alone.is_built()
@@ -340,7 +340,7 @@ def test_before_the_first_start_only_what_is_in_use_is_kept(alone, machine, stat
 def test_a_service_is_stopped_and_started(alone, supervisord, state):
     state.run.mkdir()
     supervisord.start()
-    alone.swap(["mlflow"])
+    alone.swap("mlflow")
     assert supervisord.asked == [("stopProcess", "mlflow"), ("startProcess", "mlflow", False)]
     supervisord.asked.clear()
     alone.restart(["status", "mlflow"])
@@ -392,13 +392,13 @@ def test_one_that_cannot_be_stopped_is_named(alone, supervisord):
 def test_a_one_shot_is_run_to_its_end(alone, machine, supervisord, state, name):
     state.logs.mkdir()
     supervisord.start()
-    alone.swap([name])
+    alone.swap(name)
     (ran,) = machine.ran()
     assert ran == name.replace("-", "_")
     assert supervisord.asked == []
     machine.failing = {ran: "ended with 1:\nno such column"}
     with pytest.raises(StackError, match=f"{name} failed: ended with 1:\nno such column"):
-        alone.swap([name])
+        alone.swap(name)
 
 
 @pytest.fixture
@@ -417,7 +417,7 @@ def renewed_when_told(supervisord):
 
 @pytest.mark.usefixtures("renewed_when_told")
 def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisord):
-    alone.swap([SCHEDULER])
+    alone.swap(SCHEDULER)
     looked = ("getAllProcessInfo",)
     assert [asked for asked in supervisord.asked if asked != looked] == [
         ("stopProcess", "watchdog"),
@@ -444,7 +444,7 @@ def test_a_scheduler_that_does_not_end_is_told_and_the_watchdog_runs_again(
     supervisord.start()
     monkeypatch.setattr(standalone, "TASK_SECONDS", 5)
     with pytest.raises(StackError) as failed:
-        alone.swap([SCHEDULER])
+        alone.swap(SCHEDULER)
     assert str(failed.value) == (
         "airflow-scheduler has not ended after 5 s: inv restart -s airflow-scheduler"
     )
@@ -485,7 +485,7 @@ def test_the_end_of_a_log_may_be_asked_for_from_a_moment_on(alone, state):
 def test_a_scheduler_that_does_not_run_is_started(alone, supervisord, state):
     supervisord.shows().processes[2] = process(SCHEDULER, "FATAL")
     supervisord.start()
-    alone.swap([SCHEDULER])
+    alone.swap(SCHEDULER)
     assert ("startProcess", SCHEDULER, False) in supervisord.asked
     assert not [asked for asked in supervisord.asked if asked[0] == "signalProcess"]
 
@@ -1095,7 +1095,7 @@ def swapping(sleeping, clone):
 
     def swap():
         try:
-            sleeping.swap([SCHEDULER])
+            sleeping.swap(SCHEDULER)
         except StackError as error:
             failed.append(error)
 
