@@ -44,8 +44,12 @@ def loads(stack: Stack, effort: Effort) -> Iterator[Told]:
             chains = middle(took(stack, "chain_of_10") for _ in range(effort.repeats))
             yield stack.column, {"chain of 10": chains}
             before = stack.cpu()
-            yield stack.column, {"100 mapped tasks": took(stack, "mapped_100")}
-            used = {name: value - before.get(name, 0) for name, value in stack.cpu().items()}
+            hundreds = middle(took(stack, "mapped_100") for _ in range(effort.repeats))
+            yield stack.column, {"100 mapped tasks": hundreds}
+            used = {
+                name: (value - before.get(name, 0)) / effort.repeats
+                for name, value in stack.cpu().items()
+            }
             told = {f"100 mapped tasks: CPU of {name}": value for name, value in used.items()}
             yield stack.column, told
             yield stack.column, {"50 runs at once": took(stack, "single", runs=RUNS_AT_ONCE)}
