@@ -12,6 +12,8 @@ PORT = re.compile(r"[0-9]{1,5}")
 WEB_ADDRESS = re.compile(
     r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
 )
+# As Compose reads it; auto until `inv install` has looked at the machine.
+MEMORY = re.compile(r"auto|[1-9][0-9]*[mg]")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 # The address of a socket that listens on all addresses.
 EVERYWHERE = ("0.0.0.0", "::")
@@ -29,6 +31,9 @@ def problems(values: Mapping[str, str], needed: Iterable[str]) -> list[str]:
     for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"):
         if not _is_port(values[name]):
             wrong.append(f"{name}={values[name]} is not a port: 1 to 65535")
+    for name in ("WORKER_MEMORY", "SERVICE_MEMORY"):
+        if not MEMORY.fullmatch(values[name]):
+            wrong.append(f"{name}={values[name]} is no amount of memory: auto, or as 2g or 1280m")
     if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
         wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
     return wrong + _tls_problems(values) + _alert_problems(values)

@@ -267,6 +267,7 @@ REFUSED = {
     "a full disk": (full_disk, ["install"], "GiB of disk free", "free some"),
     "another at work": (at_work, ["up"], "inv backup (process ", "wait until it has ended"),
     "a word for a port": (exported(AIRFLOW_PORT="http"), ["up"], "is not a port", "1 to 65535"),
+    "a word for memory": (exported(WORKER_MEMORY="lots"), ["up"], "WORKER_MEMORY=lots", "as 2g"),
     "port 0": (exported(STATUS_PORT="0"), ["health"], "STATUS_PORT=0 is not a port", "1 to 65535"),
     "port 70000": (exported(MLFLOW_PORT="70000"), ["up"], "MLFLOW_PORT=70000", "1 to 65535"),
     "no such engine": (exported(STACK_ENGINE="podman"), ["up"], "podman", "docker, standalone"),
