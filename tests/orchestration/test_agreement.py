@@ -366,6 +366,12 @@ def test_no_second_worker_gets_a_task_that_the_first_still_runs_or_may_run():
     assert number("EXECUTION_API__JWT_EXPIRATION_TIME") >= day
 
 
+def test_a_dag_whose_task_failed_is_not_taken_for_removed_before_its_file_is_parsed_again():
+    interval = number("DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL")
+    # As much as a file's parsing may take, at Airflow's default.
+    assert number("DAG_PROCESSOR__STALE_DAG_THRESHOLD") >= interval + 50
+
+
 def test_a_login_that_was_left_open_ends_within_a_working_day():
     assert 3600 <= number("API_AUTH__JWT_EXPIRATION_TIME") <= 8 * 3600
 
