@@ -13,7 +13,7 @@ from orchestration.settings import Settings
 
 T = TypeVar("T")
 READY_SECONDS = 240
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:

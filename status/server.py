@@ -41,8 +41,8 @@ SECURITY_HEADERS = {
 
 # Pages say seconds; nobody sees more of them than one a second.
 KEPT_SECONDS, KEPT_PAGES = 1.0, 32
-# How long a start is given rounds a second apart.
-STARTING_SECONDS = 300
+# How long a start is given rounds in quick succession, and how far apart they are.
+STARTING_SECONDS, STARTING_PAUSE = 300, 0.3
 
 LOG = logging.getLogger("uvicorn.error")
 T = TypeVar("T")
@@ -179,7 +179,7 @@ async def _watch(viewed: Viewed) -> None:
 def _pause(settings: Settings, rounds: Rounds, age: float) -> float:
     # While the stack comes up somebody waits for it; later a service may stay down for days.
     coming_up = age < STARTING_SECONDS and rounds.board().status != "healthy"
-    return min(1.0, settings.interval) if coming_up else settings.interval
+    return min(STARTING_PAUSE, settings.interval) if coming_up else settings.interval
 
 
 _settings = Settings.load(os.environ)

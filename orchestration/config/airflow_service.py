@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import lean_imports
+
 
 def defined(words: Sequence[str]) -> tuple[Any, Sequence[str]]:
     """Airflow's definition of the command that these words begin with, and its own arguments.
@@ -30,6 +32,7 @@ def main(words: Sequence[str]) -> None:
     # First of all imports of Airflow, as its own command line has it, to avoid circles.
     from airflow import configuration  # noqa: F401
 
+    lean_imports.put_off(words[0])
     command, given = defined(words)
     parser = argparse.ArgumentParser(prog=f"airflow {command.name}", description=command.help)
     for argument in command.args:

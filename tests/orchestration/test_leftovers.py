@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 
 import psutil
 import pytest
@@ -35,6 +36,9 @@ def start():
             argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         started.append(process)
+        # The kernel tells that a program is loaded a moment before it shows what with.
+        while process.poll() is None and not Path(f"/proc/{process.pid}/environ").read_bytes():
+            time.sleep(0.001)
         return process
 
     yield go

@@ -152,11 +152,11 @@ def test_made_up_host_names_fill_no_memory_and_get_pages_of_their_own():
     ("services", "age", "interval", "pause"),
     [
         (ALL_UP, 0, "10", 10),
-        (None, 0, "10", 1),
-        (None, STARTING_SECONDS - 1, "10", 1),
+        (None, 0, "10", 0.3),
+        (None, STARTING_SECONDS - 1, "10", 0.3),
         (None, STARTING_SECONDS, "10", 10),
         (None, 0, "0.2", 0.2),
-        (but("airflow-triggerer", "down"), 0, "10", 1),
+        (but("airflow-triggerer", "down"), 0, "10", 0.3),
     ],
 )
 def test_only_while_the_stack_comes_up_rounds_follow_each_other(services, age, interval, pause):
