@@ -224,6 +224,13 @@ def bench(session: nox.Session) -> None:
         session.run("python", "-m", "tests.bench.picture", ".bench")
 
 
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def s3(session: nox.Session) -> None:
+    """By hand: artifacts in a bucket of a real server, and its failures (`-- standalone`)."""
+    session.install("--require-hashes", "-rinstall/s3.lock")
+    run_in_order(session, chosen_engine(session), ["test_s3"])
+
+
 @nox.session
 def backfill(session: nox.Session) -> None:
     """By hand: the pipelines through all of 2013 (`-- standalone`, `-- --keep docs`)."""
@@ -277,9 +284,9 @@ def chosen_engine(session: nox.Session) -> str:
 
 
 def run_in_order(session: nox.Session, engine: str, names: list[str]) -> None:
-    """Run files of tests/smoke as they stand, on an engine."""
+    """Run files of tests/smoke as they stand, on an engine, by the interpreter that runs nox."""
     parts = [name.partition("::") for name in names]
     paths = [f"tests/smoke/{file}.py{colon}{test}" for file, colon, test in parts]
     told = ["-p", "no:randomly", "--durations=12", f"--engine={engine}"]
     more = [word for word in session.posargs if word not in {**ONLY_ON, **FAULTS}]
-    session.run("pytest", *told, *paths, *more)
+    session.run(sys.executable, "-m", "pytest", *told, *paths, *more, external=True)

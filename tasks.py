@@ -19,7 +19,8 @@ GROUPS = {
     "look at it": ("health", "logs", "open"),
     "work in it": ("trigger", "airflow", "shell"),
     "maintain it": (
-        "doctor", "backup", "restore", "drill", "clean", "secrets", "systemd", "lock",
+        "doctor", "backup", "restore", "drill", "clean", "move-artifacts", "secrets", "systemd",
+        "lock",
     ),
 }  # fmt: skip
 
@@ -254,7 +255,7 @@ def doctor(c: Context, json: bool = False) -> None:
     },
 )
 def backup(c: Context, keep: str = "7", passphrase_file: str = "") -> None:
-    """Write data, artifacts and DAGs below backups/, read them back.
+    """Write data, artifacts and DAGs to backups/, read them back.
 
     The stack goes on meanwhile. Safe to run at any time; what is not complete is not kept.
     """
@@ -303,7 +304,7 @@ def restore_(
 
 @verb(alone=True)
 def drill(c: Context) -> None:
-    """Restore the newest backup beside the stack, check it, remove it.
+    """Restore the newest backup beside the stack, and check it.
 
     The status page tells the verdict.
     """
@@ -331,11 +332,29 @@ def clean(c: Context, dry_run: bool = False, older_than: str = "30d") -> None:
 
 
 @verb(
+    alone=True,
+    help={
+        "to": "the bucket: s3://bucket/prefix",
+        "dry_run": "tell what and how much, change nothing",
+    },
+)
+def move_artifacts(c: Context, to: str = "", dry_run: bool = False) -> None:
+    """Move MLflow's artifacts into a bucket, compared by hash.
+
+    Tasks go on meanwhile; MLflow stands still for seconds at the end. Nothing is deleted, and
+    what was ended in its middle goes on where it was.
+    """
+    from orchestration import moving
+
+    moving.move(to, dry_run=dry_run)
+
+
+@verb(
     iterable=["rotate"],
     help={"rotate": "a secret by its name, several times or `all`: give it a new value"},
 )
 def secrets(c: Context, rotate: list[str]) -> None:
-    """Tell whether each secret can be guessed; --rotate changes it.
+    """Tell whether secrets can be guessed; --rotate changes one.
 
     Never a value; exit code 1 unless all are good. A rotation lets tasks end first, changes the
     secret where it is held, writes .env, restarts what has it and proves the stack; interrupted,
@@ -352,7 +371,7 @@ def secrets(c: Context, rotate: list[str]) -> None:
 
 @verb(help={"install": "put it in place, for each boot (as root)"})
 def systemd(c: Context, install: bool = False) -> None:
-    """Print the unit that starts this stack at boot, or put it in place."""
+    """Print the unit that starts this at boot, or put it in place."""
     from orchestration import systemd
     from orchestration.settings import ROOT
 
@@ -387,6 +406,7 @@ namespace = Collection(
     restore_,
     drill,
     clean,
+    move_artifacts,
     secrets,
     systemd,
     lock,

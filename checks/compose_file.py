@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestration import StackError, dotenv_file
-from orchestration.settings import PASSED_ON
+from orchestration.settings import PASSED_ON, SECRETS
 from orchestration.shell import Command, output
 
 FILE = "orchestration/docker-compose.yaml"
@@ -20,8 +20,9 @@ READINGS = {
         "-f", FILE, "-f", "orchestration/docker-compose.tls.yaml", "--profile", "tls",
     ),
 }  # fmt: skip
-# What stands in .env.example for what `inv install` fills, and what Compose can read there.
-FILLED = {"": "generated", "auto": "512m"}
+# What has to be filled, and what Compose can read there; files that are not named stay so.
+NEEDED = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID", "PUBLIC_HOST")
+FILLED = dict.fromkeys(NEEDED, "generated")
 ABSENT = "no Compose v2 is here: ./install/1st_run_install.sh --with-docker nox -s lint"
 
 
@@ -38,7 +39,8 @@ def environment(root: Path) -> dict[str, str]:
     """The settings with their defaults; what `inv install` fills gets a word, or an amount."""
     example = dotenv_file.parse((root / ".env.example").read_text("utf-8"), ".env.example")
     inherited = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
-    filled = {name: FILLED.get(value, value) for name, value in example.items()}
+    filled = {name: value or FILLED.get(name, "") for name, value in example.items()}
+    filled |= {name: "512m" for name, value in example.items() if value == "auto"}
     return {**inherited, **filled}
 
 

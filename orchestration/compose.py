@@ -182,9 +182,9 @@ class DockerEngine:
         terminal = () if shell.at_terminal() else ("-T",)
         return shell.show(self._within(service, *terminal, service, *named, *argv))
 
-    def command(self, service: str, argv: Sequence[str]) -> shell.Command:
-        """The same without a terminal."""
-        return self._within(service, "-T", service, *argv)
+    def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> shell.Command:
+        """The same without a terminal; `anew`: always in one of its own."""
+        return self._within(service, "-T", service, *argv, anew=anew)
 
     def script(self, name: str) -> str:
         """Mounted into every service that runs one."""
@@ -198,8 +198,8 @@ class DockerEngine:
             if started and started.timestamp() < written:
                 self.restart([PROXY])
 
-    def _within(self, service: str, *words: str) -> shell.Command:
-        runs = any(s.state == "running" for s in self.ps() if s.name == service)
+    def _within(self, service: str, *words: str, anew: bool = False) -> shell.Command:
+        runs = not anew and any(s.state == "running" for s in self.ps() if s.name == service)
         how = ("exec",) if runs else ("run", "--rm", "--no-deps", "--quiet-pull")
         return self.compose(*how, *words)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from itertools import chain
 
-from orchestration import StackError, applied, conditions, health, heard
+from orchestration import StackError, applied, bucket, conditions, health, heard
 from orchestration.engine import Engine, Host, engine_for
 from orchestration.health import Report
 from orchestration.preflight import lost_env
@@ -113,6 +113,7 @@ def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool)
         if installed else (),
         _looked("services", conditions.of_services, engine, report),
         _looked("logs", heard.in_logs, settings, engine, report),
+        _looked("bucket", bucket.finding, settings, engine) if installed else (),
         conditions.of_answers(report),
         conditions.of_accounts(settings, report) if installed else (),
         conditions.of_work(report),

@@ -137,8 +137,11 @@ class Engine(Protocol):
     def run(self, service: str, argv: Sequence[str]) -> int:
         """A one-off command where a service runs, on the person's terminal; its exit code."""
 
-    def command(self, service: str, argv: Sequence[str]) -> shell.Command:
-        """What runs `argv` where a service runs, its streams left to the caller."""
+    def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> shell.Command:
+        """What runs `argv` where a service runs, its streams left to the caller.
+
+        `anew`: with the settings as they are now, whatever it runs with.
+        """
 
     def script(self, name: str) -> str:
         """Where a service finds a file of config/."""

@@ -25,6 +25,7 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "pytest.lock": ("pytest.in", "--constraints", "airflow.lock", *IMAGES),
     "audit.lock": ("audit.in", *ANY_PLATFORM),
     "bench.lock": ("bench.in", *IMAGES),
+    "s3.lock": ("s3.in", *IMAGES),
     "page.lock": ("page.in", "status.in", "--constraints", "status.lock", *IMAGES),
     "base/postgres.lock": ("base/postgres.in", "--no-deps", *IMAGES),
 }

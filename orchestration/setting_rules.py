@@ -14,6 +14,8 @@ WEB_ADDRESS = re.compile(
 )
 # As Compose reads it; auto until `inv install` has looked at the machine.
 MEMORY = re.compile(r"auto|[1-9][0-9]*[mg]")
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/\S*)?")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 # The address of a socket that listens on all addresses.
 EVERYWHERE = ("0.0.0.0", "::")
@@ -36,7 +38,7 @@ def problems(values: Mapping[str, str], needed: Iterable[str]) -> list[str]:
             wrong.append(f"{name}={values[name]} is no amount of memory: auto, or as 2g or 1280m")
     if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
         wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
-    return wrong + _tls_problems(values) + _alert_problems(values)
+    return wrong + _tls_problems(values) + _alert_problems(values) + _bucket_problems(values)
 
 
 def _tls_problems(values: Mapping[str, str]) -> list[str]:
@@ -47,6 +49,20 @@ def _tls_problems(values: Mapping[str, str]) -> list[str]:
         wrong.append(f"PUBLIC_HOST={values['PUBLIC_HOST']} is no host name and no IPv4 address")
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
         wrong.append("TLS_CERTIFICATE and TLS_KEY belong together: set both in .env, or neither")
+    return wrong
+
+
+def _bucket_problems(values: Mapping[str, str]) -> list[str]:
+    wrong, style, at = [], "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "MLFLOW_S3_ENDPOINT_URL"
+    if values[style] not in ("", "auto", "path", "virtual"):
+        wrong.append(f"{style}={values[style]} is none of auto, path, virtual")
+    place = values["MLFLOW_ARTIFACTS_DESTINATION"]
+    if place.startswith("s3:") and not BUCKET.fullmatch(place):
+        wrong.append(f"MLFLOW_ARTIFACTS_DESTINATION={place} is no bucket: s3://bucket/prefix")
+    if (server := values["MLFLOW_S3_ENDPOINT_URL"]) and not WEB_ADDRESS.fullmatch(server):
+        wrong.append(
+            "MLFLOW_S3_ENDPOINT_URL is no web address: https://HOST:PORT in .env, or blank"
+        )
     return wrong
 
 

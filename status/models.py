@@ -22,6 +22,7 @@ API = "/api/2.0/mlflow"
 ACCOUNT = "status"
 # Read like any other, there or not; the root of all artifacts is for nobody but admin.
 AN_ARTIFACT_FOLDER = "0/models"
+FAILED_DEPENDENCY = 424
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ class MLflow:
         async def ask() -> tuple[str, str]:
             address = f"{self._url}/api/2.0/mlflow-artifacts/artifacts"
             asked = {"path": AN_ARTIFACT_FOLDER}
-            body = json_object(await self._http.get(address, params=asked, auth=self._auth))
+            answer = await self._http.get(address, params=asked, auth=self._auth)
+            if answer.status_code == FAILED_DEPENDENCY:
+                # What a bucket's error means, by config/artifact_store.py.
+                raise UnexpectedAnswer(answer.json()["cause"])
+            body = json_object(answer)
             if body and not isinstance(body.get("files"), list):
                 raise UnexpectedAnswer("the answer is no list of files")
             return "up", "reads its artifact store"

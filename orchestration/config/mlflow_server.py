@@ -11,15 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+import artifact_store
 from mlflow_accounts import point_at
-
-BLANK_MEANS_NONE = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_DEFAULT_REGION",
-    "MLFLOW_S3_ENDPOINT_URL",
-)
 
 
 def run_here(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> NoReturn:
@@ -35,14 +28,16 @@ def run_here(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> 
 
 def main() -> None:
     """Drop blank settings, then `mlflow server` behind a login, with uvicorn in its place."""
-    for name in BLANK_MEANS_NONE:
-        if not os.environ.get(name):
-            os.environ.pop(name, None)
+    artifact_store.forget_blanks()
     point_at(os.environ["MLFLOW_BACKEND_STORE_URI"])
     from mlflow import cli, server
 
     assert callable(server._exec_cmd), "this MLflow starts its server in another way"
     server._exec_cmd = run_here
+    destination = os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
+    if artifact_store.is_bucket(destination):
+        artifact_store.be_brief()
+        artifact_store.answer_errors(server.app, destination)
     address = ["--host", os.environ.get("MLFLOW_HOST", "0.0.0.0")]
     address += ["--port", os.environ.get("MLFLOW_PORT", "5000")]
     cli.cli(["server", "--app-name", "basic-auth", *address, "--workers", "1"], prog_name="mlflow")

@@ -1,5 +1,6 @@
 """A clone in a temporary folder, stub services on loopback ports, and an engine made of paper."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -29,6 +30,20 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 def repo():
     """The repository under test."""
     return REPO
+
+
+@pytest.fixture
+def script(repo):
+    """Import a script of config/ as it is run there: by its path, not as a package."""
+
+    def load(name):
+        path = repo / "orchestration" / "config" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"config_{name}", path)
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return loaded
+
+    return load
 
 
 class Typist:
@@ -278,7 +293,7 @@ class PaperEngine:
     def finish_tasks(self):
         self.asked.append("finish_tasks")
 
-    def command(self, service, argv):
+    def command(self, service, argv, *, anew=False):
         """One of PostgreSQL's tools on the folder `databases`, anything else as it is."""
         argv = tuple(argv)
         if service == "postgres":

@@ -42,6 +42,10 @@ def variables(text):
     return VARIABLE.findall(code)
 
 
+# What is mounted where a setting that names a file or folder is blank.
+NOTHING = "/dev/null"
+
+
 def each(services):
     return pytest.mark.parametrize("name", services)
 
@@ -69,12 +73,14 @@ def test_every_setting_is_used_by_compose_or_listed_with_its_reason():
 
 @pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT, TLS_TEXT], ids=["stack", "base", "tls"])
 def test_a_default_in_compose_is_the_one_of_the_example(text):
-    defaults = {(name, word) for name, operator, word in variables(text) if operator == ":-"}
+    given = [(name, word) for name, operator, word in variables(text) if operator == ":-"]
+    defaults = {(name, "" if word == NOTHING else word) for name, word in given}
     assert {(name, EXAMPLE[name]) for name, _ in defaults} == defaults
 
 
 def test_what_must_be_set_names_the_next_command():
-    required = [(name, op, word) for name, op, word in variables(STACK_TEXT) if op != ":-"]
+    optional = (":-", ":+")
+    required = [(name, op, word) for name, op, word in variables(STACK_TEXT) if op not in optional]
     by_hand = {each for each in variables(TLS_TEXT) if each[1] != ":-"}
     assert by_hand == {("PUBLIC_HOST", ":?", "set PUBLIC_HOST in .env")}
     assert {(op, word) for _, op, word in required} == {(":?", "run `inv install` first")}

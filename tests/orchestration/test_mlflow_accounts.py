@@ -1,6 +1,5 @@
 """MLflow's accounts: who is made, renewed and given what; who may ask what, and from which page."""
 
-import importlib.util
 import os
 import subprocess
 from types import SimpleNamespace
@@ -18,20 +17,6 @@ PASSWORDS = {
 STORE = "postgresql+psycopg2://mlflow:s3cret@postgres/mlflow"  # pragma: allowlist secret
 CURRENT = "GET /api/2.0/mlflow/users/current"
 EVERYTHING = ["experiment", "registered_model"]
-
-
-@pytest.fixture
-def script(repo):
-    """Import a script of config/ as it is run there: by its path, not as a package."""
-
-    def load(name):
-        path = repo / "orchestration" / "config" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"config_{name}", path)
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded
-
-    return load
 
 
 class Store:

@@ -255,6 +255,26 @@ def test_a_webhook_that_is_none_is_refused_and_never_repeated(make_settings, val
     assert str(refused.value) == told
 
 
+@pytest.mark.parametrize("place", ["s3:bucket", "s3://", "s3://B/x", "s3://a_b/x", "s3://ab"])
+def test_a_bucket_that_is_none_is_refused(make_settings, place):
+    with pytest.raises(StackError, match=f"={place} is no bucket: s3://bucket/prefix"):
+        make_settings(MLFLOW_ARTIFACTS_DESTINATION=place)
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://a.bucket-1", "s3://bucket/a/b", "/mlflow_data", "file:///a"]
+)
+def test_artifacts_may_be_in_a_bucket_or_a_folder(make_settings, place):
+    assert make_settings(MLFLOW_ARTIFACTS_DESTINATION=place)
+
+
+def test_how_a_bucket_is_asked_is_one_of_three_ways_and_its_server_an_address(make_settings):
+    with pytest.raises(StackError, match="=dns is none of auto, path, virtual"):
+        make_settings(MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE="dns")
+    with pytest.raises(StackError, match="MLFLOW_S3_ENDPOINT_URL is no web address"):
+        make_settings(MLFLOW_S3_ENDPOINT_URL="minio:9000")
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "smtp", "-1"])
 def test_a_mail_servers_port_that_is_none_is_refused(make_settings, port):
     with pytest.raises(StackError, match=f"^SMTP_PORT={port} is not a port: 1 to 65535, or blank$"):

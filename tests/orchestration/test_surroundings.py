@@ -120,7 +120,7 @@ def test_settings_reach_a_services_variables(settings):
 @pytest.mark.parametrize("service", sorted(set(CONFIGURED) & set(RUN_HERE)))
 def test_what_compose_sets_for_a_service_is_set_here_too(environment, service):
     written = DOCUMENT["services"][service]["environment"]
-    expected = {name for name in written if not name.startswith("AIRFLOW__CELERY")}
+    expected = {name for name in written if not name.startswith(("AIRFLOW__CELERY", "AWS_"))}
     assert expected
     assert expected <= environment.keys()
 
@@ -216,6 +216,18 @@ def test_artifacts_stay_in_the_state_folder_or_where_they_were_sent(
 ):
     made = services_environment(settings(MLFLOW_ARTIFACTS_DESTINATION=destination))
     assert made["MLFLOW_ARTIFACTS_DESTINATION"] == used.format(state=clone / ".state")
+
+
+def test_settings_of_aws_are_there_where_they_are_set_and_name_files_of_this_machine(settings):
+    assert not [name for name in services_environment(settings()) if name.startswith("AWS_")]
+    given = {"AWS_FOLDER": "/home/me/.aws", "AWS_CA_BUNDLE": "/etc/ours.pem", "AWS_PROFILE": "p"}
+    made = services_environment(settings(**given))
+    assert {name: value for name, value in made.items() if name.startswith("AWS_")} == {
+        "AWS_CONFIG_FILE": "/home/me/.aws/config",
+        "AWS_SHARED_CREDENTIALS_FILE": "/home/me/.aws/credentials",
+        "AWS_CA_BUNDLE": "/etc/ours.pem",
+        "AWS_PROFILE": "p",
+    }
 
 
 @pytest.mark.parametrize(

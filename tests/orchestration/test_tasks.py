@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ALONE = {
+    "move-artifacts",
     "install",
     "up",
     "down",

@@ -1,0 +1,130 @@
+"""Artifacts of a folder copied into MLflow's bucket, each read back and compared by its hash.
+
+`move_artifacts.py FOLDER SINCE copy|tell` takes the files that changed since then (seconds since
+1970) and prints how far it is, a line of JSON at a time. What is in the bucket already with the
+same content stays, so that it goes on where it was ended; nothing is deleted, anywhere.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import artifact_store
+
+# A request takes longer to answer than to ask for; large files are sent in several parts anyway.
+AT_ONCE = 8
+CHUNK_BYTES = 1 << 20
+
+
+class Changed(Exception):
+    """The bucket gives back another content than was written."""
+
+
+@dataclass
+class Done:
+    """How far it is: files and bytes looked at, of how many, and what of it was sent."""
+
+    files: int = 0
+    of_files: int = 0
+    bytes: int = 0
+    of_bytes: int = 0
+    sent: int = 0
+
+
+class Target:
+    """Where artifacts go: a bucket, and what their names begin with."""
+
+    def __init__(self, client: Any, destination: str) -> None:
+        self.client, self.bucket = client, urlsplit(destination).netloc
+        self.prefix = urlsplit(destination).path.strip("/")
+
+    def takes(self, path: Path, name: str) -> int:
+        """Have a file there with its content; the bytes that had to be sent for it.
+
+        Raises Changed, OSError and what AWS's library raises.
+        """
+        key, size = "/".join(filter(None, (self.prefix, name))), path.stat().st_size
+        with path.open("rb") as file:
+            wanted = digest(file)
+        if self.held(key, size) == wanted:
+            return 0
+        self.client.upload_file(str(path), self.bucket, key)
+        if self.held(key, size) != wanted:
+            raise Changed(key)
+        return size
+
+    def held(self, key: str, size: int) -> str:
+        """The hash of what is there under a name; blank for none, or one of another size."""
+        from botocore.exceptions import ClientError
+
+        try:
+            found = self.client.get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return ""
+            raise
+        with found["Body"] as body:
+            return digest(body) if found["ContentLength"] == size else ""
+
+
+def digest(stream: IO[bytes]) -> str:
+    """SHA-256 of all that comes."""
+    made = hashlib.sha256()
+    while chunk := stream.read(CHUNK_BYTES):
+        made.update(chunk)
+    return made.hexdigest()
+
+
+def changed_since(folder: Path, moment: float) -> list[Path]:
+    """Files by the moment at which this machine last touched them: a copy keeps the other one."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in found if path.stat().st_ctime >= moment]
+
+
+def moved(target: Target, folder: Path, paths: Sequence[Path]) -> Iterator[Done]:
+    """Have all of them there; tells after each how far it is. Raises as `takes` does."""
+    sizes = {path: path.stat().st_size for path in paths}
+    done = Done(of_files=len(paths), of_bytes=sum(sizes.values()))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        names = [str(path.relative_to(folder)) for path in paths]
+        try:
+            for path, sent in zip(paths, pool.map(target.takes, paths, names), strict=True):
+                done.files, done.bytes = done.files + 1, done.bytes + sizes[path]
+                done.sent += sent
+                yield done
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def main(folder: Path, since: float, *, copy: bool) -> None:
+    """Copy what changed since, or only count it; the last line is what came of it."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    paths, destination = changed_since(folder, since), os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
+    told = asdict(Done(of_files=len(paths), of_bytes=sum(p.stat().st_size for p in paths)))
+    print(json.dumps(told), flush=True)
+    if not copy:
+        return
+    artifact_store.forget_blanks()
+    artifact_store.be_brief()
+    try:
+        for done in moved(Target(artifact_store.client(), destination), folder, paths):
+            print(json.dumps(asdict(done)), flush=True)
+    except (Boto3Error, BotoCoreError, ClientError) as error:
+        print(json.dumps(asdict(artifact_store.understood(error, destination))))
+    except Changed as error:
+        trouble = asdict(artifact_store.CHANGED)
+        print(json.dumps({**trouble, "cause": f"{trouble['cause']}: {error}"}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]), copy=sys.argv[3] == "copy")

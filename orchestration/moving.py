@@ -1,0 +1,100 @@
+"""MLflow's artifacts moved from its volume into a bucket, while tasks go on.
+
+Copied and compared while MLflow runs, then once more what was written meanwhile, while it stands
+still for seconds; only then it is set to the bucket. Where anything fails, it stays as it was.
+"""
+
+import json
+import time
+from dataclasses import replace
+
+from orchestration import StackError, backup, bucket, dotenv_file, shell, unfinished
+from orchestration.engine import Engine, engine_for
+from orchestration.progress import Line, Progress
+from orchestration.settings import Settings
+from orchestration.stack import running, start, working_engine
+
+DESTINATION = "MLFLOW_ARTIFACTS_DESTINATION"
+SCRIPT = "move_artifacts.py"
+
+
+def move(to: str, *, dry_run: bool) -> None:
+    """Move all artifacts, or only tell what and how much; safe to run again after any end.
+
+    Raises StackError where they are in a bucket already, the new one cannot be used, or a copy
+    differs.
+    """
+    chosen, engine = working_engine()
+    unfinished.refuse(chosen)
+    there = replace(chosen, values={**chosen.values, DESTINATION: to})
+    if not bucket.is_one(there):
+        raise StackError(f"--to {to} is no bucket: --to s3://bucket/prefix")
+    if not backup.carried(chosen[DESTINATION]):
+        raise StackError(
+            f"artifacts are in {chosen[DESTINATION]} already: from there to another bucket, use a "
+            f"tool of its server, then set {DESTINATION} in .env"
+        )
+    target = engine_for(there)
+    bucket.refuse_unusable(there, target)
+    folder = engine.intended("mlflow")[DESTINATION].removeprefix("file://")
+    if dry_run:
+        print(f"would move {_words(_copied(target, folder, 0, dry=True))} to {to}")
+        return
+    began = time.time()
+    with Progress() as progress:
+        print(f"{_words(_copied(target, folder, 0, progress=progress))} are in {to} too")
+    _switch(chosen, engine, target, to, folder, began)
+    print(f"MLflow keeps artifacts in {to} now; what is in its volume stays there")
+
+
+def _switch(
+    chosen: Settings, engine: Engine, target: Engine, to: str, folder: str, copied_at: float
+) -> None:
+    """Copy what was written meanwhile, and have MLflow use the bucket from here on."""
+    was_running = running(engine)
+    engine.stop(["mlflow"])
+    try:
+        _copied(target, folder, copied_at)
+        path = chosen.root / ".env"
+        text = dotenv_file.fill(dotenv_file.read(path), {DESTINATION: to}, None)
+        dotenv_file.write(path, text)
+    except BaseException:
+        if was_running:
+            engine.up(["mlflow"])
+        raise
+    if was_running:
+        start(Settings.load(), target)
+
+
+def _copied(
+    target: Engine,
+    folder: str,
+    since: float,
+    *,
+    dry: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """What came of one round; raises StackError with what is in the way."""
+    argv = ("python", target.script(SCRIPT), folder, f"{int(since)}", "tell" if dry else "copy")
+    told: dict[str, int] = {}
+    with shell.reading(target.command("mlflow", argv, anew=True)) as said:
+        for line in said:
+            told = json.loads(line)
+            if "cause" in told:
+                raise StackError(
+                    f"artifacts: {told['cause']}; what is copied stays, MLflow goes on as before\n"
+                    f"next: {told['fix']}; then this again goes on where it ended"
+                )
+            if progress:
+                progress.show([_line(told)])
+    return told
+
+
+def _line(told: dict[str, int]) -> Line:
+    done = told["files"] == told["of_files"]
+    detail = f"{told['files']:,} of {told['of_files']:,} files, {told['bytes'] / 2**20:,.0f} MiB"
+    return ("artifacts", "ok" if done else "wait", detail)
+
+
+def _words(told: dict[str, int]) -> str:
+    return f"{told['of_files']:,} files, {told['of_bytes'] / 2**20:,.1f} MiB"

@@ -1,0 +1,123 @@
+"""A bucket's errors: what each means, and who is told."""
+
+import json
+
+import pytest
+
+from orchestration import StackError, bucket, shell
+from orchestration.settings import Settings
+
+WHERE = "s3://models/of/this"
+
+
+@pytest.fixture
+def store(script):
+    return script("artifact_store")
+
+
+class ClientError(Exception):
+    """As AWS's library raises it for an answer that is an error."""
+
+    def __init__(self, code, operation="PutObject", **headers):
+        super().__init__(f"{code} with a-secret-key")
+        self.operation_name = operation
+        metadata = {"HTTPHeaders": headers}
+        self.response = {"Error": {"Code": code}, "ResponseMetadata": metadata}
+
+
+def kind(name, *parents, module=__name__):
+    return type(name, parents or (Exception,), {"__module__": module})
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "words"),
+    [
+        (ClientError("AccessDenied"), "bucket-denied", "s3:PutObject for s3://models/of/this"),
+        (ClientError("403", "HeadObject"), "bucket-denied", "lacks the right s3:GetObject"),
+        (ClientError("AccessDenied", "ListObjectsV2"), "bucket-denied", "s3:ListBucket"),
+        (ClientError("AccessDenied", "UploadPart"), "bucket-denied", "s3:PutObject"),
+        (ClientError("NoSuchBucket"), "bucket-missing", "no such bucket"),
+        (ClientError("SignatureDoesNotMatch"), "bucket-key", "AWS_SECRET_ACCESS_KEY"),
+        (ClientError("ExpiredToken"), "bucket-key", "does not accept"),
+        (ClientError("PermanentRedirect", **{"x-amz-bucket-region": "eu-west-1"}),
+         "bucket-region", "set AWS_DEFAULT_REGION=eu-west-1 in .env"),
+        (ClientError("AuthorizationHeaderMalformed"), "bucket-region", "set AWS_DEFAULT_REGION in"),
+        (ClientError("RequestTimeTooSkewed"), "bucket-clock", "timedatectl"),
+        (ClientError("QuotaExceeded"), "bucket-full", "no room"),
+        (ClientError("SlowDown"), "bucket-busy", "overloaded"),
+        (ClientError("Teapot"), "bucket-unusable", "says Teapot"),
+        (kind("NoCredentialsError")(), "bucket-key", "no key"),
+        (kind("ProfileNotFound")(), "bucket-key", "AWS_PROFILE"),
+        (kind("EndpointConnectionError", kind("ConnectionError"))(), "bucket-unreachable", "AWS"),
+        (kind("ReadTimeoutError", kind("HTTPClientError"))(), "bucket-unreachable", "answer"),
+        (kind("SSLError", kind("ConnectionError"))(), "bucket-certificate", "AWS_CA_BUNDLE"),
+        (kind("ParamValidationError")(), "bucket-settings", "AWS_*"),
+    ],
+    ids=lambda given: getattr(given, "args", given) and str(given)[:30],
+)  # fmt: skip
+def test_an_error_is_told_by_name_with_its_fix_and_without_what_it_quotes(
+    store, monkeypatch, error, name, words
+):
+    monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL", raising=False)
+    trouble = store.understood(error, WHERE)
+    assert trouble.name == name
+    assert words in f"{trouble.cause}; {trouble.fix}"
+    assert "a-secret-key" not in str(trouble)
+    assert "{" not in str(trouble.cause + trouble.fix)
+
+
+def test_an_upload_s_error_is_the_one_that_it_tells_in_words(store):
+    failed = kind("S3UploadFailedError", module="boto3.exceptions")("Failed to upload")
+    failed.__context__ = ClientError("AccessDenied", "CreateMultipartUpload")
+    assert store.understood(failed, WHERE).name == "bucket-denied"
+
+
+def test_blank_settings_are_left_out_and_others_stay(store):
+    environment = {"AWS_DEFAULT_REGION": "", "AWS_PROFILE": "p", "OTHER": ""}
+    store.forget_blanks(environment)
+    assert environment == {"AWS_PROFILE": "p", "OTHER": ""}
+
+
+class Engine:
+    """Runs a program that prints what the trial printed."""
+
+    def __init__(self, said):
+        self.said, self.asked = said, []
+
+    def script(self, name):
+        return f"/there/{name}"
+
+    def command(self, service, argv, *, anew=False):
+        self.asked.append((service, *argv, anew))
+        return shell.Command(("printf", "%s", f"a warning\n{self.said}"))
+
+
+def settings(root, destination):
+    return Settings(root, {"MLFLOW_ARTIFACTS_DESTINATION": destination}, {})
+
+
+def test_a_folder_is_not_tried(tmp_path):
+    engine = Engine("no JSON")
+    bucket.refuse_unusable(settings(tmp_path, "/mlflow_data"), engine)
+    assert not engine.asked
+
+
+def test_a_bucket_that_can_be_used_is_no_finding(tmp_path):
+    engine = Engine("{}")
+    assert not list(bucket.finding(settings(tmp_path, WHERE), engine))
+    assert engine.asked == [("mlflow", "python", "/there/artifact_store.py", False)]
+
+
+def test_one_that_cannot_be_used_is_refused_with_its_fix_by_the_settings_of_now(tmp_path):
+    told = {"name": "bucket-missing", "cause": "there is no such bucket", "fix": "make it"}
+    engine = Engine(json.dumps(told))
+    with pytest.raises(StackError, match=r"s3://models/of/this: there is no such bucket\nnext: ma"):
+        bucket.refuse_unusable(settings(tmp_path, WHERE), engine)
+    assert engine.asked[0][-1]
+
+
+def test_a_trial_that_fails_is_no_verdict(tmp_path):
+    engine = Engine("")
+    engine.command = lambda *_, **__: shell.Command(("sh", "-c", "echo broken; exit 1"))
+    with pytest.raises(StackError, match="broken"):
+        list(bucket.finding(settings(tmp_path, WHERE), engine))

@@ -1,0 +1,126 @@
+"""Artifacts moved into a bucket: by the real script, with a bucket of paper."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from orchestration import StackError, moving, shell
+
+
+class NoSuchKey(Exception):
+    """As AWS's library raises it."""
+
+    def __init__(self):
+        self.response = {"Error": {"Code": "NoSuchKey"}}
+
+
+class Body:
+    """A stream that is closed after it was read."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def read(self, size):
+        part, self.content = self.content[:size], self.content[size:]
+        return part
+
+
+class Bucket:
+    """AWS's client for one bucket, which may spoil what it is given."""
+
+    def __init__(self, held=(), spoils=""):
+        self.held, self.sent, self.spoils = dict(held), [], spoils
+
+    def get_object(self, Bucket, Key):
+        if Key not in self.held:
+            raise NoSuchKey
+        content = self.held[Key]
+        return {"Body": Body(content), "ContentLength": len(content)}
+
+    def upload_file(self, path, bucket, key):
+        content = Path(path).read_bytes()
+        self.sent.append(key)
+        self.held[key] = content[::-1] if key == self.spoils else content
+
+
+@pytest.fixture
+def script(script, monkeypatch, repo):
+    monkeypatch.syspath_prepend(str(repo / "orchestration/config"))
+    library = SimpleNamespace(ClientError=NoSuchKey)
+    for name in ("botocore", "botocore.exceptions"):
+        monkeypatch.setitem(sys.modules, name, library)
+    return script("move_artifacts")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, content in (("1/a", b"first"), ("1/b/c", b"second"), ("2/d", b"")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def moved(script, folder, bucket, since=0.0):
+    target = script.Target(bucket, "s3://bucket/of/this/")
+    return list(script.moved(target, folder, script.changed_since(folder, since)))
+
+
+def test_every_file_is_there_under_the_prefix_and_it_is_told_how_far_it_is(script, folder):
+    bucket = Bucket()
+    told = moved(script, folder, bucket)
+    assert bucket.held == {"of/this/1/a": b"first", "of/this/1/b/c": b"second", "of/this/2/d": b""}
+    assert (told[-1].files, told[-1].of_files, told[-1].bytes, told[-1].sent) == (3, 3, 11, 11)
+
+
+def test_what_is_there_already_is_not_sent_again_unless_it_differs(script, folder):
+    bucket = Bucket({"of/this/1/a": b"first", "of/this/1/b/c": b"2nd...", "of/this/2/d": b"more"})
+    moved(script, folder, bucket)
+    assert sorted(bucket.sent) == ["of/this/1/b/c", "of/this/2/d"]
+    assert bucket.held["of/this/1/b/c"] == b"second"
+
+
+def test_what_comes_back_in_another_form_is_no_copy(script, folder):
+    with pytest.raises(script.Changed, match="1/a"):
+        moved(script, folder, Bucket(spoils="of/this/1/a"))
+
+
+def test_a_second_round_takes_what_was_written_since(script, folder):
+    later = max(path.stat().st_ctime for path in folder.rglob("*")) + 1
+    assert not moved(script, folder, Bucket(), since=later)
+
+
+class Engine:
+    """Prints what the script would."""
+
+    def __init__(self, *lines):
+        self.lines = lines
+
+    def script(self, name):
+        return f"/there/{name}"
+
+    def command(self, service, argv, *, anew=False):
+        assert anew
+        return shell.Command(("printf", "%s\n", *map(json.dumps, self.lines)))
+
+
+DONE = {"files": 2, "of_files": 2, "bytes": 3 * 2**20, "of_bytes": 3 * 2**20, "sent": 0}
+
+
+def test_what_came_of_a_round_is_its_last_line():
+    told = moving._copied(Engine({**DONE, "files": 1}, DONE), "/from", 0)
+    assert moving._words(told) == "2 files, 3.0 MiB"
+
+
+def test_a_round_that_failed_says_what_stays_and_what_to_do():
+    trouble = {"name": "bucket-full", "cause": "its server has no room", "fix": "make room there"}
+    with pytest.raises(StackError, match=r"no room.*MLflow goes on as before\nnext: make room"):
+        moving._copied(Engine(DONE, trouble), "/from", 0)

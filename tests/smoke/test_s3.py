@@ -1,0 +1,264 @@
+"""Artifacts in a bucket of a real server: a training, large files, and all that can be wrong."""
+
+import hashlib
+import json
+import time
+
+import pytest
+import requests
+
+from tests.smoke.bucket import BUCKET, PREFIX, Server
+from tests.smoke.clone import Clone, fresh_copy, until
+from tests.smoke.test_pipelines import ASK
+
+MIB = 2**20
+# At the client, from the question until it is told what is wrong.
+TOLD_SECONDS = 30
+LOG = """
+import json, mlflow, pathlib, time
+mlflow.set_experiment("by hand")
+with mlflow.start_run() as run:
+    mlflow.log_param("p", 1)
+    mlflow.log_metric("m", 2)
+    pathlib.Path("/tmp/artifact.txt").write_text("x" * 1000)
+    began = time.monotonic()
+    try:
+        mlflow.log_artifact("/tmp/artifact.txt")
+        told = ""
+    except Exception as error:
+        told = str(error)
+found = mlflow.get_run(run.info.run_id)
+print(json.dumps({"told": told, "took": time.monotonic() - began, "run": run.info.run_id,
+                  "metrics": found.data.metrics, "params": found.data.params}))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(engine, tmp_path_factory):
+    server = Server(engine, tmp_path_factory.mktemp("bucket") / "buckets")
+    server.start()
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="module")
+def stack(engine, tmp_path_factory, server):
+    """A stack that keeps its artifacts there from its first start on."""
+    clone = fresh_copy(tmp_path_factory.mktemp("s3") / "clone", engine)
+    clone.folder.parent.parent.chmod(0o755)
+    clone.folder.parent.chmod(0o755)
+    clone.exported |= server.settings()
+    clone.well("inv", "up")
+    yield clone
+    clone.remove()
+
+
+def logged(stack: Clone) -> dict:
+    """What a client without keys met that logged a run with an artifact."""
+    return json.loads(stack.client(LOG).splitlines()[-1])
+
+
+def findings(stack: Clone) -> dict[str, str]:
+    """What the doctor says, by name."""
+    told = json.loads(stack.run("inv", "doctor", "--json").stdout)
+    return {one["name"]: f"{one['cause']}; {one['fix']}" for one in told["findings"]}
+
+
+def store_is_told(stack: Clone, words: str) -> None:
+    """The status page says it within two of its rounds a minute apart."""
+    until(lambda: words in stack.said()["mlflow"]["detail"], 150)
+
+
+def test_nothing_of_the_trial_stays_in_the_bucket(stack, server):
+    assert not [name for name in server.files() if ".tried" in name]
+
+
+def test_a_training_s_model_and_plots_are_in_the_bucket(stack, server):
+    stack.well("inv", "trigger", "training_pipeline", "--wait")
+    names = server.files()
+    assert all(name.startswith(f"{PREFIX}/") for name in names)
+    assert any(name.endswith("/MLmodel") for name in names)
+    assert any(name.endswith(".png") for name in names)
+
+
+def test_a_client_without_keys_loads_the_model_back(stack):
+    chances = json.loads(stack.client(ASK).splitlines()[-1])
+    assert all(0 < chance < 1 for chance in chances)
+
+
+def test_who_runs_tasks_holds_no_keys(stack, engine):
+    if engine == "standalone":
+        pytest.skip("without containers all services share their environment")
+    held = stack.inside("airflow-worker", "env")
+    assert not [line for line in held.splitlines() if line.startswith("AWS_")]
+
+
+def test_a_gigabyte_goes_up_and_down_and_is_not_held_in_memory(stack, server):
+    run = logged(stack)["run"]
+    folder = f"{experiment_of(stack, run)}/{run}/artifacts"
+    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{folder}/large"
+    account, sent = stack.login("worker"), hashlib.sha256()
+
+    def chunks():
+        for number in range(1024):
+            chunk = number.to_bytes(4, "big") * (MIB // 4)
+            sent.update(chunk)
+            yield chunk
+
+    requests.put(address, data=chunks(), auth=account, timeout=600).raise_for_status()
+    received, size = hashlib.sha256(), 0
+    with requests.get(address, auth=account, stream=True, timeout=600) as answer:
+        answer.raise_for_status()
+        for chunk in answer.iter_content(MIB):
+            received.update(chunk)
+            size += len(chunk)
+    assert (size, received.digest()) == (1024 * MIB, sent.digest())
+    assert (server.folder / BUCKET / PREFIX / folder / "large").stat().st_size == 1024 * MIB
+    rows = {row["name"]: row for row in stack.health()["services"]}
+    assert rows["mlflow"]["memory_bytes"] < 700 * MIB
+    assert rows["mlflow"]["restarts"] == 0
+
+
+def experiment_of(stack: Clone, run: str) -> str:
+    found = stack.mlflow("GET", "runs/get", params={"run_id": run}).json()
+    return found["run"]["info"]["experiment_id"]
+
+
+def holds_without_artifacts(stack: Clone, words: str, name: str) -> None:
+    """Runs, metrics and parameters work, and the artifact's error is told in time, everywhere."""
+    met = logged(stack)
+    assert words in met["told"]
+    assert met["took"] < TOLD_SECONDS
+    assert (met["metrics"], met["params"]) == ({"m": 2.0}, {"p": "1"})
+    store_is_told(stack, words)
+    assert words in findings(stack)[name]
+
+
+def works_again(stack: Clone) -> None:
+    met = logged(stack)
+    assert met["told"] == "", met
+    store_is_told(stack, "and its artifact store")
+
+
+def test_a_server_that_is_away_is_told_and_works_again_when_it_is_back(stack, server):
+    server.end()
+    before = stack.since()
+    holds_without_artifacts(stack, "its server does not answer", "bucket-unreachable")
+    time.sleep(30)
+    server.start()
+    works_again(stack)
+    assert stack.since() == before
+
+
+def test_a_server_that_hangs_is_told_in_time(stack, server):
+    server.freeze()
+    try:
+        met = logged(stack)
+        assert "its server does not answer" in met["told"]
+        assert met["took"] < TOLD_SECONDS
+    finally:
+        server.thaw()
+    works_again(stack)
+
+
+def test_a_connection_that_is_cut_in_mid_upload_leaves_no_half_file(stack, server):
+    run = logged(stack)["run"]
+    folder = f"{experiment_of(stack, run)}/{run}/artifacts"
+    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{folder}/cut"
+
+    def chunks():
+        for number in range(200):
+            if number == 199:
+                server.end()
+            yield bytes(MIB)
+
+    answer = requests.put(address, data=chunks(), auth=stack.login("worker"), timeout=120)
+    assert answer.status_code == 424
+    assert "its server does not answer" in answer.json()["message"]
+    server.start()
+    assert not [name for name in server.files() if name.endswith("/cut")]
+    works_again(stack)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words", "name"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "another-secret"},  # pragma: allowlist secret
+         "does not accept the key", "bucket-key"),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://nowhere/p"}, "no such bucket", "bucket-missing"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_wrong_is_refused_by_name_at_the_install(stack, setting, words, name):
+    done = stack.run("inv", "install", **setting)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "next: " in done.stderr
+
+
+def test_a_key_that_may_only_read_is_named_with_the_right_that_it_lacks(stack, server):
+    with server.read_only():
+        met = logged(stack)
+        assert "the key lacks the right s3:PutObject" in met["told"]
+        assert met["took"] < TOLD_SECONDS
+        assert "give it s3:PutObject for s3://models" in findings(stack)["bucket-denied"]
+    works_again(stack)
+
+
+@pytest.fixture(scope="module")
+def moving(engine, tmp_path_factory, server):
+    """A stack that keeps its artifacts in its volume, beside a bucket that it may use."""
+    clone = fresh_copy(tmp_path_factory.mktemp("move") / "clone", engine)
+    clone.folder.parent.parent.chmod(0o755)
+    clone.folder.parent.chmod(0o755)
+    given = server.settings()
+    del given["MLFLOW_ARTIFACTS_DESTINATION"]
+    clone.exported |= given
+    clone.well("inv", "up")
+    yield clone
+    clone.remove()
+
+
+TO = f"s3://{BUCKET}/moved"
+MANY = """
+import mlflow, pathlib, tempfile
+mlflow.set_experiment("before the move")
+with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
+    for number in range(60):
+        pathlib.Path(folder, f"{number}.bin").write_bytes(bytes([number]) * 300_000)
+    mlflow.log_artifacts(folder, "many")
+print(run.info.run_id)
+"""
+BACK = """
+import hashlib, mlflow, pathlib
+folder = pathlib.Path(mlflow.artifacts.download_artifacts(run_id="{run}", artifact_path="many"))
+files = [path.name.encode() + path.read_bytes() for path in sorted(folder.iterdir())]
+print(hashlib.sha256(b"".join(files)).hexdigest())
+"""
+
+
+def test_a_move_is_told_beforehand_goes_on_where_it_was_ended_and_loses_nothing(moving, server):
+    run = moving.client(MANY).split()[-1]
+    before = moving.client(BACK.format(run=run)).split()[-1]
+    told = moving.well("inv", "move-artifacts", "--to", TO, "--dry-run")
+    assert "would move" in told
+    assert not [name for name in server.files() if name.startswith("moved/")]
+    first = moving.start("inv", "move-artifacts", "--to", TO)
+    until(lambda: any(name.startswith("moved/") for name in server.files()), 60, pause=0.01)
+    server.end()
+    _, wrong = first.communicate(timeout=120)
+    assert first.returncode == 1
+    assert "its server does not answer" in wrong
+    assert "MLflow goes on as before" in wrong
+    assert moving.client(BACK.format(run=run)).split()[-1] == before
+    server.start()
+    assert f"in {TO} now" in moving.well("inv", "move-artifacts", "--to", TO)
+    assert moving.client(BACK.format(run=run)).split()[-1] == before
+    held = {name for name in server.files() if name.startswith("moved/") and run in name}
+    assert len(held) == 60
+    new = moving.client(MANY).split()[-1]
+    assert any(new in name for name in server.files())
+
+
+def test_artifacts_that_are_in_a_bucket_are_not_moved_and_no_other_place_is_one(moving):
+    assert "already" in moving.run("inv", "move-artifacts", "--to", TO).stderr
+    assert "is no bucket" in moving.run("inv", "move-artifacts", "--to", "/elsewhere").stderr
