@@ -59,10 +59,8 @@ def _bucket_problems(values: Mapping[str, str]) -> list[str]:
     place = values["MLFLOW_ARTIFACTS_DESTINATION"]
     if place.startswith("s3:") and not BUCKET.fullmatch(place):
         wrong.append(f"MLFLOW_ARTIFACTS_DESTINATION={place} is no bucket: s3://bucket/prefix")
-    if (server := values["MLFLOW_S3_ENDPOINT_URL"]) and not WEB_ADDRESS.fullmatch(server):
-        wrong.append(
-            "MLFLOW_S3_ENDPOINT_URL is no web address: https://HOST:PORT in .env, or blank"
-        )
+    if values[at] and not WEB_ADDRESS.fullmatch(values[at]):
+        wrong.append(f"{at} is no web address: https://HOST:PORT in .env, or blank")
     return wrong
 
 
