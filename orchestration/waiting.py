@@ -6,10 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from orchestration import StackError, health, tables
+from orchestration import StackError, bucket, health, tables
 from orchestration.engine import Engine
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
+from orchestration.signatures import Finding
 
 T = TypeVar("T")
 READY_SECONDS = 240
@@ -59,9 +60,10 @@ def await_services(
 ) -> None:
     """Show the services coming up until all are well.
 
-    Raises StackError when starting failed, or when READY_SECONDS have passed, with the reason,
-    the last log lines and the next command.
+    Raises StackError when starting failed, when READY_SECONDS have passed, with the reason, the
+    last log lines and the next command, or when nothing but the artifacts' bucket is in the way.
     """
+    trial = in_background(lambda: [*bucket.finding(chosen, engine, anew=True)])
     while True:
         report = health.look(chosen, engine)
         progress.show(tables.progress_lines(report))
@@ -69,9 +71,18 @@ def await_services(
             raise StackError(f"{_failed_one_shots(engine)}{error}")
         if starting.done() and report.status == "healthy":
             return
+        if starting.done() and [part.name for part in report.waiting()] == ["mlflow"]:
+            _refuse_bucket(trial)
         if progress.elapsed > READY_SECONDS:
             raise StackError(f"not ready after {READY_SECONDS} s\n{health.explain(report, engine)}")
         time.sleep(POLL_SECONDS)
+
+
+def _refuse_bucket(trial: Future[list[Finding]]) -> None:
+    # One that could not be made tells nothing.
+    if trial.done() and not trial.exception():
+        for one in trial.result():
+            raise StackError(f"everything runs, but {one.cause}\nnext: {one.fix}")
 
 
 def _failed_one_shots(engine: Engine) -> str:

@@ -1,11 +1,13 @@
 """A bucket's errors: what each means, and who is told."""
 
 import json
+from concurrent.futures import Future
 
 import pytest
 
-from orchestration import StackError, bucket, shell
+from orchestration import StackError, bucket, shell, waiting
 from orchestration.settings import Settings
+from orchestration.signatures import Finding
 
 WHERE = "s3://models/of/this"
 
@@ -121,3 +123,14 @@ def test_a_trial_that_fails_is_no_verdict(tmp_path):
     engine.command = lambda *_, **__: shell.Command(("sh", "-c", "echo broken; exit 1"))
     with pytest.raises(StackError, match="broken"):
         list(bucket.finding(settings(tmp_path, WHERE), engine))
+
+
+def test_a_start_ends_where_nothing_but_the_bucket_is_in_the_way():
+    trial = Future()
+    waiting._refuse_bucket(trial)
+    trial.set_result([Finding("bucket-full", "its server has no room", "make room", WHERE)])
+    with pytest.raises(StackError, match="everything runs, but its server has no room\nnext: make"):
+        waiting._refuse_bucket(trial)
+    failed = Future()
+    failed.set_exception(StackError("no engine"))
+    waiting._refuse_bucket(failed)

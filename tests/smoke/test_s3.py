@@ -204,6 +204,19 @@ def test_a_key_that_may_only_read_is_named_with_the_right_that_it_lacks(stack, s
     works_again(stack)
 
 
+def test_a_start_without_the_bucket_says_so_soon_and_all_else_runs(stack, server):
+    stack.well("inv", "down")
+    server.end()
+    began = time.monotonic()
+    done = stack.run("inv", "up")
+    assert done.returncode == 1
+    assert "everything runs, but artifacts in s3://" in done.stderr
+    assert time.monotonic() - began < 120
+    assert {row["name"] for row in stack.health()["services"] if not row["healthy"]} == {"mlflow"}
+    server.start()
+    stack.well("inv", "up")
+
+
 @pytest.fixture(scope="module")
 def moving(engine, tmp_path_factory, server):
     """A stack that keeps its artifacts in its volume, beside a bucket that it may use."""
