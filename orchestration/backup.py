@@ -18,6 +18,7 @@ from packaging.version import Version
 from orchestration import (
     StackError,
     archive,
+    bucket,
     databases,
     dotenv_file,
     keys,
@@ -34,6 +35,8 @@ from orchestration.waiting import Steps
 
 KEPT = "7"
 ARTIFACTS, DAGS = "artifacts.tar", "dags.tar"
+# Of a bucket, what it holds.
+LISTED = "artifacts.list"
 # Beside the DAGs, what the image is made of.
 WITH_DAGS = ("requirements.txt", "requirements.lock")
 LOCKED = {"airflow": ("airflow.lock", "apache-airflow"), "mlflow": ("mlflow.lock", "mlflow")}
@@ -89,7 +92,7 @@ def write(chosen: Settings, engine: Engine, into: Path, steps: Steps) -> None:
         file = into / f"{name}.dump"
         steps.do(f"{name} database", partial(databases.dump, engine, name, file))
         tables[name] = steps.do(f"{name} read back", partial(databases.tables, engine, file))
-    artifacts = steps.do("artifacts", lambda: _pack_artifacts(chosen, engine, into / ARTIFACTS))
+    artifacts = steps.do("artifacts", lambda: _pack_artifacts(chosen, engine, into))
     steps.do("DAGs", lambda: _pack_dags(chosen, into / DAGS))
     manifest = Manifest(
         project=chosen.project,
@@ -174,10 +177,12 @@ def carried(destination: str) -> bool:
 
 def _pack_artifacts(chosen: Settings, engine: Engine, into: Path) -> dict[str, Any]:
     if not carried(chosen["MLFLOW_ARTIFACTS_DESTINATION"]):
+        with (into / LISTED).open("wb") as file:
+            bucket.write_list(engine, file)
         return {}
-    with into.open("wb") as file:
+    with (into / ARTIFACTS).open("wb") as file:
         shell.pipe(in_artifacts(engine, *PACK), into=file)
-    return archive.of_files(archive.contents(into))
+    return archive.of_files(archive.contents(into / ARTIFACTS))
 
 
 def in_artifacts(engine: Engine, *argv: str) -> shell.Command:
@@ -228,7 +233,8 @@ def passphrase(chosen: Settings, given: str) -> str:
 
 def _told(made: Path, manifest: Manifest) -> str:
     size = sum(path.stat().st_size for path in made.iterdir()) / 2**20
-    held = f"artifacts stay in {manifest.destination}"
-    if manifest.artifacts:
+    if (made / LISTED).exists():
+        held = f"{len(bucket.read_list(made / LISTED)):,} artifacts stay in {manifest.destination}"
+    else:
         held = f"{manifest.artifacts['rows']:,} artifact files"
     return f"{manifest.rows:,} rows, {held}, {size:,.0f} MiB"

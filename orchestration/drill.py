@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
-from orchestration import StackError, archive, backup, databases, ports, restore, shell
+from orchestration import StackError, archive, backup, bucket, databases, ports, restore, shell
 from orchestration.archive import Manifest
 from orchestration.engine import ONE_SHOTS, Engine, engine_for
 from orchestration.preflight import PORTS
@@ -73,9 +74,21 @@ def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) ->
     look = partial(shell.output, engine.command("airflow-worker", LOOK), timeout=SECONDS)
     said = steps.do("keys and models", look).splitlines()
     found = json.loads(next(line for line in reversed(said) if line.startswith(FOUND)))
-    files = manifest.artifacts.get("rows", 0)
+    files = manifest.artifacts.get("rows", 0) or _in_bucket(folder, manifest, engine, steps)
     models = ", ".join(found["predicted"]) or "no model to ask"
     return f"{manifest.rows:,} rows, {files:,} files, {found['decrypted']} secrets opened, {models}"
+
+
+def _in_bucket(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> int:
+    """The artifacts that were in a bucket, all of which are there as they were."""
+    listed = folder / backup.LISTED
+    # Backups of before, and those that carry artifacts, have no list.
+    if not listed.exists():
+        return 0
+    with NamedTemporaryFile() as now:
+        steps.do("the bucket's list", partial(bucket.write_list, engine, now.file))
+        now.flush()
+        return bucket.refuse_lost(listed, Path(now.name), manifest.destination)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """MLflow's artifacts in a bucket: how long it is waited for, what its errors mean, and a trial.
 
 `python artifact_store.py`, where MLflow's server runs, writes a small object, reads and deletes it
-and prints what is in the way as JSON, with its fix; an empty object where nothing is.
+and prints what is in the way as JSON, with its fix; an empty object where nothing is. With `list`
+it prints what is there, a line of JSON each: name, size in bytes, and the server's own hash of it.
 """
 
 import json
@@ -220,14 +221,40 @@ def tried(destination: str) -> Trouble | None:
     return None if kept else CHANGED
 
 
+def listed(destination: str) -> Iterator[dict[str, Any]]:
+    """Everything below a destination. Raises what AWS's library raises."""
+    bucket, prefix = urlsplit(destination).netloc, urlsplit(destination).path.strip("/")
+    below = prefix and f"{prefix}/"
+    pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
+    for page in pages:
+        for one in page.get("Contents", ()):
+            name = one["Key"].removeprefix(below)
+            yield {"name": name, "size": one["Size"], "etag": one["ETag"].strip('"')}
+
+
+def print_list(destination: str) -> None:
+    """Print it; raises SystemExit with what is in the way."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        for one in listed(destination):
+            print(json.dumps(one))
+    except (BotoCoreError, ClientError) as error:
+        trouble = understood(error, destination)
+        sys.exit(f"artifacts in {destination}: {trouble.cause}; {trouble.fix}")
+
+
 def main() -> None:
-    """Try the destination of the environment."""
+    """Try the destination of the environment, or list what is there."""
     forget_blanks()
     destination = os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
-    trouble = None
-    if is_bucket(destination):
-        be_brief()
-        trouble = tried(destination)
+    if not is_bucket(destination):
+        sys.exit(f"{destination} is no bucket")
+    be_brief()
+    if sys.argv[1:] == ["list"]:
+        print_list(destination)
+        return
+    trouble = tried(destination)
     json.dump(asdict(trouble) if trouble else {}, sys.stdout)
 
 

@@ -134,3 +134,30 @@ def test_a_start_ends_where_nothing_but_the_bucket_is_in_the_way():
     failed = Future()
     failed.set_exception(StackError("no engine"))
     waiting._refuse_bucket(failed)
+
+
+LISTS = {
+    "as it was": ("1/a 3 x", "1/b 4 y"),
+    "more": ("1/a 3 x", "1/b 4 y", "2/c 5 z"),
+    "changed": ("1/a 3 x", "1/b 4 other"),
+    "lost": ("1/a 3 x",),
+}
+
+
+@pytest.fixture
+def lists(tmp_path):
+    for what, lines in LISTS.items():
+        parts = [dict(zip(("name", "size", "etag"), line.split(), strict=True)) for line in lines]
+        (tmp_path / what).write_text("".join(f"{json.dumps(part)}\n" for part in parts))
+    return tmp_path
+
+
+def test_a_bucket_that_holds_what_a_backup_names_is_well(lists):
+    for now in ("as it was", "more"):
+        assert bucket.refuse_lost(lists / "as it was", lists / now, WHERE) == 2
+
+
+@pytest.mark.parametrize("now", ["changed", "lost"])
+def test_artifacts_that_are_gone_or_others_are_told_with_one_of_them(lists, now):
+    with pytest.raises(StackError, match=f"1 of 2 artifacts are gone from {WHERE}.*, 1/b among"):
+        bucket.refuse_lost(lists / "as it was", lists / now, WHERE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, archive, backup, keys
+from orchestration import StackError, archive, backup, bucket, keys
 from orchestration.settings import Settings
 
 
@@ -111,11 +111,14 @@ def test_what_one_that_was_killed_left_is_removed_by_the_next(lived_in):
 
 def test_artifacts_in_a_bucket_stay_there(lived_in, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "s3://bucket/prefix")
+    line = b'{"name": "1/a", "size": 3, "etag": "x"}\n'
+    monkeypatch.setattr(bucket, "write_list", lambda engine, into: into.write(line))
     backup.make()
     [folder] = made(lived_in)
     assert not (folder / "artifacts.tar").exists()
     assert archive.checked(folder).destination == "s3://bucket/prefix"
-    assert "artifacts stay in s3://bucket/prefix" in capsys.readouterr().out
+    assert bucket.read_list(folder / "artifacts.list") == {"1/a": (3, "x")}
+    assert "1 artifacts stay in s3://bucket/prefix" in capsys.readouterr().out
 
 
 def of(chosen, **values):

@@ -204,6 +204,21 @@ def test_a_key_that_may_only_read_is_named_with_the_right_that_it_lacks(stack, s
     works_again(stack)
 
 
+def test_a_drill_sees_an_artifact_that_is_gone_from_the_bucket(stack, server):
+    stack.well("inv", "backup")
+    told = stack.well("inv", "drill")
+    assert "drill passed" in told
+    model = next(name for name in server.files() if name.endswith("/artifact.txt"))
+    file = server.folder / BUCKET / model
+    content = file.read_bytes()
+    file.unlink()
+    done = stack.run("inv", "drill")
+    assert done.returncode == 1
+    assert "1 of" in done.stderr
+    assert "artifact.txt among them" in done.stderr
+    file.write_bytes(content)
+
+
 def test_a_start_without_the_bucket_says_so_soon_and_all_else_runs(stack, server):
     stack.well("inv", "down")
     server.end()
