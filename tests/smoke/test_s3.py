@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 import time
 
 import pytest
@@ -167,10 +168,9 @@ def test_a_connection_that_is_cut_in_mid_upload_leaves_no_half_file(stack, serve
     address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{folder}/cut"
 
     def chunks():
-        for number in range(200):
-            if number == 199:
-                server.end()
-            yield bytes(MIB)
+        # MLflow has all of it before it goes on to the bucket, which takes seconds.
+        yield from (bytes(MIB) for _ in range(600))
+        threading.Timer(0.5, server.end).start()
 
     answer = requests.put(address, data=chunks(), auth=stack.login("worker"), timeout=120)
     assert answer.status_code == 424
