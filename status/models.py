@@ -23,6 +23,7 @@ ACCOUNT = "status"
 # Read like any other, there or not; the root of all artifacts is for nobody but admin.
 AN_ARTIFACT_FOLDER = "0/models"
 FAILED_DEPENDENCY = 424
+WHOSE = re.compile(r"^artifact store \S+: ")
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class MLflow:
             asked = {"path": AN_ARTIFACT_FOLDER}
             answer = await self._http.get(address, params=asked, auth=self._auth)
             if answer.status_code == FAILED_DEPENDENCY:
-                # What a bucket's error means, by config/artifact_store.py.
-                raise UnexpectedAnswer(answer.json()["cause"])
+                # What a bucket's error means, and its fix behind it (config/artifact_store.py).
+                told = str(answer.json()["message"]).partition(";")[0]
+                raise UnexpectedAnswer(WHOSE.sub("", told))
             body = json_object(answer)
             if body and not isinstance(body.get("files"), list):
                 raise UnexpectedAnswer("the answer is no list of files")

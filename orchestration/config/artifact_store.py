@@ -6,12 +6,14 @@ it prints what is there, a line of JSON each: name, size in bytes, and the serve
 """
 
 import json
+import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +35,12 @@ CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 4, 10, 2
 # One that MLflow's client does not repeat: it would for minutes, and say nothing.
 FAILED_DEPENDENCY = 424
 IN_ENV = "in .env, then: inv up"
+# What MLflow's server asks of a bucket.
+ASKED = (
+    "log_artifact", "log_artifacts", "list_artifacts", "download_artifacts", "_download_file",
+    "delete_artifacts",
+)  # fmt: skip
+LOG = logging.getLogger("mlflow.store.artifact")
 
 
 @dataclass(frozen=True)
@@ -167,20 +175,55 @@ def _by_kind(error: BaseException) -> Iterator[Trouble]:
             yield BY_KIND[kind.__name__]
 
 
-def answer_errors(app: Any, destination: str) -> None:
+def tell_errors(destination: str) -> None:
     """Have MLflow's server say in its answers what a bucket's error means, and log the error."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+    from mlflow.store.artifact import artifact_repository_registry as registry
+    from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
-    def answer(error: Exception) -> Any:
-        trouble = understood(error, destination)
-        app.logger.error("artifact store %s: %s (%s)", destination, trouble.cause, error)
-        told = f"artifact store {destination}: {trouble.cause}; {trouble.fix}"
-        answered = {"error_code": trouble.name, "message": told, "cause": trouble.cause}
-        return answered, FAILED_DEPENDENCY
+    of_aws, begins = (Boto3Error, BotoCoreError, ClientError), f"artifact store {destination}: "
 
-    for kind in (Boto3Error, BotoCoreError, ClientError):
-        app.register_error_handler(kind, answer)
+    class Failed(MlflowException):  # type: ignore[misc]
+        def get_http_status_code(self) -> int:
+            return FAILED_DEPENDENCY
+
+    def told(error: Exception) -> Exception | None:
+        # Of several files that were asked for at once MLflow tells in lines.
+        said = [line for line in str(error).splitlines() if line.startswith(begins)]
+        if said:
+            return Failed(said[0])
+        met = error if isinstance(error, of_aws) else error.__context__
+        if not isinstance(met, of_aws):
+            return None
+        if is_of_an_object(met):
+            return MlflowException("there is no such artifact", RESOURCE_DOES_NOT_EXIST)
+        trouble = understood(met, destination)
+        LOG.error("%s%s (%s)", begins, trouble.cause, met)
+        return Failed(f"{begins}{trouble.cause}; {trouble.fix}")
+
+    def telling(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def tell(*given: Any, **named: Any) -> Any:
+            try:
+                return method(*given, **named)
+            except (MlflowException, *of_aws) as error:
+                raise told(error) or error from error
+
+        return tell
+
+    methods = {name: telling(getattr(S3ArtifactRepository, name)) for name in ASKED}
+    telling_one = type("TellingArtifactRepository", (S3ArtifactRepository,), methods)
+    registry._artifact_repository_registry.register("s3", telling_one)
+
+
+def is_of_an_object(error: BaseException) -> bool:
+    """Whether what was asked for is not there, in a bucket that is."""
+    code = str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
+    asked = getattr(error, "operation_name", "")
+    return code in ("NoSuchKey", "404") and asked in ("HeadObject", "GetObject")
 
 
 def client() -> Any:

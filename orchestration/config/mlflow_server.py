@@ -37,7 +37,7 @@ def main() -> None:
     destination = os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
     if artifact_store.is_bucket(destination):
         artifact_store.be_brief()
-        artifact_store.answer_errors(server.app, destination)
+        artifact_store.tell_errors(destination)
     address = ["--host", os.environ.get("MLFLOW_HOST", "0.0.0.0")]
     address += ["--port", os.environ.get("MLFLOW_PORT", "5000")]
     cli.cli(["server", "--app-name", "basic-auth", *address, "--workers", "1"], prog_name="mlflow")

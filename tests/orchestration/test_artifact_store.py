@@ -68,6 +68,13 @@ def test_an_error_is_told_by_name_with_its_fix_and_without_what_it_quotes(
     assert "{" not in str(trouble.cause + trouble.fix)
 
 
+def test_an_artifact_that_is_not_there_is_no_trouble_of_the_bucket(store):
+    assert store.is_of_an_object(ClientError("NoSuchKey", "GetObject"))
+    assert store.is_of_an_object(ClientError("404", "HeadObject"))
+    assert not store.is_of_an_object(ClientError("NoSuchBucket", "GetObject"))
+    assert not store.is_of_an_object(ClientError("404", "HeadBucket"))
+
+
 def test_an_upload_s_error_is_the_one_that_it_tells_in_words(store):
     failed = kind("S3UploadFailedError", module="boto3.exceptions")("Failed to upload")
     failed.__context__ = ClientError("AccessDenied", "CreateMultipartUpload")

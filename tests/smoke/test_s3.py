@@ -120,6 +120,11 @@ def test_a_gigabyte_goes_up_and_down_and_is_not_held_in_memory(stack, server):
     assert rows["mlflow"]["restarts"] == 0
 
 
+def test_an_artifact_that_is_not_there_is_told_apart_from_a_bucket_that_fails(stack):
+    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/1/no-run/artifacts/no"
+    assert requests.get(address, auth=stack.login("admin"), timeout=60).status_code == 404
+
+
 def experiment_of(stack: Clone, run: str) -> str:
     found = stack.mlflow("GET", "runs/get", params={"run_id": run}).json()
     return found["run"]["info"]["experiment_id"]
