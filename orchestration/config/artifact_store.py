@@ -177,46 +177,53 @@ def _by_kind(error: BaseException) -> Iterator[Trouble]:
 
 def tell_errors(destination: str) -> None:
     """Have MLflow's server say in its answers what a bucket's error means, and log the error."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
     from mlflow.store.artifact import artifact_repository_registry as registry
     from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
-
-    of_aws, begins = (Boto3Error, BotoCoreError, ClientError), f"artifact store {destination}: "
-
-    class Failed(MlflowException):  # type: ignore[misc]
-        def get_http_status_code(self) -> int:
-            return FAILED_DEPENDENCY
-
-    def told(error: Exception) -> Exception | None:
-        # Of several files that were asked for at once MLflow tells in lines.
-        said = [line for line in str(error).splitlines() if line.startswith(begins)]
-        if said:
-            return Failed(said[0])
-        met = error if isinstance(error, of_aws) else error.__context__
-        if not isinstance(met, of_aws):
-            return None
-        if is_of_an_object(met):
-            return MlflowException("there is no such artifact", RESOURCE_DOES_NOT_EXIST)
-        trouble = understood(met, destination)
-        LOG.error("%s%s (%s)", begins, trouble.cause, met)
-        return Failed(f"{begins}{trouble.cause}; {trouble.fix}")
 
     def telling(method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
         def tell(*given: Any, **named: Any) -> Any:
             try:
                 return method(*given, **named)
-            except (MlflowException, *of_aws) as error:
-                raise told(error) or error from error
+            except (MlflowException, *errors_of_aws()) as error:
+                raise answered(error, destination) from error
 
         return tell
 
     methods = {name: telling(getattr(S3ArtifactRepository, name)) for name in ASKED}
     telling_one = type("TellingArtifactRepository", (S3ArtifactRepository,), methods)
     registry._artifact_repository_registry.register("s3", telling_one)
+
+
+def answered(error: Exception, destination: str) -> Any:
+    """The exception that MLflow's server is to answer with where it met an error."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
+    begins = f"artifact store {destination}: "
+    # Of several files that were asked for at once MLflow tells in lines.
+    told = next((line for line in str(error).splitlines() if line.startswith(begins)), "")
+    met = error if isinstance(error, errors_of_aws()) else error.__context__
+    if not told:
+        if not isinstance(met, errors_of_aws()):
+            return error
+        if is_of_an_object(met):
+            return MlflowException("there is no such artifact", RESOURCE_DOES_NOT_EXIST)
+        trouble = understood(met, destination)
+        LOG.error("%s%s (%s)", begins, trouble.cause, met)
+        told = f"{begins}{trouble.cause}; {trouble.fix}"
+    failed = MlflowException(told)
+    failed.get_http_status_code = lambda: FAILED_DEPENDENCY
+    return failed
+
+
+def errors_of_aws() -> tuple[type[Exception], ...]:
+    """What AWS's library raises."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return Boto3Error, BotoCoreError, ClientError
 
 
 def is_of_an_object(error: BaseException) -> bool:
@@ -239,9 +246,6 @@ def client() -> Any:
 
 def tried(destination: str) -> Trouble | None:
     """What is in the way of an object that is written, listed, read and deleted again."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
     bucket, prefix = urlsplit(destination).netloc, urlsplit(destination).path.strip("/")
     name = "/".join(filter(None, (prefix, f".tried-{secrets.token_hex(8)}")))
     body, there = secrets.token_bytes(64), {"Bucket": bucket, "Key": name}
@@ -256,7 +260,7 @@ def tried(destination: str) -> Trouble | None:
                 asked.delete_object(**there)
             raise
         asked.delete_object(**there)
-    except (Boto3Error, BotoCoreError, ClientError) as error:
+    except errors_of_aws() as error:
         return understood(error, destination)
     except ValueError:
         # An address that is none.
@@ -277,12 +281,10 @@ def listed(destination: str) -> Iterator[dict[str, Any]]:
 
 def print_list(destination: str) -> None:
     """Print it; raises SystemExit with what is in the way."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
         for one in listed(destination):
             print(json.dumps(one))
-    except (BotoCoreError, ClientError) as error:
+    except errors_of_aws() as error:
         trouble = understood(error, destination)
         sys.exit(f"artifacts in {destination}: {trouble.cause}; {trouble.fix}")
 

@@ -106,9 +106,6 @@ def moved(target: Target, folder: Path, paths: Sequence[Path]) -> Iterator[Done]
 
 def main(folder: Path, since: float, *, copy: bool) -> None:
     """Copy what changed since, or only count it; the last line is what came of it."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
     paths, destination = changed_since(folder, since), os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
     told = asdict(Done(of_files=len(paths), of_bytes=sum(p.stat().st_size for p in paths)))
     print(json.dumps(told), flush=True)
@@ -119,7 +116,7 @@ def main(folder: Path, since: float, *, copy: bool) -> None:
     try:
         for done in moved(Target(artifact_store.client(), destination), folder, paths):
             print(json.dumps(asdict(done)), flush=True)
-    except (Boto3Error, BotoCoreError, ClientError) as error:
+    except artifact_store.errors_of_aws() as error:
         print(json.dumps(asdict(artifact_store.understood(error, destination))))
     except Changed as error:
         trouble = asdict(artifact_store.CHANGED)

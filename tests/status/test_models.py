@@ -182,6 +182,10 @@ def test_mlflow_with_and_without_experiments_is_up(web, body):
     ("answer", "told"),
     [
         ((500, {}), "HTTP 500"),
+        (
+            (424, {"message": "artifact store s3://b/p: its server does not answer; look whether"}),
+            "its server does not answer",
+        ),
         ((200, b"<html>"), "the answer is not JSON"),
         ((200, {"files": None}), "the answer is no list of files"),
         ((200, {"hello": "world"}), "the answer is no list of files"),
