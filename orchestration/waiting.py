@@ -63,7 +63,7 @@ def await_services(
     Raises StackError when starting failed, when READY_SECONDS have passed, with the reason, the
     last log lines and the next command, or when nothing but the artifacts' bucket is in the way.
     """
-    trial = in_background(lambda: [*bucket.finding(chosen, engine, anew=True)])
+    trial: Future[list[Finding]] | None = None
     while True:
         report = health.look(chosen, engine)
         progress.show(tables.progress_lines(report))
@@ -71,11 +71,17 @@ def await_services(
             raise StackError(f"{_failed_one_shots(engine)}{error}")
         if starting.done() and report.status == "healthy":
             return
-        if starting.done() and [part.name for part in report.waiting()] == ["mlflow"]:
+        if starting.done() and _only_artifacts(report):
+            trial = trial or in_background(lambda: [*bucket.finding(chosen, engine)])
             _refuse_bucket(trial)
         if progress.elapsed > READY_SECONDS:
             raise StackError(f"not ready after {READY_SECONDS} s\n{health.explain(report, engine)}")
         time.sleep(POLL_SECONDS)
+
+
+def _only_artifacts(report: health.Report) -> bool:
+    waiting = report.waiting()
+    return [part.name for part in waiting] == ["mlflow"] and "artifact store" in waiting[0].detail
 
 
 def _refuse_bucket(trial: Future[list[Finding]]) -> None:
