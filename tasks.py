@@ -72,7 +72,7 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        name = function.__name__.rstrip("_")
+        name = function.__name__.rstrip("_").replace("_", "-")
 
         @functools.wraps(function)
         def run(context: Context, *arguments: Any, **flags: Any) -> None:

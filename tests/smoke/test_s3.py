@@ -276,7 +276,7 @@ def test_a_move_is_told_beforehand_goes_on_where_it_was_ended_and_loses_nothing(
     assert "would move" in told
     assert not [name for name in server.files() if name.startswith("moved/")]
     first = moving.start("inv", "move-artifacts", "--to", TO)
-    until(lambda: any(name.startswith("moved/") for name in server.files()), 60, pause=0.01)
+    until(lambda: any(f"/{run}/" in name for name in server.files()), 60, pause=0.01)
     server.end()
     _, wrong = first.communicate(timeout=120)
     assert first.returncode == 1
