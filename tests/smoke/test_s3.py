@@ -262,9 +262,11 @@ with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
 print(run.info.run_id)
 """
 BACK = """
-import hashlib, mlflow, pathlib
-folder = pathlib.Path(mlflow.artifacts.download_artifacts(run_id="{run}", artifact_path="many"))
-files = [path.name.encode() + path.read_bytes() for path in sorted(folder.iterdir())]
+import hashlib, mlflow, pathlib, tempfile
+with tempfile.TemporaryDirectory() as place:
+    mlflow.artifacts.download_artifacts(run_id="{run}", artifact_path="many", dst_path=place)
+    paths = sorted(path for path in pathlib.Path(place).rglob("*") if path.is_file())
+    files = [path.name.encode() + path.read_bytes() for path in paths]
 print(hashlib.sha256(b"".join(files)).hexdigest())
 """
 
