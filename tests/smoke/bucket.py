@@ -80,9 +80,11 @@ class Server:
             self.start()
 
     def files(self) -> list[str]:
-        """What the bucket holds, by name."""
+        """What the bucket holds, by name; what rclone had begun when it was killed is none of it."""
         held = self.folder / BUCKET
-        return sorted(str(path.relative_to(held)) for path in held.rglob("*") if path.is_file())
+        found = (path for path in held.rglob("*") if path.is_file())
+        whole = (path for path in found if not path.name.startswith(".rclone_temp"))
+        return sorted(str(path.relative_to(held)) for path in whole)
 
 
 class Denying(BaseHTTPRequestHandler):
