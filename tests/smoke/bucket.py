@@ -80,7 +80,7 @@ class Server:
             self.start()
 
     def files(self) -> list[str]:
-        """What the bucket holds, by name; what rclone had begun when it was killed is none of it."""
+        """What the bucket holds, by name, without what rclone had begun when it was killed."""
         held = self.folder / BUCKET
         found = (path for path in held.rglob("*") if path.is_file())
         whole = (path for path in found if not path.name.startswith(".rclone_temp"))
