@@ -34,7 +34,7 @@ def main() -> None:
 
     assert callable(server._exec_cmd), "this MLflow starts its server in another way"
     server._exec_cmd = run_here
-    destination = os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
+    destination = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", "")
     if artifact_store.is_bucket(destination):
         artifact_store.be_brief()
         artifact_store.tell_errors(destination)

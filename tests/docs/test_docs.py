@@ -34,7 +34,7 @@ def code(document):
 
 
 def verbs():
-    return set(re.findall(r"^  (\w+) +\S", ran(INV, "--list"), re.MULTILINE))
+    return set(re.findall(r"^  ([\w-]+) +\S", ran(INV, "--list"), re.MULTILINE))
 
 
 def sessions():
@@ -45,7 +45,7 @@ def sessions():
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_each_inv_command_exists(name):
-    told = set(re.findall(r"\binv (?!--)([a-z]+)", code(text(name))))
+    told = set(re.findall(r"\binv (?!--)([a-z][a-z-]*)", code(text(name))))
     assert told <= verbs()
 
 
@@ -64,7 +64,7 @@ def test_each_verb_is_in_the_readme_with_all_its_flags():
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_each_nox_session_exists(name):
-    told = re.findall(r"nox -s ((?:[a-z_]+ ?)+)", code(text(name)))
+    told = re.findall(r"nox -s ((?:[a-z_][a-z_0-9]* ?)+)", code(text(name)))
     assert {session for line in told for session in line.split()} <= sessions()
 
 
@@ -138,7 +138,8 @@ def test_each_session_is_told_to_who_works_on_it():
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_each_flag_shown_with_inv_or_dag_lint_exists(name):
     known = {verb: ran(INV, "--help", verb) for verb in verbs()}
-    for verb, flag in re.findall(r"\binv ([a-z]+)[^\n`|]*? (--[a-z][a-z-]+)", code(text(name))):
+    shown = r"\binv ([a-z][a-z-]*)[^\n`|]*? (--[a-z][a-z-]+)"
+    for verb, flag in re.findall(shown, code(text(name))):
         # What stands behind a lone -- is for Airflow.
         assert verb == "airflow" or re.search(rf"{flag}\b|--\[no-\]{flag[2:]}\b", known[verb])
     dag_lint = ran(sys.executable, "-m", "checks.dag_lint", "--help")
