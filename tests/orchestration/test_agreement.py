@@ -43,7 +43,7 @@ def variables(text):
 
 
 # What is mounted where a setting that names a file or folder is blank.
-NOTHING = "/dev/null"
+NOTHING = "./config/nothing"
 
 
 def each(services):

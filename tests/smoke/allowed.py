@@ -51,7 +51,7 @@ ALLOWED = {
     ),
     "mlflow": Allowed(
         {"back", "front", "egress"}, EACH, 512, 50001,
-        writes={"/mlflow_data", "/tmp"}, reads={"/opt/stack"}, tmpfs=set(),
+        writes={"/mlflow_data", "/tmp"}, reads={"/opt/stack", "/opt/aws", "/opt/authorities.pem"}, tmpfs=set(),
     ),
     "status": Allowed({"back", "front"}, "96m", 64, 50002, reads={"/opt/stack", "/backups"}),
 }  # fmt: skip
