@@ -51,7 +51,8 @@ ALLOWED = {
     ),
     "mlflow": Allowed(
         {"back", "front", "egress"}, EACH, 512, 50001,
-        writes={"/mlflow_data", "/tmp"}, reads={"/opt/stack", "/opt/aws", "/opt/authorities.pem"}, tmpfs=set(),
+        writes={"/mlflow_data", "/tmp"}, tmpfs=set(),
+        reads={"/opt/stack", "/opt/aws", "/opt/authorities.pem"},
     ),
     "status": Allowed({"back", "front"}, "96m", 64, 50002, reads={"/opt/stack", "/backups"}),
 }  # fmt: skip
