@@ -176,9 +176,10 @@ def carried(destination: str) -> bool:
 
 
 def _pack_artifacts(chosen: Settings, engine: Engine, into: Path) -> dict[str, Any]:
-    if not carried(chosen["MLFLOW_ARTIFACTS_DESTINATION"]):
+    if bucket.is_one(chosen):
         with (into / LISTED).open("wb") as file:
             bucket.write_list(engine, file)
+    if not carried(chosen["MLFLOW_ARTIFACTS_DESTINATION"]):
         return {}
     with (into / ARTIFACTS).open("wb") as file:
         shell.pipe(in_artifacts(engine, *PACK), into=file)
@@ -233,8 +234,9 @@ def passphrase(chosen: Settings, given: str) -> str:
 
 def _told(made: Path, manifest: Manifest) -> str:
     size = sum(path.stat().st_size for path in made.iterdir()) / 2**20
+    held = f"artifacts stay in {manifest.destination}"
     if (made / LISTED).exists():
-        held = f"{len(bucket.read_list(made / LISTED)):,} artifacts stay in {manifest.destination}"
-    else:
+        held = f"{len(bucket.read_list(made / LISTED)):,} {held}"
+    if manifest.artifacts:
         held = f"{manifest.artifacts['rows']:,} artifact files"
     return f"{manifest.rows:,} rows, {held}, {size:,.0f} MiB"

@@ -34,6 +34,9 @@ def move(to: str, *, dry_run: bool) -> None:
             f"artifacts are in {chosen[DESTINATION]} already: from there to another bucket, use a "
             f"tool of its server, then set {DESTINATION} in .env"
         )
+    written = dotenv_file.parse(dotenv_file.read(chosen.root / ".env"))
+    if written.get(DESTINATION, chosen[DESTINATION]) != chosen[DESTINATION]:
+        raise StackError(f"{DESTINATION} is exported and stands above .env: unset {DESTINATION}")
     target = engine_for(there)
     bucket.refuse_unusable(there, target)
     folder = engine.intended("mlflow")[DESTINATION].removeprefix("file://")
@@ -52,8 +55,8 @@ def _switch(
 ) -> None:
     """Copy what was written meanwhile, and have MLflow use the bucket from here on."""
     was_running = running(engine)
-    engine.stop(["mlflow"])
     try:
+        engine.stop(["mlflow"])
         _copied(target, folder, copied_at)
         path = chosen.root / ".env"
         text = dotenv_file.fill(dotenv_file.read(path), {DESTINATION: to}, None)

@@ -126,6 +126,12 @@ def is_bucket(destination: str) -> bool:
     return destination.startswith("s3://")
 
 
+def bucket_and_prefix(destination: str) -> tuple[str, str]:
+    """The name of the bucket, and what names in it begin with; blank for nothing."""
+    parts = urlsplit(destination)
+    return parts.netloc, parts.path.strip("/")
+
+
 def forget_blanks(environment: MutableMapping[str, str] = os.environ) -> None:
     """Leave out settings that are blank."""
     for name in BLANK_MEANS_NONE:
@@ -246,7 +252,7 @@ def client() -> Any:
 
 def tried(destination: str) -> Trouble | None:
     """What is in the way of an object that is written, listed, read and deleted again."""
-    bucket, prefix = urlsplit(destination).netloc, urlsplit(destination).path.strip("/")
+    bucket, prefix = bucket_and_prefix(destination)
     name = "/".join(filter(None, (prefix, f".tried-{secrets.token_hex(8)}")))
     body, there = secrets.token_bytes(64), {"Bucket": bucket, "Key": name}
     try:
@@ -270,7 +276,7 @@ def tried(destination: str) -> Trouble | None:
 
 def listed(destination: str) -> Iterator[dict[str, Any]]:
     """Everything below a destination. Raises what AWS's library raises."""
-    bucket, prefix = urlsplit(destination).netloc, urlsplit(destination).path.strip("/")
+    bucket, prefix = bucket_and_prefix(destination)
     below = prefix and f"{prefix}/"
     pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
     for page in pages:

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import artifact_store
 
@@ -42,8 +41,8 @@ class Target:
     """Where artifacts go: a bucket, and what their names begin with."""
 
     def __init__(self, client: Any, destination: str) -> None:
-        self.client, self.bucket = client, urlsplit(destination).netloc
-        self.prefix = urlsplit(destination).path.strip("/")
+        self.client = client
+        self.bucket, self.prefix = artifact_store.bucket_and_prefix(destination)
 
     def takes(self, path: Path, name: str) -> int:
         """Have a file there with its content; the bytes that had to be sent for it.
@@ -62,12 +61,10 @@ class Target:
 
     def held(self, key: str, size: int) -> str:
         """The hash of what is there under a name; blank for none, or one of another size."""
-        from botocore.exceptions import ClientError
-
         try:
             found = self.client.get_object(Bucket=self.bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+        except artifact_store.errors_of_aws() as error:
+            if artifact_store.is_of_an_object(error):
                 return ""
             raise
         with found["Body"] as body:

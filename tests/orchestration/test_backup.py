@@ -121,6 +121,14 @@ def test_artifacts_in_a_bucket_stay_there(lived_in, monkeypatch, capsys):
     assert "1 artifacts stay in s3://bucket/prefix" in capsys.readouterr().out
 
 
+def test_what_is_kept_elsewhere_than_in_s3_stays_there_unlisted(lived_in, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "r2://bucket@account/prefix")
+    backup.make()
+    [folder] = made(lived_in)
+    assert not list(folder.glob("artifacts.*"))
+    assert "artifacts stay in r2://bucket@account/prefix" in capsys.readouterr().out
+
+
 def of(chosen, **values):
     told = {
         "project": "x", "made_at": "", "engine": "docker", "versions": backup.versions(chosen),

@@ -14,7 +14,7 @@ class NoSuchKey(Exception):
     """As AWS's library raises it."""
 
     def __init__(self):
-        self.response = {"Error": {"Code": "NoSuchKey"}}
+        self.response, self.operation_name = {"Error": {"Code": "NoSuchKey"}}, "GetObject"
 
 
 class Body:
@@ -55,8 +55,8 @@ class Bucket:
 @pytest.fixture
 def script(script, monkeypatch, repo):
     monkeypatch.syspath_prepend(str(repo / "orchestration/config"))
-    library = SimpleNamespace(ClientError=NoSuchKey)
-    for name in ("botocore", "botocore.exceptions"):
+    library = SimpleNamespace(ClientError=NoSuchKey, BotoCoreError=OSError, Boto3Error=OSError)
+    for name in ("botocore", "botocore.exceptions", "boto3", "boto3.exceptions"):
         monkeypatch.setitem(sys.modules, name, library)
     return script("move_artifacts")
 
