@@ -1,4 +1,4 @@
-"""MLflow's artifacts in a bucket: how long it is waited for, what its errors mean, and a trial.
+"""MLflow's artifacts in a bucket: how long it is waited for, who is told of its errors, a trial.
 
 `python artifact_store.py`, where MLflow's server runs, writes a small object, reads and deletes it
 and prints what is in the way as JSON, with its fix; an empty object where nothing is. With `list`
@@ -12,10 +12,19 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
+
+from bucket_errors import (
+    CHANGED,
+    SETTINGS,
+    Trouble,
+    errors_of_aws,
+    is_of_an_object,
+    understood,
+)
 
 # Set in compose for whoever uses them; a blank one is not the same as none to AWS's library.
 BLANK_MEANS_NONE = (
@@ -34,91 +43,12 @@ BLANK_MEANS_NONE = (
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 4, 10, 2
 # One that MLflow's client does not repeat: it would for minutes, and say nothing.
 FAILED_DEPENDENCY = 424
-IN_ENV = "in .env, then: inv up"
 # What MLflow's server asks of a bucket.
 ASKED = (
     "log_artifact", "log_artifacts", "list_artifacts", "download_artifacts", "_download_file",
     "delete_artifacts",
 )  # fmt: skip
 LOG = logging.getLogger("mlflow.store.artifact")
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """What is in the way: a name for machines, one line for people, and what to do."""
-
-    name: str
-    cause: str
-    fix: str
-
-
-KEYS = Trouble(
-    "bucket-key",
-    "its server does not accept the key",
-    f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, {IN_ENV}",
-)
-NO_KEYS = Trouble("bucket-key", "there is no key for it", KEYS.fix)
-DENIED = Trouble("bucket-denied", "the key lacks the right {right}", "give it {right} for {where}")
-MISSING = Trouble(
-    "bucket-missing",
-    "there is no such bucket",
-    f"make it, or set MLFLOW_ARTIFACTS_DESTINATION {IN_ENV}",
-)
-REGION = Trouble(
-    "bucket-region", "it is in another region{region}", f"set AWS_DEFAULT_REGION{{to}} {IN_ENV}"
-)
-CLOCK = Trouble(
-    "bucket-clock",
-    "its server refuses this machine's clock",
-    "sudo timedatectl set-ntp true",
-)
-FULL = Trouble("bucket-full", "its server has no room for it", "make room there")
-BUSY = Trouble("bucket-busy", "its server is overloaded", "try again later")
-AWAY = Trouble(
-    "bucket-unreachable",
-    "its server does not answer",
-    f"look whether {{server}} is up, or set MLFLOW_S3_ENDPOINT_URL {IN_ENV}",
-)
-UNTRUSTED = Trouble(
-    "bucket-certificate",
-    "the certificate of its server is of no authority that is trusted",
-    f"set AWS_CA_BUNDLE to a file with that authority {IN_ENV}",
-)
-SETTINGS = Trouble("bucket-settings", "these settings are not understood", f"mend AWS_* {IN_ENV}")
-UNKNOWN = Trouble("bucket-unusable", "its server says {code}", "inv logs -s mlflow")
-CHANGED = Trouble("bucket-unusable", "it gives back another content than was written",
-                  "look what stands between it and this machine")  # fmt: skip
-# What servers say, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; a question
-# without a body is answered by a number alone.
-BY_CODE = {
-    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "403"), DENIED),
-    **dict.fromkeys(("NoSuchBucket", "404"), MISSING),
-    **dict.fromkeys(
-        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
-         "TokenRefreshRequired"), KEYS,
-    ),
-    **dict.fromkeys(
-        ("PermanentRedirect", "301", "AuthorizationHeaderMalformed",
-         "IllegalLocationConstraintException"), REGION,
-    ),
-    "RequestTimeTooSkewed": CLOCK,
-    **dict.fromkeys(("QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507"), FULL),
-    **dict.fromkeys(("SlowDown", "ServiceUnavailable", "503"), BUSY),
-}  # fmt: skip
-# Of AWS's library, by the name of its exception.
-BY_KIND = {
-    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
-                     "ProfileNotFound", "TokenRetrievalError"), NO_KEYS),
-    "SSLError": UNTRUSTED,
-    **dict.fromkeys(("InvalidRegionError", "ParamValidationError", "InvalidConfigError"), SETTINGS),
-    **dict.fromkeys(("HTTPClientError", "ConnectionError", "EndpointConnectionError"), AWAY),
-}  # fmt: skip
-# What a question is called, where it is not the right that it needs.
-RIGHTS = {
-    "ListObjectsV2": "ListBucket", "ListObjects": "ListBucket", "HeadObject": "GetObject",
-    "CreateMultipartUpload": "PutObject", "UploadPart": "PutObject",
-    "CompleteMultipartUpload": "PutObject", "HeadBucket": "ListBucket",
-}  # fmt: skip
 
 
 def is_bucket(destination: str) -> bool:
@@ -147,38 +77,6 @@ def be_brief() -> None:
     assert {"connect_timeout", "read_timeout", "retries"} <= set(defaults)
     retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     defaults.update(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=retries)
-
-
-def understood(error: BaseException, destination: str) -> Trouble:
-    """What an error of AWS's library means for artifacts that are kept at a destination."""
-    # What a large file is sent by tells it in words, and holds what it was told itself.
-    error = error.__cause__ or error.__context__ or error if _of_boto3(error) else error
-    told = getattr(error, "response", None) or {}
-    code = str(told.get("Error", {}).get("Code", ""))
-    known = BY_CODE.get(code) or next(_by_kind(error), UNKNOWN)
-    asked = str(getattr(error, "operation_name", ""))
-    headers = told.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    region = headers.get("x-amz-bucket-region", "")
-    words = {
-        "right": f"s3:{RIGHTS.get(asked, asked)}",
-        "where": destination,
-        "server": os.environ.get("MLFLOW_S3_ENDPOINT_URL") or "AWS",
-        "region": f", {region}" if region else "",
-        "to": f"={region}" if region else "",
-        # Its text may quote what was asked, keys included.
-        "code": code or type(error).__name__,
-    }
-    return Trouble(known.name, known.cause.format(**words), known.fix.format(**words))
-
-
-def _of_boto3(error: BaseException) -> bool:
-    return type(error).__module__.startswith("boto3.")
-
-
-def _by_kind(error: BaseException) -> Iterator[Trouble]:
-    for kind in type(error).__mro__:
-        if kind.__name__ in BY_KIND:
-            yield BY_KIND[kind.__name__]
 
 
 def tell_errors(destination: str) -> None:
@@ -222,21 +120,6 @@ def answered(error: Exception, destination: str) -> Any:
     failed = MlflowException(told)
     failed.get_http_status_code = lambda: FAILED_DEPENDENCY
     return failed
-
-
-def errors_of_aws() -> tuple[type[Exception], ...]:
-    """What AWS's library raises."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    return Boto3Error, BotoCoreError, ClientError
-
-
-def is_of_an_object(error: BaseException) -> bool:
-    """Whether what was asked for is not there, in a bucket that is."""
-    code = str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
-    asked = getattr(error, "operation_name", "")
-    return code in ("NoSuchKey", "404") and asked in ("HeadObject", "GetObject")
 
 
 def client() -> Any:

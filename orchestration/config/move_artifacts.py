@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import artifact_store
+import bucket_errors
 
 # A request takes longer to answer than to ask for; large files are sent in several parts anyway.
 AT_ONCE = 8
@@ -63,8 +64,8 @@ class Target:
         """The hash of what is there under a name; blank for none, or one of another size."""
         try:
             found = self.client.get_object(Bucket=self.bucket, Key=key)
-        except artifact_store.errors_of_aws() as error:
-            if artifact_store.is_of_an_object(error):
+        except bucket_errors.errors_of_aws() as error:
+            if bucket_errors.is_of_an_object(error):
                 return ""
             raise
         with found["Body"] as body:
@@ -113,10 +114,10 @@ def main(folder: Path, since: float, *, copy: bool) -> None:
     try:
         for done in moved(Target(artifact_store.client(), destination), folder, paths):
             print(json.dumps(asdict(done)), flush=True)
-    except artifact_store.errors_of_aws() as error:
-        print(json.dumps(asdict(artifact_store.understood(error, destination))))
+    except bucket_errors.errors_of_aws() as error:
+        print(json.dumps(asdict(bucket_errors.understood(error, destination))))
     except Changed as error:
-        trouble = asdict(artifact_store.CHANGED)
+        trouble = asdict(bucket_errors.CHANGED)
         print(json.dumps({**trouble, "cause": f"{trouble['cause']}: {error}"}))
 
 

@@ -13,8 +13,14 @@ WHERE = "s3://models/of/this"
 
 
 @pytest.fixture
-def store(script):
+def store(script, monkeypatch, repo):
+    monkeypatch.syspath_prepend(str(repo / "orchestration/config"))
     return script("artifact_store")
+
+
+@pytest.fixture
+def errors(script):
+    return script("bucket_errors")
 
 
 class ClientError(Exception):
@@ -58,27 +64,27 @@ def kind(name, *parents, module=__name__):
     ids=lambda given: getattr(given, "args", given) and str(given)[:30],
 )  # fmt: skip
 def test_an_error_is_told_by_name_with_its_fix_and_without_what_it_quotes(
-    store, monkeypatch, error, name, words
+    errors, monkeypatch, error, name, words
 ):
     monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL", raising=False)
-    trouble = store.understood(error, WHERE)
+    trouble = errors.understood(error, WHERE)
     assert trouble.name == name
     assert words in f"{trouble.cause}; {trouble.fix}"
     assert "a-secret-key" not in str(trouble)
     assert "{" not in str(trouble.cause + trouble.fix)
 
 
-def test_an_artifact_that_is_not_there_is_no_trouble_of_the_bucket(store):
-    assert store.is_of_an_object(ClientError("NoSuchKey", "GetObject"))
-    assert store.is_of_an_object(ClientError("404", "HeadObject"))
-    assert not store.is_of_an_object(ClientError("NoSuchBucket", "GetObject"))
-    assert not store.is_of_an_object(ClientError("404", "HeadBucket"))
+def test_an_artifact_that_is_not_there_is_no_trouble_of_the_bucket(errors):
+    assert errors.is_of_an_object(ClientError("NoSuchKey", "GetObject"))
+    assert errors.is_of_an_object(ClientError("404", "HeadObject"))
+    assert not errors.is_of_an_object(ClientError("NoSuchBucket", "GetObject"))
+    assert not errors.is_of_an_object(ClientError("404", "HeadBucket"))
 
 
-def test_an_upload_s_error_is_the_one_that_it_tells_in_words(store):
+def test_an_upload_s_error_is_the_one_that_it_tells_in_words(errors):
     failed = kind("S3UploadFailedError", module="boto3.exceptions")("Failed to upload")
     failed.__context__ = ClientError("AccessDenied", "CreateMultipartUpload")
-    assert store.understood(failed, WHERE).name == "bucket-denied"
+    assert errors.understood(failed, WHERE).name == "bucket-denied"
 
 
 def test_blank_settings_are_left_out_and_others_stay(store):

@@ -297,3 +297,6 @@ def test_a_move_is_told_beforehand_goes_on_where_it_was_ended_and_loses_nothing(
 def test_artifacts_that_are_in_a_bucket_are_not_moved_and_no_other_place_is_one(moving):
     assert "already" in moving.run("inv", "move-artifacts", "--to", TO).stderr
     assert "is no bucket" in moving.run("inv", "move-artifacts", "--to", "/elsewhere").stderr
+    exported = {"MLFLOW_ARTIFACTS_DESTINATION": "/mlflow_data/other"}
+    done = moving.run("inv", "move-artifacts", "--to", TO, **exported)
+    assert "is exported and stands above .env" in done.stderr
