@@ -8,7 +8,7 @@ import json
 import time
 from dataclasses import replace
 
-from orchestration import StackError, backup, bucket, dotenv_file, shell, unfinished
+from orchestration import StackError, backup, bucket, dotenv_file, setting_rules, shell, unfinished
 from orchestration.engine import Engine, engine_for
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
@@ -27,8 +27,9 @@ def move(to: str, *, dry_run: bool) -> None:
     chosen, engine = working_engine()
     unfinished.refuse(chosen)
     there = replace(chosen, values={**chosen.values, DESTINATION: to})
-    if not bucket.is_one(there):
-        raise StackError(f"--to {to} is no bucket: --to s3://bucket/prefix")
+    if not setting_rules.BUCKET.fullmatch(to):
+        wrong = f"--to {to} is no bucket" if to else "a bucket is needed"
+        raise StackError(f"{wrong}: --to s3://bucket/prefix")
     if not backup.carried(chosen[DESTINATION]):
         raise StackError(
             f"artifacts are in {chosen[DESTINATION]} already: from there to another bucket, use a "
