@@ -143,9 +143,8 @@ def _only_added(compared: Compared, setting: str) -> bool:
 def references(settings: Settings) -> dict[str, set[str]]:
     """The settings that stand behind each variable, user and port of the compose files."""
     found = {name: {name} for name in settings.values}
-    _read(settings.root / "orchestration" / "docker-compose.yaml", found)
-    if settings.tls:
-        _read(settings.root / "orchestration" / "docker-compose.tls.yaml", found, {"TLS"})
+    for file, asked_by in settings.compose_files.items():
+        _read(settings.root / "orchestration" / file, found, asked_by)
     return {variable: names for variable, names in found.items() if names}
 
 

@@ -178,7 +178,7 @@ def carried(destination: str) -> bool:
 def _pack_artifacts(chosen: Settings, engine: Engine, into: Path) -> dict[str, Any]:
     if bucket.is_one(chosen):
         with (into / LISTED).open("wb") as file:
-            bucket.write_list(engine, file)
+            bucket.write_list(chosen[bucket.ARTIFACTS], engine, file)
     if not carried(chosen["MLFLOW_ARTIFACTS_DESTINATION"]):
         return {}
     with (into / ARTIFACTS).open("wb") as file:

@@ -1,7 +1,7 @@
-"""The bucket that artifacts are kept in, tried and listed from where MLflow's server asks it."""
+"""The buckets that things are kept in, tried and listed from where they are used."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -14,40 +14,50 @@ from orchestration.signatures import Finding
 PATIENCE_SECONDS = 120
 
 
-def is_one(settings: Settings) -> bool:
-    """Whether artifacts are kept in a bucket, and not in a folder."""
-    return settings["MLFLOW_ARTIFACTS_DESTINATION"].startswith("s3://")
+ARTIFACTS = "MLFLOW_ARTIFACTS_DESTINATION"
+# What each of these settings is the place of, and the service that writes there.
+WRITTEN = {ARTIFACTS: ("artifacts", "mlflow"),
+           "AIRFLOW_LOGS_DESTINATION": ("task logs", "airflow-worker")}  # fmt: skip
 
 
-def finding(settings: Settings, engine: Engine, *, anew: bool = False) -> Iterator[Finding]:
-    """What is in the way of an object that is written, read and deleted again, if anything is.
+def is_one(settings: Settings, name: str = ARTIFACTS) -> bool:
+    """Whether what a setting names is a bucket, and not a folder or nothing."""
+    return settings[name].startswith("s3://")
 
-    By the settings that MLflow runs with, or `anew` by those of now. Raises StackError where it
-    cannot be tried.
+
+def findings(
+    settings: Settings, engine: Engine, *, anew: bool = False, names: Iterable[str] = WRITTEN
+) -> Iterator[Finding]:
+    """What is in the way of objects that are written, read and deleted again, if anything is.
+
+    By the settings that the services run with, or `anew` by those of now. Raises StackError where
+    it cannot be tried.
     """
-    if is_one(settings):
-        argv = ("python", engine.script("artifact_store.py"))
-        command = engine.command("mlflow", argv, anew=anew)
-        said = shell.output(command, timeout=PATIENCE_SECONDS)
-        if told := json.loads(said.splitlines()[-1]):
-            where = settings["MLFLOW_ARTIFACTS_DESTINATION"]
-            yield Finding(
-                told["name"], f"artifacts in {where}: {told['cause']}", told["fix"], where
-            )
+    for name in names:
+        where, (what, service) = settings[name], WRITTEN[name]
+        if is_one(settings, name) and (told := _tried(where, service, engine, anew)):
+            yield Finding(told["name"], f"{what} in {where}: {told['cause']}", told["fix"], where)
 
 
-def refuse_unusable(settings: Settings, engine: Engine) -> None:
-    """Raises StackError where artifacts could not be kept, with the fix."""
-    for one in finding(settings, engine, anew=True):
+def _tried(where: str, service: str, engine: Engine, anew: bool) -> dict[str, str]:
+    argv = ("python", engine.script("artifact_store.py"), "try", where)
+    said = shell.output(engine.command(service, argv, anew=anew), timeout=PATIENCE_SECONDS)
+    told: dict[str, str] = json.loads(said.splitlines()[-1])
+    return told
+
+
+def refuse_unusable(settings: Settings, engine: Engine, names: Iterable[str] = WRITTEN) -> None:
+    """Raises StackError where something could not be kept there, with the fix."""
+    for one in findings(settings, engine, anew=True, names=names):
         raise StackError(f"{one.cause}\nnext: {one.fix}")
 
 
-def write_list(engine: Engine, into: IO[bytes]) -> None:
-    """Write what it holds, a line of JSON each: name, size in bytes, the server's hash of it.
+def write_list(where: str, engine: Engine, into: IO[bytes]) -> None:
+    """Write what MLflow finds there, a line of JSON each: name, size in bytes, the server's hash.
 
     Raises StackError with what is in the way.
     """
-    argv = ("python", engine.script("artifact_store.py"), "list")
+    argv = ("python", engine.script("artifact_store.py"), "list", where)
     shell.pipe(engine.command("mlflow", argv, anew=True), into=into)
 
 

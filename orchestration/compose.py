@@ -26,7 +26,6 @@ SCHEDULER, WORKER = "airflow-scheduler", "airflow-worker"
 HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
-BASE_FILE, TLS_FILE = "docker-compose.yaml", "docker-compose.tls.yaml"
 OVERRIDE_FILE = "docker-compose.override.yaml"
 WITH_PROXY = ("--profile", "tls")
 # Compose 2.26 begins each line of a log with it, even where no terminal reads.
@@ -57,13 +56,13 @@ class DockerEngine:
         return shell.Command(argv, env=environment, cwd=self.folder)
 
     def _files(self) -> tuple[str, ...]:
-        """With TLS a second file takes back the ports that the proxy publishes."""
-        if not self.settings.tls:
+        """Named only where there is more than one: by itself Compose finds a person's own too."""
+        files = [*self.settings.compose_files]
+        if len(files) == 1:
             return ()
-        files = [BASE_FILE, TLS_FILE]
-        # Named, as Compose finds it by itself only where it is told of no file.
         files += [OVERRIDE_FILE] if (self.folder / OVERRIDE_FILE).exists() else []
-        return (*(word for file in files for word in ("-f", file)), *WITH_PROXY)
+        named = (word for file in files for word in ("-f", file))
+        return (*named, *(WITH_PROXY if self.settings.tls else ()))
 
     def problems(self) -> list[str]:
         """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""

@@ -113,7 +113,7 @@ def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool)
         if installed else (),
         _looked("services", conditions.of_services, engine, report),
         _looked("logs", heard.in_logs, settings, engine, report),
-        _looked("bucket", bucket.finding, settings, engine) if installed else (),
+        _looked("bucket", bucket.findings, settings, engine) if installed else (),
         conditions.of_answers(report),
         conditions.of_accounts(settings, report) if installed else (),
         conditions.of_work(report),

@@ -86,9 +86,10 @@ def _in_bucket(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -
     if not listed.exists():
         return 0
     with NamedTemporaryFile() as now:
-        steps.do("the bucket's list", partial(bucket.write_list, engine, now.file))
+        where = manifest.destination
+        steps.do("the bucket's list", partial(bucket.write_list, where, engine, now.file))
         now.flush()
-        return bucket.refuse_lost(listed, Path(now.name), manifest.destination)
+        return bucket.refuse_lost(listed, Path(now.name), where)
 
 
 @contextmanager

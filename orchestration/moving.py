@@ -39,7 +39,7 @@ def move(to: str, *, dry_run: bool) -> None:
     if written.get(DESTINATION, chosen[DESTINATION]) != chosen[DESTINATION]:
         raise StackError(f"{DESTINATION} is exported and stands above .env: unset {DESTINATION}")
     target = engine_for(there)
-    bucket.refuse_unusable(there, target)
+    bucket.refuse_unusable(there, target, [DESTINATION])
     folder = engine.intended("mlflow")[DESTINATION].removeprefix("file://")
     if dry_run:
         print(f"would move {_words(_copied(target, folder, 0, dry=True))} to {to}")

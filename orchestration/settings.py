@@ -46,6 +46,8 @@ SECRETS: dict[str, Callable[[], str]] = {
 }
 
 
+# Where either is in a bucket, Airflow's services ask it themselves.
+OF_AIRFLOW = ("AIRFLOW_LOGS_DESTINATION", "DATASET_URI")
 # Fernet keys that only backups need which were made before a rotation.
 FORMER_KEYS = "AIRFLOW_FORMER_FERNET_KEYS"
 
@@ -104,6 +106,19 @@ class Settings:
     def project_dir(self) -> Path:
         """The folder with dags/, logs/ and plugins/."""
         return (self.root / "orchestration" / self["AIRFLOW_PROJ_DIR"]).resolve()
+
+    @property
+    def compose_files(self) -> Mapping[str, tuple[str, ...]]:
+        """The files that Compose reads, in their order, each with the settings that ask for it."""
+        more = {
+            "docker-compose.tls.yaml": ("TLS",) if self.tls else (),
+            "docker-compose.s3.yaml": tuple(filter(self._is_bucket, OF_AIRFLOW)),
+        }
+        asked = {name: settings for name, settings in more.items() if settings}
+        return {"docker-compose.yaml": (), **asked}
+
+    def _is_bucket(self, name: str) -> bool:
+        return self[name].startswith("s3://")
 
     @property
     def tls(self) -> bool:

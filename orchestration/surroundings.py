@@ -1,6 +1,6 @@
 """Where the standalone engine keeps things, and the environment its services live in.
 
-The services' variables are those of docker-compose.yaml, read from there, with what differs
+The services' variables are those of the compose files, read from there, with what differs
 without containers laid over them: paths, addresses, the executor.
 """
 
@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -71,7 +72,8 @@ def services_environment(settings: Settings) -> dict[str, str]:
     """The environment of supervisord and so of all services."""
     state = State.of(settings)
     shared: dict[str, str] = {}
-    for service in ("postgres", "airflow-init", "mlflow-migrate", "mlflow", "status"):
+    for service in ("postgres", "airflow-init", "airflow-apiserver", "mlflow-migrate", "mlflow",
+                    "status"):  # fmt: skip
         shared |= compose_variables(settings, service)
     shared = {
         name: value for name, value in shared.items() if not name.startswith("AIRFLOW__CELERY")
@@ -94,10 +96,18 @@ def services_environment(settings: Settings) -> dict[str, str]:
 
 
 def compose_variables(settings: Settings, service: str) -> dict[str, str]:
-    """A service's variables as docker-compose.yaml sets them."""
-    document = yaml.safe_load((settings.root / "orchestration" / "docker-compose.yaml").read_text())
-    environment = document["services"][service]["environment"]
+    """A service's variables as the compose files set them."""
+    environment: dict[str, object] = {}
+    for file in settings.compose_files:
+        text = (settings.root / "orchestration" / file).read_text()
+        environment |= _services(text).get(service, {}).get("environment", {})
     return {name: interpolate(str(value), settings.values) for name, value in environment.items()}
+
+
+@cache
+def _services(text: str) -> dict[str, dict[str, dict[str, object]]]:
+    services: dict[str, dict[str, dict[str, object]]] = yaml.safe_load(text)["services"]
+    return services
 
 
 def interpolate(text: str, values: Mapping[str, str]) -> str:

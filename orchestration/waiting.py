@@ -72,7 +72,7 @@ def await_services(
         if starting.done() and report.status == "healthy":
             return
         if starting.done() and _only_artifacts(report):
-            trial = trial or in_background(lambda: [*bucket.finding(chosen, engine)])
+            trial = trial or in_background(lambda: [*bucket.findings(chosen, engine)])
             _refuse_bucket(trial)
         if progress.elapsed > READY_SECONDS:
             raise StackError(f"not ready after {READY_SECONDS} s\n{health.explain(report, engine)}")

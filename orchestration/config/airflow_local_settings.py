@@ -9,6 +9,7 @@ task whose worker died would have failed for good.
 from datetime import timedelta
 from typing import Any
 
+import artifact_store
 import lean_tasks  # noqa: F401 - has its effect where tasks are run
 import retrying  # noqa: F401 - has its effect where tasks are run
 import structlog.dev
@@ -22,6 +23,10 @@ __all__ = ["task_policy"]
 structlog.dev.RichTracebackFormatter.show_locals = property(
     lambda formatter: False, lambda formatter, value: None
 )
+
+
+# With docker-compose.s3.yaml.
+artifact_store.forget_blanks()
 
 
 def task_policy(task: Any) -> None:

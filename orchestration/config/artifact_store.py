@@ -1,8 +1,9 @@
-"""MLflow's artifacts in a bucket: how long it is waited for, who is told of its errors, a trial.
+"""What is kept in a bucket: how long it is waited for, who is told of its errors, a trial.
 
-`python artifact_store.py`, where MLflow's server runs, writes a small object, reads and deletes it
-and prints what is in the way as JSON, with its fix; an empty object where nothing is. With `list`
-it prints what is there, a line of JSON each: name, size in bytes, and the server's own hash of it.
+`python artifact_store.py try s3://bucket/prefix`, where that is used, writes a small object, reads
+and deletes it and prints what is in the way as JSON, with its fix; an empty object where nothing
+is. `list` prints what is there, a line of JSON each: name, size in bytes, and the server's own hash
+of it.
 """
 
 import json
@@ -36,11 +37,16 @@ BLANK_MEANS_NONE = (
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_CA_BUNDLE",
+    "AWS_ENDPOINT_URL_S3",
     "MLFLOW_S3_ENDPOINT_URL",
     "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE",
 )
 # Together under half a minute, where nothing answers: by default minutes, five times over.
-CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 4, 10, 2
+BRIEF = {
+    "connect_timeout": 4,
+    "read_timeout": 10,
+    "retries": {"mode": "standard", "total_max_attempts": 2},
+}
 # One that MLflow's client does not repeat: it would for minutes, and say nothing.
 FAILED_DEPENDENCY = 424
 # What MLflow's server asks of a bucket.
@@ -73,10 +79,8 @@ def be_brief() -> None:
     """Have AWS's library wait this long, whoever uses it in this process."""
     from botocore.config import Config
 
-    defaults = Config.OPTION_DEFAULTS
-    assert {"connect_timeout", "read_timeout", "retries"} <= set(defaults)
-    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
-    defaults.update(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=retries)
+    assert BRIEF.keys() <= set(Config.OPTION_DEFAULTS)
+    Config.OPTION_DEFAULTS.update(BRIEF)
 
 
 def tell_errors(destination: str) -> None:
@@ -122,15 +126,21 @@ def answered(error: Exception, destination: str) -> Any:
     return failed
 
 
-def client() -> Any:
-    """What asks the server, set as MLflow sets its own. Raises ValueError, BotoCoreError."""
-    import boto3
+def config() -> Any:
+    """How the server is asked, set as MLflow sets its own."""
     from botocore.config import Config
 
-    style = os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto")
-    config = Config(signature_version="s3v4", s3={"addressing_style": style})
+    style = os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE") or "auto"
+    return Config(signature_version="s3v4", s3={"addressing_style": style}, **BRIEF)
+
+
+def client() -> Any:
+    """What asks the server. Raises ValueError, BotoCoreError."""
+    import boto3
+
+    # Without this one, AWS's library knows a name of its own.
     endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL")
-    return boto3.client("s3", endpoint_url=endpoint, config=config)
+    return boto3.client("s3", endpoint_url=endpoint, config=config())
 
 
 def tried(destination: str) -> Trouble | None:
@@ -175,21 +185,18 @@ def print_list(destination: str) -> None:
             print(json.dumps(one))
     except errors_of_aws() as error:
         trouble = understood(error, destination)
-        sys.exit(f"artifacts in {destination}: {trouble.cause}; {trouble.fix}")
+        sys.exit(f"{destination}: {trouble.cause}; {trouble.fix}")
 
 
 def main() -> None:
-    """Try the destination of the environment, or list what is there."""
+    """Try a bucket, or list what is there."""
     forget_blanks()
-    destination = os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
-    if not is_bucket(destination):
-        sys.exit(f"{destination} is no bucket")
-    be_brief()
-    if sys.argv[1:] == ["list"]:
+    do, destination = sys.argv[1:]
+    if do == "list":
         print_list(destination)
-        return
-    trouble = tried(destination)
-    json.dump(asdict(trouble) if trouble else {}, sys.stdout)
+    else:
+        trouble = tried(destination)
+        json.dump(asdict(trouble) if trouble else {}, sys.stdout)
 
 
 if __name__ == "__main__":

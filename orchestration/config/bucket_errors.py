@@ -1,4 +1,4 @@
-"""What errors of AWS's library mean for artifacts in a bucket: the cause by name, and its fix."""
+"""What errors of AWS's library mean for what is kept in a bucket: a cause by name, and its fix."""
 
 import os
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ DENIED = Trouble("bucket-denied", "the key lacks the right {right}", "give it {r
 MISSING = Trouble(
     "bucket-missing",
     "there is no such bucket",
-    f"make it, or set MLFLOW_ARTIFACTS_DESTINATION {IN_ENV}",
+    f"make it, or name another {IN_ENV}",
 )
 REGION = Trouble(
     "bucket-region", "it is in another region{region}", f"set AWS_DEFAULT_REGION{{to}} {IN_ENV}"
@@ -49,9 +49,11 @@ UNTRUSTED = Trouble(
     f"set AWS_CA_BUNDLE to a file with that authority {IN_ENV}",
 )
 SETTINGS = Trouble("bucket-settings", "these settings are not understood", f"mend AWS_* {IN_ENV}")
-UNKNOWN = Trouble("bucket-unusable", "its server says {code}", "inv logs -s mlflow")
+UNKNOWN = Trouble("bucket-unusable", "its server says {code}", "inv logs")
 CHANGED = Trouble("bucket-unusable", "it gives back another content than was written",
                   "look what stands between it and this machine")  # fmt: skip
+# Of a server other than AWS, for MLflow and for all others.
+ADDRESSES = ("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 # What servers say, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; a question
 # without a body is answered by a number alone.
 BY_CODE = {
@@ -86,7 +88,7 @@ RIGHTS = {
 
 
 def understood(error: BaseException, destination: str) -> Trouble:
-    """What an error of AWS's library means for artifacts that are kept at a destination."""
+    """What an error of AWS's library means for what is kept at a destination."""
     # What a large file is sent by tells it in words, and holds what it was told itself.
     error = error.__cause__ or error.__context__ or error if _of_boto3(error) else error
     told = getattr(error, "response", None) or {}
@@ -98,7 +100,7 @@ def understood(error: BaseException, destination: str) -> Trouble:
     words = {
         "right": f"s3:{RIGHTS.get(asked, asked)}",
         "where": destination,
-        "server": os.environ.get("MLFLOW_S3_ENDPOINT_URL") or "AWS",
+        "server": next(filter(None, map(os.environ.get, ADDRESSES)), "AWS"),
         "region": f", {region}" if region else "",
         "to": f"={region}" if region else "",
         # Its text may quote what was asked, keys included.
