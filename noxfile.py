@@ -226,9 +226,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
 def s3(session: nox.Session) -> None:
-    """By hand: artifacts in a bucket of a real server, and its failures (`-- standalone`)."""
+    """By hand: artifacts, logs, data in a real server's buckets, its failures (`-- standalone`)."""
     session.install("--require-hashes", "-rinstall/s3.lock")
-    run_in_order(session, chosen_engine(session), ["test_s3"])
+    run_in_order(session, chosen_engine(session), ["test_s3", "test_s3_of_airflow"])
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""A server that speaks S3, with one bucket that is a folder of this machine: rclone's."""
+"""A server that speaks S3, whose buckets are folders of this machine: rclone's."""
 
 import signal
 import socket
@@ -14,7 +14,7 @@ import psutil
 
 from orchestration import ports
 
-BUCKET, PREFIX = "models", "of/this-stack"
+BUCKET, LOGS, DATA, PREFIX = "models", "logs", "data", "of/this-stack"
 KEY, SECRET = "tested-key", "tested-secret"  # pragma: allowlist secret
 
 
@@ -25,7 +25,8 @@ class Server:
         docker = engine == "docker"
         self.host = psutil.net_if_addrs()["docker0"][0].address if docker else "127.0.0.1"
         self.folder, [self.port] = folder, ports.free(1)
-        (folder / BUCKET).mkdir(parents=True)
+        for name in (BUCKET, LOGS, DATA):
+            (folder / name).mkdir(parents=True)
         self.log = folder.with_name("rclone.log")
         self.process: subprocess.Popen | None = None
 
@@ -79,9 +80,9 @@ class Server:
         finally:
             self.start()
 
-    def files(self) -> list[str]:
-        """What the bucket holds, by name, without what rclone had begun when it was killed."""
-        held = self.folder / BUCKET
+    def files(self, bucket: str = BUCKET) -> list[str]:
+        """What a bucket holds, by name, without what rclone had begun when it was killed."""
+        held = self.folder / bucket
         found = (path for path in held.rglob("*") if path.is_file())
         whole = (path for path in found if not path.name.startswith(".rclone_temp"))
         return sorted(str(path.relative_to(held)) for path in whole)

@@ -219,13 +219,13 @@ class Clone:
         models = self.mlflow("GET", "registered-models/search").json().get("registered_models", [])
         return [version for model in models for version in model.get("latest_versions", [])]
 
-    def airflow(self, path: str) -> dict:
+    def airflow(self, path: str, timeout: float = 10) -> dict:
         """An answer of Airflow's API, as the account of .env."""
         password = self.setting("_AIRFLOW_WWW_USER_PASSWORD")
         address, login = self.url("AIRFLOW_PORT"), {"username": "airflow", "password": password}
         token = requests.post(f"{address}/auth/token", json=login, timeout=10).json()
         headers = {"Authorization": f"Bearer {token['access_token']}"}
-        return requests.get(address + path, headers=headers, timeout=10).json()
+        return requests.get(address + path, headers=headers, timeout=timeout).json()
 
     def remove(self) -> None:
         """Take the stack down with its data and what it was built into."""
