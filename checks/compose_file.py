@@ -19,6 +19,9 @@ READINGS = {
     "with orchestration/docker-compose.tls.yaml": (
         "-f", FILE, "-f", "orchestration/docker-compose.tls.yaml", "--profile", "tls",
     ),
+    "with orchestration/docker-compose.s3.yaml": (
+        "-f", FILE, "-f", "orchestration/docker-compose.s3.yaml",
+    ),
 }  # fmt: skip
 # What has to be filled, and what Compose can read there; files that are not named stay so.
 NEEDED = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID", "PUBLIC_HOST")

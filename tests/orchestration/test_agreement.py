@@ -15,6 +15,7 @@ VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?+])([^}]*))?\}")
 
 STACK_TEXT = (REPO / "orchestration/docker-compose.yaml").read_text(encoding="utf-8")
 TLS_TEXT = (REPO / "orchestration/docker-compose.tls.yaml").read_text(encoding="utf-8")
+S3_TEXT = (REPO / "orchestration/docker-compose.s3.yaml").read_text(encoding="utf-8")
 BASE_TEXT = (REPO / "install/base/compose.yaml").read_text(encoding="utf-8")
 EXAMPLE_TEXT = (REPO / ".env.example").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load(STACK_TEXT)["services"]
@@ -24,6 +25,7 @@ ONE_SHOTS = {name: body for name, body in SERVICES.items() if body.get("restart"
 LONG_RUNNING = {name: body for name, body in SERVICES.items() if name not in ONE_SHOTS}
 AIRFLOW = {name: body for name, body in SERVICES.items() if name.startswith("airflow-")}
 PUBLISHED = {"airflow-apiserver", "mlflow", "status"}
+WITH_S3 = yaml.safe_load(S3_TEXT)["services"]
 WITH_TLS = yaml.load(TLS_TEXT.replace("!reset ", ""), yaml.SafeLoader)["services"]
 
 NOT_FOR_COMPOSE = {
@@ -58,10 +60,15 @@ def depends_on(body):
     return {name: options["condition"] for name, options in asked.items()}
 
 
+each_file = pytest.mark.parametrize(
+    "text", [STACK_TEXT, BASE_TEXT, TLS_TEXT, S3_TEXT], ids=["stack", "base", "tls", "s3"]
+)
+
+
 # Settings
 
 
-@pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT, TLS_TEXT], ids=["stack", "base", "tls"])
+@each_file
 def test_every_variable_of_compose_is_a_setting(text):
     assert {name for name, _, _ in variables(text)} <= EXAMPLE.keys()
 
@@ -71,7 +78,7 @@ def test_every_setting_is_used_by_compose_or_listed_with_its_reason():
     assert EXAMPLE.keys() - used == NOT_FOR_COMPOSE.keys()
 
 
-@pytest.mark.parametrize("text", [STACK_TEXT, BASE_TEXT, TLS_TEXT], ids=["stack", "base", "tls"])
+@each_file
 def test_a_default_in_compose_is_the_one_of_the_example(text):
     given = [(name, word) for name, operator, word in variables(text) if operator == ":-"]
     defaults = {(name, "" if word == NOTHING else word) for name, word in given}
@@ -214,6 +221,22 @@ def test_every_service_names_its_networks_and_only_pages_are_at_the_front(name):
     # The proxy is asked from everywhere: what is behind the pages is none of its business.
     assert ("back" in networks) == (name != "tls")
     assert networks == {"back"} or name not in ("postgres", "redis", *ONE_SHOTS)
+
+
+def test_who_is_given_keys_writes_or_shows_logs_and_has_a_way_out():
+    assert WITH_S3.keys() == {"airflow-apiserver", "airflow-triggerer", "airflow-worker"}
+    for name, body in WITH_S3.items():
+        assert "egress" in (*SERVICES[name]["networks"], *body.get("networks", ()))
+
+
+def test_airflow_is_told_of_a_bucket_as_mlflow_is():
+    theirs = SERVICES["mlflow"]
+    for body in WITH_S3.values():
+        assert set(body["volumes"]) < set(theirs["volumes"])
+        for name, value in body["environment"].items():
+            known = name.replace("AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL")
+            if not name.startswith("AIRFLOW_"):
+                assert value == theirs["environment"][known]
 
 
 def test_the_network_of_the_databases_is_internal_and_that_of_the_pages_leads_nowhere():

@@ -175,3 +175,12 @@ def test_with_tls_its_own_settings_stand_behind_links(make_settings, clone, repo
     behind = applied.references(make_settings(TLS="on"))
     assert {"PUBLIC_HOST", "TLS", "AIRFLOW_PORT"} <= behind["AIRFLOW_PUBLIC_URL"]
     assert "PUBLIC_HOST" not in applied.references(make_settings())["AIRFLOW_PUBLIC_URL"]
+
+
+def test_with_logs_in_a_bucket_its_setting_stands_behind_keys_that_airflow_gets(
+    make_settings, clone, repo
+):
+    for name in ("docker-compose.yaml", "docker-compose.s3.yaml"):
+        shutil.copy(repo / "orchestration" / name, clone / "orchestration")
+    behind = applied.references(make_settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of"))
+    assert behind["AWS_PROFILE"] == {"AWS_PROFILE", "AIRFLOW_LOGS_DESTINATION"}

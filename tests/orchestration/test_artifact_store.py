@@ -107,8 +107,9 @@ class Engine:
         return shell.Command(("printf", "%s", f"a warning\n{self.said}"))
 
 
-def settings(root, destination):
-    return Settings(root, {"MLFLOW_ARTIFACTS_DESTINATION": destination}, {})
+def settings(root, destination, logs=""):
+    values = {"MLFLOW_ARTIFACTS_DESTINATION": destination, "AIRFLOW_LOGS_DESTINATION": logs}
+    return Settings(root, values, {})
 
 
 def test_a_folder_is_not_tried(tmp_path):
@@ -119,8 +120,17 @@ def test_a_folder_is_not_tried(tmp_path):
 
 def test_a_bucket_that_can_be_used_is_no_finding(tmp_path):
     engine = Engine("{}")
-    assert not list(bucket.finding(settings(tmp_path, WHERE), engine))
-    assert engine.asked == [("mlflow", "python", "/there/artifact_store.py", False)]
+    assert not list(bucket.findings(settings(tmp_path, WHERE), engine))
+    asked = ("python", "/there/artifact_store.py", "try")
+    assert engine.asked == [("mlflow", *asked, WHERE, False)]
+
+
+def test_the_bucket_of_task_logs_is_tried_where_they_are_written(tmp_path):
+    told = {"name": "bucket-key", "cause": "there is no key for it", "fix": "set it"}
+    engine = Engine(json.dumps(told))
+    [found] = bucket.findings(settings(tmp_path, "/mlflow_data", "s3://logs/p"), engine)
+    assert engine.asked[0][0] == "airflow-worker"
+    assert found.cause == "task logs in s3://logs/p: there is no key for it"
 
 
 def test_one_that_cannot_be_used_is_refused_with_its_fix_by_the_settings_of_now(tmp_path):
@@ -135,7 +145,7 @@ def test_a_trial_that_fails_is_no_verdict(tmp_path):
     engine = Engine("")
     engine.command = lambda *_, **__: shell.Command(("sh", "-c", "echo broken; exit 1"))
     with pytest.raises(StackError, match="broken"):
-        list(bucket.finding(settings(tmp_path, WHERE), engine))
+        list(bucket.findings(settings(tmp_path, WHERE), engine))
 
 
 def test_a_start_ends_where_nothing_but_the_bucket_is_in_the_way():

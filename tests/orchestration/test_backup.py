@@ -112,7 +112,7 @@ def test_what_one_that_was_killed_left_is_removed_by_the_next(lived_in):
 def test_artifacts_in_a_bucket_stay_there(lived_in, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "s3://bucket/prefix")
     line = b'{"name": "1/a", "size": 3, "etag": "x"}\n'
-    monkeypatch.setattr(bucket, "write_list", lambda engine, into: into.write(line))
+    monkeypatch.setattr(bucket, "write_list", lambda where, engine, into: into.write(line))
     backup.make()
     [folder] = made(lived_in)
     assert not (folder / "artifacts.tar").exists()

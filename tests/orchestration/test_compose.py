@@ -673,6 +673,18 @@ def test_with_tls_a_second_file_is_read_and_a_person_s_own_last(closed, recorded
     assert recorded.commands[-1].env["PUBLIC_HOST"] == "box.example"
 
 
+def test_where_airflow_uses_a_bucket_a_file_with_the_keys_is_read(make_settings, recorded):
+    told = {"AIRFLOW_LOGS_DESTINATION": "s3://logs/of"}
+    files = "-f docker-compose.yaml -f docker-compose.s3.yaml"
+    DockerEngine(make_settings(**told)).stop(["mlflow"])
+    assert recorded.lines[-1] == f"docker compose {files} stop mlflow"
+    DockerEngine(make_settings(**told, TLS="on")).stop(["mlflow"])
+    both = files.replace(
+        " -f docker-compose.s3", " -f docker-compose.tls.yaml -f docker-compose.s3"
+    )
+    assert recorded.lines[-1] == f"docker compose {both} --profile tls stop mlflow"
+
+
 @pytest.mark.parametrize(("started", "again"), [("2026-01-02T03", True), ("2026-01-02T05", False)])
 def test_a_proxy_older_than_its_certificate_is_started_anew(closed, recorded, started, again):
     found = attributes("tls", started=f"{started}:04:05.678901234Z")

@@ -268,6 +268,45 @@ def test_artifacts_may_be_in_a_bucket_or_a_folder(make_settings, place):
     assert make_settings(MLFLOW_ARTIFACTS_DESTINATION=place)
 
 
+@pytest.mark.parametrize("place", ["/logs", "logs", "s3://", "s3://B/x"])
+def test_task_logs_may_be_in_a_bucket_or_where_they_are(make_settings, place):
+    assert make_settings(AIRFLOW_LOGS_DESTINATION="s3://bucket/logs")
+    with pytest.raises(StackError, match=f"={place} is no bucket: s3://bucket/prefix, or blank"):
+        make_settings(AIRFLOW_LOGS_DESTINATION=place)
+
+
+@pytest.mark.parametrize(("logs", "among"), [("a/b", True), ("a", True), ("ab", False)])
+def test_task_logs_are_not_among_the_artifacts_whose_list_a_backup_keeps(
+    make_settings, logs, among
+):
+    given = {"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/a/"}
+    given["AIRFLOW_LOGS_DESTINATION"] = f"s3://bucket/{logs}"
+    if not among:
+        assert make_settings(**given)
+        return
+    with pytest.raises(StackError, match="lies among the artifacts: name another prefix"):
+        make_settings(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "asked_by"),
+    [
+        ({}, None),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/a"}, None),
+        ({"DATASET_URI": "/data/flights.csv"}, None),
+        ({"DATASET_URI": "s3://bucket/flights.csv"}, ("DATASET_URI",)),
+        ({"AIRFLOW_LOGS_DESTINATION": "s3://bucket/l"}, ("AIRFLOW_LOGS_DESTINATION",)),
+    ],
+)
+def test_airflow_is_given_the_keys_where_it_uses_a_bucket_itself(make_settings, given, asked_by):
+    assert make_settings(**given).compose_files.get("docker-compose.s3.yaml") == asked_by
+
+
+def test_data_in_a_bucket_has_a_bucket(make_settings):
+    with pytest.raises(StackError, match=r"DATASET_URI=s3://B/a is no bucket: s3://bucket/fl"):
+        make_settings(DATASET_URI="s3://B/a")
+
+
 def test_how_a_bucket_is_asked_is_one_of_three_ways_and_its_server_an_address(make_settings):
     with pytest.raises(StackError, match="=dns is none of auto, path, virtual"):
         make_settings(MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE="dns")

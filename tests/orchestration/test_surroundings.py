@@ -1,6 +1,5 @@
 """The standalone engine's folder and environment, made from the real docker-compose.yaml."""
 
-import functools
 import os
 import re
 import shutil
@@ -28,7 +27,6 @@ DOCUMENT = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
 CONFIGURED = [name for name, body in DOCUMENT["services"].items() if "environment" in body]
 RUN_HERE = (*standalone.SERVICES, *standalone.ONE_SHOTS)
 LINKS = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL")
-LOAD = functools.cache(yaml.safe_load)
 CODE = "\n".join(
     line for line in COMPOSE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
 )
@@ -48,11 +46,11 @@ def become(monkeypatch):
 
 
 @pytest.fixture
-def settings(clone, become, make_settings, monkeypatch):
-    """Make settings of a normal user's clone that has the real compose file, read once for all."""
+def settings(clone, become, make_settings):
+    """Make settings of a normal user's clone that has the real compose files."""
     become(1234)
-    monkeypatch.setattr(surroundings, "yaml", SimpleNamespace(safe_load=LOAD))
-    shutil.copy(COMPOSE, clone / "orchestration")
+    for file in (COMPOSE, COMPOSE.with_name("docker-compose.s3.yaml")):
+        shutil.copy(file, clone / "orchestration")
     return make_settings
 
 
@@ -228,6 +226,17 @@ def test_settings_of_aws_are_there_where_they_are_set_and_name_files_of_this_mac
         "AWS_CA_BUNDLE": "/etc/ours.pem",
         "AWS_PROFILE": "p",
     }
+
+
+def test_logs_in_a_bucket_are_written_and_shown_by_what_airflow_is_told_of(settings):
+    named = "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS"
+    assert named not in services_environment(settings())
+    made = services_environment(
+        settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of", MLFLOW_S3_ENDPOINT_URL="http://s3.here")
+    )
+    assert made[named] == "task_logs.LOGGING_CONFIG"
+    assert made["AIRFLOW_LOGS_DESTINATION"] == "s3://logs/of"
+    assert made["AWS_ENDPOINT_URL_S3"] == "http://s3.here"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+"""Flights out of a bucket: by AWS's own client where nothing listens, and by one of paper."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pandas as pd
+import pytest
+from ml import Refused, bucket, data
+
+from orchestration import ports
+
+
+@pytest.fixture
+def paper(monkeypatch: pytest.MonkeyPatch, flights: pd.DataFrame) -> list[Any]:
+    """A client that lays CSV where it is told to; what it was asked for."""
+    asked: list[Any] = []
+
+    def download_file(*given: str) -> None:
+        asked.append(given)
+        few = flights.head(20)
+        few.to_parquet(given[2]) if given[2].endswith(".parquet") else few.to_csv(given[2])
+
+    def client(kind: str, config: Any) -> Any:
+        asked.append((kind, config.s3))
+        return SimpleNamespace(download_file=download_file)
+
+    monkeypatch.setattr(boto3, "client", client)
+    return asked
+
+
+@pytest.mark.parametrize("name", ["a/own.csv", "a/own.parquet", "with%20and?#.csv"])
+def test_flights_in_a_bucket_are_read_and_no_copy_stays(
+    flights: pd.DataFrame, paper: list[Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DATASET_URI", f"s3://data/{name}")
+    monkeypatch.setenv("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "path")
+    pd.testing.assert_frame_equal(data.check(data.read()), flights.head(20))
+    assert paper[0] == ("s3", {"addressing_style": "path"})
+    assert paper[1][:2] == ("data", name)
+    assert not Path(paper[1][2]).parent.exists()
+
+
+def test_a_server_that_is_not_there_is_told_by_the_file_s_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(bucket.PATIENCE, "retries", {"total_max_attempts": 1})
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{ports.free(1)[0]}")
+    with pytest.raises(Refused, match=r"cannot read flights from s3://data/own\.csv: .*connect"):
+        data.read("s3://data/own.csv")
+
+
+def test_a_bucket_without_a_name_in_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    with pytest.raises(Refused, match="cannot read flights from s3://data: "):
+        data.read("s3://data")
