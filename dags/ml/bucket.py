@@ -14,6 +14,10 @@ PATIENCE = {
 }
 
 
+class Unreached(Exception):
+    """The server did not answer, or not to the end: it may another time."""
+
+
 def holds(uri: str) -> bool:
     """Whether it is the address of a file there, `s3://bucket/name`."""
     return uri.startswith("s3://")
@@ -24,13 +28,14 @@ def fetched(uri: str) -> Iterator[str]:
     """The path of a copy with the same ending, which goes afterwards.
 
     Keys, region and server are those of the environment, as AWS's library has them. Raises OSError
-    with what it says where the file cannot be had.
+    where the server refuses the file, Unreached, both with what the library says.
     """
     # Only who keeps data there waits for it.
     import boto3
     from boto3.exceptions import Boto3Error
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
 
     style = os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE") or "auto"
     # Not by a parser of URLs: a name may hold what has a meaning to it.
@@ -40,6 +45,9 @@ def fetched(uri: str) -> Iterator[str]:
         try:
             client = boto3.client("s3", config=Config(s3={"addressing_style": style}, **PATIENCE))
             client.download_file(bucket, name, str(path))
-        except (Boto3Error, BotoCoreError, ClientError) as error:
-            raise OSError(str(error)) from error
+        except ClientError as error:
+            refused = error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
+            raise (OSError if refused else Unreached)(str(error)) from error
+        except (Boto3Error, BotoCoreError, HTTPError) as error:
+            raise Unreached(f"cannot fetch {uri}: {error}") from error
         yield str(path)

@@ -68,7 +68,10 @@ BY_CODE = {
          "IllegalLocationConstraintException"), REGION,
     ),
     "RequestTimeTooSkewed": CLOCK,
-    **dict.fromkeys(("QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507"), FULL),
+    **dict.fromkeys(
+        ("QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "XMinioStorageFull",
+         "507"), FULL,
+    ),
     **dict.fromkeys(("SlowDown", "ServiceUnavailable", "503"), BUSY),
 }  # fmt: skip
 # Of AWS's library, by the name of its exception.
@@ -77,7 +80,8 @@ BY_KIND = {
                      "ProfileNotFound", "TokenRetrievalError"), NO_KEYS),
     "SSLError": UNTRUSTED,
     **dict.fromkeys(("InvalidRegionError", "ParamValidationError", "InvalidConfigError"), SETTINGS),
-    **dict.fromkeys(("HTTPClientError", "ConnectionError", "EndpointConnectionError"), AWAY),
+    **dict.fromkeys(("HTTPClientError", "ConnectionError", "EndpointConnectionError", "HTTPError"),
+                    AWAY),
 }  # fmt: skip
 # What a question is called, where it is not the right that it needs.
 RIGHTS = {
@@ -123,8 +127,10 @@ def errors_of_aws() -> tuple[type[Exception], ...]:
     """What AWS's library raises."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
 
-    return Boto3Error, BotoCoreError, ClientError
+    # The last of an answer that was cut off, which it lets through.
+    return Boto3Error, BotoCoreError, ClientError, HTTPError
 
 
 def is_of_an_object(error: BaseException) -> bool:

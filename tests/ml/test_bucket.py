@@ -7,7 +7,9 @@ from typing import Any
 import boto3
 import pandas as pd
 import pytest
+from botocore.exceptions import ClientError
 from ml import Refused, bucket, data
+from urllib3.exceptions import ProtocolError
 
 from orchestration import ports
 
@@ -42,6 +44,32 @@ def test_flights_in_a_bucket_are_read_and_no_copy_stays(
     assert not Path(paper[1][2]).parent.exists()
 
 
+def answer(status: int, code: str) -> ClientError:
+    told: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(told, "HeadObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (answer(404, "404"), Refused),
+        (answer(403, "AccessDenied"), Refused),
+        (answer(503, "SlowDown"), bucket.Unreached),
+        (ProtocolError("cut off"), bucket.Unreached),
+    ],
+)
+def test_what_a_server_refuses_is_refused_and_what_may_pass_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
+) -> None:
+    def download_file(*_: str) -> None:
+        raise error
+
+    client = SimpleNamespace(download_file=download_file)
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: client)
+    with pytest.raises(raised):
+        data.read("s3://data/own.csv")
+
+
 def test_a_server_that_is_not_there_is_told_by_the_file_s_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -49,12 +77,12 @@ def test_a_server_that_is_not_there_is_told_by_the_file_s_name(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{ports.free(1)[0]}")
-    with pytest.raises(Refused, match=r"cannot read flights from s3://data/own\.csv: .*connect"):
+    with pytest.raises(bucket.Unreached, match=r"cannot fetch s3://data/own\.csv: .*connect"):
         data.read("s3://data/own.csv")
 
 
-def test_a_bucket_without_a_name_in_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_without_a_name_in_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    with pytest.raises(Refused, match="cannot read flights from s3://data: "):
+    with pytest.raises(bucket.Unreached, match=r"cannot fetch s3://data: (?s:.*) Key"):
         data.read("s3://data")

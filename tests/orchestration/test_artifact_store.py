@@ -58,6 +58,7 @@ def kind(name, *parents, module=__name__):
         (kind("ProfileNotFound")(), "bucket-key", "AWS_PROFILE"),
         (kind("EndpointConnectionError", kind("ConnectionError"))(), "bucket-unreachable", "AWS"),
         (kind("ReadTimeoutError", kind("HTTPClientError"))(), "bucket-unreachable", "answer"),
+        (kind("ProtocolError", kind("HTTPError"))(), "bucket-unreachable", "does not answer"),
         (kind("SSLError", kind("ConnectionError"))(), "bucket-certificate", "AWS_CA_BUNDLE"),
         (kind("ParamValidationError")(), "bucket-settings", "AWS_*"),
     ],

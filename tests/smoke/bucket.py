@@ -69,6 +69,41 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     @contextmanager
+    def slow(self) -> Iterator[None]:
+        """Meanwhile it stands still for nine tenths of each second."""
+        over = threading.Event()
+
+        def stutter() -> None:
+            while not over.is_set():
+                self.freeze()
+                over.wait(0.9)
+                self.thaw()
+                time.sleep(0.1)
+
+        thread = threading.Thread(target=stutter)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Meanwhile a file system of nearly no size is where its buckets are."""
+        self.end()
+        options = ["-t", "tmpfs", "-o", "size=4k,mode=755", "tmpfs"]
+        subprocess.run(["mount", *options, self.folder], check=True)
+        (self.folder / BUCKET).mkdir()
+        self.start()
+        try:
+            yield
+        finally:
+            self.end()
+            subprocess.run(["umount", self.folder], check=True)
+            self.start()
+
+    @contextmanager
     def read_only(self) -> Iterator[None]:
         """Meanwhile the key may not write; rclone knows no such key, so its place is taken."""
         self.end()

@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from tests.smoke.bucket import BUCKET, PREFIX, Server
+from tests.smoke.bucket import BUCKET, KEY, PREFIX, SECRET, Server
 from tests.smoke.clone import Clone, fresh_copy, until
 from tests.smoke.test_pipelines import ASK
 
@@ -185,6 +185,39 @@ def test_a_connection_that_is_cut_in_mid_upload_leaves_no_half_file(stack, serve
     works_again(stack)
 
 
+def test_a_connection_that_is_cut_in_mid_download_is_told_in_time(stack, server):
+    run = logged(stack)["run"]
+    folder = f"{experiment_of(stack, run)}/{run}/artifacts"
+    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{folder}/whole"
+    (server.folder / BUCKET / PREFIX / folder / "whole").write_bytes(bytes(600 * MIB))
+    threading.Timer(0.3, server.end).start()
+    began = time.monotonic()
+    answer = requests.get(address, auth=stack.login("worker"), timeout=120)
+    assert (answer.status_code, time.monotonic() - began < TOLD_SECONDS) == (424, True)
+    assert "its server does not answer" in answer.json()["message"]
+    server.start()
+    works_again(stack)
+
+
+def test_a_slow_server_slows_artifacts_alone(stack, server):
+    with server.slow():
+        met = logged(stack)
+        assert met["told"] == ""
+        began = time.monotonic()
+        assert stack.mlflow("GET", "runs/get", params={"run_id": met["run"]}).status_code == 200
+        assert time.monotonic() - began < 2
+        assert not findings(stack)
+
+
+def test_a_server_without_room_is_told_in_time_and_works_again_with_room(stack, server):
+    with server.full():
+        met = logged(stack)
+        assert "artifact store s3://" in met["told"]
+        assert met["took"] < TOLD_SECONDS
+        assert (met["metrics"], met["params"]) == ({"m": 2.0}, {"p": "1"})
+    works_again(stack)
+
+
 @pytest.mark.parametrize(
     ("setting", "words", "name"),
     [
@@ -198,6 +231,19 @@ def test_a_setting_that_is_wrong_is_refused_by_name_at_the_install(stack, settin
     assert done.returncode == 1
     assert words in done.stderr
     assert "next: " in done.stderr
+
+
+def test_a_profile_of_aws_s_own_files_serves_in_the_place_of_keys(stack, tmp_path):
+    tmp_path.chmod(0o755)
+    for above in tmp_path.parents[:2]:
+        above.chmod(0o755)
+    keys = f"aws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
+    (tmp_path / "credentials").write_text(f"[default]\n[ours]\n{keys}")
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_FOLDER": str(tmp_path)}
+    assert stack.run("inv", "install", **none, AWS_PROFILE="ours").returncode == 0
+    done = stack.run("inv", "install", **none, AWS_PROFILE="another")
+    assert done.returncode == 1
+    assert "there is no key for it\nnext: set AWS_ACCESS_KEY_ID" in done.stderr
 
 
 def test_a_key_that_may_only_read_is_named_with_the_right_that_it_lacks(stack, server):

@@ -159,6 +159,9 @@ def test_the_pipelines_read_flights_out_of_a_bucket(stack, server, engine):
     said = stack.well("inv", "trigger", "training_pipeline", "--wait")
     assert "2013-01-31" in said
     file.unlink()
+    # It would go on telling for a while what was there.
+    server.end()
+    server.start()
     done = stack.run("inv", "trigger", "training_pipeline", "--wait")
     assert done.returncode == 1
     assert f"cannot read flights from {stack.exported['DATASET_URI']}" in done.stderr
