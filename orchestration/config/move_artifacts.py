@@ -9,8 +9,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -48,17 +49,22 @@ class Target:
     def takes(self, path: Path, name: str) -> int:
         """Have a file there with its content; the bytes that had to be sent for it.
 
-        Raises Changed, OSError and what AWS's library raises.
+        One that goes or is written to meanwhile is left to the next round. Raises Changed, OSError
+        and what AWS's library raises.
         """
-        key, size = "/".join(filter(None, (self.prefix, name))), path.stat().st_size
-        with path.open("rb") as file:
-            wanted = digest(file)
-        if self.held(key, size) == wanted:
-            return 0
-        self.client.upload_file(str(path), self.bucket, key)
-        if self.held(key, size) != wanted:
-            raise Changed(key)
-        return size
+        key = "/".join(filter(None, (self.prefix, name)))
+        with suppress(FileNotFoundError):
+            before = path.stat()
+            with path.open("rb") as file:
+                wanted = digest(file)
+            if self.held(key, before.st_size) == wanted:
+                return 0
+            self.client.upload_file(str(path), self.bucket, key)
+            if self.held(key, before.st_size) == wanted:
+                return before.st_size
+            if path.stat().st_ctime_ns == before.st_ctime_ns:
+                raise Changed(key)
+        return 0
 
     def held(self, key: str, size: int) -> str:
         """The hash of what is there under a name; blank for none, or one of another size."""
@@ -80,21 +86,28 @@ def digest(stream: IO[bytes]) -> str:
     return made.hexdigest()
 
 
-def changed_since(folder: Path, moment: float) -> list[Path]:
-    """Files by the moment at which this machine last touched them: a copy keeps the other one."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [path for path in found if path.stat().st_ctime >= moment]
+def changed_since(folder: Path, moment: float) -> dict[Path, int]:
+    """Files and their bytes, by when this machine last touched them: a copy keeps another time."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with suppress(FileNotFoundError):
+                known = path.stat()
+                if known.st_ctime >= moment:
+                    found[path] = known.st_size
+    return dict(sorted(found.items()))
 
 
-def moved(target: Target, folder: Path, paths: Sequence[Path]) -> Iterator[Done]:
+def moved(target: Target, folder: Path, sizes: Mapping[Path, int]) -> Iterator[Done]:
     """Have all of them there; tells after each how far it is. Raises as `takes` does."""
-    sizes = {path: path.stat().st_size for path in paths}
-    done = Done(of_files=len(paths), of_bytes=sum(sizes.values()))
+    done = Done(of_files=len(sizes), of_bytes=sum(sizes.values()))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        names = [str(path.relative_to(folder)) for path in paths]
+        names = [str(path.relative_to(folder)) for path in sizes]
         try:
-            for path, sent in zip(paths, pool.map(target.takes, paths, names), strict=True):
-                done.files, done.bytes = done.files + 1, done.bytes + sizes[path]
+            for size, sent in zip(
+                sizes.values(), pool.map(target.takes, sizes, names), strict=True
+            ):
+                done.files, done.bytes = done.files + 1, done.bytes + size
                 done.sent += sent
                 yield done
         except BaseException:
@@ -104,15 +117,15 @@ def moved(target: Target, folder: Path, paths: Sequence[Path]) -> Iterator[Done]
 
 def main(folder: Path, since: float, *, copy: bool) -> None:
     """Copy what changed since, or only count it; the last line is what came of it."""
-    paths, destination = changed_since(folder, since), os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
-    told = asdict(Done(of_files=len(paths), of_bytes=sum(p.stat().st_size for p in paths)))
+    sizes, destination = changed_since(folder, since), os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
+    told = asdict(Done(of_files=len(sizes), of_bytes=sum(sizes.values())))
     print(json.dumps(told), flush=True)
     if not copy:
         return
     artifact_store.forget_blanks()
     artifact_store.be_brief()
     try:
-        for done in moved(Target(artifact_store.client(), destination), folder, paths):
+        for done in moved(Target(artifact_store.client(), destination), folder, sizes):
             print(json.dumps(asdict(done)), flush=True)
     except bucket_errors.errors_of_aws() as error:
         print(json.dumps(asdict(bucket_errors.understood(error, destination))))

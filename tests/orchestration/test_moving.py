@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,6 +92,33 @@ def test_what_is_there_already_is_not_sent_again_unless_it_differs(script, folde
 def test_what_comes_back_in_another_form_is_no_copy(script, folder):
     with pytest.raises(script.Changed, match="1/a"):
         moved(script, folder, Bucket(spoils="of/this/1/a"))
+
+
+@pytest.mark.parametrize("then", [Path.unlink, lambda path: path.write_bytes(b"longer than that")])
+def test_a_file_that_goes_or_grows_meanwhile_is_left_to_the_next_round(script, folder, then):
+    bucket = Bucket()
+    upload = bucket.upload_file
+
+    def upload_file(path, *more):
+        if path.endswith("1/a"):
+            time.sleep(0.02)
+            then(Path(path))
+        upload(path, *more)
+
+    bucket.upload_file = upload_file
+    moved(script, folder, bucket)
+    bucket.upload_file = upload
+    moved(script, folder, bucket)
+    there = {name.removeprefix("of/this/"): content for name, content in bucket.held.items()}
+    here = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    assert there == {name: path.read_bytes() for name, path in here.items()}
+
+
+def test_a_file_that_goes_before_its_turn_ends_nothing(script, folder):
+    paths = script.changed_since(folder, 0.0)
+    (folder / "1/a").unlink()
+    told = list(script.moved(script.Target(Bucket(), "s3://bucket/p"), folder, paths))
+    assert told[-1].sent == 6
 
 
 def test_a_second_round_takes_what_was_written_since(script, folder):
