@@ -1,14 +1,16 @@
 """A server that speaks S3, whose buckets are folders of this machine: rclone's."""
 
+import json
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -95,6 +97,7 @@ class Server:
         options = ["-t", "tmpfs", "-o", "size=4k,mode=755", "tmpfs"]
         subprocess.run(["mount", *options, self.folder], check=True)
         (self.folder / BUCKET).mkdir()
+        (self.folder / "all there is").write_bytes(bytes(4096))
         self.start()
         try:
             yield
@@ -104,14 +107,12 @@ class Server:
             self.start()
 
     @contextmanager
-    def read_only(self) -> Iterator[None]:
-        """Meanwhile the key may not write; rclone knows no such key, so its place is taken."""
+    def refusing(self, status: int, code: str, **headers: str) -> Iterator[None]:
+        """Meanwhile it answers nothing else, as rclone cannot: its place is taken."""
         self.end()
         try:
-            with ThreadingHTTPServer((self.host, self.port), Denying) as denying:
-                threading.Thread(target=denying.serve_forever, daemon=True).start()
+            with answering(self.host, self.port, refusing(status, code, headers)):
                 yield
-                denying.shutdown()
         finally:
             self.start()
 
@@ -123,22 +124,71 @@ class Server:
         return sorted(str(path.relative_to(held)) for path in whole)
 
 
-class Denying(BaseHTTPRequestHandler):
-    """Answers as AWS does where a key has not the right."""
+@contextmanager
+def answering(host: str, port: int, kind: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server of this kind; its address."""
+    with ThreadingHTTPServer((host, port), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{host}:{server.server_port}"
+        server.shutdown()
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Reads what it is sent, says nothing of it, and hangs up."""
 
     protocol_version = "HTTP/1.1"
 
-    def deny(self) -> None:
+    def answer(
+        self, status: int, kind: str, body: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
-        self.send_response(403)
-        self.send_header("Content-Type", "application/xml")
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        self.wfile.write(body)
-
-    do_PUT = do_POST = do_DELETE = do_GET = deny
+        if self.command != "HEAD":
+            self.wfile.write(body.encode())
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def refusing(status: int, code: str, headers: Mapping[str, str]) -> type[Answering]:
+    """Answers every question as AWS does where it refuses it."""
+    body = f"<Error><Code>{code}</Code><Message>Refused</Message></Error>"
+
+    class Refusing(Answering):
+        def refuse(self) -> None:
+            self.answer(status, "application/xml", body, headers)
+
+        do_PUT = do_POST = do_DELETE = do_GET = do_HEAD = refuse
+
+    return Refusing
+
+
+ROLES, TOKEN = "/latest/meta-data/iam/security-credentials/", "a-token"
+KEYS_OF_ROLE = {
+    "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": KEY, "SecretAccessKey": SECRET,
+    "Token": "", "LastUpdated": "2026-11-27T00:00:00Z", "Expiration": "2126-11-27T00:00:00Z",
+}  # fmt: skip
+TOLD_OF_ROLE = {ROLES: "ours", f"{ROLES}ours": json.dumps(KEYS_OF_ROLE)}
+
+
+class Instance(Answering):
+    """What an EC2 instance tells of itself, the key of its role among it, by IMDSv2 alone.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html
+    """
+
+    def do_PUT(self) -> None:
+        self.answer(200, "text/plain", TOKEN)
+
+    def do_GET(self) -> None:
+        if self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
+            self.answer(401, "text/plain", "")
+        else:
+            told = TOLD_OF_ROLE.get(self.path, "")
+            self.answer(200 if told else 404, "text/plain", told)

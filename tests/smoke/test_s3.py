@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from tests.smoke.bucket import BUCKET, KEY, PREFIX, SECRET, Server
+from tests.smoke.bucket import BUCKET, KEY, PREFIX, SECRET, Instance, Server, answering
 from tests.smoke.clone import Clone, fresh_copy, until
 from tests.smoke.test_pipelines import ASK
 
@@ -189,10 +189,11 @@ def test_a_connection_that_is_cut_in_mid_download_is_told_in_time(stack, server)
     run = logged(stack)["run"]
     folder = f"{experiment_of(stack, run)}/{run}/artifacts"
     address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{folder}/whole"
-    (server.folder / BUCKET / PREFIX / folder / "whole").write_bytes(bytes(600 * MIB))
+    account, chunks = stack.login("worker"), (bytes(MIB) for _ in range(600))
+    requests.put(address, data=chunks, auth=account, timeout=120).raise_for_status()
     threading.Timer(0.3, server.end).start()
     began = time.monotonic()
-    answer = requests.get(address, auth=stack.login("worker"), timeout=120)
+    answer = requests.get(address, auth=account, timeout=120)
     assert (answer.status_code, time.monotonic() - began < TOLD_SECONDS) == (424, True)
     assert "its server does not answer" in answer.json()["message"]
     server.start()
@@ -233,6 +234,25 @@ def test_a_setting_that_is_wrong_is_refused_by_name_at_the_install(stack, settin
     assert "next: " in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("answer", "headers", "cause", "fix"),
+    [
+        ((403, "RequestTimeTooSkewed"), {}, "refuses this machine's clock", "timedatectl"),
+        ((400, "AuthorizationHeaderMalformed"), {"x_amz_bucket_region": "eu-west-1"},
+         "in another region, eu-west-1", "set AWS_DEFAULT_REGION=eu-west-1 in .env"),
+        ((503, "SlowDown"), {}, "its server is overloaded", "try again later"),
+    ],
+)  # fmt: skip
+def test_what_aws_says_of_clock_region_and_load_is_told_with_its_fix(
+    stack, server, answer, headers, cause, fix
+):
+    with server.refusing(*answer, **headers):
+        done = stack.run("inv", "install")
+    assert done.returncode == 1
+    assert cause in done.stderr
+    assert f"next: {fix}" in done.stderr or f"next: sudo {fix}" in done.stderr
+
+
 def test_a_profile_of_aws_s_own_files_serves_in_the_place_of_keys(stack, tmp_path):
     tmp_path.chmod(0o755)
     for above in tmp_path.parents[:2]:
@@ -246,8 +266,25 @@ def test_a_profile_of_aws_s_own_files_serves_in_the_place_of_keys(stack, tmp_pat
     assert "there is no key for it\nnext: set AWS_ACCESS_KEY_ID" in done.stderr
 
 
+def test_the_role_of_an_instance_serves_in_the_place_of_keys(stack, server, engine):
+    if engine == "standalone":
+        pytest.skip("no setting names another place to ask for it than an instance's own")
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    override = stack.folder / "orchestration/docker-compose.override.yaml"
+    with answering(server.host, 0, Instance) as address:
+        asked = f"AWS_EC2_METADATA_SERVICE_ENDPOINT: {address}"
+        override.write_text(f"services: {{mlflow: {{environment: {{{asked}}}}}}}\n")
+        try:
+            assert stack.run("inv", "install", **none).returncode == 0
+        finally:
+            override.unlink()
+    done = stack.run("inv", "install", **none)
+    assert done.returncode == 1
+    assert "there is no key for it" in done.stderr
+
+
 def test_a_key_that_may_only_read_is_named_with_the_right_that_it_lacks(stack, server):
-    with server.read_only():
+    with server.refusing(403, "AccessDenied"):
         met = logged(stack)
         assert "the key lacks the right s3:PutObject" in met["told"]
         assert met["took"] < TOLD_SECONDS
