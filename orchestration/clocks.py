@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from orchestration.engine import Host
+from orchestration.machine import Host
 from orchestration.needs import CLOCK_SKEW_SECONDS, EARLIEST, INDEX_SKEW_SECONDS
 from orchestration.outside import headers_of
 from orchestration.settings import Settings

@@ -14,7 +14,8 @@ from orchestration import images as public_images
 from orchestration.candidates import Candidates
 from orchestration.certificates import Files
 from orchestration.containers import SERVICE_LABEL
-from orchestration.engine import IMAGES, ONE_SHOTS, PROXY, Build, Engine, Host, Service, image_of
+from orchestration.engine import IMAGES, ONE_SHOTS, PROXY, Build, Engine, Service, image_of
+from orchestration.machine import Host
 from orchestration.needs import OLDEST_COMPOSE
 from orchestration.settings import Settings
 

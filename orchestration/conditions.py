@@ -10,10 +10,10 @@ import requests
 from orchestration import StackError, accounts, certificates, unfinished
 from orchestration.applied import OVERRIDE
 from orchestration.clocks import clock_problems
-from orchestration.engine import PROXY, Engine, Host, Service
+from orchestration.engine import PROXY, Engine, Service
 from orchestration.folders import folder_problems
 from orchestration.health import REACHED, Report, Row
-from orchestration.machine import disk_problems
+from orchestration.machine import Host, disk_problems
 from orchestration.needs import PATIENCE_SECONDS
 from orchestration.ports import unusable
 from orchestration.settings import Settings

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
 from orchestration import StackError, shell
+from orchestration.machine import Host
 from orchestration.settings import Settings
 
 ONE_SHOTS = ("airflow-init", "mlflow-migrate")
@@ -43,24 +43,6 @@ class Service:
     def one_shot(self) -> bool:
         """It runs to its end; its success is exit code 0."""
         return self.name in ONE_SHOTS
-
-
-@dataclass(frozen=True)
-class Host:
-    """The machine as an engine finds it; what is None is as on the machine that `inv` runs on.
-
-    `ahead`: seconds its clock is ahead; `places`: folders whose file systems it fills, that of
-    the data last; `index`: the package index that a build will ask, blank where nothing is to be
-    built, and by how much its clock is ahead, None where it did not answer.
-    """
-
-    problems: tuple[str, ...] = ()
-    memory_gib: float | None = None
-    cpus: int | None = None
-    ahead: float | None = None
-    places: tuple[Path, ...] = ()
-    index: str = ""
-    index_ahead: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from orchestration.settings import Settings, drafted
 AIRFLOW_RELEASED = "2025-05-13T00:00:00Z"
 # But for what only Amazon's provider brings and nothing here loads: mended since, nearly all of it.
 MENDED = "2026-11-27T00:00:00Z"
-OF_AMAZON = ("aiohappyeyeballs", "aiohttp", "aiosignal", "beautifulsoup4", "frozenlist", "multidict",
-             "propcache", "redshift-connector", "setuptools", "soupsieve", "yarl")  # fmt: skip
+OF_AMAZON = (
+    *("aiohappyeyeballs", "aiohttp", "aiosignal", "beautifulsoup4", "frozenlist", "multidict"),
+    *("propcache", "redshift-connector", "setuptools", "soupsieve", "yarl"),
+)
 ANY_PLATFORM = ("--universal", "--python-version", "3.11")
 IMAGES = ("--python-version", "3.11", "--python-platform", "linux")
 

@@ -4,8 +4,8 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestration.needs import (
     CLONE_NEEDED_GIB,
@@ -16,11 +16,26 @@ from orchestration.needs import (
     MEMORY_TOLERANCE,
 )
 
-if TYPE_CHECKING:
-    from orchestration.engine import Host
+
+@dataclass(frozen=True)
+class Host:
+    """The machine as an engine finds it; what is None is as on the machine that `inv` runs on.
+
+    `ahead`: seconds its clock is ahead; `places`: folders whose file systems it fills, that of
+    the data last; `index`: the package index that a build will ask, blank where nothing is to be
+    built, and by how much its clock is ahead, None where it did not answer.
+    """
+
+    problems: tuple[str, ...] = ()
+    memory_gib: float | None = None
+    cpus: int | None = None
+    ahead: float | None = None
+    places: tuple[Path, ...] = ()
+    index: str = ""
+    index_ahead: float | None = None
 
 
-def resource_problems(host: "Host") -> list[str]:
+def resource_problems(host: Host) -> list[str]:
     """Memory, processors and disk below what the stack needs."""
     wrong = []
     memory, where, way_out = least_memory(host)
@@ -32,7 +47,7 @@ def resource_problems(host: "Host") -> list[str]:
     return [*wrong, *disk_problems(host.places)]
 
 
-def least_memory(host: "Host") -> tuple[float, str, str]:
+def least_memory(host: Host) -> tuple[float, str, str]:
     """The memory that ends first, in GiB; where, unless it is here; and how to get more."""
     limited = memory_limit_gib() < machine_gib()
     here = "raise the memory limit of this container or session" if limited else "add memory"
@@ -77,7 +92,7 @@ def _limits_in(folder: Path) -> Iterator[float]:
             yield int(text) / GIB
 
 
-def least_cpus(host: "Host") -> int:
+def least_cpus(host: Host) -> int:
     """The processors that the services may use."""
     return min(cpus(), host.cpus if host.cpus is not None else cpus())
 

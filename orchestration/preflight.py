@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orchestration import certificates
 from orchestration.clocks import clock_problems
-from orchestration.engine import Engine, Host
+from orchestration.engine import Engine
 from orchestration.folders import folder_problems
-from orchestration.machine import least_cpus, least_memory, resource_problems
+from orchestration.machine import Host, least_cpus, least_memory, resource_problems
 from orchestration.needs import (
     CPUS_ADVISED,
     MEMORY_ADVISED_GIB,

@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from orchestration import clocks, folders, leftovers, log_files, one_shots, shell
-from orchestration.engine import IMAGES, ONE_SHOTS, Build, Engine, Host, Service, image_of
+from orchestration.engine import IMAGES, ONE_SHOTS, Build, Engine, Service, image_of
 from orchestration.environments import Environments, StartedFrom, python_problem
+from orchestration.machine import Host
 from orchestration.settings import PASSED_ON, Settings
 from orchestration.supervisord import Supervisord
 from orchestration.surroundings import POSTGRES_SYSTEM_USER, State, services_environment

@@ -16,7 +16,8 @@ import pytest
 from orchestration import StackError, airflow_api, databases, stack
 from orchestration import settings as settings_module
 from orchestration.airflow_api import Airflow
-from orchestration.engine import IMAGES, Host, Service
+from orchestration.engine import IMAGES, Service
+from orchestration.machine import Host
 from orchestration.settings import ROOT, Settings
 from orchestration.shell import Command
 

@@ -48,6 +48,15 @@ def imported(path):
     return names
 
 
+def at_the_top(path):
+    """What is imported of the engine room when a file is, or by its types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    blocks = [tree, *(node for node in tree.body if isinstance(node, ast.If))]
+    for node in (node for block in blocks for node in block.body):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("orchestration"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def tops(path):
     return {name.partition(".")[0] for name in imported(path)}
 
@@ -135,6 +144,18 @@ def test_what_parses_in_airflows_own_environment_knows_nothing_of_ours(path):
 def test_the_engine_room_knows_nobody_above_or_beside_it(path):
     forbidden = {"invoke", "nox", "airflow", "mlflow", "dags", "ml", "status", "tasks", "tests"}
     assert not tops(path) & {*forbidden, "checks"}
+
+
+def test_nobody_in_the_engine_room_knows_himself_by_way_of_others():
+    known = {path.stem: set() for path in ENGINE_ROOM}
+    for path in ENGINE_ROOM:
+        names = {name.split(".")[1] for name in at_the_top(path) if name.count(".")}
+        known[path.stem] = names & known.keys()
+    while leaves := [name for name, others in known.items() if not others]:
+        for leaf in leaves:
+            del known[leaf]
+        known = {name: others & known.keys() for name, others in known.items()}
+    assert known == {}
 
 
 @every(SERVICE_SIDE)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestration import clocks, needs, outside
-from orchestration.engine import Host
+from orchestration.machine import Host
 from orchestration.needs import EARLIEST
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestration import StackError, accounts, clocks, conditions, doctor, heard, machine, ports
-from orchestration.engine import Host, Service
+from orchestration.engine import Service
+from orchestration.machine import Host
 from orchestration.settings import SECRETS, Settings, draft_env
 from tests.orchestration.conftest import LONG_RUNNING
 from tests.orchestration.test_signatures import HEALTHY, HOST

@@ -7,7 +7,7 @@ import pytest
 
 from orchestration import clocks, dockerd, folders, images
 from orchestration.compose import DockerEngine
-from orchestration.engine import Host
+from orchestration.machine import Host
 from orchestration.standalone import StandaloneEngine
 from orchestration.surroundings import State
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestration import machine
-from orchestration.engine import Host
+from orchestration.machine import Host
 from orchestration.needs import GIB
 
 UNLIMITED = "9223372036854771712"

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from orchestration import clocks, folders, machine, preflight
-from orchestration.engine import Host, Service
+from orchestration.engine import Service
+from orchestration.machine import Host
 from orchestration.needs import EARLIEST, GIB
 
 
