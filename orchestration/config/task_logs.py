@@ -4,6 +4,7 @@ Amazon's provider writes and reads them. Different from what it does by itself:
 
 - It asks with the keys of its environment. For a connection, 3.0.1's supervisor, which uploads a
   log when its task has ended, has nobody to ask.
+- A try that was killed with its worker, and so did not upload its log, has that done by the next.
 - A bucket that fails is waited for in seconds, told in one line, and left alone for a while. What
   it did not take stays in the folder, is read from there, and follows later.
 - A task that was put off and goes on has its log there once; by itself what it had written before
@@ -13,6 +14,7 @@ Amazon's provider writes and reads them. Different from what it does by itself:
 import fcntl
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +33,7 @@ LOGGING_CONFIG = DEFAULT_LOGGING_CONFIG
 REST_SECONDS = 30
 # More would keep a worker's place for long after its task has ended.
 FOLLOW_AT_ONCE = 50
+TRY = re.compile(r"attempt=(\d+)\.log$")
 
 
 class Missed:
@@ -70,6 +73,13 @@ class Missed:
         return self.folder / f"{hashlib.sha256(path.encode()).hexdigest()}.path"
 
 
+def earlier_tries(path: str) -> list[str]:
+    """Logs of the tries before: one that was killed with its worker was not copied."""
+    numbers = [int(found[1]) for found in TRY.finditer(path)]
+    before = range(1, *numbers) if numbers else ()
+    return [TRY.sub(f"attempt={number}.log", path) for number in before]
+
+
 class TaskLogs(S3RemoteLogIO):  # type: ignore[misc]
     """Task logs in a folder of this machine, each copied to the bucket when its task has ended."""
 
@@ -89,7 +99,8 @@ class TaskLogs(S3RemoteLogIO):  # type: ignore[misc]
 
     def upload(self, path: os.PathLike[str] | str, ti: Any) -> None:
         """Copy a log there, and some that it had missed. Never raises: the task has ended."""
-        self._sent(os.fspath(path), ti)
+        for one in (os.fspath(path), *earlier_tries(os.fspath(path))):
+            self._sent(one, ti)
         with suppress(OSError), self.missed.taken() as before:
             for one in before:
                 if not self._sent(one, ti):

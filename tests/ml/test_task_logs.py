@@ -109,6 +109,15 @@ def test_one_that_goes_on_in_another_folder_keeps_its_beginning(logs: Any) -> No
     assert logs.hook.held[f"{WHERE}/{PATH}"] == "first\nsecond"
 
 
+def test_a_try_that_was_killed_is_copied_by_the_next(logs: Any) -> None:
+    tries = [PATH.replace("=1.log", f"={number}.log") for number in (1, 2, 3)]
+    for path in tries:
+        written(logs, path, path)
+    logs.upload(tries[0], None)
+    logs.upload(tries[2], None)
+    assert logs.hook.held == {f"{WHERE}/{path}": path for path in tries}
+
+
 def test_a_bucket_that_is_away_is_told_once_left_alone_and_caught_up_with(
     logs: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
