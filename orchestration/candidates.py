@@ -1,12 +1,12 @@
 """This clone's Docker images before they are used: built and looked at under another project."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from orchestration import images as public_images
 from orchestration import shell
-from orchestration.engine import Build, Service
-from orchestration.settings import Settings
+from orchestration.containers import Docker
+from orchestration.engine import Build
 
 # The service of the compose file that each image is built by.
 BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "status", "tls": "tls"}
@@ -14,26 +14,6 @@ BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "st
 PARSER = "airflow-dag-processor"
 
 LABEL = "com.docker.compose.project"
-
-
-class Docker(Protocol):
-    """What they need of the engine that they are for."""
-
-    settings: Settings
-
-    @property
-    def sdk(self) -> Any:
-        """The docker SDK's client."""
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The whole stack as Compose understands it."""
-
-    def compose(self, *arguments: str, project: str = "") -> shell.Command:
-        """One `docker compose` command, on this clone's project or another."""
-
-    def ps(self) -> list[Service]:
-        """Every service of the compose file."""
 
 
 class Candidates:

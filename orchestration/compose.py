@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -14,17 +13,12 @@ from orchestration import images as public_images
 from orchestration.candidates import Candidates
 from orchestration.certificates import Files
 from orchestration.containers import SERVICE_LABEL
-from orchestration.engine import IMAGES, ONE_SHOTS, PROXY, Build, Engine, Service, image_of
+from orchestration.engine import IMAGES, PROXY, Build, Engine, Service, image_of
 from orchestration.machine import Host
 from orchestration.needs import OLDEST_COMPOSE
+from orchestration.replacing import UP_SECONDS, WORKER, Replacing
 from orchestration.settings import Settings
 
-# The one-shots included; a start that hangs must not make its caller hang.
-UP_SECONDS = 220
-# For a task that still runs when its worker is replaced.
-TASK_SECONDS = 24 * 3600
-SCHEDULER, WORKER = "airflow-scheduler", "airflow-worker"
-HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
 OVERRIDE_FILE = "docker-compose.override.yaml"
@@ -43,6 +37,7 @@ class DockerEngine:
         self.settings = settings
         self.folder = settings.root / "orchestration"
         self.candidates = Candidates(self)
+        self.replacing = Replacing(self)
 
     @cached_property
     def sdk(self) -> Any:
@@ -143,13 +138,11 @@ class DockerEngine:
 
         Raises StackError when a one-shot fails.
         """
-        if service == WORKER:
-            self._relieve_worker()
-        elif service in ONE_SHOTS:
-            self._replace(service, "--force-recreate")
-            self._await_one_shot(service)
-        else:
-            self._replace(service)
+        self.replacing.swap(service)
+
+    def finish_tasks(self) -> None:
+        """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
+        self.replacing.finish_tasks()
 
     def restart(self, services: Sequence[str]) -> None:
         """`docker compose restart`, with each service's own time to end."""
@@ -158,23 +151,6 @@ class DockerEngine:
     def stop(self, services: Sequence[str]) -> None:
         """`docker compose stop`."""
         shell.output(self.compose("stop", *services))
-
-    def finish_tasks(self) -> None:
-        """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
-        self.stop([SCHEDULER])
-        while True:
-            while self._queued():
-                time.sleep(1)
-            for worker in self._containers(WORKER):
-                self._let_end(worker)
-            # What it had taken and not begun when it was told to end, it put back.
-            if not self._queued():
-                return
-            shell.output(self.compose("start", WORKER))
-
-    def _queued(self) -> int:
-        asked = self.command("redis", ("redis-cli", "llen", "default"))
-        return int(shell.output(asked, timeout=20).split()[-1])
 
     def run(self, service: str, argv: Sequence[str]) -> int:
         """`docker compose exec` in its container, or `run` in one of its own where it is down."""
@@ -244,39 +220,6 @@ class DockerEngine:
 
     def _containers(self, service: str = "", **options: Any) -> list[Any]:
         return containers.of_project(self.sdk, self.settings.project, service, **options)
-
-    def _replace(self, service: str, *options: str) -> None:
-        # Not `up`: it would run the one-shots again for each service, and with --no-deps make
-        # containers that the next `up` takes for changed.
-        shell.output(self.compose("create", "--no-build", *options, service), timeout=UP_SECONDS)
-        for container in self._containers(service, all=True):
-            if container.attrs["State"]["Status"] == "created":
-                container.start()
-
-    def _relieve_worker(self) -> None:
-        # A second worker takes what comes from here on; the first ends what it has in hand.
-        olds = self._containers(WORKER)
-        beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
-        self._replace(WORKER, *beside)
-        for old in olds:
-            self._let_end(old)
-            old.remove()
-
-    def _let_end(self, worker: Any) -> None:
-        # One that only ends its tasks takes no new ones, which its check would call useless.
-        # One that ended meanwhile cannot be told, and needs not be.
-        shell.words_of_failure(shell.Command(("docker", "exec", worker.id, *HEAL_OFF)))
-        shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
-
-    def _await_one_shot(self, name: str) -> None:
-        deadline = time.monotonic() + UP_SECONDS
-        while True:
-            (service,) = (service for service in self.ps() if service.name == name)
-            if service.state == "exited" and not service.exit_code:
-                return
-            if service.state == "exited" or time.monotonic() > deadline:
-                raise StackError(f"{name} failed:\n{self.tail(name, 12)}\nnext: inv up")
-            time.sleep(0.3)
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
         """`docker compose logs` on the person's terminal, or as plain lines for a pipe."""

@@ -9,7 +9,16 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import ImageNotFound
 
-from orchestration import StackError, certificates, compose, containers, dockerd, images, shell
+from orchestration import (
+    StackError,
+    certificates,
+    compose,
+    containers,
+    dockerd,
+    images,
+    replacing,
+    shell,
+)
 from orchestration.compose import DockerEngine
 from orchestration.containers import SERVICE_LABEL
 from orchestration.engine import IMAGES, ONE_SHOTS
@@ -369,8 +378,8 @@ def test_tasks_are_finished_by_an_empty_queue_and_a_worker_that_may_take_its_tim
     docker, recorded, monkeypatch
 ):
     waiting = ["3", "1", "0", "1", "0", "0"]
-    monkeypatch.setattr(docker, "_queued", lambda: int(waiting.pop(0)))
-    monkeypatch.setattr(compose.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(docker.replacing, "_queued", lambda: int(waiting.pop(0)))
+    monkeypatch.setattr(replacing.time, "sleep", lambda seconds: None)
     docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
     docker.finish_tasks()
     ends = [
@@ -388,7 +397,7 @@ def test_tasks_are_finished_by_an_empty_queue_and_a_worker_that_may_take_its_tim
 
 def test_what_waits_for_a_worker_is_asked_of_redis(docker, recorded):
     recorded.outputs["redis-cli llen default"] = "a line of the engine's\n4\n"
-    assert docker._queued() == 4
+    assert docker.replacing._queued() == 4
 
 
 def test_a_worker_that_does_not_run_is_made_anew_and_not_just_started(docker, recorded):
@@ -407,7 +416,7 @@ def test_a_worker_is_left_alone_where_the_new_one_does_not_start(docker, recorde
 @pytest.fixture
 def one_shots(docker, recorded, clock, monkeypatch):
     """A compose file of one-shots; the containers of each are told in turn."""
-    monkeypatch.setattr(compose, "time", clock)
+    monkeypatch.setattr(replacing, "time", clock)
     recorded.outputs = {
         "compose config": json.dumps({"services": {name: {} for name in ONE_SHOTS}}),
         "compose logs": "one\ntwo\n",
@@ -440,7 +449,7 @@ def test_a_one_shot_is_not_waited_for_for_ever(docker, one_shots, clock):
     one_shots(attributes("airflow-init"))
     with pytest.raises(StackError, match="airflow-init failed"):
         docker.swap("airflow-init")
-    assert compose.UP_SECONDS <= sum(clock.slept) < compose.UP_SECONDS + 1
+    assert replacing.UP_SECONDS <= sum(clock.slept) < replacing.UP_SECONDS + 1
 
 
 def test_what_is_started_does_not_hang_its_caller(docker, monkeypatch):
@@ -449,7 +458,7 @@ def test_what_is_started_does_not_hang_its_caller(docker, monkeypatch):
     docker.up()
     docker.swap("mlflow")
     docker.swap("airflow-worker")
-    assert limits == [compose.UP_SECONDS] * 3
+    assert limits == [replacing.UP_SECONDS] * 3
 
 
 @pytest.mark.parametrize(

@@ -1048,11 +1048,11 @@ def test_after_a_real_supervisord_was_killed_up_leaves_nothing_twice(sleeping, s
     deadline = time.monotonic() + 5
     while sleeping.supervisord.answers() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert {service.state for service in sleeping.ps()} == {"orphaned"}
+    # One that was forked a moment ago does not carry the address yet.
+    until(lambda: {service.state for service in sleeping.ps()} == {"orphaned"})
     sleeping.up()
     after = {pid for name, pid in children(sleeping).items() if name != SCHEDULER}
     deadline = time.monotonic() + 5
-    # One that was forked a moment ago does not carry the address yet.
     while after - (left := of_this_stack(state)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left == after

@@ -1,0 +1,91 @@
+"""Containers that take the place of others; the worker's does when its tasks have ended."""
+
+import time
+from typing import Any
+
+from orchestration import StackError, containers, shell
+from orchestration.containers import Docker
+from orchestration.engine import ONE_SHOTS
+
+# The one-shots included; a start that hangs must not make its caller hang.
+UP_SECONDS = 220
+# For a task that still runs when its worker is replaced.
+TASK_SECONDS = 24 * 3600
+SCHEDULER, WORKER = "airflow-scheduler", "airflow-worker"
+HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
+
+
+class Replacing:
+    """How the docker engine puts a new container in the place of one that runs."""
+
+    def __init__(self, engine: Docker) -> None:
+        self.engine = engine
+
+    def swap(self, service: str) -> None:
+        """Replace one container; the worker's place is taken while it ends its tasks.
+
+        Raises StackError when a one-shot fails.
+        """
+        if service == WORKER:
+            self._relieve_worker()
+        elif service in ONE_SHOTS:
+            self._replace(service, "--force-recreate")
+            self._await_one_shot(service)
+        else:
+            self._replace(service)
+
+    def finish_tasks(self) -> None:
+        """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
+        self.engine.stop([SCHEDULER])
+        while True:
+            while self._queued():
+                time.sleep(1)
+            for worker in self._containers(WORKER):
+                self._let_end(worker)
+            # What it had taken and not begun when it was told to end, it put back.
+            if not self._queued():
+                return
+            shell.output(self.engine.compose("start", WORKER))
+
+    def _queued(self) -> int:
+        asked = self.engine.command("redis", ("redis-cli", "llen", "default"))
+        return int(shell.output(asked, timeout=20).split()[-1])
+
+    def _replace(self, service: str, *options: str) -> None:
+        # Not `up`: it would run the one-shots again for each service, and with --no-deps make
+        # containers that the next `up` takes for changed.
+        shell.output(
+            self.engine.compose("create", "--no-build", *options, service), timeout=UP_SECONDS
+        )
+        for container in self._containers(service, all=True):
+            if container.attrs["State"]["Status"] == "created":
+                container.start()
+
+    def _relieve_worker(self) -> None:
+        # A second worker takes what comes from here on; the first ends what it has in hand.
+        olds = self._containers(WORKER)
+        beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
+        self._replace(WORKER, *beside)
+        for old in olds:
+            self._let_end(old)
+            old.remove()
+
+    def _let_end(self, worker: Any) -> None:
+        # One that only ends its tasks takes no new ones, which its check would call useless.
+        # One that ended meanwhile cannot be told, and needs not be.
+        shell.words_of_failure(shell.Command(("docker", "exec", worker.id, *HEAL_OFF)))
+        shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
+
+    def _await_one_shot(self, name: str) -> None:
+        deadline = time.monotonic() + UP_SECONDS
+        while True:
+            (service,) = (service for service in self.engine.ps() if service.name == name)
+            if service.state == "exited" and not service.exit_code:
+                return
+            if service.state == "exited" or time.monotonic() > deadline:
+                raise StackError(f"{name} failed:\n{self.engine.tail(name, 12)}\nnext: inv up")
+            time.sleep(0.3)
+
+    def _containers(self, service: str, **options: Any) -> list[Any]:
+        engine = self.engine
+        return containers.of_project(engine.sdk, engine.settings.project, service, **options)
