@@ -7,8 +7,8 @@ Amazon's provider writes and reads them. Different from what it does by itself:
 - A try that was killed with its worker, and so did not upload its log, has that done by the next.
 - A bucket that fails is waited for in seconds, told in one line, and left alone for a while. What
   it did not take stays in the folder, is read from there, and follows later.
-- A task that was put off and goes on has its log there once; by itself what it had written before
-  is there twice.
+- A task that was put off and goes on has its log there once, when it has ended (lean_tasks.py); by
+  itself what it had written before is there twice.
 """
 
 import fcntl
@@ -120,13 +120,7 @@ class TaskLogs(S3RemoteLogIO):  # type: ignore[misc]
         return False
 
     def write(self, log: str, remote_log_location: str, *_: Any, **__: Any) -> bool:
-        """Raises what AWS's library raises, and so for the two below."""
-        before = ""
-        if self.s3_log_exists(remote_log_location):
-            before = self.s3_read(remote_log_location)
-        if not log.startswith(before):
-            # The folder is another than that which it began in.
-            log = f"{before}\n{log}"
+        """Put it there, in the place of any. Raises what AWS's library raises, as the next two."""
         self.hook.load_string(log, key=remote_log_location, replace=True)
         return True
 

@@ -10,7 +10,7 @@ a retry, is found by looking, every few seconds.
 import os
 import select
 import time
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import wrapt
@@ -85,10 +85,25 @@ class Pause:
         self.ended = time.monotonic()
 
 
-def wake_scheduler(scheduler: ModuleType) -> None:
-    """Have it pause by `Pause`."""
+def wake_scheduler(scheduler: Any) -> None:
+    """Have it pause by `Pause`, and first hear in each round what became of tasks.
+
+    By itself it hears that last. A task that was put off and is due again would be queued before it
+    is heard that its process has ended, and fail: as one that ended while it waits in the queue.
+    """
     pause = Pause(Ear("scheduler"))
-    scheduler.time = SimpleNamespace(**{**vars(time), "sleep": pause.sleep})  # type: ignore[attr-defined]
+    scheduler.time = SimpleNamespace(**{**vars(time), "sleep": pause.sleep})
+
+    class HearingFirst(scheduler.SchedulerJobRunner):  # type: ignore[misc]
+        def _do_scheduling(self, session: Any) -> int:
+            for executor in self.job.executors:
+                executor.sync()
+                with scheduler.create_session() as own:
+                    self._process_executor_events(executor=executor, session=own)
+            queued: int = super()._do_scheduling(session)
+            return queued
+
+    scheduler.SchedulerJobRunner = HearingFirst
 
 
 def wake_dag_processor(manager: Any) -> None:

@@ -36,10 +36,6 @@ class Hook:
         if self.away:
             raise EndpointConnectionError(endpoint_url="http://s3.here")
 
-    def check_for_key(self, key: str) -> bool:
-        self.answer()
-        return key in self.held
-
     def read_key(self, key: str) -> str:
         self.answer()
         return self.held[key]
@@ -100,12 +96,6 @@ def test_a_log_goes_to_the_bucket_and_is_shown_from_there(logs: Any) -> None:
 def test_one_that_goes_on_in_the_same_file_is_there_once(logs: Any) -> None:
     logs.upload(written(logs, "first"), None)
     logs.upload(written(logs, "first\nsecond"), None)
-    assert logs.hook.held[f"{WHERE}/{PATH}"] == "first\nsecond"
-
-
-def test_one_that_goes_on_in_another_folder_keeps_its_beginning(logs: Any) -> None:
-    logs.upload(written(logs, "first"), None)
-    logs.upload(written(logs, "second"), None)
     assert logs.hook.held[f"{WHERE}/{PATH}"] == "first\nsecond"
 
 

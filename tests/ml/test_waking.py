@@ -4,8 +4,9 @@ import importlib.util
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,11 +42,40 @@ def test_it_does_not_ask_again_at_once_for_a_database_that_is_away(waking: Any) 
     assert ear.tried == tried
 
 
+class Runner:
+    """What Airflow's scheduler does in a round, written down."""
+
+    def __init__(self, done: list[str]) -> None:
+        self.done = done
+        executor = SimpleNamespace(sync=lambda: done.append("results are read"))
+        self.job = SimpleNamespace(executors=[executor])
+
+    def _process_executor_events(self, executor: Any, session: str) -> None:
+        assert session == "a session of its own"
+        self.done.append("ends are seen")
+
+    def _do_scheduling(self, session: str) -> int:
+        self.done.append(f"tasks are queued in {session}")
+        return 3
+
+
+def test_what_became_of_tasks_is_heard_before_others_are_queued(
+    waking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NOBODY)
+    done: list[str] = []
+    own = nullcontext("a session of its own")
+    scheduler = SimpleNamespace(SchedulerJobRunner=Runner, create_session=lambda: own)
+    waking.wake_scheduler(scheduler)
+    assert scheduler.SchedulerJobRunner(done)._do_scheduling("the round's") == 3
+    assert done == ["results are read", "ends are seen", "tasks are queued in the round's"]
+
+
 def test_nothing_else_that_the_scheduler_asks_of_the_clock_is_another(
     waking: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NOBODY)
-    scheduler = ModuleType("scheduler")
+    scheduler = SimpleNamespace(SchedulerJobRunner=Runner)
     waking.wake_scheduler(scheduler)
     assert scheduler.time.monotonic is time.monotonic
     assert scheduler.time.sleep is not time.sleep
@@ -56,3 +86,11 @@ def test_the_scheduler_pauses_by_the_module_that_is_replaced() -> None:
     source = Path(str(found and found.origin)).read_text()
     assert "\nimport time\n" in source
     assert source.count("time.sleep(") == 1
+    # In the order in which they would be done without us.
+    queues, hears = (
+        source.index(f"self.{name}(") for name in ("_do_scheduling", "_process_executor_events")
+    )
+    assert queues < source.index("executor.heartbeat()") < hears
+    assert (
+        "    def _process_executor_events(self, executor: BaseExecutor, session: Session)" in source
+    )
