@@ -13,16 +13,15 @@ from orchestration.settings import PASSED_ON, SECRETS
 from orchestration.shell import Command, output
 
 FILE = "orchestration/docker-compose.yaml"
+TLS, S3, LOGS = (f"orchestration/docker-compose.{name}.yaml" for name in ("tls", "s3", "logs"))
+PROXY = ("--profile", "tls")
 # Each reading: its name, and how Compose is told of it.
 READINGS = {
     FILE: ("-f", FILE),
-    "with orchestration/docker-compose.tls.yaml": (
-        "-f", FILE, "-f", "orchestration/docker-compose.tls.yaml", "--profile", "tls",
-    ),
-    "with orchestration/docker-compose.s3.yaml": (
-        "-f", FILE, "-f", "orchestration/docker-compose.s3.yaml",
-    ),
-}  # fmt: skip
+    f"with {TLS}": ("-f", FILE, "-f", TLS, *PROXY),
+    f"with {S3}": ("-f", FILE, "-f", S3),
+    "with all of them": ("-f", FILE, "-f", TLS, *PROXY, "-f", S3, "-f", LOGS),
+}
 # What has to be filled, and what Compose can read there; files that are not named stay so.
 NEEDED = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID", "PUBLIC_HOST")
 FILLED = dict.fromkeys(NEEDED, "generated")

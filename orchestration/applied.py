@@ -114,7 +114,12 @@ def _names(
     changed: Mapping[str, set[str]], compared: Compared, behind: Mapping[str, set[str]]
 ) -> list[str]:
     """The settings that must have changed; without one it was the compose file: its variables."""
-    suspected = set[str]().union(*(behind.get(variable, set()) for variable in changed))
+    added = {v for v in changed if not any(v in compared.held[name] for name in changed[v])}
+    suspected = set[str]().union(*(behind.get(v, set()) for v in changed.keys() - added))
+    for variable in added:
+        # Where a setting has another file read, what stands in that is new and did not change.
+        known = behind.get(variable, set())
+        suspected |= set() if known & suspected else known
     same = set[str]().union(*compared.meant.values()) - changed.keys()
     # What stands behind a variable that is as it was did not change.
     innocent = {name for v in same for name in behind.get(v, ())}

@@ -20,9 +20,9 @@ WRITTEN = {ARTIFACTS: ("artifacts", "mlflow"),
            "AIRFLOW_LOGS_DESTINATION": ("task logs", "airflow-worker")}  # fmt: skip
 
 
-def is_one(settings: Settings, name: str = ARTIFACTS) -> bool:
-    """Whether what a setting names is a bucket, and not a folder or nothing."""
-    return settings[name].startswith("s3://")
+def is_one(settings: Settings) -> bool:
+    """Whether artifacts are kept in one, and not in a folder."""
+    return settings[ARTIFACTS].startswith("s3://")
 
 
 def findings(
@@ -34,8 +34,10 @@ def findings(
     it cannot be tried.
     """
     for name in names:
-        where, (what, service) = settings[name], WRITTEN[name]
-        if is_one(settings, name) and (told := _tried(where, service, engine, anew)):
+        what, service = WRITTEN[name]
+        held = {} if anew else engine.environment(service)
+        where = held.get(name, settings[name])
+        if where.startswith("s3://") and (told := _tried(where, service, engine, anew)):
             yield Finding(told["name"], f"{what} in {where}: {told['cause']}", told["fix"], where)
 
 

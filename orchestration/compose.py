@@ -21,7 +21,11 @@ from orchestration.settings import Settings
 
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
-OVERRIDE_FILE = "docker-compose.override.yaml"
+# A person's own, in the order in which Compose takes the first of them.
+OVERRIDE_FILES = (
+    *("compose.override.yml", "compose.override.yaml"),
+    *("docker-compose.override.yml", "docker-compose.override.yaml"),
+)
 WITH_PROXY = ("--profile", "tls")
 # Compose 2.26 begins each line of a log with it, even where no terminal reads.
 ERASE = "\x1b[2K"
@@ -56,7 +60,7 @@ class DockerEngine:
         files = [*self.settings.compose_files]
         if len(files) == 1:
             return ()
-        files += [OVERRIDE_FILE] if (self.folder / OVERRIDE_FILE).exists() else []
+        files += [name for name in OVERRIDE_FILES if (self.folder / name).exists()][:1]
         named = (word for file in files for word in ("-f", file))
         return (*named, *(WITH_PROXY if self.settings.tls else ()))
 

@@ -30,6 +30,8 @@ def move(to: str, *, dry_run: bool) -> None:
     if not setting_rules.BUCKET.fullmatch(to):
         wrong = f"--to {to} is no bucket" if to else "a bucket is needed"
         raise StackError(f"{wrong}: --to s3://bucket/prefix")
+    if told := setting_rules.problems(there.values, ()):
+        raise StackError("\n".join(told))
     if not backup.carried(chosen[DESTINATION]):
         raise StackError(
             f"artifacts are in {chosen[DESTINATION]} already: from there to another bucket, use a "

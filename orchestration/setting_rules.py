@@ -15,12 +15,14 @@ WEB_ADDRESS = re.compile(
 # As Compose reads it; auto until `inv install` has looked at the machine.
 MEMORY = re.compile(r"auto|[1-9][0-9]*[mg]")
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/\S*)?")
+# What follows `?` or `#` would be no part of a name to some who read it.
+NAME = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+BUCKET, FILE_IN_ONE = re.compile(rf"{NAME}(/[^\s?#]*)?"), re.compile(rf"{NAME}/\S*[^\s/]")
 # What may be in one, with an example.
 IN_BUCKETS = {
-    "MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/prefix",
-    "AIRFLOW_LOGS_DESTINATION": "s3://bucket/prefix, or blank",
-    "DATASET_URI": "s3://bucket/flights.parquet",
+    "MLFLOW_ARTIFACTS_DESTINATION": (BUCKET, "s3://bucket/prefix"),
+    "AIRFLOW_LOGS_DESTINATION": (BUCKET, "s3://bucket/prefix, or blank"),
+    "DATASET_URI": (FILE_IN_ONE, "s3://bucket/flights.parquet"),
 }
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 # The address of a socket that listens on all addresses.
@@ -62,12 +64,12 @@ def _bucket_problems(values: Mapping[str, str]) -> list[str]:
     wrong, style, at = [], "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "MLFLOW_S3_ENDPOINT_URL"
     if values[style] not in ("", "auto", "path", "virtual"):
         wrong.append(f"{style}={values[style]} is none of auto, path, virtual")
-    for name, example in IN_BUCKETS.items():
+    for name, (form, example) in IN_BUCKETS.items():
         place, only = values[name], name == "AIRFLOW_LOGS_DESTINATION"
-        if place and (only or place.startswith("s3:")) and not BUCKET.fullmatch(place):
-            wrong.append(f"{name}={place} is no bucket: {example}")
+        if place and (only or place.startswith("s3:")) and not form.fullmatch(place):
+            wrong.append(f"{name}={place} is no place in a bucket: {example}")
     artifacts, logs = (f"{values[name].rstrip('/')}/" for name in [*IN_BUCKETS][:2])
-    if logs.startswith(artifacts):
+    if artifacts.startswith("s3://") and logs.startswith(artifacts):
         # A backup lists artifacts, and a drill looks whether they are as they were.
         wrong.append("AIRFLOW_LOGS_DESTINATION lies among the artifacts: name another prefix")
     if values[at] and not WEB_ADDRESS.fullmatch(values[at]):

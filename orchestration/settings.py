@@ -47,7 +47,8 @@ SECRETS: dict[str, Callable[[], str]] = {
 
 
 # Where either is in a bucket, Airflow's services ask it themselves.
-OF_AIRFLOW = ("AIRFLOW_LOGS_DESTINATION", "DATASET_URI")
+LOGS = "AIRFLOW_LOGS_DESTINATION"
+OF_AIRFLOW = (LOGS, "DATASET_URI")
 # Fernet keys that only backups need which were made before a rotation.
 FORMER_KEYS = "AIRFLOW_FORMER_FERNET_KEYS"
 
@@ -110,9 +111,11 @@ class Settings:
     @property
     def compose_files(self) -> Mapping[str, tuple[str, ...]]:
         """The files that Compose reads, in their order, each with the settings that ask for it."""
+        in_buckets = tuple(filter(self._is_bucket, OF_AIRFLOW))
         more = {
             "docker-compose.tls.yaml": ("TLS",) if self.tls else (),
-            "docker-compose.s3.yaml": tuple(filter(self._is_bucket, OF_AIRFLOW)),
+            "docker-compose.s3.yaml": in_buckets,
+            "docker-compose.logs.yaml": tuple(name for name in in_buckets if name == LOGS),
         }
         asked = {name: settings for name, settings in more.items() if settings}
         return {"docker-compose.yaml": (), **asked}

@@ -72,7 +72,7 @@ def services_environment(settings: Settings) -> dict[str, str]:
     """The environment of supervisord and so of all services."""
     state = State.of(settings)
     shared: dict[str, str] = {}
-    for service in ("postgres", "airflow-init", "airflow-apiserver", "mlflow-migrate", "mlflow",
+    for service in ("postgres", "airflow-init", "airflow-worker", "mlflow-migrate", "mlflow",
                     "status"):  # fmt: skip
         shared |= compose_variables(settings, service)
     shared = {
@@ -106,7 +106,10 @@ def compose_variables(settings: Settings, service: str) -> dict[str, str]:
 
 @cache
 def _services(text: str) -> dict[str, dict[str, dict[str, object]]]:
-    services: dict[str, dict[str, dict[str, object]]] = yaml.safe_load(text)["services"]
+    services: dict[str, dict[str, dict[str, object]]] = yaml.safe_load(
+        # A word of Compose's own takes ports back.
+        text.replace("!reset ", "")
+    )["services"]
     return services
 
 

@@ -14,6 +14,10 @@ PATIENCE = {
 }
 
 
+# Of those that are no errors of the server's, by their numbers.
+PASS = ("RequestTimeout", "TooManyRequests", "408", "429")
+
+
 class Unreached(Exception):
     """The server did not answer, or not to the end: it may another time."""
 
@@ -46,8 +50,10 @@ def fetched(uri: str) -> Iterator[str]:
             client = boto3.client("s3", config=Config(s3={"addressing_style": style}, **PATIENCE))
             client.download_file(bucket, name, str(path))
         except ClientError as error:
-            refused = error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
-            raise (OSError if refused else Unreached)(str(error)) from error
+            passes = error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500 or (
+                error.response["Error"]["Code"] in PASS
+            )
+            raise (Unreached if passes else OSError)(str(error)) from error
         except (Boto3Error, BotoCoreError, HTTPError) as error:
             raise Unreached(f"cannot fetch {uri}: {error}") from error
         yield str(path)

@@ -93,8 +93,7 @@ RIGHTS = {
 
 def understood(error: BaseException, destination: str) -> Trouble:
     """What an error of AWS's library means for what is kept at a destination."""
-    # What a large file is sent by tells it in words, and holds what it was told itself.
-    error = error.__cause__ or error.__context__ or error if _of_boto3(error) else error
+    error = _told_by_server(error)
     told = getattr(error, "response", None) or {}
     code = str(told.get("Error", {}).get("Code", ""))
     known = BY_CODE.get(code) or next(_by_kind(error), UNKNOWN)
@@ -111,6 +110,21 @@ def understood(error: BaseException, destination: str) -> Trouble:
         "code": code or type(error).__name__,
     }
     return Trouble(known.name, known.cause.format(**words), known.fix.format(**words))
+
+
+def is_of_one(error: BaseException) -> bool:
+    """Whether it is about what was sent, and neither about the bucket nor about its server."""
+    error = _told_by_server(error)
+    if not isinstance(error, errors_of_aws()):
+        return True
+    told = getattr(error, "response", None) or {}
+    status = told.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    return 400 <= status < 500 and str(told.get("Error", {}).get("Code", "")) not in BY_CODE
+
+
+def _told_by_server(error: BaseException) -> BaseException:
+    # What a large file is sent by tells it in words, and holds what it was told itself.
+    return error.__cause__ or error.__context__ or error if _of_boto3(error) else error
 
 
 def _of_boto3(error: BaseException) -> bool:

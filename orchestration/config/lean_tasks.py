@@ -11,7 +11,6 @@ from typing import Any
 import wrapt
 
 EXECUTION = "airflow.sdk.execution_time"
-PUT_OFF = ("deferred", "up_for_reschedule")
 
 
 def lean_watching(supervisor: Any) -> None:
@@ -36,17 +35,9 @@ def with_one_context(client: Any) -> Any:
 
 
 def begun_alive(watching: Any) -> type:
-    """The class that watches a task's process: the server has just heard that it lives.
-
-    A log in a bucket is uploaded when its task has ended, and not each time that it is put off.
-    """
+    """The class that watches a task's process: the server has just heard that it lives."""
 
     class BegunAlive(watching):  # type: ignore[misc]
-        def _upload_logs(self) -> None:
-            # What is put off goes on in the same file, and may be due again before it is uploaded.
-            if self.final_state not in PUT_OFF:
-                super()._upload_logs()
-
         def _on_child_started(self, *told: Any, **options: Any) -> None:
             super()._on_child_started(*told, **options)
             self._last_heartbeat_attempt = self._last_successful_heartbeat

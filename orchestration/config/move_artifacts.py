@@ -42,14 +42,14 @@ class Done:
 class Target:
     """Where artifacts go: a bucket, and what their names begin with."""
 
-    def __init__(self, client: Any, destination: str) -> None:
-        self.client = client
+    def __init__(self, client: Any, destination: str, *, last: bool = False) -> None:
+        self.client, self.last = client, last
         self.bucket, self.prefix = artifact_store.bucket_and_prefix(destination)
 
     def takes(self, path: Path, name: str) -> int:
         """Have a file there with its content; the bytes that had to be sent for it.
 
-        One that goes or is written to meanwhile is left to the next round. Raises Changed, OSError
+        One that goes or is written to meanwhile is left to the last round. Raises Changed, OSError
         and what AWS's library raises.
         """
         key = "/".join(filter(None, (self.prefix, name)))
@@ -62,7 +62,7 @@ class Target:
             self.client.upload_file(str(path), self.bucket, key)
             if self.held(key, before.st_size) == wanted:
                 return before.st_size
-            if path.stat().st_ctime_ns == before.st_ctime_ns:
+            if self.last or path.stat().st_ctime_ns == before.st_ctime_ns:
                 raise Changed(key)
         return 0
 
@@ -125,7 +125,9 @@ def main(folder: Path, since: float, *, copy: bool) -> None:
     artifact_store.forget_blanks()
     artifact_store.be_brief()
     try:
-        for done in moved(Target(artifact_store.client(), destination), folder, sizes):
+        # Nobody writes any more while what changed since the first round is copied.
+        target = Target(artifact_store.client(), destination, last=since > 0)
+        for done in moved(target, folder, sizes):
             print(json.dumps(asdict(done)), flush=True)
     except bucket_errors.errors_of_aws() as error:
         print(json.dumps(asdict(bucket_errors.understood(error, destination))))

@@ -41,16 +41,16 @@ def retrying(supervisor: Any) -> type:
             state = super().final_state
             return states.UP_FOR_RETRY if state == states.FAILED and self.may_retry else state
 
-        def wait(self) -> int:
-            code: int = super().wait()
-            # A task that raised an error has asked for its retry itself.
+        def _upload_logs(self) -> None:
+            # A task that raised an error has asked for its retry itself. First, as a bucket may
+            # let it wait.
             if self._terminal_state is None and self.final_state == states.UP_FOR_RETRY:
                 self.client.task_instances.retry(
                     id=self.id,
                     end_date=datetime.now(tz=UTC),
                     rendered_map_index=self._rendered_map_index,
                 )
-            return code
+            super()._upload_logs()
 
     return Retrying
 

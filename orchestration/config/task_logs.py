@@ -1,20 +1,23 @@
 """Airflow's logging where task logs are kept in a bucket: [logging] logging_config_class.
 
-Amazon's provider writes and reads them. Different from what it does by itself:
+Asked by Amazon's provider. Different from what it does by itself:
 
 - It asks with the keys of its environment. For a connection, 3.0.1's supervisor, which uploads a
   log when its task has ended, has nobody to ask.
-- A try that was killed with its worker, and so did not upload its log, has that done by the next.
-- A bucket that fails is waited for in seconds, told in one line, and left alone for a while. What
-  it did not take stays in the folder, is read from there, and follows later.
-- A task that was put off and goes on has its log there once, when it has ended (lean_tasks.py); by
-  itself what it had written before is there twice.
+- A log waits from its task's beginning until the bucket holds all of it. One that nobody uploaded,
+  because its worker was killed or the bucket failed, follows at the ends of other tasks; until
+  then it is shown from the folder.
+- A bucket that fails is waited for in seconds, told in one line, and left alone for a while.
+- One that is put off is uploaded when it has ended: by itself it is there twice, and may be due
+  again before its upload ends, for which the scheduler would fail it.
+- The triggerer uploads nothing: all of its triggers would wait. A task's end takes theirs along.
 """
 
 import fcntl
 import hashlib
+import json
+import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,40 +27,52 @@ from typing import Any
 
 import artifact_store
 import bucket_errors
+import wrapt
 from airflow.config_templates.airflow_local_settings import BASE_LOG_FOLDER, DEFAULT_LOGGING_CONFIG
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.log.s3_task_handler import S3RemoteLogIO
 
 LOGGING_CONFIG = DEFAULT_LOGGING_CONFIG
+LOG = logging.getLogger("task_logs")
 # Each task's end, and each look at a log, would wait for a bucket that does not answer.
 REST_SECONDS = 30
-# More would keep a worker's place for long after its task has ended.
-FOLLOW_AT_ONCE = 50
-TRY = re.compile(r"attempt=(\d+)\.log$")
+# A log whose task may still run is copied this often, and forgotten when nobody wrote to it for so
+# long.
+AGAIN_SECONDS, FORGOTTEN_SECONDS = 120, 24 * 3600
+# What follows at one task's end at most: more would keep its place for long.
+FOLLOW_AT_ONCE, FOLLOW_SECONDS = 50, 10
+PUT_OFF = ("deferred", "up_for_reschedule")
+OF_TRIGGER = ".trigger."
 
 
-class Missed:
-    """Logs that the bucket did not take: a file for each, which holds its path."""
+class Waiting:
+    """Logs that the bucket does not hold, or not all of: a small file for each."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __contains__(self, path: str) -> bool:
-        return self._file(path).exists()
+    def get(self, path: str) -> dict[str, Any] | None:
+        """What is known of one that waits: `path`, `why`, and the bytes that were `sent`."""
+        with suppress(OSError, ValueError):
+            known: dict[str, Any] = json.loads(self._file(path).read_text("utf-8"))
+            return known
+        return None
 
-    def add(self, path: str) -> None:
-        """Remember one."""
-        self.folder.mkdir(mode=0o775, exist_ok=True)
-        self._file(path).write_text(path, encoding="utf-8")
+    def add(self, path: str, why: str = "", sent: int = -1) -> None:
+        """Remember one, from now on; never raises."""
+        with suppress(OSError):
+            self.folder.mkdir(mode=0o775, exist_ok=True)
+            text = json.dumps({"path": path, "why": why, "sent": sent})
+            self._file(path).write_text(text, encoding="utf-8")
 
     def discard(self, path: str) -> None:
-        """It is there now."""
-        self._file(path).unlink(missing_ok=True)
+        """All of it is there, or it is gone."""
+        with suppress(OSError):
+            self._file(path).unlink(missing_ok=True)
 
     @contextmanager
-    def taken(self) -> Iterator[list[str]]:
-        """Some of them, for one process at a time; to all others there are none."""
-        found = [one for one in self.folder.glob("*.path")] if self.folder.exists() else []
+    def taken(self) -> Iterator[list[dict[str, Any]]]:
+        """Those that were not looked at for a while, for one process at a time."""
+        found = sorted((one.stat().st_mtime, one) for one in self.folder.glob("*.json"))
         if not found:
             yield []
             return
@@ -66,26 +81,30 @@ class Missed:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 found = []
-            yield [one.read_text("utf-8") for one in sorted(found)[:FOLLOW_AT_ONCE] if one.exists()]
+            yield list(self._due(found))
+
+    def _due(self, found: list[tuple[float, Path]]) -> Iterator[dict[str, Any]]:
+        for looked_at, file in found[:FOLLOW_AT_ONCE]:
+            known = json.loads(file.read_text("utf-8"))
+            if time.time() - looked_at > (REST_SECONDS if known["why"] else AGAIN_SECONDS):
+                # Behind the others, whatever comes of it.
+                os.utime(file)
+                yield known
 
     def _file(self, path: str) -> Path:
         # A path may be longer than a name.
-        return self.folder / f"{hashlib.sha256(path.encode()).hexdigest()}.path"
+        return self.folder / f"{hashlib.sha256(path.encode()).hexdigest()}.json"
 
 
-def earlier_tries(path: str) -> list[str]:
-    """Logs of the tries before: one that was killed with its worker was not copied."""
-    numbers = [int(found[1]) for found in TRY.finditer(path)]
-    before = range(1, *numbers) if numbers else ()
-    return [TRY.sub(f"attempt={number}.log", path) for number in before]
+class TaskLogs:
+    """Task logs in a folder of this machine, copied to a bucket: Airflow's RemoteLogIO."""
 
-
-class TaskLogs(S3RemoteLogIO):  # type: ignore[misc]
-    """Task logs in a folder of this machine, each copied to the bucket when its task has ended."""
+    processors = ()
 
     def __init__(self, destination: str, folder: str) -> None:
-        super().__init__(destination.rstrip("/"), folder, delete_local_copy=False)
-        self.missed = Missed(self.base_log_folder / ".not-in-the-bucket")
+        self.destination, self.folder = destination.rstrip("/"), Path(folder)
+        self.bucket, self.prefix = artifact_store.bucket_and_prefix(destination)
+        self.waiting = Waiting(self.folder / ".not-in-the-bucket")
         self.rests_until, self.why = 0.0, ""
 
     @cached_property
@@ -98,53 +117,122 @@ class TaskLogs(S3RemoteLogIO):  # type: ignore[misc]
         )
 
     def upload(self, path: os.PathLike[str] | str, ti: Any) -> None:
-        """Copy a log there, and some that it had missed. Never raises: the task has ended."""
-        for one in (os.fspath(path), *earlier_tries(os.fspath(path))):
-            self._sent(one, ti)
-        with suppress(OSError), self.missed.taken() as before:
-            for one in before:
-                if not self._sent(one, ti):
+        """Copy a log there when its task has ended, and some that wait. Never raises."""
+        name, until = os.fspath(path), time.monotonic() + FOLLOW_SECONDS
+        if OF_TRIGGER in name:
+            self.waiting.add(name)
+            return
+        for one in self._with_triggers(name):
+            self._copy(one, ended=True)
+        with suppress(OSError, ValueError), self.waiting.taken() as others:
+            for known in others:
+                if self._rests() or time.monotonic() > until:
                     return
+                self._follow(known)
 
-    def _sent(self, path: str, ti: Any) -> bool:
-        if time.monotonic() > self.rests_until:
-            try:
-                super().upload(path, ti)
-                self.missed.discard(path)
-            except Exception as error:
-                self._rest(error)
+    def _with_triggers(self, name: str) -> list[str]:
+        file = self.folder / name
+        of_triggers = file.parent.glob(f"{file.name}{OF_TRIGGER}*")
+        return [name, *(str(one.relative_to(self.folder)) for one in sorted(of_triggers))]
+
+    def _follow(self, known: dict[str, Any]) -> None:
+        path = known["path"]
+        try:
+            found = (self.folder / path).stat()
+        except FileNotFoundError:
+            self.waiting.discard(path)
+            return
+        if found.st_size != known["sent"]:
+            self._copy(path, ended=bool(known["why"]))
+        elif time.time() - found.st_mtime > FORGOTTEN_SECONDS:
+            self.waiting.discard(path)
+
+    def _copy(self, path: str, *, ended: bool) -> None:
+        if self._rests():
+            self.waiting.add(path, self.why)
+            return
+        file = self.folder / path
+        try:
+            size = file.stat().st_size
+            self._put(file, path)
+        except FileNotFoundError:
+            self.waiting.discard(path)
+        except Exception as error:
+            self._failed(path, error)
+        else:
+            # It may have been written to meanwhile, or another process may have sent less.
+            if ended and file.stat().st_size == size:
+                self.waiting.discard(path)
             else:
-                return True
-        with suppress(OSError):
-            self.missed.add(path)
-        return False
+                self.waiting.add(path, sent=size)
 
-    def write(self, log: str, remote_log_location: str, *_: Any, **__: Any) -> bool:
-        """Put it there, in the place of any. Raises what AWS's library raises, as the next two."""
-        self.hook.load_string(log, key=remote_log_location, replace=True)
-        return True
+    def _put(self, file: Path, path: str) -> None:
+        with artifact_store.brief():
+            config = self.hook.transfer_config
+            self.hook.conn.upload_file(str(file), self.bucket, self._key(path), Config=config)
 
-    def s3_read(self, remote_log_location: str, return_error: bool = False) -> str:
-        """The text of one."""
-        text: str = self.hook.read_key(remote_log_location)
-        return text
+    def _key(self, path: str) -> str:
+        return "/".join(filter(None, (self.prefix, path)))
 
-    def read(self, relative_path: str, ti: Any) -> Any:
-        """Where they were found, and their texts; without the last, the folder is looked into."""
-        if relative_path in self.missed:
-            return [f"not in {self.remote_base} yet"], None
-        if time.monotonic() > self.rests_until:
+    def _rests(self) -> bool:
+        return time.monotonic() < self.rests_until
+
+    def _failed(self, path: str, error: Exception) -> None:
+        if bucket_errors.is_of_one(error):
+            # Asked again it would be refused again; it stays in the folder.
+            self.waiting.discard(path)
+            LOG.error("%s is not taken by %s: %s", path, self.destination, type(error).__name__)
+            return
+        self._rest(error)
+        self.waiting.add(path, self.why)
+
+    def _rest(self, error: Exception) -> None:
+        trouble = bucket_errors.understood(error, self.destination)
+        self.why = f"task logs in {self.destination}: {trouble.cause}; {trouble.fix}"
+        self.rests_until = time.monotonic() + REST_SECONDS
+        LOG.error("%s", self.why)
+
+    def read(self, relative_path: str, ti: Any) -> tuple[list[str], list[str] | None]:
+        """Where they were found, and their texts; without the last the folder is looked into."""
+        for one in self._with_triggers(relative_path):
+            known = self.waiting.get(one) if (self.folder / one).exists() else None
+            if known is not None:
+                why = f": {known['why']}" if known["why"] else ""
+                return [f"not in {self.destination} yet{why}"], None
+        if not self._rests():
             try:
-                return super().read(relative_path, ti)
+                with artifact_store.brief():
+                    return self._held(relative_path)
             except Exception as error:
                 self._rest(error)
         return [self.why], None
 
-    def _rest(self, error: Exception) -> None:
-        trouble = bucket_errors.understood(error, self.remote_base)
-        self.why = f"task logs in {self.remote_base}: {trouble.cause}; {trouble.fix}"
-        self.rests_until = time.monotonic() + REST_SECONDS
-        self.log.error("%s", self.why)
+    def _held(self, path: str) -> tuple[list[str], list[str] | None]:
+        keys = sorted(self.hook.list_keys(bucket_name=self.bucket, prefix=self._key(path)))
+        bodies = (self.hook.conn.get_object(Bucket=self.bucket, Key=key)["Body"] for key in keys)
+        texts = [body.read().decode("utf-8", "replace") for body in bodies]
+        return [f"s3://{self.bucket}/{key}" for key in keys], texts or None
 
 
 REMOTE_TASK_LOG = TaskLogs(os.environ["AIRFLOW_LOGS_DESTINATION"], BASE_LOG_FOLDER)
+
+
+def watch(supervisor: Any) -> None:
+    """Have what watches a task tell that its log waits, and upload it when the task has ended."""
+    from airflow.sdk.log import relative_path_from_logger
+
+    class Logged(supervisor.ActivitySubprocess):  # type: ignore[misc]
+        def _on_child_started(self, *told: Any, **options: Any) -> None:
+            with suppress(Exception):
+                if path := relative_path_from_logger(self.process_log._logger):
+                    REMOTE_TASK_LOG.waiting.add(path.as_posix())
+            super()._on_child_started(*told, **options)
+
+        def _upload_logs(self) -> None:
+            if self.final_state not in PUT_OFF:
+                super()._upload_logs()
+
+    supervisor.ActivitySubprocess = Logged
+
+
+wrapt.register_post_import_hook(watch, "airflow.sdk.execution_time.supervisor")

@@ -12,7 +12,7 @@ from checks import compose_file
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE, TLS = "orchestration/docker-compose.yaml", "orchestration/docker-compose.tls.yaml"
-S3 = "orchestration/docker-compose.s3.yaml"
+S3, LOGS = (f"orchestration/docker-compose.{name}.yaml" for name in ("s3", "logs"))
 with_compose = pytest.mark.skipif(not compose_file.compose(), reason=compose_file.ABSENT)
 
 
@@ -20,7 +20,7 @@ with_compose = pytest.mark.skipif(not compose_file.compose(), reason=compose_fil
 def folder(tmp_path):
     """The real compose file and the real example of settings."""
     (tmp_path / "orchestration").mkdir()
-    for name in (FILE, TLS, S3, ".env.example"):
+    for name in (FILE, TLS, S3, LOGS, ".env.example"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -44,7 +44,8 @@ def change(folder, old, new):
 def test_the_repository_s_own_file_passes_without_a_person_s_settings(folder):
     (folder / "orchestration/.env").write_text("POSTGRES_IMAGE=: :\n")
     (folder / "orchestration/docker-compose.override.yaml").write_text("nonsense: 1\n")
-    told = "".join(f"{name}: as Compose reads it\n" for name in (FILE, f"with {TLS}", f"with {S3}"))
+    names = (FILE, f"with {TLS}", f"with {S3}", "with all of them")
+    told = "".join(f"{name}: as Compose reads it\n" for name in names)
     assert check(folder, REDIS_IMAGE=": :") == (0, told)
 
 

@@ -1,6 +1,5 @@
 """What tasks share, in the real supervisor and runner."""
 
-import sys
 import time
 from typing import Any
 
@@ -50,22 +49,3 @@ def test_what_tasks_are_told_is_read_by_one_decoder() -> None:
     assert first.lock is not second.lock
     told = first.decoder.validate_json('{"type": "VariableResult", "key": "k", "value": "v"}')
     assert (told.key, told.value) == ("k", "v")
-
-
-@pytest.mark.parametrize(
-    ("state", "uploads"),
-    [("success", 1), ("failed", 1), ("up_for_retry", 1), ("deferred", 0), ("up_for_reschedule", 0)],
-)
-def test_the_log_of_a_task_that_is_put_off_is_not_uploaded_yet(state: str, uploads: int) -> None:
-    done = []
-
-    class Watching:
-        final_state = state
-
-        def _upload_logs(self) -> None:
-            done.append(self)
-
-    supervisor = execution("supervisor", told_of_by="lean_tasks")
-    assert callable(supervisor.ActivitySubprocess._upload_logs)
-    sys.modules["lean_tasks"].begun_alive(Watching)()._upload_logs()
-    assert len(done) == uploads

@@ -3,14 +3,15 @@
 import importlib
 import multiprocessing
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.ml.supervised import CONFIG
+from tests.ml.supervised import CONFIG, execution
 
 WHERE = "s3://logs/of"
 PATH = "dag_id=d/run_id=r/task_id=t/attempt=1.log"
@@ -24,57 +25,80 @@ def module() -> Iterator[ModuleType]:
         yield importlib.import_module("task_logs")
 
 
-class Hook:
-    """Amazon's hook, for a bucket that may be away."""
+class Client:
+    """AWS's, for a bucket that may be away."""
 
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
+        self.fails: dict[str, Exception] = {}
         self.away, self.asked = False, 0
 
-    def answer(self) -> None:
+    def answer(self, key: str = "") -> None:
         self.asked += 1
         if self.away:
             raise EndpointConnectionError(endpoint_url="http://s3.here")
+        if key in self.fails:
+            raise self.fails[key]
 
-    def read_key(self, key: str) -> str:
+    def upload_file(self, path: str, bucket: str, key: str, Config: Any) -> None:
+        self.answer(key)
+        assert bucket == "logs"
+        self.held[key] = Path(path).read_text()
+
+    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
         self.answer()
-        return self.held[key]
+        return {"Body": BytesIO(self.held[Key].encode())}
 
-    def load_string(self, text: str, *, key: str, replace: bool) -> None:
-        self.answer()
-        assert replace
-        self.held[key] = text
 
-    def parse_s3_url(self, s3url: str) -> tuple[str, str]:
-        bucket, _, name = s3url.removeprefix("s3://").partition("/")
-        return bucket, name
+class Hook:
+    """Amazon's hook, with that client."""
+
+    transfer_config = None
+
+    def __init__(self) -> None:
+        self.conn = Client()
 
     def list_keys(self, bucket_name: str, prefix: str) -> list[str]:
-        self.answer()
-        names = (key.removeprefix(f"s3://{bucket_name}/") for key in self.held)
-        return [name for name in names if name.startswith(prefix)]
+        self.conn.answer()
+        return [name for name in self.conn.held if name.startswith(prefix)]
 
 
 @pytest.fixture
-def logs(module: ModuleType, tmp_path: Path) -> Any:
+def logs(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # What waits is looked at again at once.
+    monkeypatch.setattr(module, "AGAIN_SECONDS", -1)
     logs = module.TaskLogs(f"{WHERE}/", str(tmp_path))
     logs.hook = Hook()
     return logs
 
 
+@pytest.fixture
+def client(logs: Any) -> Client:
+    found: Client = logs.hook.conn
+    return found
+
+
 def written(logs: Any, text: str, path: str = PATH) -> str:
     """A log in its folder; its name."""
-    file = logs.base_log_folder / path
+    file = logs.folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return path
+
+
+def of(number: int) -> str:
+    return PATH.replace("task_id=t", f"task_id=t{number}")
+
+
+def there(path: str) -> str:
+    return f"of/{path}"
 
 
 def test_airflow_finds_what_it_asks_this_module_for(module: ModuleType) -> None:
     from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG
 
     assert module.LOGGING_CONFIG == DEFAULT_LOGGING_CONFIG
-    assert module.REMOTE_TASK_LOG.remote_base == WHERE
+    assert module.REMOTE_TASK_LOG.destination == WHERE
     assert not module.REMOTE_TASK_LOG.processors
 
 
@@ -82,105 +106,216 @@ def test_it_asks_with_the_environment_s_keys_and_does_not_wait_for_long(module: 
     hook = module.REMOTE_TASK_LOG.hook
     assert hook.aws_conn_id is None
     config = hook.conn_config.botocore_config
-    assert (config.connect_timeout, config.read_timeout) == (4, 10)
+    assert (config.connect_timeout, config.read_timeout) == (2, 10)
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
 
 
-def test_a_log_goes_to_the_bucket_and_is_shown_from_there(logs: Any) -> None:
+def test_a_log_goes_to_the_bucket_and_is_shown_from_there(logs: Any, client: Client) -> None:
     logs.upload(written(logs, "begun\nended"), None)
-    assert logs.hook.held == {f"{WHERE}/{PATH}": "begun\nended"}
+    assert client.held == {there(PATH): "begun\nended"}
     assert logs.read(PATH, None) == ([f"{WHERE}/{PATH}"], ["begun\nended"])
-    assert (logs.base_log_folder / PATH).exists()
+    assert (logs.folder / PATH).exists()
+    assert logs.waiting.get(PATH) is None
 
 
-def test_one_that_goes_on_in_the_same_file_is_there_once(logs: Any) -> None:
-    logs.upload(written(logs, "first"), None)
-    logs.upload(written(logs, "first\nsecond"), None)
-    assert logs.hook.held[f"{WHERE}/{PATH}"] == "first\nsecond"
+def test_names_that_mean_something_in_a_url_are_names(logs: Any, client: Client) -> None:
+    path = written(logs, "text", "dag_id=d/run_id=a?b#c/attempt=1.log")
+    logs.upload(path, None)
+    assert logs.read(path, None)[1] == ["text"]
 
 
-def test_a_try_that_was_killed_is_copied_by_the_next(logs: Any) -> None:
-    tries = [PATH.replace("=1.log", f"={number}.log") for number in (1, 2, 3)]
-    for path in tries:
-        written(logs, path, path)
-    logs.upload(tries[0], None)
-    logs.upload(tries[2], None)
-    assert logs.hook.held == {f"{WHERE}/{path}": path for path in tries}
+def test_a_log_that_is_no_text_is_copied_and_shown_as_far_as_it_is(
+    logs: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.held[there(PATH)] = "text"
+    monkeypatch.setattr(client, "get_object", lambda **_: {"Body": BytesIO(b"half \xc3")})
+    assert logs.read(PATH, None)[1] == ["half \ufffd"]
+
+
+def test_one_whose_worker_was_killed_is_shown_from_the_folder_and_follows(
+    logs: Any, client: Client
+) -> None:
+    killed = written(logs, "begun", of(1))
+    logs.waiting.add(killed)
+    assert logs.read(killed, None) == ([f"not in {WHERE} yet"], None)
+    logs.upload(written(logs, "now"), None)
+    assert client.held == {there(PATH): "now", there(killed): "begun"}
+    # Its task may still run: it is not forgotten, nor copied again where nothing is new.
+    asked = client.asked
+    logs.upload(PATH, None)
+    assert client.asked == asked + 1
+    assert logs.read(killed, None)[1] is None
+    written(logs, "begun\nand more", killed)
+    logs.upload(PATH, None)
+    assert client.held[there(killed)] == "begun\nand more"
+
+
+def test_one_that_nobody_wrote_to_for_a_day_is_there_for_good(
+    logs: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = written(logs, "begun", of(1))
+    logs.waiting.add(killed)
+    logs.upload(written(logs, "now"), None)
+    monkeypatch.setattr(module, "FORGOTTEN_SECONDS", -1)
+    logs.upload(PATH, None)
+    assert logs.read(killed, None) == ([f"{WHERE}/{killed}"], ["begun"])
+
+
+def test_a_trigger_s_log_goes_with_its_task_s(logs: Any, client: Client) -> None:
+    of_trigger = written(logs, "looked", f"{PATH}.trigger.7.log")
+    logs.upload(of_trigger, None)
+    assert client.asked == 0
+    assert logs.read(PATH, None) == ([f"not in {WHERE} yet"], None)
+    logs.upload(written(logs, "ended"), None)
+    assert logs.read(PATH, None)[1] == ["ended", "looked"]
+    assert not list(logs.waiting.folder.glob("*.json"))
 
 
 def test_a_bucket_that_is_away_is_told_once_left_alone_and_caught_up_with(
-    logs: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    logs.hook.away = True
-    others = [PATH.replace("task_id=t", f"task_id=t{number}") for number in range(3)]
-    for path in others:
-        logs.upload(written(logs, path, path), None)
-    assert logs.hook.asked == 1
+    logs: Any, client: Client, module: ModuleType, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    client.away = True
+    for number in range(3):
+        logs.upload(written(logs, of(number), of(number)), None)
+    assert client.asked == 1
     [told] = [record.getMessage() for record in caplog.records]
     assert told.startswith(f"task logs in {WHERE}: its server does not answer; look whether")
-    assert logs.read(others[0], None) == ([f"not in {WHERE} yet"], None)
+    assert logs.read(of(0), None) == ([f"not in {WHERE} yet: {told}"], None)
     assert logs.read("dag_id=d/another.log", None) == ([told], None)
-    assert logs.hook.asked == 1
-    logs.hook.away, logs.rests_until = False, 0.0
+    assert client.asked == 1
+    client.away, logs.rests_until = False, 0.0
+    monkeypatch.setattr(module, "REST_SECONDS", -1)
     logs.upload(written(logs, "now"), None)
-    texts = {f"{WHERE}/{path}": path for path in others}
-    assert logs.hook.held == {f"{WHERE}/{PATH}": "now", **texts}
-    assert logs.read(others[0], None)[1] == [others[0]]
+    assert client.held == {there(PATH): "now", **{there(of(n)): of(n) for n in range(3)}}
+    assert logs.read(of(0), None)[1] == [of(0)]
 
 
-def test_a_bucket_that_fails_while_it_is_caught_up_with_is_no_loss(logs: Any) -> None:
-    paths = [PATH.replace("task_id=t", f"task_id=t{number}") for number in range(5)]
-    logs.hook.away = True
-    for path in paths:
-        logs.upload(written(logs, path, path), None)
-    logs.hook.away, logs.rests_until = False, 0.0
-    load, before = logs.hook.load_string, []
-
-    def fail_at_the_third(text: str, **named: Any) -> None:
-        logs.hook.away = len(before) == 2
-        before.append(text)
-        load(text, **named)
-
-    logs.hook.load_string = fail_at_the_third
+def test_a_log_that_is_never_taken_holds_no_other_up(
+    logs: Any, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: Any = {"Error": {"Code": "KeyTooLongError"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    for number in range(4):
+        logs.waiting.add(written(logs, "text", of(number)))
+    client.fails[there(of(1))] = ClientError(told, "PutObject")
     logs.upload(written(logs, "now"), None)
-    assert len(logs.hook.held) == 2
-    logs.hook.load_string, logs.hook.away, logs.rests_until = load, False, 0.0
+    assert len(client.held) == 4
+    assert logs.waiting.get(of(1)) is None
+    assert f"{of(1)} is not taken by {WHERE}: ClientError" in caplog.text
+    assert not logs._rests()
+
+
+def test_a_bucket_that_fails_while_it_is_caught_up_with_is_no_loss(
+    logs: Any, client: Client, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        logs.waiting.add(written(logs, "text", of(number)))
+    monkeypatch.setattr(module, "REST_SECONDS", -1)
+    answer, before = client.answer, []
+
+    def fail_once(key: str = "") -> None:
+        before.append(key)
+        client.away = len(before) == 3
+        answer(key)
+
+    client.answer = fail_once  # type: ignore[method-assign]
+    logs.upload(written(logs, "now"), None)
     logs.upload(PATH, None)
-    assert len(logs.hook.held) == 6
+    assert len(client.held) == 6
 
 
-def test_one_whose_file_was_cleaned_away_is_waited_for_no_more(logs: Any) -> None:
-    logs.missed.add(PATH)
+def test_one_that_grows_while_it_is_copied_waits_on(
+    logs: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = client.upload_file
+
+    def grow(path: str, *given: Any, **named: Any) -> None:
+        upload(path, *given, **named)
+        Path(path).write_text("begun\nended")
+
+    monkeypatch.setattr(client, "upload_file", grow)
+    logs.upload(written(logs, "begun"), None)
+    assert logs.read(PATH, None)[1] is None
+
+
+def test_one_whose_file_was_cleaned_away_is_waited_for_no_more(logs: Any, client: Client) -> None:
+    logs.waiting.add(PATH)
+    client.held[there(PATH)] = "of before"
+    assert logs.read(PATH, None)[1] == ["of before"]
     logs.upload(written(logs, "now", "another.log"), None)
-    assert PATH not in logs.missed
-    assert list(logs.hook.held) == [f"{WHERE}/another.log"]
+    assert logs.waiting.get(PATH) is None
 
 
 def test_a_path_longer_than_a_name_may_be_is_kept(logs: Any) -> None:
     path = f"dag_id={'d' * 200}/run_id={'r' * 200}/attempt=1.log"
-    logs.missed.add(path)
-    with logs.missed.taken() as found:
-        assert found == [path]
+    logs.waiting.add(path)
+    with logs.waiting.taken() as found:
+        assert [known["path"] for known in found] == [path]
 
 
-def take(missed: Any, found: Any) -> None:
-    with missed.taken() as paths:
-        found.put(paths)
+def take(waiting: Any, found: Any) -> None:
+    with waiting.taken() as known:
+        found.put(known)
 
 
 def test_what_waits_is_taken_by_one_process_at_a_time(logs: Any) -> None:
-    logs.missed.add(PATH)
+    logs.waiting.add(PATH)
     processes = multiprocessing.get_context("fork")
     found = processes.Queue()
-    with logs.missed.taken() as paths:
-        other = processes.Process(target=take, args=(logs.missed, found))
+    with logs.waiting.taken() as known:
+        other = processes.Process(target=take, args=(logs.waiting, found))
         other.start()
         assert found.get(timeout=30) == []
         other.join()
-    assert paths == [PATH]
+    assert len(known) == 1
 
 
-def test_a_folder_that_cannot_be_written_fails_no_task(logs: Any) -> None:
-    (logs.base_log_folder / ".not-in-the-bucket").touch()
-    logs.hook.away = True
+def test_a_folder_that_cannot_be_written_fails_no_task(logs: Any, client: Client) -> None:
+    (logs.folder / ".not-in-the-bucket").touch()
+    client.away = True
     logs.upload(written(logs, "now"), None)
+
+
+def test_aws_s_library_waits_as_it_did_for_whoever_else_uses_it(module: ModuleType) -> None:
+    from botocore.config import Config
+
+    before = dict(Config.OPTION_DEFAULTS)
+    with module.artifact_store.brief():
+        assert Config().connect_timeout == 2
+    assert dict(Config.OPTION_DEFAULTS) == before
+
+
+@pytest.mark.parametrize(
+    ("state", "uploads"),
+    [("success", 1), ("failed", 1), ("up_for_retry", 1), ("deferred", 0), ("up_for_reschedule", 0)],
+)
+def test_a_task_s_log_waits_from_its_beginning_and_is_uploaded_at_its_end(
+    module: ModuleType, logs: Any, monkeypatch: pytest.MonkeyPatch, state: str, uploads: int
+) -> None:
+    done: list[str] = []
+
+    class Watching:
+        final_state, process_log = state, SimpleNamespace(_logger="logger")
+
+        def _on_child_started(self, ti: str) -> None:
+            done.append(f"{ti} started")
+
+        def _upload_logs(self) -> None:
+            done.append("uploaded")
+
+    supervisor = SimpleNamespace(ActivitySubprocess=Watching)
+    monkeypatch.setattr("airflow.sdk.log.relative_path_from_logger", lambda _: Path(PATH))
+    monkeypatch.setattr(module, "REMOTE_TASK_LOG", logs)
+    module.watch(supervisor)
+    watching = supervisor.ActivitySubprocess()
+    watching._on_child_started("task")
+    assert logs.waiting.get(PATH) == {"path": PATH, "why": "", "sent": -1}
+    watching._upload_logs()
+    assert done == ["task started"] + ["uploaded"] * uploads
+
+
+def test_airflow_s_supervisor_is_watched(module: ModuleType) -> None:
+    supervisor = execution("supervisor", told_of_by="task_logs")
+    names = [one.__name__ for one in supervisor.ActivitySubprocess.__mro__]
+    assert "Logged" in names
+    assert callable(supervisor.ActivitySubprocess._upload_logs)

@@ -16,6 +16,7 @@ VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?+])([^}]*))?\}")
 STACK_TEXT = (REPO / "orchestration/docker-compose.yaml").read_text(encoding="utf-8")
 TLS_TEXT = (REPO / "orchestration/docker-compose.tls.yaml").read_text(encoding="utf-8")
 S3_TEXT = (REPO / "orchestration/docker-compose.s3.yaml").read_text(encoding="utf-8")
+LOGS_TEXT = (REPO / "orchestration/docker-compose.logs.yaml").read_text(encoding="utf-8")
 BASE_TEXT = (REPO / "install/base/compose.yaml").read_text(encoding="utf-8")
 EXAMPLE_TEXT = (REPO / ".env.example").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load(STACK_TEXT)["services"]
@@ -25,7 +26,7 @@ ONE_SHOTS = {name: body for name, body in SERVICES.items() if body.get("restart"
 LONG_RUNNING = {name: body for name, body in SERVICES.items() if name not in ONE_SHOTS}
 AIRFLOW = {name: body for name, body in SERVICES.items() if name.startswith("airflow-")}
 PUBLISHED = {"airflow-apiserver", "mlflow", "status"}
-WITH_S3 = yaml.safe_load(S3_TEXT)["services"]
+WITH_S3, WITH_LOGS = (yaml.safe_load(text)["services"] for text in (S3_TEXT, LOGS_TEXT))
 WITH_TLS = yaml.load(TLS_TEXT.replace("!reset ", ""), yaml.SafeLoader)["services"]
 
 NOT_FOR_COMPOSE = {
@@ -61,7 +62,9 @@ def depends_on(body):
 
 
 each_file = pytest.mark.parametrize(
-    "text", [STACK_TEXT, BASE_TEXT, TLS_TEXT, S3_TEXT], ids=["stack", "base", "tls", "s3"]
+    "text",
+    [STACK_TEXT, BASE_TEXT, TLS_TEXT, S3_TEXT, LOGS_TEXT],
+    ids=["stack", "base", "tls", "s3", "logs"],
 )
 
 
@@ -224,9 +227,12 @@ def test_every_service_names_its_networks_and_only_pages_are_at_the_front(name):
 
 
 def test_who_is_given_keys_writes_or_shows_logs_and_has_a_way_out():
-    assert WITH_S3.keys() == {"airflow-apiserver", "airflow-triggerer", "airflow-worker"}
-    for name, body in WITH_S3.items():
-        assert "egress" in (*SERVICES[name]["networks"], *body.get("networks", ()))
+    assert WITH_S3.keys() == {"airflow-worker"}
+    given = {name: body.get("extends", {}).get("service") for name, body in WITH_LOGS.items()}
+    assert given == {"airflow-apiserver": "airflow-worker", "airflow-triggerer": None,
+                     "airflow-worker": None}  # fmt: skip
+    assert "egress" in SERVICES["airflow-worker"]["networks"]
+    assert WITH_LOGS["airflow-apiserver"]["networks"] == ["egress"]
 
 
 def test_airflow_is_told_of_a_bucket_as_mlflow_is():

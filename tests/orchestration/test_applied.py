@@ -180,7 +180,7 @@ def test_with_tls_its_own_settings_stand_behind_links(make_settings, clone, repo
 def test_with_logs_in_a_bucket_its_setting_stands_behind_keys_that_airflow_gets(
     make_settings, clone, repo
 ):
-    for name in ("docker-compose.yaml", "docker-compose.s3.yaml"):
+    for name in ("docker-compose.yaml", "docker-compose.s3.yaml", "docker-compose.logs.yaml"):
         shutil.copy(repo / "orchestration" / name, clone / "orchestration")
     behind = applied.references(make_settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of"))
     assert behind["AWS_PROFILE"] == {"AWS_PROFILE", "AIRFLOW_LOGS_DESTINATION"}

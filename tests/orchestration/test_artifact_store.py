@@ -97,8 +97,11 @@ def test_blank_settings_are_left_out_and_others_stay(store):
 class Engine:
     """Runs a program that prints what the trial printed."""
 
-    def __init__(self, said):
-        self.said, self.asked = said, []
+    def __init__(self, said, **held):
+        self.said, self.asked, self.held = said, [], held
+
+    def environment(self, service):
+        return self.held
 
     def script(self, name):
         return f"/there/{name}"
@@ -132,6 +135,14 @@ def test_the_bucket_of_task_logs_is_tried_where_they_are_written(tmp_path):
     [found] = bucket.findings(settings(tmp_path, "/mlflow_data", "s3://logs/p"), engine)
     assert engine.asked[0][0] == "airflow-worker"
     assert found.cause == "task logs in s3://logs/p: there is no key for it"
+
+
+def test_what_runs_is_tried_with_the_place_that_it_was_started_with(tmp_path):
+    chosen = settings(tmp_path, WHERE)
+    engine = Engine("no JSON", MLFLOW_ARTIFACTS_DESTINATION="/mlflow_data")
+    engine.held["AIRFLOW_LOGS_DESTINATION"] = ""
+    assert not list(bucket.findings(chosen, engine))
+    assert not engine.asked
 
 
 def test_one_that_cannot_be_used_is_refused_with_its_fix_by_the_settings_of_now(tmp_path):

@@ -682,12 +682,17 @@ def test_with_tls_a_second_file_is_read_and_a_person_s_own_last(closed, recorded
     assert recorded.commands[-1].env["PUBLIC_HOST"] == "box.example"
 
 
-def test_where_airflow_uses_a_bucket_a_file_with_the_keys_is_read(make_settings, recorded):
+def test_where_airflow_uses_a_bucket_files_with_the_keys_are_read(make_settings, recorded, clone):
     told = {"AIRFLOW_LOGS_DESTINATION": "s3://logs/of"}
-    files = "-f docker-compose.yaml -f docker-compose.s3.yaml"
+    files = "-f docker-compose.yaml -f docker-compose.s3.yaml -f docker-compose.logs.yaml"
     DockerEngine(make_settings(**told)).stop(["mlflow"])
     assert recorded.lines[-1] == f"docker compose {files} stop mlflow"
     DockerEngine(make_settings(**told, TLS="on")).stop(["mlflow"])
+    (clone / "orchestration/docker-compose.override.yml").touch()
+    DockerEngine(make_settings(**told)).stop(["mlflow"])
+    own = f"{files} -f docker-compose.override.yml"
+    assert recorded.lines[-1] == f"docker compose {own} stop mlflow"
+    (clone / "orchestration/docker-compose.override.yml").unlink()
     both = files.replace(
         " -f docker-compose.s3", " -f docker-compose.tls.yaml -f docker-compose.s3"
     )

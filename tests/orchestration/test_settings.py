@@ -255,9 +255,13 @@ def test_a_webhook_that_is_none_is_refused_and_never_repeated(make_settings, val
     assert str(refused.value) == told
 
 
-@pytest.mark.parametrize("place", ["s3:bucket", "s3://", "s3://B/x", "s3://a_b/x", "s3://ab"])
+@pytest.mark.parametrize(
+    "place", ["s3:bucket", "s3://", "s3://B/x", "s3://a_b/x", "s3://ab", "s3://abc/a?b"]
+)
 def test_a_bucket_that_is_none_is_refused(make_settings, place):
-    with pytest.raises(StackError, match=f"={place} is no bucket: s3://bucket/prefix"):
+    with pytest.raises(
+        StackError, match=re.escape(f"={place} is no place in a bucket: s3://bucket/prefix")
+    ):
         make_settings(MLFLOW_ARTIFACTS_DESTINATION=place)
 
 
@@ -271,7 +275,9 @@ def test_artifacts_may_be_in_a_bucket_or_a_folder(make_settings, place):
 @pytest.mark.parametrize("place", ["/logs", "logs", "s3://", "s3://B/x"])
 def test_task_logs_may_be_in_a_bucket_or_where_they_are(make_settings, place):
     assert make_settings(AIRFLOW_LOGS_DESTINATION="s3://bucket/logs")
-    with pytest.raises(StackError, match=f"={place} is no bucket: s3://bucket/prefix, or blank"):
+    with pytest.raises(
+        StackError, match=f"={place} is no place in a bucket: s3://bucket/prefix, or blank"
+    ):
         make_settings(AIRFLOW_LOGS_DESTINATION=place)
 
 
@@ -291,20 +297,28 @@ def test_task_logs_are_not_among_the_artifacts_whose_list_a_backup_keeps(
 @pytest.mark.parametrize(
     ("given", "asked_by"),
     [
-        ({}, None),
-        ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/a"}, None),
-        ({"DATASET_URI": "/data/flights.csv"}, None),
-        ({"DATASET_URI": "s3://bucket/flights.csv"}, ("DATASET_URI",)),
-        ({"AIRFLOW_LOGS_DESTINATION": "s3://bucket/l"}, ("AIRFLOW_LOGS_DESTINATION",)),
+        ({}, {}),
+        ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/a"}, {}),
+        ({"DATASET_URI": "/data/flights.csv"}, {}),
+        ({"DATASET_URI": "s3://bucket/flights.csv"}, {"s3": ("DATASET_URI",)}),
+        ({"AIRFLOW_LOGS_DESTINATION": "s3://bucket/l"},
+         dict.fromkeys(("s3", "logs"), ("AIRFLOW_LOGS_DESTINATION",))),
     ],
-)
+)  # fmt: skip
 def test_airflow_is_given_the_keys_where_it_uses_a_bucket_itself(make_settings, given, asked_by):
-    assert make_settings(**given).compose_files.get("docker-compose.s3.yaml") == asked_by
+    files = {f"docker-compose.{name}.yaml": settings for name, settings in asked_by.items()}
+    assert make_settings(**given).compose_files == {"docker-compose.yaml": (), **files}
 
 
-def test_data_in_a_bucket_has_a_bucket(make_settings):
-    with pytest.raises(StackError, match=r"DATASET_URI=s3://B/a is no bucket: s3://bucket/fl"):
-        make_settings(DATASET_URI="s3://B/a")
+@pytest.mark.parametrize("place", ["s3://B/a", "s3://bucket", "s3://bucket/", "s3://bucket/a/"])
+def test_data_in_a_bucket_has_a_bucket_and_a_name(make_settings, place):
+    told = f"DATASET_URI={place} is no place in a bucket: s3://bucket/fl"
+    with pytest.raises(StackError, match=re.escape(told)):
+        make_settings(DATASET_URI=place)
+
+
+def test_where_neither_is_in_a_bucket_neither_is_among_the_other(make_settings):
+    assert make_settings(MLFLOW_ARTIFACTS_DESTINATION="", AIRFLOW_LOGS_DESTINATION="")
 
 
 def test_how_a_bucket_is_asked_is_one_of_three_ways_and_its_server_an_address(make_settings):

@@ -49,7 +49,7 @@ def become(monkeypatch):
 def settings(clone, become, make_settings):
     """Make settings of a normal user's clone that has the real compose files."""
     become(1234)
-    for file in (COMPOSE, COMPOSE.with_name("docker-compose.s3.yaml")):
+    for file in COMPOSE.parent.glob("docker-compose*.yaml"):
         shutil.copy(file, clone / "orchestration")
     return make_settings
 
@@ -226,6 +226,11 @@ def test_settings_of_aws_are_there_where_they_are_set_and_name_files_of_this_mac
         "AWS_CA_BUNDLE": "/etc/ours.pem",
         "AWS_PROFILE": "p",
     }
+
+
+def test_settings_that_it_refuses_can_be_looked_at(settings):
+    # `inv doctor` does.
+    assert services_environment(settings(TLS="on", PUBLIC_HOST="box.example"))
 
 
 def test_logs_in_a_bucket_are_written_and_shown_by_what_airflow_is_told_of(settings):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -37,7 +38,7 @@ def stack(engine, tmp_path_factory, server):
     clone = fresh_copy(tmp_path_factory.mktemp("logs") / "clone", engine)
     clone.folder.parent.parent.chmod(0o755)
     clone.folder.parent.chmod(0o755)
-    clone.add_dags("put_off")
+    clone.add_dags("put_off", "deferred")
     clone.exported |= {
         **server.settings(),
         "MLFLOW_ARTIFACTS_DESTINATION": "/mlflow_data",
@@ -93,16 +94,28 @@ def test_only_who_writes_or_shows_logs_holds_the_keys(stack, engine):
     services = ("airflow-apiserver", "airflow-triggerer", "airflow-worker",
                 "airflow-scheduler", "airflow-dag-processor", "status")  # fmt: skip
     held = {name for name in services if "AWS_SECRET_ACCESS_KEY" in stack.inside(name, "env")}
-    assert held == {"airflow-apiserver", "airflow-triggerer", "airflow-worker"}
+    assert held == {"airflow-apiserver", "airflow-worker"}
 
 
 def test_a_log_of_a_task_that_was_put_off_is_there_once(stack, server):
     run_id = ended(stack, "put_off")
-    path = path_of("put_off", run_id, "work")
-    is_there(server, path)
-    until(lambda: "look number 3" in is_there(server, path), THERE_SECONDS)
-    text = is_there(server, path)
+    text = is_there(server, path_of("put_off", run_id, "work"))
     assert [text.count(f"look number {number}") for number in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_a_log_of_a_trigger_goes_with_its_task_s(stack, server):
+    run_id = ended(stack, "deferred")
+    path = path_of("deferred", run_id, "work")
+    text = is_there(server, path)
+    assert [text.count(f"this was {when}") for when in ("before", "after")] == [1, 1]
+    of_trigger = [
+        name for name in server.files(LOGS) if f"{run_id}/" in name and ".trigger." in name
+    ]
+    assert len(of_trigger) == 1
+    sources, shown_text = shown(stack, "deferred", run_id, "work")
+    assert len(sources) == 2
+    assert "this was after" in shown_text
+    until(lambda: not waiting(stack), THERE_SECONDS)
 
 
 def test_while_the_server_is_away_tasks_end_well_and_their_logs_are_shown_and_follow(stack, server):
@@ -111,9 +124,10 @@ def test_while_the_server_is_away_tasks_end_well_and_their_logs_are_shown_and_fo
     began = time.monotonic()
     run_id = ended(stack, "canary")
     assert time.monotonic() - began < ENDS_SECONDS
-    until(lambda: missed(stack), SHOWN_SECONDS)
+    until(lambda: any(known["why"] for known in waiting(stack)), SHOWN_SECONDS)
     sources, text = shown(stack, "canary", run_id, "round_trip")
-    assert sources[0] == f"not in s3://{LOGS}/{PREFIX} yet"
+    assert sources[0].startswith(f"not in s3://{LOGS}/{PREFIX} yet: task logs in s3://")
+    assert "its server does not answer" in sources[0]
     assert "Done. Returned value was" in text
     told = json.loads(stack.run("inv", "doctor", "--json").stdout)["findings"]
     [finding] = [one for one in told if one["name"] == "bucket-unreachable"]
@@ -122,13 +136,18 @@ def test_while_the_server_is_away_tasks_end_well_and_their_logs_are_shown_and_fo
     time.sleep(RESTS_SECONDS + 1)
     ended(stack, "canary")
     is_there(server, path_of("canary", run_id, "round_trip"))
-    until(lambda: not missed(stack), THERE_SECONDS)
+    until(lambda: not waiting(stack), THERE_SECONDS)
     assert stack.since() == before
 
 
-def missed(stack: Clone) -> list[str]:
+def waiting(stack: Clone) -> list[dict]:
     """Logs that are still to follow."""
-    return [path.name for path in stack.folder.glob("logs/.not-in-the-bucket/*.path")]
+    found = []
+    for path in stack.folder.glob("logs/.not-in-the-bucket/*.json"):
+        # One may be there now.
+        with suppress(FileNotFoundError):
+            found.append(json.loads(path.read_text() or '{"why": ""}'))
+    return found
 
 
 def test_a_server_that_hangs_holds_up_no_task_and_no_page_for_long(stack, server):
@@ -136,6 +155,8 @@ def test_a_server_that_hangs_holds_up_no_task_and_no_page_for_long(stack, server
     try:
         began = time.monotonic()
         run_id = ended(stack, "canary")
+        # By then the worker's place is free again.
+        until(lambda: any(known["why"] for known in waiting(stack)), ENDS_SECONDS)
         assert time.monotonic() - began < ENDS_SECONDS
         _, text = shown(stack, "canary", run_id, "round_trip")
         assert "Done. Returned value was" in text
