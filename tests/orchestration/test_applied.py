@@ -39,12 +39,12 @@ def look(make_settings, clone, engine, repo):
     """Compare a stack in which some services were started with something else, or would be."""
     shutil.copy(repo / "orchestration/docker-compose.yaml", clone / "orchestration")
 
-    def look(held=(), meant=()):
+    def look(held=(), meant=(), **chosen):
         for services, changes in ((engine.held_by, held), (engine.meant_for, meant)):
             services |= {name: {**STACK[name], **dict(changes).get(name, {})} for name in STACK}
             for name, variables in services.items():
                 services[name] = {key: v for key, v in variables.items() if v is not None}
-        found = list(applied.findings(make_settings(), engine, list(STACK)))
+        found = list(applied.findings(make_settings(**chosen), engine, list(STACK)))
         assert SECRET not in str(found)
         assert OTHER not in str(found)
         return found
@@ -184,3 +184,16 @@ def test_with_logs_in_a_bucket_its_setting_stands_behind_keys_that_airflow_gets(
         shutil.copy(repo / "orchestration" / name, clone / "orchestration")
     behind = applied.references(make_settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of"))
     assert behind["AWS_PROFILE"] == {"AWS_PROFILE", "AIRFLOW_LOGS_DESTINATION"}
+
+
+def test_logs_in_a_bucket_that_are_not_applied_are_one_setting_and_not_all_of_its_keys(
+    look, clone, repo
+):
+    for name in ("docker-compose.s3.yaml", "docker-compose.logs.yaml"):
+        shutil.copy(repo / "orchestration" / name, clone / "orchestration")
+    names = [name for name in STACK if name.startswith("airflow-")]
+    before = {name: {"AIRFLOW_LOGS_DESTINATION": ""} for name in names}
+    after = {name: {"AIRFLOW_LOGS_DESTINATION": "s3://logs/of"} for name in names}
+    after["airflow-worker"] |= {"AWS_ACCESS_KEY_ID": "key", "AWS_PROFILE": ""}
+    [found] = look(before, after, AIRFLOW_LOGS_DESTINATION="s3://logs/of")
+    assert found.cause.endswith(": AIRFLOW_LOGS_DESTINATION")

@@ -687,12 +687,12 @@ def test_where_airflow_uses_a_bucket_files_with_the_keys_are_read(make_settings,
     files = "-f docker-compose.yaml -f docker-compose.s3.yaml -f docker-compose.logs.yaml"
     DockerEngine(make_settings(**told)).stop(["mlflow"])
     assert recorded.lines[-1] == f"docker compose {files} stop mlflow"
-    DockerEngine(make_settings(**told, TLS="on")).stop(["mlflow"])
     (clone / "orchestration/docker-compose.override.yml").touch()
     DockerEngine(make_settings(**told)).stop(["mlflow"])
     own = f"{files} -f docker-compose.override.yml"
     assert recorded.lines[-1] == f"docker compose {own} stop mlflow"
     (clone / "orchestration/docker-compose.override.yml").unlink()
+    DockerEngine(make_settings(**told, TLS="on")).stop(["mlflow"])
     both = files.replace(
         " -f docker-compose.s3", " -f docker-compose.tls.yaml -f docker-compose.s3"
     )

@@ -152,3 +152,27 @@ def test_a_round_that_failed_says_what_stays_and_what_to_do():
     trouble = {"name": "bucket-full", "cause": "its server has no room", "fix": "make room there"}
     with pytest.raises(StackError, match=r"no room.*MLflow goes on as before\nnext: make room"):
         moving._copied(Engine(DONE, trouble), "/from", 0)
+
+
+def test_a_place_that_settings_would_refuse_is_refused_before_anything_is_copied(
+    make_settings, monkeypatch
+):
+    chosen = make_settings(AIRFLOW_LOGS_DESTINATION="s3://bucket/logs")
+    monkeypatch.setattr(moving, "working_engine", lambda: (chosen, None))
+    with pytest.raises(StackError, match="AIRFLOW_LOGS_DESTINATION lies among the artifacts"):
+        moving.move("s3://bucket", dry_run=False)
+
+
+def test_a_file_that_changes_while_nobody_should_write_is_no_copy(script, folder):
+    bucket = Bucket()
+    upload = bucket.upload_file
+
+    def upload_file(path, *more):
+        time.sleep(0.02)
+        Path(path).write_bytes(b"longer than that")
+        upload(path, *more)
+
+    bucket.upload_file = upload_file
+    target = script.Target(bucket, "s3://bucket/p", last=True)
+    with pytest.raises(script.Changed):
+        list(script.moved(target, folder, script.changed_since(folder, 0.0)))
