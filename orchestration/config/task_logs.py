@@ -13,14 +13,10 @@ Asked by Amazon's provider. Different from what it does by itself:
 - The triggerer uploads nothing: all of its triggers would wait. A task's end takes theirs along.
 """
 
-import fcntl
-import hashlib
-import json
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,70 +26,18 @@ import bucket_errors
 import wrapt
 from airflow.config_templates.airflow_local_settings import BASE_LOG_FOLDER, DEFAULT_LOGGING_CONFIG
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from waiting_logs import Waiting
 
 LOGGING_CONFIG = DEFAULT_LOGGING_CONFIG
 LOG = logging.getLogger("task_logs")
 # Each task's end, and each look at a log, would wait for a bucket that does not answer.
 REST_SECONDS = 30
-# A log whose task may still run is copied this often, and forgotten when nobody wrote to it for so
-# long.
-AGAIN_SECONDS, FORGOTTEN_SECONDS = 120, 24 * 3600
 # What follows at one task's end at most: more would keep its place for long.
-FOLLOW_AT_ONCE, FOLLOW_SECONDS = 50, 10
+FOLLOW_SECONDS = 10
+# A log that nobody wrote to for so long is whole.
+FORGOTTEN_SECONDS = 24 * 3600
 PUT_OFF = ("deferred", "up_for_reschedule")
 OF_TRIGGER = ".trigger."
-
-
-class Waiting:
-    """Logs that the bucket does not hold, or not all of: a small file for each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def get(self, path: str) -> dict[str, Any] | None:
-        """What is known of one that waits: `path`, `why`, and the bytes that were `sent`."""
-        with suppress(OSError, ValueError):
-            known: dict[str, Any] = json.loads(self._file(path).read_text("utf-8"))
-            return known
-        return None
-
-    def add(self, path: str, why: str = "", sent: int = -1) -> None:
-        """Remember one, from now on; never raises."""
-        with suppress(OSError):
-            self.folder.mkdir(mode=0o775, exist_ok=True)
-            text = json.dumps({"path": path, "why": why, "sent": sent})
-            self._file(path).write_text(text, encoding="utf-8")
-
-    def discard(self, path: str) -> None:
-        """All of it is there, or it is gone."""
-        with suppress(OSError):
-            self._file(path).unlink(missing_ok=True)
-
-    @contextmanager
-    def taken(self) -> Iterator[list[dict[str, Any]]]:
-        """Those that were not looked at for a while, for one process at a time."""
-        found = sorted((one.stat().st_mtime, one) for one in self.folder.glob("*.json"))
-        if not found:
-            yield []
-            return
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                found = []
-            yield list(self._due(found))
-
-    def _due(self, found: list[tuple[float, Path]]) -> Iterator[dict[str, Any]]:
-        for looked_at, file in found[:FOLLOW_AT_ONCE]:
-            known = json.loads(file.read_text("utf-8"))
-            if time.time() - looked_at > (REST_SECONDS if known["why"] else AGAIN_SECONDS):
-                # Behind the others, whatever comes of it.
-                os.utime(file)
-                yield known
-
-    def _file(self, path: str) -> Path:
-        # A path may be longer than a name.
-        return self.folder / f"{hashlib.sha256(path.encode()).hexdigest()}.json"
 
 
 class TaskLogs:

@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -66,7 +67,7 @@ class Hook:
 @pytest.fixture
 def logs(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     # What waits is looked at again at once.
-    monkeypatch.setattr(module, "AGAIN_SECONDS", -1)
+    monkeypatch.setattr(sys.modules["waiting_logs"], "AGAIN_SECONDS", -1)
     logs = module.TaskLogs(f"{WHERE}/", str(tmp_path))
     logs.hook = Hook()
     return logs
@@ -185,7 +186,7 @@ def test_a_bucket_that_is_away_is_told_once_left_alone_and_caught_up_with(
     assert logs.read("dag_id=d/another.log", None) == ([told], None)
     assert client.asked == 1
     client.away, logs.rests_until = False, 0.0
-    monkeypatch.setattr(module, "REST_SECONDS", -1)
+    monkeypatch.setattr(sys.modules["waiting_logs"], "REFUSED_SECONDS", -1)
     logs.upload(written(logs, "now"), None)
     assert client.held == {there(PATH): "now", **{there(of(n)): of(n) for n in range(3)}}
     assert logs.read(of(0), None)[1] == [of(0)]
@@ -210,6 +211,7 @@ def test_a_bucket_that_fails_while_it_is_caught_up_with_is_no_loss(
 ) -> None:
     for number in range(5):
         logs.waiting.add(written(logs, "text", of(number)))
+    monkeypatch.setattr(sys.modules["waiting_logs"], "REFUSED_SECONDS", -1)
     monkeypatch.setattr(module, "REST_SECONDS", -1)
     answer, before = client.answer, []
 
