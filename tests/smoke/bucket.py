@@ -43,10 +43,10 @@ class Server:
             "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path",
         }
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Listen; returns once it does."""
         address, key = f"{self.host}:{self.port}", f"{KEY},{SECRET}"
-        argv = ["rclone", "serve", "s3", "--addr", address, "--auth-key", key]
+        argv = ["rclone", "serve", "s3", "--addr", address, "--auth-key", key, *options]
         with self.log.open("a") as log:
             self.process = subprocess.Popen([*argv, str(self.folder)], stdout=log, stderr=log)
         deadline = time.monotonic() + 20
@@ -89,6 +89,21 @@ class Server:
         finally:
             over.set()
             thread.join()
+
+    @contextmanager
+    def with_tls(self, folder: Path) -> Iterator[Path]:
+        """Meanwhile it speaks TLS, by a certificate of its own; the file of that."""
+        certificate, key = folder / "own.pem", folder / "own.key"
+        asked = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=own"]
+        asked += ["-addext", f"subjectAltName=IP:{self.host}", "-keyout", key, "-out", certificate]
+        subprocess.run(["openssl", "req", "-x509", *asked], check=True, capture_output=True)
+        self.end()
+        self.start("--cert", str(certificate), "--key", str(key))
+        try:
+            yield certificate
+        finally:
+            self.end()
+            self.start()
 
     @contextmanager
     def full(self) -> Iterator[None]:

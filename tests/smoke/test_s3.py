@@ -266,6 +266,18 @@ def test_a_profile_of_aws_s_own_files_serves_in_the_place_of_keys(stack, tmp_pat
     assert "there is no key for it\nnext: set AWS_ACCESS_KEY_ID" in done.stderr
 
 
+def test_a_server_of_one_s_own_authority_is_trusted_where_that_is_named(stack, server, tmp_path):
+    for above in (tmp_path, *tmp_path.parents[:2]):
+        above.chmod(0o755)
+    address = server.settings()["MLFLOW_S3_ENDPOINT_URL"].replace("http://", "https://")
+    with server.with_tls(tmp_path) as certificate:
+        done = stack.run("inv", "install", MLFLOW_S3_ENDPOINT_URL=address)
+        assert done.returncode == 1
+        assert "of no authority that is trusted\nnext: set AWS_CA_BUNDLE" in done.stderr
+        named = {"MLFLOW_S3_ENDPOINT_URL": address, "AWS_CA_BUNDLE": str(certificate)}
+        assert stack.run("inv", "install", **named).returncode == 0
+
+
 def test_the_role_of_an_instance_serves_in_the_place_of_keys(stack, server, engine):
     if engine == "standalone":
         pytest.skip("no setting names another place to ask for it than an instance's own")
