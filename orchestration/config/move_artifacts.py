@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,8 @@ import bucket_errors
 # A request takes longer to answer than to ask for; large files are sent in several parts anyway.
 AT_ONCE = 8
 CHUNK_BYTES = 1 << 20
+# Seconds. Not every server shows at once what it has taken.
+SHOWN_AFTER = (0, 1)
 
 
 class Changed(Exception):
@@ -60,8 +63,10 @@ class Target:
             if self.held(key, before.st_size) == wanted:
                 return 0
             self.client.upload_file(str(path), self.bucket, key)
-            if self.held(key, before.st_size) == wanted:
-                return before.st_size
+            for pause in SHOWN_AFTER:
+                time.sleep(pause)
+                if self.held(key, before.st_size) == wanted:
+                    return before.st_size
             if self.last or path.stat().st_ctime_ns == before.st_ctime_ns:
                 raise Changed(key)
         return 0

@@ -114,6 +114,21 @@ def test_a_file_that_goes_or_grows_meanwhile_is_left_to_the_next_round(script, f
     assert there == {name: path.read_bytes() for name, path in here.items()}
 
 
+def test_a_server_that_shows_a_file_a_moment_later_has_it(script, folder):
+    bucket = Bucket()
+    get, asked = bucket.get_object, []
+
+    def get_object(Bucket, Key):
+        asked.append(Key)
+        # Before it was sent, and at once afterwards.
+        if asked.count(Key) < 3:
+            raise NoSuchKey
+        return get(Bucket, Key)
+
+    bucket.get_object = get_object
+    assert moved(script, folder, bucket)[-1].sent == 11
+
+
 def test_a_file_that_goes_before_its_turn_ends_nothing(script, folder):
     paths = script.changed_since(folder, 0.0)
     (folder / "1/a").unlink()
