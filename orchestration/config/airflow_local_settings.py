@@ -26,7 +26,7 @@ structlog.dev.RichTracebackFormatter.show_locals = property(
 
 
 # With docker-compose.s3.yaml.
-artifact_store.forget_blanks()
+artifact_store.settle()
 
 
 def task_policy(task: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bucket_errors import (
+    ADDRESSES,
     CHANGED,
     SETTINGS,
     Trouble,
@@ -41,6 +42,8 @@ BLANK_MEANS_NONE = (
     "MLFLOW_S3_ENDPOINT_URL",
     "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE",
 )
+# By itself AWS's library sends a checksum behind what it sends by TLS, which many servers refuse.
+CHECKSUMS = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
 # Together under half a minute, where nothing answers: by default minutes, five times over.
 BRIEF: dict[str, Any] = {
     # For each address that a name has: AWS's have eight.
@@ -69,11 +72,14 @@ def bucket_and_prefix(destination: str) -> tuple[str, str]:
     return parts.netloc, parts.path.strip("/")
 
 
-def forget_blanks(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Leave out settings that are blank."""
+def settle(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Leave out settings that are blank; ask a server other than AWS nothing that is new there."""
     for name in BLANK_MEANS_NONE:
         if not environment.get(name):
             environment.pop(name, None)
+    if any(name in environment for name in ADDRESSES):
+        for name in CHECKSUMS:
+            environment.setdefault(name, "when_required")
 
 
 def be_brief() -> None:
@@ -204,7 +210,7 @@ def print_list(destination: str) -> None:
 
 def main() -> None:
     """Try a bucket, or list what is there."""
-    forget_blanks()
+    settle()
     # Whoever gives out the key of a role is asked too.
     be_brief()
     do, destination = sys.argv[1:]

@@ -28,7 +28,7 @@ def run_here(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> 
 
 def main() -> None:
     """Drop blank settings, then `mlflow server` behind a login, with uvicorn in its place."""
-    artifact_store.forget_blanks()
+    artifact_store.settle()
     point_at(os.environ["MLFLOW_BACKEND_STORE_URI"])
     from mlflow import cli, server
 

@@ -127,7 +127,7 @@ def main(folder: Path, since: float, *, copy: bool) -> None:
     print(json.dumps(told), flush=True)
     if not copy:
         return
-    artifact_store.forget_blanks()
+    artifact_store.settle()
     artifact_store.be_brief()
     try:
         # Nobody writes any more while what changed since the first round is copied.

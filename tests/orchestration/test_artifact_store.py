@@ -88,9 +88,23 @@ def test_an_upload_s_error_is_the_one_that_it_tells_in_words(errors):
     assert errors.understood(failed, WHERE).name == "bucket-denied"
 
 
+@pytest.mark.parametrize("name", ["MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_a_server_other_than_aws_gets_no_checksums_that_it_may_not_know(store, name):
+    environment = {name: "https://minio.example"}
+    store.settle(environment)
+    assert environment == {name: "https://minio.example",
+                           **dict.fromkeys(store.CHECKSUMS, "when_required")}  # fmt: skip
+    chosen = {**dict.fromkeys(store.CHECKSUMS, "when_supported"), name: "https://minio.example"}
+    store.settle(chosen)
+    assert set(chosen.values()) == {"when_supported", "https://minio.example"}
+    blank = {name: ""}
+    store.settle(blank)
+    assert blank == {}
+
+
 def test_blank_settings_are_left_out_and_others_stay(store):
     environment = {"AWS_DEFAULT_REGION": "", "AWS_PROFILE": "p", "OTHER": ""}
-    store.forget_blanks(environment)
+    store.settle(environment)
     assert environment == {"AWS_PROFILE": "p", "OTHER": ""}
 
 

@@ -276,6 +276,10 @@ def test_a_server_of_one_s_own_authority_is_trusted_where_that_is_named(stack, s
         assert "of no authority that is trusted\nnext: set AWS_CA_BUNDLE" in done.stderr
         named = {"MLFLOW_S3_ENDPOINT_URL": address, "AWS_CA_BUNDLE": str(certificate)}
         assert stack.run("inv", "install", **named).returncode == 0
+        stack.well("inv", "up", **named)
+        assert logged(stack)["told"] == ""
+    stack.well("inv", "up")
+    works_again(stack)
 
 
 def test_the_role_of_an_instance_serves_in_the_place_of_keys(stack, server, engine):
