@@ -38,6 +38,7 @@ def main() -> None:
     if artifact_store.is_bucket(destination):
         artifact_store.be_brief()
         artifact_store.tell_errors(destination)
+        artifact_store.pass_on()
     address = ["--host", os.environ.get("MLFLOW_HOST", "0.0.0.0")]
     address += ["--port", os.environ.get("MLFLOW_PORT", "5000")]
     cli.cli(["server", "--app-name", "basic-auth", *address, "--workers", "1"], prog_name="mlflow")

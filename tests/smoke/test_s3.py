@@ -87,6 +87,16 @@ def test_a_client_without_keys_loads_the_model_back(stack):
     assert all(0 < chance < 1 for chance in chances)
 
 
+def test_clients_are_told_of_no_way_to_the_bucket_and_given_none(stack):
+    address, account = stack.url("MLFLOW_PORT"), stack.login("admin")
+    told = requests.get(f"{address}/api/3.0/mlflow/server-info", auth=account, timeout=10).json()
+    ways = {name: value for name, value in told.items() if "multipart" in name}
+    assert len(ways) == 2
+    assert not any(ways.values())
+    asked = f"{address}/api/2.0/mlflow-artifacts/presigned/1/a/artifacts/b"
+    assert requests.get(asked, auth=account, timeout=30).status_code == 501
+
+
 def test_who_runs_tasks_holds_no_keys(stack, engine):
     if engine == "standalone":
         pytest.skip("without containers all services share their environment")
