@@ -268,3 +268,11 @@ def fresh_copy(folder: Path, engine: str, kind: type[Clone] = Clone) -> Clone:
     clone = kind(folder, {**free_ports(), "STACK_ENGINE": engine})
     STANDING.append(clone)
     return clone
+
+
+def reachable_copy(folder: Path, engine: str) -> Clone:
+    """The same in a folder of the tests; by themselves services may not enter one."""
+    clone = fresh_copy(folder / "clone", engine)
+    for above in (folder, folder.parent):
+        above.chmod(0o755)
+    return clone

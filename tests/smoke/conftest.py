@@ -11,6 +11,7 @@ import pytest
 
 from orchestration.settings import ROOT
 from tests.smoke import arguments, doors, evidence
+from tests.smoke.bucket import Server
 from tests.smoke.clone import SERVICES, STANDING, Clone, fresh_copy, until
 
 
@@ -93,6 +94,15 @@ def stack(
         clone.first_up = clone.well("inv", "up")
     clone.arguments = frozenset(found)
     return clone
+
+
+@pytest.fixture(scope="module")
+def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that speaks S3, with empty buckets."""
+    server = Server(engine, tmp_path_factory.mktemp("bucket") / "buckets")
+    server.start()
+    yield server
+    server.end()
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import time
 import pytest
 import requests
 
-from tests.smoke.bucket import BUCKET, KEY, PREFIX, SECRET, Instance, Server, answering
-from tests.smoke.clone import Clone, fresh_copy, until
+from tests.smoke.bucket import BUCKET, KEY, PREFIX, SECRET, Instance, answering
+from tests.smoke.clone import Clone, reachable_copy, until
 from tests.smoke.test_pipelines import ASK
 
 MIB = 2**20
@@ -35,19 +35,9 @@ print(json.dumps({"told": told, "took": time.monotonic() - began, "run": run.inf
 
 
 @pytest.fixture(scope="module")
-def server(engine, tmp_path_factory):
-    server = Server(engine, tmp_path_factory.mktemp("bucket") / "buckets")
-    server.start()
-    yield server
-    server.end()
-
-
-@pytest.fixture(scope="module")
 def stack(engine, tmp_path_factory, server):
     """A stack that keeps its artifacts there from its first start on."""
-    clone = fresh_copy(tmp_path_factory.mktemp("s3") / "clone", engine)
-    clone.folder.parent.parent.chmod(0o755)
-    clone.folder.parent.chmod(0o755)
+    clone = reachable_copy(tmp_path_factory.mktemp("s3"), engine)
     clone.exported |= server.settings()
     clone.well("inv", "up")
     yield clone
@@ -349,9 +339,7 @@ def test_a_start_without_the_bucket_says_so_soon_and_all_else_runs(stack, server
 @pytest.fixture(scope="module")
 def moving(engine, tmp_path_factory, server):
     """A stack that keeps its artifacts in its volume, beside a bucket that it may use."""
-    clone = fresh_copy(tmp_path_factory.mktemp("move") / "clone", engine)
-    clone.folder.parent.parent.chmod(0o755)
-    clone.folder.parent.chmod(0o755)
+    clone = reachable_copy(tmp_path_factory.mktemp("move"), engine)
     given = server.settings()
     del given["MLFLOW_ARTIFACTS_DESTINATION"]
     clone.exported |= given

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from tests.smoke.bucket import DATA, LOGS, PREFIX, Server
-from tests.smoke.clone import Clone, fresh_copy, until
+from tests.smoke.clone import Clone, reachable_copy, until
 from tests.smoke.faults import outcome, triggered
 
 # A log follows its task's end; a bucket that failed is left alone for half a minute.
@@ -25,19 +25,9 @@ flights[flights.month == 1].to_csv(sys.stdout, index=False)
 
 
 @pytest.fixture(scope="module")
-def server(engine, tmp_path_factory):
-    server = Server(engine, tmp_path_factory.mktemp("bucket") / "buckets")
-    server.start()
-    yield server
-    server.end()
-
-
-@pytest.fixture(scope="module")
 def stack(engine, tmp_path_factory, server):
     """Its artifacts stay in its volume."""
-    clone = fresh_copy(tmp_path_factory.mktemp("logs") / "clone", engine)
-    clone.folder.parent.parent.chmod(0o755)
-    clone.folder.parent.chmod(0o755)
+    clone = reachable_copy(tmp_path_factory.mktemp("logs"), engine)
     clone.add_dags("put_off", "deferred")
     clone.exported |= {
         **server.settings(),
