@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestration import StackError, dotenv_file
 from orchestration.settings import PASSED_ON, SECRETS
-from orchestration.shell import Command, output
+from orchestration.shell import Command, run
 
 FILE = "orchestration/docker-compose.yaml"
 TLS, S3, LOGS = (f"orchestration/docker-compose.{name}.yaml" for name in ("tls", "s3", "logs"))
@@ -32,7 +32,7 @@ def compose() -> list[str]:
     """How Compose v2 is called on this machine; empty where it is missing."""
     for argv in (["docker", "compose"], ["docker-compose"]):
         with suppress(StackError):
-            if not output(Command((*argv, "version", "--short"))).startswith("1."):
+            if not run(Command((*argv, "version", "--short"))).output.startswith("1."):
                 return argv
     return []
 
@@ -55,7 +55,7 @@ def main(root: Path) -> int:
     argv += ["--env-file", os.devnull]
     for name, files in READINGS.items():
         command = Command((*argv, *files, "config", "--quiet"), env=environment(root), cwd=root)
-        if told := output(command):
+        if told := run(command).output:
             print(f"{name}: {told.strip()}")
             return 1
         print(f"{name}: as Compose reads it")

@@ -106,7 +106,7 @@ def python_part(wanted: list[Pin]) -> Bom:
         lines.write_text("\n".join(map(str, wanted)), encoding="utf-8")
         # Validated when it is whole: the schema takes seconds.
         argv = ("cyclonedx-py", "requirements", "--output-reproducible", "--no-validate")
-        shell.output(shell.Command((*argv, "--spec-version", "1.6", "-o", str(out), str(lines))))
+        shell.run(shell.Command((*argv, "--spec-version", "1.6", "-o", str(out), str(lines))))
         bom: Bom = {"components": []} | json.loads(out.read_text(encoding="utf-8"))
     if wrong := unlike(bom, wanted):
         raise StackError(f"cyclonedx-py does not give as pinned: {', '.join(wrong)}")
@@ -132,7 +132,7 @@ def hashes(part: Bom) -> tuple[str, ...]:
 def listed(image_id: str) -> str:
     """What LISTING prints in an image."""
     argv = ("docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image_id)
-    return shell.output(shell.Command((*argv, "-c", LISTING)))
+    return shell.run(shell.Command((*argv, "-c", LISTING))).output
 
 
 def debian_packages(listing: str) -> list[Bom]:
@@ -167,7 +167,7 @@ def save(bom: Bom, file: Path) -> None:
     file.write_text(json.dumps(bom, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     # The interpreter that cyclonedx-py runs by: only that one has the schemas.
     python = Path(shutil.which("cyclonedx-py") or "").with_name("python")
-    shell.output(shell.Command((str(python), "-c", VALIDATION, str(file))))
+    shell.run(shell.Command((str(python), "-c", VALIDATION, str(file))))
 
 
 if __name__ == "__main__":

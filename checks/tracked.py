@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestration.shell import Command, output
+from orchestration.shell import Command, run
 
 
 def tracked(root: Path, *patterns: str) -> list[str]:
@@ -10,6 +10,6 @@ def tracked(root: Path, *patterns: str) -> list[str]:
 
     Raises StackError where git is missing or `root` is in no repository.
     """
-    told = output(Command(("git", "ls-files", "-z", "--", *patterns), cwd=root))
-    paths = [path for path in told.split("\0") if path]
+    listed = run(Command(("git", "ls-files", "-z", "--", *patterns), cwd=root)).output
+    paths = [path for path in listed.split("\0") if path]
     return [path for path in paths if (root / path).is_file() and not (root / path).is_symlink()]

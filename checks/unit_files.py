@@ -9,7 +9,7 @@ from pathlib import Path
 
 from checks.tracked import tracked
 from orchestration import StackError
-from orchestration.shell import Command, words_of_failure
+from orchestration.shell import Command, run
 
 # Without the option a misspelt key is told and the exit code is 0.
 VERIFY = ("systemd-analyze", "verify", "--recursive-errors=no")
@@ -24,7 +24,7 @@ def main(root: Path) -> int:
     if not shutil.which(VERIFY[0]):
         print(f"unit files: not read: {VERIFY[0]} is not on this machine")
         return 0
-    if told := words_of_failure(Command((*VERIFY, *units), cwd=root)):
+    if told := run(Command((*VERIFY, *units), cwd=root), check=False).failure_output:
         print(told)
         return 1
     print(f"unit files: {len(units)}, as systemd reads them")

@@ -71,7 +71,7 @@ def _asked(wanted: Sequence[Pin], options: Sequence[str]) -> Answers:
         lines.write_text("\n".join(map(str, wanted)), encoding="utf-8")
         argv = (*ARGV, *FORMAT, *options, "-r", str(lines), "-o", str(out))
         said: list[str] = []
-        shell.follow(shell.Command(argv), said.append)
+        shell.run(shell.Command(argv), check=False, on_line=said.append)
         # It ends with 1 for findings and for failures alike, but writes only what it could ask.
         if not out.exists():
             raise StackError(reason("\n".join(said)))

@@ -47,7 +47,7 @@ def let_admin_in(chosen: Settings, engine: Engine) -> bool:
     except requests.RequestException as error:
         raise StackError(f"MLflow does not answer: {type(error).__name__}") from None
     argv = ("python", engine.script("mlflow_accounts.py"), "renew")
-    shell.output(engine.command("mlflow-migrate", argv))
+    shell.run(engine.command("mlflow-migrate", argv))
     return True
 
 
@@ -62,7 +62,7 @@ def let_first_account_in(chosen: Settings, engine: Engine) -> bool:
         return False
     except StackError:
         argv = ("python", engine.script("airflow_init.py"), "renew")
-        shell.output(engine.command("airflow-init", argv))
+        shell.run(engine.command("airflow-init", argv))
     # The API server goes on for some seconds with what it read when it refused.
     deadline = time.monotonic() + RENEWED_SECONDS
     while True:

@@ -182,7 +182,7 @@ def _pack_artifacts(chosen: Settings, engine: Engine, into: Path) -> dict[str, A
     if not carried(chosen["MLFLOW_ARTIFACTS_DESTINATION"]):
         return {}
     with (into / ARTIFACTS).open("wb") as file:
-        shell.pipe(in_artifacts(engine, *PACK), into=file)
+        shell.run(in_artifacts(engine, *PACK), into=file)
     return archive.of_files(archive.contents(into / ARTIFACTS))
 
 

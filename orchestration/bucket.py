@@ -43,7 +43,7 @@ def findings(
 
 def _tried(where: str, service: str, engine: Engine, anew: bool) -> dict[str, str]:
     argv = ("python", engine.script("artifact_store.py"), "try", where)
-    said = shell.output(engine.command(service, argv, anew=anew), timeout=PATIENCE_SECONDS)
+    said = shell.run(engine.command(service, argv, anew=anew), timeout=PATIENCE_SECONDS).output
     told: dict[str, str] = json.loads(said.splitlines()[-1])
     return told
 
@@ -60,7 +60,7 @@ def write_list(where: str, engine: Engine, into: IO[bytes]) -> None:
     Raises StackError with what is in the way.
     """
     argv = ("python", engine.script("artifact_store.py"), "list", where)
-    shell.pipe(engine.command("mlflow", argv, anew=True), into=into)
+    shell.run(engine.command("mlflow", argv, anew=True), into=into)
 
 
 def read_list(path: Path) -> dict[str, tuple[int, str]]:

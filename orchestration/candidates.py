@@ -35,14 +35,16 @@ class Candidates:
         first, *more = self._networks()
         created = self._one_off(first, "python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
         # Behind what Docker warns of.
-        one_off = shell.output(created).split()[-1]
+        one_off = shell.run(created).output.split()[-1]
         try:
             # By its own words: before 25 a container is created in one network alone.
             for network in more:
-                shell.output(shell.Command(("docker", "network", "connect", network, one_off)))
-            return shell.words_of_failure(shell.Command(("docker", "start", "--attach", one_off)))
+                shell.run(shell.Command(("docker", "network", "connect", network, one_off)))
+            return shell.run(
+                shell.Command(("docker", "start", "--attach", one_off)), check=False
+            ).failure_output
         finally:
-            shell.output(shell.Command(("docker", "rm", "--force", one_off)))
+            shell.run(shell.Command(("docker", "rm", "--force", one_off)))
 
     def adopt(self, images: Collection[str]) -> None:
         """Give them the names that containers are made from."""
@@ -56,7 +58,7 @@ class Candidates:
         for name in set(names) - set(public_images.absent(sdk, names)):
             sdk.images.remove(name)
         project = f"label={LABEL}={self.project}"
-        shell.output(shell.Command(("docker", "image", "prune", "--force", "--filter", project)))
+        shell.run(shell.Command(("docker", "image", "prune", "--force", "--filter", project)))
 
     def builds(self) -> list[Build]:
         """The images that carry this clone's label, each with the bytes it shares with no other."""

@@ -117,7 +117,7 @@ def _by_script(
     if needed not in up:
         raise StackError(f"{needed} does not run: inv up")
     argv = ["python", engine.script(script), str(seconds), *(["apply"] if remove else [])]
-    said = shell.output(engine.command(service, argv), timeout=SECONDS)
+    said = shell.run(engine.command(service, argv), timeout=SECONDS).output
     # Among what the service's own code has to say.
     for line in reversed(said.splitlines()):
         if line.startswith('[{"what": '):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from orchestration import StackError, clocks, containers, dockerd, folders, shell
@@ -68,7 +68,7 @@ class DockerEngine:
         """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
         wrong = [dockerd.unreachable()]
         try:
-            version = shell.output(self.compose("version", "--short"), timeout=20).strip()
+            version = shell.run(self.compose("version", "--short"), timeout=20).output.strip()
             if dockerd.older(version, OLDEST_COMPOSE):
                 oldest = ".".join(map(str, OLDEST_COMPOSE))
                 wrong.append(f"Compose {version} is older than {oldest}: {WITH_DOCKER}")
@@ -131,9 +131,9 @@ class DockerEngine:
         """`docker compose up -d`: returns when the one-shots have ended well."""
         if not self.settings.tls and self._containers(PROXY, all=True):
             # It holds the ports that the pages publish themselves from here on.
-            shell.output(self.compose(*WITH_PROXY, "rm", "--stop", "--force", PROXY))
+            shell.run(self.compose(*WITH_PROXY, "rm", "--stop", "--force", PROXY))
         start = self.compose("up", "-d", "--no-build", "--remove-orphans", *services)
-        shell.output(start, timeout=UP_SECONDS)
+        shell.run(start, timeout=UP_SECONDS)
         if self.settings.tls and not services:
             self._show_new_certificate()
 
@@ -150,17 +150,17 @@ class DockerEngine:
 
     def restart(self, services: Sequence[str]) -> None:
         """`docker compose restart`, with each service's own time to end."""
-        shell.output(self.compose("restart", *services))
+        shell.run(self.compose("restart", *services))
 
     def stop(self, services: Sequence[str]) -> None:
         """`docker compose stop`."""
-        shell.output(self.compose("stop", *services))
+        shell.run(self.compose("stop", *services))
 
     def run(self, service: str, argv: Sequence[str]) -> int:
         """`docker compose exec` in its container, or `run` in one of its own where it is down."""
         named = ENTRYPOINT if image_of(service) == "airflow" else ()
         terminal = () if shell.at_terminal() else ("-T",)
-        return shell.show(self._within(service, *terminal, service, *named, *argv))
+        return shell.attach(self._within(service, *terminal, service, *named, *argv))
 
     def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> shell.Command:
         """The same without a terminal; `anew`: always in one of its own."""
@@ -196,7 +196,7 @@ class DockerEngine:
 
     def down(self, *, volumes: bool, quietly: bool = False) -> None:
         """`docker compose down`: containers and network; with `volumes` the data too."""
-        show = shell.output if quietly else shell.echo
+        show = shell.run if quietly else partial(shell.attach, check=True, echo=True)
         # First: its tasks end, and what they tell that to is still there. Not said in the compose
         # file: whatever a service depends on is recreated with it.
         show(self.compose("stop", WORKER))
@@ -205,7 +205,7 @@ class DockerEngine:
         show(self.compose(*profile, "down", "--remove-orphans", *data))
         # Compose removes the networks that its file names, not those of a former one.
         ours = f"label=com.docker.compose.project={self.settings.project}"
-        shell.output(shell.Command(("docker", "network", "prune", "--force", "--filter", ours)))
+        shell.run(shell.Command(("docker", "network", "prune", "--force", "--filter", ours)))
 
     def ps(self) -> list[Service]:
         """Every service of the compose file with what the engine knows of its container."""
@@ -231,9 +231,13 @@ class DockerEngine:
         options += ["--follow"] if follow else []
         command = self.compose("logs", *options, *services)
         if sys.stdout.isatty():
-            return shell.show(command)
+            return shell.attach(command)
         try:
-            return shell.follow(command, lambda line: print(line.removeprefix(ERASE), flush=True))
+            return shell.run(
+                command,
+                check=False,
+                on_line=lambda line: print(line.removeprefix(ERASE), flush=True),
+            ).code
         except KeyboardInterrupt:
             return shell.INTERRUPTED
 
@@ -241,7 +245,7 @@ class DockerEngine:
         """The last log lines of one service, without Compose's prefixes."""
         options = [f"--tail={lines}", *([f"--since={since:%Y-%m-%dT%H:%M:%SZ}"] if since else [])]
         command = self.compose("logs", *options, "--no-log-prefix", "--no-color", service)
-        return shell.output(command, timeout=20).strip()
+        return shell.run(command, timeout=20).output.strip()
 
     def environment(self, service: str) -> Mapping[str, str]:
         """Its container's variables, user and published ports."""
@@ -259,7 +263,7 @@ class DockerEngine:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The whole stack as Compose understands it."""
-        told = shell.output(self.compose("config", "--format", "json"), timeout=20)
+        told = shell.run(self.compose("config", "--format", "json"), timeout=20).output
         # Compose doubles every $, so that what it prints could be a compose file again.
         config: dict[str, Any] = json.loads(told.replace("$$", "$"))
         return config

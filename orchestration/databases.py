@@ -35,7 +35,7 @@ def tool(engine: Engine, *argv: str) -> shell.Command:
 def ask(engine: Engine, statements: str) -> list[str]:
     """Run SQL in one transaction; the lines of its answer. Raises StackError where it fails."""
     options = ("--no-psqlrc", "--quiet", "-At", "--set=ON_ERROR_STOP=1")
-    return shell.output(tool(engine, "psql", *options, "--command", statements)).splitlines()
+    return shell.run(tool(engine, "psql", *options, "--command", statements)).output.splitlines()
 
 
 def wait(engine: Engine, seconds: float = 60) -> None:
@@ -79,7 +79,7 @@ def version(engine: Engine) -> str:
 def dump(engine: Engine, name: str, into: Path) -> None:
     """Write a database as of one moment, while it is used, in PostgreSQL's custom format."""
     with os.fdopen(os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        shell.pipe(tool(engine, "pg_dump", "--format=custom", name), into=file)
+        shell.run(tool(engine, "pg_dump", "--format=custom", name), into=file)
 
 
 def tables(engine: Engine, file: Path) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def load(engine: Engine, name: str, file: Path) -> None:
     make_empty(engine, name, "loaded")
     options = ("--no-owner", "--no-acl", f"--role={OWNERS[name]}", "--exit-on-error")
     with file.open("rb") as source:
-        shell.pipe(tool(engine, "pg_restore", f"--dbname={name}_loaded", *options), source=source)
+        shell.run(tool(engine, "pg_restore", f"--dbname={name}_loaded", *options), source=source)
 
 
 def switch(engine: Engine, *, back: bool = False) -> None:

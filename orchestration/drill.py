@@ -71,8 +71,8 @@ def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) ->
     steps.do("an MLflow server", partial(engine.up, ("mlflow",)))
     steps.do("artifacts", partial(restore.unpack_artifacts, folder, manifest, engine))
     # A model needs the worker's memory.
-    look = partial(shell.output, engine.command("airflow-worker", LOOK), timeout=SECONDS)
-    said = steps.do("keys and models", look).splitlines()
+    look = partial(shell.run, engine.command("airflow-worker", LOOK), timeout=SECONDS)
+    said = steps.do("keys and models", look).output.splitlines()
     found = json.loads(next(line for line in reversed(said) if line.startswith(FOUND)))
     files = manifest.artifacts.get("rows", 0) or _in_bucket(folder, manifest, engine, steps)
     models = ", ".join(found["predicted"]) or "no model to ask"

@@ -135,7 +135,7 @@ class Environments:
             shutil.copyfile(self.settings.root / source, folder / target)
 
     def _uv(self, *arguments: str) -> None:
-        shell.output(uv.command(self.settings, *arguments))
+        shell.run(uv.command(self.settings, *arguments))
 
     def _made_from(self, name: str) -> str:
         if name in LOCKS:
@@ -199,7 +199,7 @@ def make_system_user() -> None:
     try:
         pwd.getpwnam(POSTGRES_SYSTEM_USER)
     except KeyError:
-        shell.output(
+        shell.run(
             shell.Command(
                 ("useradd", "--system", "--no-create-home", "--shell=/usr/sbin/nologin",
                  "--user-group", POSTGRES_SYSTEM_USER)

@@ -70,7 +70,11 @@ def provide(sdk: Any, settings: Settings) -> None:
     debian, airflow = settings["DEBIAN_IMAGE"], settings["AIRFLOW_BASE_IMAGE"]
     if debian in refused:
         script = settings.root / "install" / "base" / "debian.sh"
-        shell.echo(shell.Command(("sh", str(script), debian), env=settings.environment))
+        shell.attach(
+            shell.Command(("sh", str(script), debian), env=settings.environment),
+            check=True,
+            echo=True,
+        )
     if airflow in refused and airflow != debian:
         raise StackError(
             f"no registry gives {airflow}: "
@@ -100,7 +104,7 @@ def build(command: shell.Command, names: Mapping[str, str]) -> None:
             stages.feed(line)
             progress.show(stages.lines())
 
-        code = shell.follow(command, told)
+        code = shell.run(command, check=False, on_line=told).code
         if not code:
             stages.finish()
         progress.show(stages.lines())
@@ -136,5 +140,5 @@ def _pulled(sdk: Any, name: str) -> bool:
         quick.images.get_registry_data(name)
     except (docker.errors.APIError, requests.RequestException):
         return False
-    shell.echo(shell.Command(("docker", "pull", name)))
+    shell.attach(shell.Command(("docker", "pull", name)), check=True, echo=True)
     return True

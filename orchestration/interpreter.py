@@ -42,4 +42,4 @@ def is_offered(settings: Settings) -> bool:
 
 
 def _ask(settings: Settings, *question: str) -> str:
-    return shell.output(uv.command(settings, "python", *question), timeout=UV_SECONDS)
+    return shell.run(uv.command(settings, "python", *question), timeout=UV_SECONDS).output

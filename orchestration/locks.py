@@ -55,4 +55,4 @@ def compile_one(lock: str, settings: Settings) -> None:
     """
     argv = ("pip", "compile", "--quiet", *LOCKS[lock], "--generate-hashes")
     argv += ("--custom-compile-command", "inv lock", "--output-file", lock)
-    shell.output(uv.command(settings, *argv, folder=settings.root / "install"))
+    shell.run(uv.command(settings, *argv, folder=settings.root / "install"))

@@ -33,7 +33,7 @@ def run(name: str, settings: Settings, environment: Mapping[str, str]) -> None:
     script = settings.root / "orchestration" / "config" / f"{name.replace('-', '_')}.py"
     argv = (str(state.python(image_of(name))), str(script))
     try:
-        said = shell.output(shell.Command(argv, env=environment), timeout=SECONDS)
+        said = shell.run(shell.Command(argv, env=environment), timeout=SECONDS).output
     except StackError as error:
         raise StackError(f"{name} failed: {error}") from None
     (state.logs / f"{name}.log").write_text(said)

@@ -83,7 +83,7 @@ def container_words(port: int) -> str:
     layout = f'{{{{.Names}}}}\t{{{{.Label "{WORKING_DIR}"}}}}'
     argv = ("docker", "ps", "--filter", f"publish={port}", "--format", layout)
     try:
-        told = shell.output(shell.Command(argv), timeout=DOCKER_SECONDS)
+        told = shell.run(shell.Command(argv), timeout=DOCKER_SECONDS).output
     except StackError:
         return ""
     for line in told.splitlines():

@@ -45,16 +45,16 @@ class Replacing:
             # What it had taken and not begun when it was told to end, it put back.
             if not self._queued():
                 return
-            shell.output(self.engine.compose("start", WORKER))
+            shell.run(self.engine.compose("start", WORKER))
 
     def _queued(self) -> int:
         asked = self.engine.command("redis", ("redis-cli", "llen", "default"))
-        return int(shell.output(asked, timeout=20).split()[-1])
+        return int(shell.run(asked, timeout=20).output.split()[-1])
 
     def _replace(self, service: str, *options: str) -> None:
         # Not `up`: it would run the one-shots again for each service, and with --no-deps make
         # containers that the next `up` takes for changed.
-        shell.output(
+        shell.run(
             self.engine.compose("create", "--no-build", *options, service), timeout=UP_SECONDS
         )
         for container in self._containers(service, all=True):
@@ -73,8 +73,8 @@ class Replacing:
     def _let_end(self, worker: Any) -> None:
         # One that only ends its tasks takes no new ones, which its check would call useless.
         # One that ended meanwhile cannot be told, and needs not be.
-        shell.words_of_failure(shell.Command(("docker", "exec", worker.id, *HEAL_OFF)))
-        shell.output(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
+        shell.run(shell.Command(("docker", "exec", worker.id, *HEAL_OFF)), check=False)
+        shell.run(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
 
     def _await_one_shot(self, name: str) -> None:
         deadline = time.monotonic() + UP_SECONDS

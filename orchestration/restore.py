@@ -244,12 +244,12 @@ def unpack_artifacts(folder: Path, manifest: Manifest, engine: Engine) -> None:
     tree = folder / backup.ARTIFACTS
     told = archive.contents(tree)
     with tree.open("rb") as source:
-        shell.pipe(backup.in_artifacts(engine, *EXTRACT, "--skip-old-files"), source=source)
+        shell.run(backup.in_artifacts(engine, *EXTRACT, "--skip-old-files"), source=source)
     if others := _others(told, engine):
         with tempfile.TemporaryFile() as source:
             archive.part(tree, others, source)
             source.seek(0)
-            shell.pipe(backup.in_artifacts(engine, *EXTRACT, *KEEPING), source=source)
+            shell.run(backup.in_artifacts(engine, *EXTRACT, *KEEPING), source=source)
     if wrong := _others(told, engine):
         raise StackError(f"{len(wrong)} artifact files are not what was backed up: {wrong[0]} …")
 
@@ -257,7 +257,7 @@ def unpack_artifacts(folder: Path, manifest: Manifest, engine: Engine) -> None:
 def _others(told: Mapping[str, str], engine: Engine) -> list[str]:
     """Artifacts that are not as told, by their paths."""
     each = ("find", ".", "-type", "f", "-exec", "sha256sum", "{}", "+")
-    said = shell.output(backup.in_artifacts(engine, *each))
+    said = shell.run(backup.in_artifacts(engine, *each)).output
     pairs = [line.split("  ", 1) for line in said.splitlines() if SUMMED.match(line)]
     found = {name.removeprefix("./"): sha256 for sha256, name in pairs}
     return sorted(name for name in told if told[name] != found.get(name))

@@ -1,4 +1,4 @@
-"""The one module that spawns processes: argument lists, never a shell, secrets only in `env`."""
+"""The one module that starts child processes, by argument lists; secrets go only in `env`."""
 
 import shlex
 import shutil
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,146 +27,146 @@ class Command:
     cwd: Path | None = None
 
     def __str__(self) -> str:
-        """As it would be typed."""
+        """Return the command as it would be typed."""
         return shlex.join(self.argv)
 
 
-def ours(name: str, environment: Mapping[str, str]) -> str:
-    """A program that was installed beside this Python, also where PATH does not lead there.
+@dataclass(frozen=True)
+class Completed:
+    """A command that has ended: its exit code, and what it printed."""
 
-    As at boot: systemd knows nothing of a person's environment.
-    """
-    found = shutil.which(name, path=environment.get("PATH"))
-    return name if found else str(Path(sys.executable).with_name(name))
+    code: int
+    output: str
 
-
-def output(command: Command, *, timeout: float | None = None) -> str:
-    """Run to its end and return what it printed.
-
-    Raises StackError with the last lines it printed when it fails, is missing or takes longer
-    than `timeout` seconds.
-    """
-    with _started(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        try:
-            said, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise StackError(f"no answer within {timeout:.0f} s: {command}") from None
-    if process.returncode:
-        raise StackError(f"{command}\nended with {process.returncode}:\n{tail(said)}")
-    return said
+    @property
+    def failure_output(self) -> str:
+        """The last lines it printed if it failed, blank if it succeeded."""
+        return tail(self.output) if self.code else ""
 
 
-def pipe(
+def run(
     command: Command,
     *,
+    check: bool = True,
+    timeout: float | None = None,
+    on_line: Callable[[str], None] | None = None,
     source: IO[bytes] | None = None,
     into: IO[bytes] | None = None,
-) -> None:
-    """Run to its end with a file at each side.
+) -> Completed:
+    """Run a command to its end and return its exit code and output.
 
-    Raises StackError with the last lines it printed to standard error when it fails.
+    The output is standard output and standard error together; with `into`, standard output goes to
+    that file and the output is standard error alone. `on_line` gets each line as it is printed.
+    `source` is its standard input (default: none).
+
+    Raises StackError with the last lines it printed if it fails (unless `check` is false), if it
+    is not installed, or if it takes longer than `timeout` seconds.
     """
-    with _piped(command, source, into or subprocess.DEVNULL):
-        pass
+    stdout, stderr = (into, subprocess.PIPE) if into else (subprocess.PIPE, subprocess.STDOUT)
+    streams = {"stdin": source or subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
+    with _started(command, text=True, errors="replace", **streams) as process:
+        if on_line:
+            output = "".join(_each_line(process.stdout or (), on_line))
+        else:
+            output = _all_at_once(process, command, timeout)
+    completed = Completed(process.returncode, output)
+    if check:
+        _check(command, completed)
+    return completed
 
 
 @contextmanager
 def reading(command: Command, source: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
-    """What a command prints, as it comes; raises as `pipe` does, once all of it was read."""
-    with _piped(command, source, subprocess.PIPE) as process:
-        assert process.stdout
-        yield process.stdout
+    """Give the standard output of a command as a stream of bytes while it runs.
 
-
-@contextmanager
-def _piped(
-    command: Command, source: IO[bytes] | None, into: Any
-) -> Iterator[subprocess.Popen[bytes]]:
-    with tempfile.TemporaryFile() as said:
-        try:
-            process = subprocess.Popen(
-                command.argv, env=command.env, cwd=command.cwd, stderr=said,
-                stdin=source or subprocess.DEVNULL, stdout=into,
-            )  # fmt: skip
-        except FileNotFoundError:
-            raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
-        with process:
-            yield process
-        if process.returncode:
-            said.seek(0)
-            words = tail(said.read().decode(errors="replace"))
-            raise StackError(f"{command}\nended with {process.returncode}:\n{words}")
-
-
-def follow(command: Command, told: Callable[[str], None]) -> int:
-    """Run to its end, give each line it prints to `told` at once, and return its exit code."""
-    with _started(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        for line in process.stdout or ():
-            told(line.rstrip("\n"))
-    return process.returncode
-
-
-def words_of_failure(command: Command) -> str:
-    """Run to its end; the last lines it printed if it failed, blank if it ended well."""
-    said: list[str] = []
-    return tail("\n".join(said)) if follow(command, said.append) else ""
-
-
-def show(command: Command) -> int:
-    """Run with the person's own terminal and return its exit code, as a shell would tell it.
-
-    Ctrl-C is for the program: it may mean something else there than the end.
+    Raises StackError with the last lines of its standard error if it fails, once all was read.
     """
+    with tempfile.TemporaryFile() as errors:
+        streams = {"stdin": source or subprocess.DEVNULL, "stdout": subprocess.PIPE}
+        with _started(command, stderr=errors, **streams) as process:
+            assert process.stdout
+            yield process.stdout
+        errors.seek(0)
+        _check(command, Completed(process.returncode, errors.read().decode(errors="replace")))
+
+
+def attach(command: Command, *, check: bool = False, echo: bool = False) -> int:
+    """Run a command on the user's terminal and return its exit code as a shell reports it.
+
+    Ctrl-C goes to the program, which may use it for something other than ending. With `echo` the
+    command is printed first. With `check` a failure raises StackError, an interrupt
+    KeyboardInterrupt.
+    """
+    if echo:
+        print(f"$ {command}", flush=True)
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         with _started(command) as process:
             code = process.wait()
     finally:
         signal.signal(signal.SIGINT, before)
-    return code if code >= 0 else 128 - code
-
-
-def echo(command: Command) -> None:
-    """Print the command, run it with the person's terminal, and raise StackError if it fails."""
-    print(f"$ {command}", flush=True)
-    code = show(command)
-    if code == INTERRUPTED:
+    code = code if code >= 0 else 128 - code
+    if check and code == INTERRUPTED:
         raise KeyboardInterrupt
-    if code:
+    if check and code:
         raise StackError(f"{command}\nended with {code}: the reason stands above")
+    return code
+
+
+def ours(name: str, environment: Mapping[str, str]) -> str:
+    """Return a program that was installed next to this Python, also where PATH does not name it.
+
+    At boot systemd knows nothing of a user's PATH.
+    """
+    found = shutil.which(name, path=environment.get("PATH"))
+    return name if found else str(Path(sys.executable).with_name(name))
 
 
 def end_running() -> None:
-    """Ask every process that was started here and still runs to end."""
-    # Imported here: each verb would take longer to start.
+    """Ask every child process that still runs to end."""
+    # Imported here: each command would take longer to start.
     import psutil
 
-    # Asked of the system: an interruption may come before what was started is noted anywhere.
+    # The system is asked: an interruption may come before a child is noted anywhere.
     for process in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
             process.terminate()
 
 
-@contextmanager
-def _started(command: Command, **streams: Any) -> Iterator[subprocess.Popen[str]]:
-    captured: dict[str, Any] = {"stderr": subprocess.STDOUT} if "stdout" in streams else {}
-    try:
-        process = subprocess.Popen(
-            command.argv, env=command.env, cwd=command.cwd, text=True, errors="replace",
-            **streams, **captured,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
-    with process:
-        yield process
-
-
 def at_terminal() -> bool:
-    """A person sits at both ends: what is typed comes from a terminal and answers go to one."""
+    """Return whether both standard input and standard output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def tail(text: str, lines: int = TAIL_LINES) -> str:
-    """The last lines of a command's output, without blank ones."""
+    """Return the last lines of a command's output, without blank ones."""
     return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+
+
+def _each_line(stream: Iterable[str], on_line: Callable[[str], None]) -> Iterator[str]:
+    for line in stream:
+        on_line(line.rstrip("\n"))
+        yield line
+
+
+def _all_at_once(process: subprocess.Popen[str], command: Command, timeout: float | None) -> str:
+    try:
+        return "".join(filter(None, process.communicate(timeout=timeout)))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise StackError(f"no answer within {timeout:.0f} s: {command}") from None
+
+
+def _check(command: Command, completed: Completed) -> None:
+    if completed.code:
+        raise StackError(f"{command}\nended with {completed.code}:\n{completed.failure_output}")
+
+
+@contextmanager
+def _started(command: Command, **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    try:
+        process = subprocess.Popen(command.argv, env=command.env, cwd=command.cwd, **options)
+    except FileNotFoundError:
+        raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
+    with process:
+        yield process

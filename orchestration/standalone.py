@@ -95,7 +95,9 @@ class StandaloneEngine:
         python = self.environments.candidate("airflow") / "bin" / "python"
         script = self.settings.root / "orchestration" / "config" / "parse_dags.py"
         argv = (str(python), str(script), str(self.settings.project_dir / "dags"))
-        return shell.words_of_failure(shell.Command(argv, env=services_environment(self.settings)))
+        return shell.run(
+            shell.Command(argv, env=services_environment(self.settings)), check=False
+        ).failure_output
 
     def adopt(self, images: Collection[str] = ()) -> None:
         """Environments that belong to the locks as they are now are used from here on."""
@@ -175,7 +177,7 @@ class StandaloneEngine:
 
     def run(self, service: str, argv: Sequence[str]) -> int:
         """A command in the environment of a service, on the person's terminal."""
-        return shell.show(self.command(service, argv))
+        return shell.attach(self.command(service, argv))
 
     def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> shell.Command:
         """A command in the environment of a service, which is always that of the settings now."""

@@ -61,7 +61,7 @@ class Supervisord:
 
         Raises StackError unless it answers within START_SECONDS.
         """
-        shell.output(command)
+        shell.run(command)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             if time.monotonic() > deadline:

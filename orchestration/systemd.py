@@ -38,8 +38,8 @@ def install(root: Path, folder: Path = INSTALLED) -> str:
         raise StackError(f"no systemd here: {folder} does not exist\nnext: inv up, at each boot")
     for name in UNITS:
         (folder / name).write_text(unit(root, name), encoding="utf-8")
-    shell.output(shell.Command(("systemctl", "daemon-reload")))
-    shell.output(shell.Command(("systemctl", "enable", UNIT, TIMER)))
+    shell.run(shell.Command(("systemctl", "daemon-reload")))
+    shell.run(shell.Command(("systemctl", "enable", UNIT, TIMER)))
     return (
         f"{folder / UNIT} is started at each boot, and a backup is made each night\n"
         f"now: sudo systemctl start {UNIT} {TIMER}"

@@ -63,7 +63,7 @@ def airflows_own(files: Sequence[Path]) -> list[Finding]:
     sources = [str(path) for path in files if path.suffix == ".py"]
     if not sources:
         return []
-    said = shell.output(shell.Command([*argv, *sources]))
+    said = shell.run(shell.Command([*argv, *sources])).output
     try:
         # Warnings of files that are no Python stand before the list; the syntax is told by us.
         told = json.loads(said[said.index("[\n") if "[\n" in said else said.index("[]") :])

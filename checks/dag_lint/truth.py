@@ -73,7 +73,7 @@ class Airflow:
             part = made.with_suffix(".part")
             part.unlink(missing_ok=True)
             argv = (str(self.python), "-m", "airflow", "db", "migrate")
-            shell.output(shell.Command(argv, env=self.environment(self.home, part)))
+            shell.run(shell.Command(argv, env=self.environment(self.home, part)))
             part.rename(made)
         with tempfile.TemporaryDirectory() as folder:
             yield Path(shutil.copy(made, folder))

@@ -19,7 +19,7 @@ from orchestration.airflow_api import Airflow
 from orchestration.engine import IMAGES, Service
 from orchestration.machine import Host
 from orchestration.settings import ROOT, Settings
-from orchestration.shell import Command
+from orchestration.shell import Command, Completed
 
 REPO = Path(__file__).resolve().parents[2]
 LONG_RUNNING = ("postgres", "redis", "airflow-scheduler", "airflow-worker", "mlflow", "status")
@@ -403,26 +403,20 @@ class Shell:
     def __init__(self):
         self.commands, self.outputs, self.failures = [], {}, {}
 
-    def run(self, command, **options):
+    def run(self, command, *, check=True, on_line=None, **options):
         self.commands.append(command)
         line = str(command)
-        for words, reason in self.failures.items():
-            if words in line:
-                raise StackError(reason)
-        return next((text for words, text in self.outputs.items() if words in line), "")
+        reason = next((why for words, why in self.failures.items() if words in line), None)
+        if reason and check:
+            raise StackError(reason)
+        output = next((text for words, text in self.outputs.items() if words in line), "")
+        completed = Completed(1 if reason else 0, reason or output)
+        for printed in completed.output.splitlines() if on_line else ():
+            on_line(printed)
+        return completed
 
-    def show(self, command):
-        self.run(command)
-        return 0
-
-    def follow(self, command, told):
-        try:
-            said, code = self.run(command), 0
-        except StackError as error:
-            said, code = str(error), 1
-        for line in said.splitlines():
-            told(line)
-        return code
+    def attach(self, command, **options):
+        return self.run(command).code
 
     @property
     def lines(self):
@@ -435,8 +429,6 @@ def recorded(monkeypatch):
     from orchestration import shell
 
     recorder = Shell()
-    monkeypatch.setattr(shell, "output", recorder.run)
-    monkeypatch.setattr(shell, "echo", recorder.run)
-    monkeypatch.setattr(shell, "show", recorder.show)
-    monkeypatch.setattr(shell, "follow", recorder.follow)
+    monkeypatch.setattr(shell, "run", recorder.run)
+    monkeypatch.setattr(shell, "attach", recorder.attach)
     return recorder

@@ -197,7 +197,7 @@ def test_the_candidates_name_is_used_for_building_and_for_nothing_else(docker, r
 def test_logs_go_to_a_terminal_as_compose_colours_them(docker, recorded, monkeypatch):
     shown = []
     monkeypatch.setattr(compose.sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(shell, "show", lambda command: shown.append(str(command)) or 7)
+    monkeypatch.setattr(shell, "attach", lambda command: shown.append(str(command)) or 7)
     assert docker.logs(["redis"], tail=1, since="", follow=False) == 7
     assert shown == ["docker compose logs --tail=1 redis"]
     assert recorded.lines == []
@@ -210,10 +210,10 @@ def test_logs_for_a_pipe_are_plain_lines(docker, recorded, capsys):
 
 
 def test_followed_logs_that_are_interrupted_end_as_in_a_shell(docker, monkeypatch):
-    def interrupted(command, told):
+    def interrupted(command, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shell, "follow", interrupted)
+    monkeypatch.setattr(shell, "run", interrupted)
     assert docker.logs([], tail=2, since="", follow=True) == shell.INTERRUPTED
 
 
@@ -454,7 +454,7 @@ def test_a_one_shot_is_not_waited_for_for_ever(docker, one_shots, clock):
 
 def test_what_is_started_does_not_hang_its_caller(docker, monkeypatch):
     limits = []
-    monkeypatch.setattr(shell, "output", lambda command, *, timeout=None: limits.append(timeout))
+    monkeypatch.setattr(shell, "run", lambda command, *, timeout=None: limits.append(timeout))
     docker.up()
     docker.swap("mlflow")
     docker.swap("airflow-worker")
@@ -477,7 +477,7 @@ def test_a_command_runs_where_its_service_does_or_in_a_container_of_its_own(
     docker, recorded, monkeypatch, service, runs, terminal, words
 ):
     monkeypatch.setattr(shell, "at_terminal", lambda: terminal)
-    monkeypatch.setattr(shell, "show", lambda command: recorded.run(command) or 7)
+    monkeypatch.setattr(shell, "attach", lambda command: recorded.attach(command) or 7)
     others = [attributes("postgres"), attributes(service, "running" if runs else "exited")]
     docker.sdk.containers.found = [SimpleNamespace(attrs=each) for each in others]
     argv = ["dags", "trigger", " a b ", '--conf={"x": "$y"}', "", "-T"]

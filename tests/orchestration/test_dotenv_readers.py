@@ -58,7 +58,7 @@ def root(tmp_path_factory):
 def compose():
     """Compose answers; where it does not, a skip, and with CI=true a failure."""
     try:
-        shell.output(Command(["docker", "compose", "version"]))
+        shell.run(Command(["docker", "compose", "version"]))
     except StackError as missing:
         absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         absent(f"no Compose to read .env with: {missing}")
@@ -90,7 +90,7 @@ def seen_by_compose(root, names, *options, env):
     path = root / "compose.json"
     path.write_text(json.dumps({"services": {"one": document}}))
     command = ["docker", "compose", "-f", str(path), *options, "config", "--format", "json"]
-    shown = json.loads(shell.output(Command(command, env)))["services"]["one"]
+    shown = json.loads(shell.run(Command(command, env)).output)["services"]["one"]
     # `config` prints a file that Compose could read again: each $ of a value is doubled.
     return {name: value.replace("$$", "$") for name, value in shown.get("environment", {}).items()}
 
@@ -109,7 +109,7 @@ def seen_by_compose_in_its_environment(root, text):
 def seen_by_a_process(root, text):
     program = "import json, os; print(json.dumps(dict(os.environ)))"
     env = loaded(root, text).compose_environment()
-    seen = json.loads(shell.output(Command([sys.executable, "-I", "-S", "-c", program], env)))
+    seen = json.loads(shell.run(Command([sys.executable, "-I", "-S", "-c", program], env)).output)
     return {name: seen[name] for name in dotenv_file.parse(text)}
 
 

@@ -54,7 +54,7 @@ def disk(recorded, monkeypatch):
             raise KeyboardInterrupt
         return said
 
-    monkeypatch.setattr(environments.shell, "output", act)
+    monkeypatch.setattr(environments.shell, "run", act)
     return disk
 
 
@@ -399,7 +399,7 @@ def test_asking_for_a_python_does_not_last_for_ever(make_settings, monkeypatch):
         limits.append(timeout)
         raise StackError("no answer")
 
-    monkeypatch.setattr(environments.shell, "output", ask)
+    monkeypatch.setattr(environments.shell, "run", ask)
     python_problem(make_settings())
     assert all(limits)
     assert len(limits) == 2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, environments, interpreter
+from orchestration import StackError, environments, interpreter, shell
 from orchestration.environments import Environments, python_problem
 
 OFFER = "cpython-3.11.18-linux-x86_64-gnu    https://builds.example/3.11.18.tar.gz\n"
@@ -82,9 +82,9 @@ def test_asking_for_a_python_does_not_last_for_ever(make_settings, answering, mo
         limits.append(timeout)
         if "find" in command.argv:
             raise StackError("no answer")
-        return OFFER
+        return shell.Completed(0, OFFER)
 
-    monkeypatch.setattr(environments.shell, "output", ask)
+    monkeypatch.setattr(environments.shell, "run", ask)
     python_problem(make_settings())
     assert limits == [interpreter.UV_SECONDS] * 2
 

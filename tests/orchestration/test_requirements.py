@@ -259,7 +259,7 @@ def compiled(install, monkeypatch):
         if fails:
             raise fails[0]
 
-    monkeypatch.setattr(shell, "output", compile_it)
+    monkeypatch.setattr(shell, "run", compile_it)
     return fails
 
 

@@ -25,17 +25,17 @@ def test_a_program_beside_this_python_is_found_at_boot_too(tmp_path):
 
 
 def test_output_is_what_was_printed_on_either_stream():
-    assert shell.output(sh("echo one; echo two >&2")) == "one\ntwo\n"
+    assert shell.run(sh("echo one; echo two >&2")).output == "one\ntwo\n"
 
 
 def test_an_argument_is_never_read_by_a_shell():
-    assert shell.output(Command(("/bin/echo", "$HOME; ls *"))) == "$HOME; ls *\n"
+    assert shell.run(Command(("/bin/echo", "$HOME; ls *"))).output == "$HOME; ls *\n"
 
 
 def test_a_failure_tells_the_command_its_code_and_its_last_lines():
     script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo line $i; done; exit 7"
     with pytest.raises(StackError) as failed:
-        shell.output(sh(script))
+        shell.run(sh(script))
     told = str(failed.value)
     assert told.startswith("/bin/sh -c 'for i in")
     assert "ended with 7:" in told
@@ -45,22 +45,22 @@ def test_a_failure_tells_the_command_its_code_and_its_last_lines():
 
 def test_a_program_that_is_not_there_is_named():
     with pytest.raises(StackError, match="no-such-program is not installed"):
-        shell.output(Command(("no-such-program", "--version")))
+        shell.run(Command(("no-such-program", "--version")))
 
 
 def test_a_program_that_takes_too_long_is_ended():
     with pytest.raises(StackError, match=r"no answer within 0 s: sleep 30"):
-        shell.output(Command(("sleep", "30")), timeout=0.05)
+        shell.run(Command(("sleep", "30")), timeout=0.05)
 
 
 def test_the_environment_is_the_given_one_alone(monkeypatch):
     monkeypatch.setenv("STRAY", "1")
     script = 'echo "${STRAY-unset} $GIVEN"'
-    assert shell.output(sh(script, env={"GIVEN": "2"})) == "unset 2\n"
+    assert shell.run(sh(script, env={"GIVEN": "2"})).output == "unset 2\n"
 
 
 def test_a_command_runs_in_its_folder(tmp_path):
-    assert shell.output(sh("pwd", cwd=tmp_path)).strip() == str(tmp_path)
+    assert shell.run(sh("pwd", cwd=tmp_path)).output.strip() == str(tmp_path)
 
 
 @pytest.fixture
@@ -78,11 +78,11 @@ def typed():
 
 
 def test_a_command_cannot_read_what_the_person_types(typed):
-    assert shell.output(Command(("cat",)), timeout=5) == ""
+    assert shell.run(Command(("cat",)), timeout=5).output == ""
 
 
 def test_bytes_that_are_no_text_do_not_break_it():
-    assert shell.output(sh(r"printf 'a\377b'")) == "a\ufffdb"
+    assert shell.run(sh(r"printf 'a\377b'")).output == "a\ufffdb"
 
 
 def test_a_command_reads_as_it_would_be_typed_and_never_shows_its_environment():
@@ -91,26 +91,28 @@ def test_a_command_reads_as_it_would_be_typed_and_never_shows_its_environment():
 
 
 def test_show_returns_the_exit_code(capfd):
-    assert shell.show(sh("echo shown; exit 3")) == 3
+    assert shell.attach(sh("echo shown; exit 3")) == 3
     assert capfd.readouterr().out == "shown\n"
 
 
 def test_an_interrupt_is_left_to_the_program_and_its_end_waited_for(tmp_path):
     # The program makes something of it, as a pager or a shell does, and goes on to its own end.
     script = f"trap 'echo heard > {tmp_path}/heard' INT; kill -INT $PPID $$; sleep 0.1; exit 3"
-    assert shell.show(sh(script)) == 3
+    assert shell.attach(sh(script)) == 3
     assert (tmp_path / "heard").exists()
 
 
 def test_a_program_that_an_interrupt_ends_is_told_as_a_shell_tells_it():
-    assert shell.show(sh("kill -INT $$")) == shell.INTERRUPTED == 128 + signal.SIGINT
+    assert shell.attach(sh("kill -INT $$")) == shell.INTERRUPTED == 128 + signal.SIGINT
     with pytest.raises(KeyboardInterrupt):
-        shell.echo(sh("kill -INT $$"))
+        shell.attach(sh("kill -INT $$"), check=True, echo=True)
 
 
 def test_lines_are_told_as_they_come():
     told = []
-    assert shell.follow(sh("echo one; echo two >&2; exit 4"), told.append) == 4
+    assert (
+        shell.run(sh("echo one; echo two >&2; exit 4"), check=False, on_line=told.append).code == 4
+    )
     assert told == ["one", "two"]
 
 
@@ -122,7 +124,8 @@ def interrupted(line):
     raise KeyboardInterrupt
 
 try:
-    shell.follow(shell.Command(("/bin/sh", "-c", "echo started; exec sleep 60")), interrupted)
+    started = shell.Command(("/bin/sh", "-c", "echo started; exec sleep 60"))
+    shell.run(started, on_line=interrupted)
 except KeyboardInterrupt:
     (process,) = psutil.Process().children()
     shell.end_running()
@@ -138,13 +141,17 @@ def test_what_still_runs_when_a_verb_is_interrupted_is_ended():
 
 
 def test_echo_prints_the_command_before_its_output(capfd):
-    shell.echo(sh("echo done", env={"SECRET": "hidden"}))  # pragma: allowlist secret
+    shell.attach(
+        sh("echo done", env={"SECRET": "hidden"}), check=True, echo=True
+    )  # pragma: allowlist secret
     assert capfd.readouterr().out == "$ /bin/sh -c 'echo done'\ndone\n"
 
 
 def test_echo_raises_where_the_command_fails(capfd):
     with pytest.raises(StackError, match="ended with 4"):
-        shell.echo(Command((sys.executable, "-S", "-c", "raise SystemExit(4)")))
+        shell.attach(
+            Command((sys.executable, "-S", "-c", "raise SystemExit(4)")), check=True, echo=True
+        )
 
 
 @pytest.mark.parametrize(

@@ -432,7 +432,7 @@ def lock(clone, recorded, monkeypatch):
             path.write_text(NEW)
         return compiled(command, **options)
 
-    monkeypatch.setattr(shell, "output", run)
+    monkeypatch.setattr(shell, "run", run)
     return path
 
 
@@ -545,7 +545,7 @@ def test_an_interrupt_while_the_lock_is_compiled_changes_nothing(in_use, lock, m
         lock.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shell, "output", interrupted)
+    monkeypatch.setattr(shell, "run", interrupted)
     refused_rebuild(in_use, lock, KeyboardInterrupt)
 
 

@@ -114,7 +114,7 @@ class Machine:
         self.state, self.supervisord = state, supervisord
         self.commands, self.failing, self.deaf = [], {}, False
 
-    def output(self, command, **options):
+    def run(self, command, **options):
         self.commands.append(command)
         name = self.name(command)
         targets = [word[9:] for word in command.argv if word.startswith("--target=")]
@@ -131,7 +131,7 @@ class Machine:
             data.write_text("16\n", encoding="utf-8")
         if name in self.failing:
             raise StackError(self.failing[name])
-        return f"{name} says so\n"
+        return shell.Completed(0, f"{name} says so\n")
 
     def name(self, command):
         return Path(command.argv[-1] if len(command.argv) == 2 else command.argv[0]).stem
@@ -187,7 +187,7 @@ def supervisord(state):
 def machine(state, supervisord, monkeypatch):
     """Nothing is run but the stand-ins."""
     paper = Machine(state, supervisord)
-    monkeypatch.setattr(shell, "output", paper.output)
+    monkeypatch.setattr(shell, "run", paper.run)
     return paper
 
 
@@ -497,7 +497,7 @@ def test_a_scheduler_that_does_not_run_is_started(alone, supervisord, state):
 def test_a_command_finds_the_programs_of_the_services_environment(
     alone, recorded, state, clone, service, image, monkeypatch
 ):
-    monkeypatch.setattr(shell, "show", lambda command: recorded.run(command) or 7)
+    monkeypatch.setattr(shell, "attach", lambda command: recorded.attach(command) or 7)
     assert alone.run(service, ["airflow", "dags list", "$x"]) == 7
     (command,) = recorded.commands
     assert command.argv == ["airflow", "dags list", "$x"]
@@ -690,8 +690,8 @@ def test_a_one_shot_does_not_last_for_ever(alone, machine, monkeypatch):
     limits = []
     monkeypatch.setattr(
         shell,
-        "output",
-        lambda command, **options: limits.append(options) or machine.output(command),
+        "run",
+        lambda command, **options: limits.append(options) or machine.run(command),
     )
     alone.up()
     assert limits[1:] == [{"timeout": 180}] * 2

@@ -47,7 +47,7 @@ def test_systemd_reads_it(here, tmp_path):
 
 def test_root_puts_it_in_place_for_each_boot(here, tmp_path, recorded, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    monkeypatch.setattr(systemd.shell, "output", recorded.run)
+    monkeypatch.setattr(systemd.shell, "run", recorded.run)
     said = systemd.install(here, tmp_path)
     for name in systemd.UNITS:
         assert (tmp_path / name).read_text() == systemd.unit(here, name)

@@ -233,9 +233,9 @@ def test_an_interrupt_is_a_line_too(inv, surroundings):
 
 
 WORKS = """
-from orchestration.shell import Command, show
+from orchestration.shell import Command, attach
 def up(**options):
-    show(Command(("/bin/sh", "-c", "echo at work; exec /bin/sleep {seconds}")))
+    attach(Command(("/bin/sh", "-c", "echo at work; exec /bin/sleep {seconds}")))
 """
 
 
