@@ -1,6 +1,5 @@
 """The accounts that this machine's verbs use: whether they are let in, and how they are."""
 
-import time
 from http import HTTPStatus
 
 import requests
@@ -9,6 +8,7 @@ from orchestration import StackError, shell, web
 from orchestration.airflow_api import Airflow
 from orchestration.engine import Engine
 from orchestration.settings import Settings
+from orchestration.wait import wait_until
 
 PATIENCE_SECONDS = 5
 RENEWED_SECONDS = 60
@@ -63,13 +63,10 @@ def let_first_account_in(chosen: Settings, engine: Engine) -> bool:
     except StackError:
         argv = ("python", engine.script("airflow_init.py"), "renew")
         shell.run(engine.command("airflow-init", argv))
+
     # The API server goes on for some seconds with what it read when it refused.
-    deadline = time.monotonic() + RENEWED_SECONDS
-    while True:
-        try:
-            Airflow(chosen).session.close()
-            return True
-        except StackError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
+    def let_in() -> bool:
+        Airflow(chosen).session.close()
+        return True
+
+    return bool(wait_until(let_in, RENEWED_SECONDS, pause=1, retry=(StackError,)))

@@ -1,8 +1,7 @@
 """Airflow's public API as the verbs need it: find a DAG, trigger a run, watch it to its end."""
 
 import difflib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ import requests
 
 from orchestration import StackError, web
 from orchestration.settings import Settings
+from orchestration.wait import attempts, wait_until
 
 PATIENCE_SECONDS = 15
 ENDED = ("success", "failed")
@@ -21,9 +21,8 @@ REPORT = "report"
 class Airflow:
     """A logged-in client of this stack's api-server."""
 
-    def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.sleep = sleep
         self.address = settings.public_url("AIRFLOW_PORT")
         self.reached_at = settings.url("AIRFLOW_PORT")
 
@@ -54,14 +53,14 @@ class Airflow:
 
         Raises StackError naming similar DAGs or the import error that hides it.
         """
-        deadline = time.monotonic() + wait_seconds
-        while True:
+
+        def found() -> dict[str, Any] | None:
             answer = self._send(self.session, "GET", _dag_path(dag_id))
-            if answer.status_code != 404:
-                return _document(answer)
-            if time.monotonic() >= deadline:
-                raise StackError(self._absence(dag_id))
-            self.sleep(0.5)
+            return None if answer.status_code == 404 else _document(answer)
+
+        if not (dag := wait_until(found, wait_seconds, pause=0.5)):
+            raise StackError(self._absence(dag_id))
+        return dag
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run."""
@@ -90,18 +89,15 @@ class Airflow:
 
         Raises StackError when it has not ended within `seconds`.
         """
-        deadline = time.monotonic() + seconds
-        while True:
+        for _ in attempts(seconds, pause):
             state = self.run(dag_id, run_id)["state"]
             yield state, self.tasks(dag_id, run_id)
             if state in ENDED:
                 return
-            if time.monotonic() >= deadline:
-                raise StackError(
-                    f"{dag_id} is still {state} after {seconds:.0f} s: "
-                    f"{self.address}/dags/{dag_id}/runs/{run_id}"
-                )
-            self.sleep(pause)
+        raise StackError(
+            f"{dag_id} is still {state} after {seconds:.0f} s: "
+            f"{self.address}/dags/{dag_id}/runs/{run_id}"
+        )
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned (its XCom), None where it returned nothing."""

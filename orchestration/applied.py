@@ -6,14 +6,11 @@ Values are compared and never told.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import yaml
-
+from orchestration import compose_file
 from orchestration.engine import Engine, image_of
 from orchestration.settings import Settings
 from orchestration.signatures import Finding
-from orchestration.surroundings import REFERENCE
 
 OVERRIDE = "orchestration/docker-compose.override.yaml"
 EXECUTION_URL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
@@ -60,7 +57,7 @@ def findings(settings: Settings, engine: Engine, running: Iterable[str]) -> Iter
         yield from _shared(compared, variable, name, harm)
     home = held.get("status") or engine.intended("status")
     yield from _execution_url(compared, home.get("AIRFLOW_URL", ""))
-    yield from _not_applied(compared, references(settings))
+    yield from _not_applied(compared, compose_file.references(settings))
 
 
 def _shared(compared: Compared, variable: str, name: str, harm: str) -> Iterator[Finding]:
@@ -143,22 +140,3 @@ def _only_added(compared: Compared, setting: str) -> bool:
     return setting == "AIRFLOW_FERNET_KEY" and all(
         {*held.split(",")} <= {*meant.split(",")} for held, meant in pairs
     )
-
-
-def references(settings: Settings) -> dict[str, set[str]]:
-    """The settings that stand behind each variable, user and port of the compose files."""
-    found = {name: {name} for name in settings.values}
-    for file, asked_by in settings.compose_files.items():
-        _read(settings.root / "orchestration" / file, found, asked_by)
-    return {variable: names for variable, names in found.items() if names}
-
-
-def _read(file: Path, found: dict[str, set[str]], also: Iterable[str] = ()) -> None:
-    # A word of Compose's own takes ports back.
-    document = yaml.safe_load(file.read_text().replace("!reset ", ""))
-    for body in document["services"].values():
-        told = {**body.get("environment", {}), "user": body.get("user", "")}
-        told |= {f"port {port.rpartition(':')[2]}/tcp": port for port in body.get("ports", ())}
-        for variable, text in told.items():
-            names = {match[1] for match in REFERENCE.finditer(str(text))}
-            found.setdefault(variable, set()).update(names, also)

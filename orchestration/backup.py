@@ -28,6 +28,7 @@ from orchestration import (
 )
 from orchestration.archive import Manifest
 from orchestration.engine import Engine
+from orchestration.files import atomic_write
 from orchestration.progress import Progress
 from orchestration.settings import FORMER_KEYS, Settings
 from orchestration.stack import running, working_engine
@@ -161,13 +162,10 @@ def report(chosen: Settings, made_at: str, *, verified: bool, detail: str) -> No
     """Leave what the status page tells of backups."""
     place = folder_of(chosen) / "report"
     place.mkdir(parents=True, exist_ok=True)
-    beside = place / ".report.json"
-    told = {"made_at": made_at, "verified": verified, "detail": detail}
-    beside.write_text(json.dumps(told), encoding="utf-8")
-    # Read by the status page, which runs as somebody else.
+    document = {"made_at": made_at, "verified": verified, "detail": detail}
+    # The status page, which reads it, runs as another user.
     place.chmod(0o755)
-    beside.chmod(0o644)
-    beside.replace(place / "report.json")
+    atomic_write(place / "report.json", json.dumps(document), 0o644)
 
 
 def carried(destination: str) -> bool:

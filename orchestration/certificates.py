@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestration import StackError, pairs
+from orchestration.files import atomic_write
 from orchestration.pairs import Pair
 from orchestration.settings import Settings
 
@@ -144,8 +145,9 @@ def _authority(settings: Settings) -> tuple[Pair, str]:
     if not isinstance(held, str) and held.fits and held.lasts(ENDS_SOON):
         return held, ""
     pair = making.authority(settings.project)
-    _write(files.ca_key, pair.key, 0o600)
-    _write(files.ca, pair.certificate, 0o644)
+    files.folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(files.ca_key, pair.key, 0o600)
+    atomic_write(files.ca, pair.certificate, 0o644)
     return pair, f"an internal CA was made ({files.ca}: let browsers and clients trust it); "
 
 
@@ -161,21 +163,10 @@ def _serve(settings: Settings, pair: Pair) -> bool:
             f"the proxy runs as AIRFLOW_UID={uid} and could not read a key of yours: leave it "
             "blank in .env, then inv install"
         )
-    _write(files.key, pair.key, 0o600, uid)
-    _write(files.certificate, pair.certificate, 0o644, uid)
+    files.key.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(files.key, pair.key, 0o600, uid)
+    atomic_write(files.certificate, pair.certificate, 0o644, uid)
     return True
-
-
-def _write(path: Path, data: bytes, mode: int, uid: int | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-    if uid is not None and os.getuid() == 0:
-        os.chown(beside, uid, 0)
-    beside.chmod(mode)
-    beside.replace(path)
 
 
 def _good(pair: Pair, authority: Pair, hosts: list[str]) -> bool:

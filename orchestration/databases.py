@@ -1,13 +1,13 @@
 """The databases: dumped to files, read back, loaded beside the live ones, switched."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from orchestration import StackError, archive, shell
 from orchestration.engine import Engine
+from orchestration.wait import wait_until
 
 # With the role that each belongs to, in the order of their dumps: an experiment that is made
 # meanwhile is then without its owner's right, rather than a right without its experiment.
@@ -40,15 +40,12 @@ def ask(engine: Engine, statements: str) -> list[str]:
 
 def wait(engine: Engine, seconds: float = 60) -> None:
     """Wait until the server answers; raises StackError when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            ask(engine, "SELECT 1")
-            return
-        except StackError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+
+    def answers() -> bool:
+        ask(engine, "SELECT 1")
+        return True
+
+    wait_until(answers, seconds, pause=0.5, retry=(StackError,))
 
 
 def existing(engine: Engine) -> set[str]:

@@ -1,6 +1,5 @@
 """The file .env: forms that every reader takes alike, blanks filled, values that are set kept."""
 
-import os
 import re
 from collections.abc import Mapping
 from io import StringIO
@@ -9,6 +8,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from orchestration import StackError
+from orchestration.files import atomic_write
 
 BLANKS = " \t"
 # "export = 1" is Compose's and python-dotenv's keyword without a name, and systemd's name.
@@ -181,8 +181,4 @@ def append(text: str, block: str) -> str:
 
 def write(path: Path, text: str) -> None:
     """Replace the file in one step, readable by its owner alone."""
-    beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    beside.replace(path)
+    atomic_write(path, text, 0o600)

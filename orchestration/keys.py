@@ -3,11 +3,11 @@
 By hand: age --decrypt KEYS > .env, or python -m orchestration.keys KEYS PASSPHRASE_FILE > .env
 """
 
-import os
 import sys
 from pathlib import Path
 
 from orchestration import StackError
+from orchestration.files import atomic_write
 
 SHORTEST = 12
 SUFFIX = ".keys.age"
@@ -29,11 +29,7 @@ def encrypt(text: str, secret: str, into: Path) -> None:
     """Write the text of a .env so that only the passphrase opens it; 0600, in one step."""
     import pyrage
 
-    beside = into.with_name(f".{into.name}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(pyrage.passphrase.encrypt(text.encode(), secret))
-        os.fsync(file.fileno())
-    beside.replace(into)
+    atomic_write(into, pyrage.passphrase.encrypt(text.encode(), secret), 0o600)
 
 
 def decrypt(file: Path, secret: str) -> str:

@@ -1,9 +1,10 @@
 """Processes that a killed supervisord left behind, found by what they inherited from it."""
 
-import time
 from collections.abc import Iterator
 
 import psutil
+
+from orchestration.wait import wait_until
 
 
 def left_by(supervisor: str) -> dict[psutil.Process, str]:
@@ -34,10 +35,8 @@ def end(supervisor: str, grace_seconds: float = 15.0) -> None:
                 process.kill() if kill else process.terminate()
             except psutil.NoSuchProcess:
                 continue
-        deadline = time.monotonic() + grace_seconds
         # One that ended but was not collected yet has no environment: it is not found again.
-        while left_by(supervisor) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: not left_by(supervisor), grace_seconds, pause=0.05)
 
 
 def family(pid: int) -> Iterator[psutil.Process]:

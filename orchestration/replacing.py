@@ -1,11 +1,11 @@
 """Containers that take the place of others; the worker's does when its tasks have ended."""
 
-import time
 from typing import Any
 
 from orchestration import StackError, containers, shell
 from orchestration.containers import Docker
-from orchestration.engine import ONE_SHOTS
+from orchestration.engine import ONE_SHOTS, Service
+from orchestration.wait import wait_until
 
 # The one-shots included; a start that hangs must not make its caller hang.
 UP_SECONDS = 220
@@ -38,8 +38,7 @@ class Replacing:
         """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
         self.engine.stop([SCHEDULER])
         while True:
-            while self._queued():
-                time.sleep(1)
+            wait_until(lambda: not self._queued(), TASK_SECONDS, pause=1)
             for worker in self._containers(WORKER):
                 self._let_end(worker)
             # What it had taken and not begun when it was told to end, it put back.
@@ -77,14 +76,13 @@ class Replacing:
         shell.run(shell.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
 
     def _await_one_shot(self, name: str) -> None:
-        deadline = time.monotonic() + UP_SECONDS
-        while True:
+        def ended() -> Service | None:
             (service,) = (service for service in self.engine.ps() if service.name == name)
-            if service.state == "exited" and not service.exit_code:
-                return
-            if service.state == "exited" or time.monotonic() > deadline:
-                raise StackError(f"{name} failed:\n{self.engine.tail(name, 12)}\nnext: inv up")
-            time.sleep(0.3)
+            return service if service.state == "exited" else None
+
+        service = wait_until(ended, UP_SECONDS, pause=0.3)
+        if not service or service.exit_code:
+            raise StackError(f"{name} failed:\n{self.engine.tail(name, 12)}\nnext: inv up")
 
     def _containers(self, service: str, **options: Any) -> list[Any]:
         engine = self.engine

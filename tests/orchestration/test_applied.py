@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from orchestration import applied
+from orchestration import applied, compose_file
 from orchestration.applied import EXECUTION_URL
 
 JWT, WEB, FERNET = (variable for variable, *_ in applied.SHARED)
@@ -161,7 +161,7 @@ def test_a_fernet_key_that_was_put_before_the_old_one_is_to_be_applied(look):
 
 def test_references_are_read_from_the_compose_file(make_settings, clone, repo):
     shutil.copy(repo / "orchestration/docker-compose.yaml", clone / "orchestration")
-    behind = applied.references(make_settings())
+    behind = compose_file.references(make_settings())
     assert behind[JWT] == {"AIRFLOW_JWT_SECRET"}
     assert behind["AIRFLOW__CELERY__BROKER_URL"] == {"REDIS_PASSWORD"}
     assert behind["port 8080/tcp"] == {"BIND_ADDRESS", "AIRFLOW_PORT"}
@@ -172,9 +172,9 @@ def test_references_are_read_from_the_compose_file(make_settings, clone, repo):
 def test_with_tls_its_own_settings_stand_behind_links(make_settings, clone, repo):
     for name in ("docker-compose.yaml", "docker-compose.tls.yaml"):
         shutil.copy(repo / "orchestration" / name, clone / "orchestration")
-    behind = applied.references(make_settings(TLS="on"))
+    behind = compose_file.references(make_settings(TLS="on"))
     assert {"PUBLIC_HOST", "TLS", "AIRFLOW_PORT"} <= behind["AIRFLOW_PUBLIC_URL"]
-    assert "PUBLIC_HOST" not in applied.references(make_settings())["AIRFLOW_PUBLIC_URL"]
+    assert "PUBLIC_HOST" not in compose_file.references(make_settings())["AIRFLOW_PUBLIC_URL"]
 
 
 def test_with_logs_in_a_bucket_its_setting_stands_behind_keys_that_airflow_gets(
@@ -182,7 +182,7 @@ def test_with_logs_in_a_bucket_its_setting_stands_behind_keys_that_airflow_gets(
 ):
     for name in ("docker-compose.yaml", "docker-compose.s3.yaml", "docker-compose.logs.yaml"):
         shutil.copy(repo / "orchestration" / name, clone / "orchestration")
-    behind = applied.references(make_settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of"))
+    behind = compose_file.references(make_settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of"))
     assert behind["AWS_PROFILE"] == {"AWS_PROFILE", "AIRFLOW_LOGS_DESTINATION"}
 
 

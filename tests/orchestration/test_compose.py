@@ -18,6 +18,7 @@ from orchestration import (
     images,
     replacing,
     shell,
+    wait,
 )
 from orchestration.compose import DockerEngine
 from orchestration.containers import SERVICE_LABEL
@@ -379,7 +380,7 @@ def test_tasks_are_finished_by_an_empty_queue_and_a_worker_that_may_take_its_tim
 ):
     waiting = ["3", "1", "0", "1", "0", "0"]
     monkeypatch.setattr(docker.replacing, "_queued", lambda: int(waiting.pop(0)))
-    monkeypatch.setattr(replacing.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(wait.time, "sleep", lambda seconds: None)
     docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
     docker.finish_tasks()
     ends = [
@@ -416,7 +417,7 @@ def test_a_worker_is_left_alone_where_the_new_one_does_not_start(docker, recorde
 @pytest.fixture
 def one_shots(docker, recorded, clock, monkeypatch):
     """A compose file of one-shots; the containers of each are told in turn."""
-    monkeypatch.setattr(replacing, "time", clock)
+    monkeypatch.setattr(wait, "time", clock)
     recorded.outputs = {
         "compose config": json.dumps({"services": {name: {} for name in ONE_SHOTS}}),
         "compose logs": "one\ntwo\n",

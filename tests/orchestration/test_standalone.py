@@ -22,7 +22,16 @@ import psutil
 import pytest
 import yaml
 
-from orchestration import StackError, environments, leftovers, shell, standalone, surroundings
+from orchestration import (
+    StackError,
+    compose_file,
+    environments,
+    leftovers,
+    shell,
+    standalone,
+    surroundings,
+    wait,
+)
 from orchestration import supervisord as supervisord_module
 from orchestration.engine import ONE_SHOTS, image_of
 from orchestration.standalone import SCHEDULER, SERVICES, StandaloneEngine
@@ -158,7 +167,7 @@ def make_engine(clone, state, make_settings, monkeypatch):
     monkeypatch.setattr(standalone.os, "getuid", lambda: person or 1234)
     monkeypatch.setattr(surroundings, "postgres_user", lambda: "person")
     # The compose file is read once for all tests.
-    monkeypatch.setattr(surroundings, "yaml", SimpleNamespace(safe_load=LOAD))
+    monkeypatch.setattr(compose_file, "yaml", SimpleNamespace(safe_load=LOAD))
     for name in ("docker-compose.yaml", "supervisord.conf"):
         shutil.copy(REPO / "orchestration" / name, clone / "orchestration")
     locks = [lock for names in environments.LOCKS.values() for lock in names]
@@ -439,7 +448,7 @@ def test_tasks_are_finished_by_a_scheduler_that_then_stays_stopped(alone, superv
 def test_a_scheduler_that_does_not_end_is_told_and_the_watchdog_runs_again(
     alone, supervisord, clock, monkeypatch
 ):
-    monkeypatch.setattr(supervisord_module, "time", clock)
+    monkeypatch.setattr(wait, "time", clock)
     supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
     supervisord.start()
     monkeypatch.setattr(standalone, "TASK_SECONDS", 5)
@@ -700,7 +709,7 @@ def test_a_one_shot_does_not_last_for_ever(alone, machine, monkeypatch):
 def test_a_supervisord_that_never_answers_is_told_with_its_log(
     alone, machine, state, clock, monkeypatch
 ):
-    monkeypatch.setattr(supervisord_module, "time", clock)
+    monkeypatch.setattr(wait, "time", clock)
     machine.deaf = True
     with pytest.raises(StackError) as failed:
         alone.up()
@@ -768,7 +777,7 @@ def test_down_asks_supervisord_and_waits_for_its_end(alone, supervisord):
 
 
 def test_down_does_not_wait_for_ever(alone, supervisord, clock, monkeypatch):
-    monkeypatch.setattr(supervisord_module, "time", clock)
+    monkeypatch.setattr(wait, "time", clock)
     supervisord.pid = os.getpid()
     monkeypatch.setattr(leftovers, "family", lambda pid: iter([psutil.Process(pid)]))
     supervisord.start()
