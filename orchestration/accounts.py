@@ -6,7 +6,7 @@ import requests
 
 from orchestration import StackError, shell, web
 from orchestration.airflow_api import Airflow
-from orchestration.engine import Engine
+from orchestration.engine import Runtime
 from orchestration.settings import Settings
 from orchestration.wait import wait_until
 
@@ -36,7 +36,7 @@ def refused(chosen: Settings, name: str) -> bool:
     return answer.status_code == HTTPStatus.UNAUTHORIZED
 
 
-def let_admin_in(chosen: Settings, engine: Engine) -> bool:
+def let_admin_in(chosen: Settings, engine: Runtime) -> bool:
     """Give MLflow's admin the password of .env where that is refused; whether it was.
 
     The other accounts get theirs with every start. Raises StackError where that cannot be.
@@ -51,7 +51,7 @@ def let_admin_in(chosen: Settings, engine: Engine) -> bool:
     return True
 
 
-def let_first_account_in(chosen: Settings, engine: Engine) -> bool:
+def let_first_account_in(chosen: Settings, engine: Runtime) -> bool:
     """Give Airflow's first account the password of .env where that is refused; whether it was.
 
     Raises StackError where the account is refused for another reason, or for longer than

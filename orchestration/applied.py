@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orchestration import compose_file
-from orchestration.engine import Engine, image_of
+from orchestration.engine import Runtime, image_of
 from orchestration.settings import Settings
 from orchestration.signatures import Finding
 
@@ -46,7 +46,7 @@ class Compared:
         return found
 
 
-def findings(settings: Settings, engine: Engine, running: Iterable[str]) -> Iterator[Finding]:
+def findings(settings: Settings, engine: Runtime, running: Iterable[str]) -> Iterator[Finding]:
     """What differs between running services, and between them and .env."""
     started = {name: engine.environment(name) for name in running}
     held = {name: environment for name, environment in started.items() if environment}

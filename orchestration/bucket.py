@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestration import StackError, shell
-from orchestration.engine import Engine
+from orchestration.engine import Runtime
 from orchestration.settings import Settings
 from orchestration.signatures import Finding
 
@@ -26,7 +26,7 @@ def is_one(settings: Settings) -> bool:
 
 
 def findings(
-    settings: Settings, engine: Engine, *, anew: bool = False, names: Iterable[str] = WRITTEN
+    settings: Settings, engine: Runtime, *, anew: bool = False, names: Iterable[str] = WRITTEN
 ) -> Iterator[Finding]:
     """What is in the way of objects that are written, read and deleted again, if anything is.
 
@@ -41,20 +41,20 @@ def findings(
             yield Finding(told["name"], f"{what} in {where}: {told['cause']}", told["fix"], where)
 
 
-def _tried(where: str, service: str, engine: Engine, anew: bool) -> dict[str, str]:
+def _tried(where: str, service: str, engine: Runtime, anew: bool) -> dict[str, str]:
     argv = ("python", engine.script("artifact_store.py"), "try", where)
     said = shell.run(engine.command(service, argv, anew=anew), timeout=PATIENCE_SECONDS).output
     told: dict[str, str] = json.loads(said.splitlines()[-1])
     return told
 
 
-def refuse_unusable(settings: Settings, engine: Engine, names: Iterable[str] = WRITTEN) -> None:
+def refuse_unusable(settings: Settings, engine: Runtime, names: Iterable[str] = WRITTEN) -> None:
     """Raises StackError where something could not be kept there, with the fix."""
     for one in findings(settings, engine, anew=True, names=names):
         raise StackError(f"{one.cause}\nnext: {one.fix}")
 
 
-def write_list(where: str, engine: Engine, into: IO[bytes]) -> None:
+def write_list(where: str, engine: Runtime, into: IO[bytes]) -> None:
     """Write what MLflow finds there, a line of JSON each: name, size in bytes, the server's hash.
 
     Raises StackError with what is in the way.

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestration import images as public_images
 from orchestration import shell
-from orchestration.containers import Docker
+from orchestration.compose_project import ComposeProject
 from orchestration.engine import Build
 
 # The service of the compose file that each image is built by.
@@ -19,15 +19,15 @@ LABEL = "com.docker.compose.project"
 class Candidates:
     """Images that take the names of those in use once they are adopted."""
 
-    def __init__(self, engine: Docker) -> None:
-        self.engine = engine
-        self.project = f"{engine.settings.project}-candidate"
+    def __init__(self, project: ComposeProject) -> None:
+        self.project = project
+        self.name = f"{project.settings.project}-candidate"
 
     def build(self, images: Collection[str]) -> None:
         """Build them, public images first; raises StackError with the last words of what failed."""
-        public_images.provide(self.engine.sdk, self.engine.settings)
+        public_images.provide(self.project.sdk, self.project.settings)
         wanted = {BUILDERS[image]: f"{image} image" for image in images}
-        command = self.engine.compose("--progress=plain", "build", *wanted, project=self.project)
+        command = self.project.compose("--progress=plain", "build", *wanted, project=self.name)
         public_images.build(command, wanted)
 
     def import_errors(self) -> str:
@@ -46,43 +46,43 @@ class Candidates:
         finally:
             shell.run(shell.Command(("docker", "rm", "--force", one_off)))
 
-    def adopt(self, images: Collection[str]) -> None:
+    def activate(self, images: Collection[str]) -> None:
         """Give them the names that containers are made from."""
         for image in images:
-            built = self.engine.sdk.images.get(f"{self.project}-{image}")
-            built.tag(f"{self.engine.settings.project}-{image}")
+            built = self.project.sdk.images.get(f"{self.name}-{image}")
+            built.tag(f"{self.project.settings.project}-{image}")
 
-    def tidy(self) -> None:
+    def prune(self) -> None:
         """Remove what was not adopted and what was replaced; what runs keeps its own."""
-        sdk, names = self.engine.sdk, [f"{self.project}-{image}" for image in BUILDERS]
+        sdk, names = self.project.sdk, [f"{self.name}-{image}" for image in BUILDERS]
         for name in set(names) - set(public_images.absent(sdk, names)):
             sdk.images.remove(name)
-        project = f"label={LABEL}={self.project}"
+        project = f"label={LABEL}={self.name}"
         shell.run(shell.Command(("docker", "image", "prune", "--force", "--filter", project)))
 
     def builds(self) -> list[Build]:
         """The images that carry this clone's label, each with the bytes it shares with no other."""
-        known = self.engine.sdk.df()["Images"] or []
-        ours = [one for one in known if (one["Labels"] or {}).get(LABEL) == self.project]
+        known = self.project.sdk.df()["Images"] or []
+        ours = [one for one in known if (one["Labels"] or {}).get(LABEL) == self.name]
         return [
             Build(_name(one), one["Size"] - max(one["SharedSize"], 0), self._is_needed(one))
             for one in ours
         ]
 
     def _is_needed(self, image: Mapping[str, Any]) -> bool:
-        adopted = [name for name in _names(image) if not name.startswith(f"{self.project}-")]
+        adopted = [name for name in _names(image) if not name.startswith(f"{self.name}-")]
         return bool(adopted) or image["Containers"] != 0
 
     def _networks(self) -> list[str]:
         """Those of the service that parses DAGs, where the stack runs: they may ask it things."""
-        config = self.engine.config
-        if not any(service.state == "running" for service in self.engine.ps()):
+        config = self.project.config
+        if not any(service.state == "running" for service in self.project.ps()):
             return ["none"]
         return [config["networks"][name]["name"] for name in config["services"][PARSER]["networks"]]
 
     def _one_off(self, network: str, *argv: str) -> shell.Command:
         """Creates a container of the Airflow image, as the one that parses DAGs is."""
-        parser = self.engine.config["services"][PARSER]
+        parser = self.project.config["services"][PARSER]
         mounts = [
             f"--volume={mount['source']}:{mount['target']}:ro"
             for mount in parser["volumes"]
@@ -93,8 +93,8 @@ class Candidates:
         rights = ("--cap-drop=ALL", "--security-opt=no-new-privileges:true")
         options = (*rights, f"--user={parser['user']}", f"--network={network}", *mounts, *names)
         return shell.Command(
-            ("docker", "create", *options, f"{self.project}-airflow", *argv),
-            env={**self.engine.settings.compose_environment(), **parser["environment"]},
+            ("docker", "create", *options, f"{self.name}-airflow", *argv),
+            env={**self.project.settings.compose_environment(), **parser["environment"]},
         )
 
 

@@ -132,7 +132,7 @@ def _builds(engine: Engine, remove: bool) -> list[Row]:
     told = ", ".join(build.name for build in unneeded) or "none"
     if not (remove and unneeded):
         return [Row(BUILDS, holds, old, told)]
-    engine.tidy()
+    engine.prune()
     return [Row(BUILDS, holds, old, told, sum(build.bytes for build in engine.builds()))]
 
 

@@ -1,17 +1,16 @@
 """The docker engine: every verb is one `docker compose` command; the SDK is used to look."""
 
-import json
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
 
 from orchestration import StackError, clocks, containers, dockerd, folders, shell
 from orchestration import images as public_images
 from orchestration.candidates import Candidates
 from orchestration.certificates import Files
+from orchestration.compose_project import WITH_PROXY, ComposeProject
 from orchestration.containers import SERVICE_LABEL
 from orchestration.engine import IMAGES, PROXY, Build, Engine, Service, image_of
 from orchestration.machine import Host
@@ -21,12 +20,6 @@ from orchestration.settings import Settings
 
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
-# A person's own, in the order in which Compose takes the first of them.
-OVERRIDE_FILES = (
-    *("compose.override.yml", "compose.override.yaml"),
-    *("docker-compose.override.yml", "docker-compose.override.yaml"),
-)
-WITH_PROXY = ("--profile", "tls")
 # Compose 2.26 begins each line of a log with it, even where no terminal reads.
 ERASE = "\x1b[2K"
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
@@ -39,36 +32,16 @@ class DockerEngine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.folder = settings.root / "orchestration"
-        self.candidates = Candidates(self)
-        self.replacing = Replacing(self)
-
-    @cached_property
-    def sdk(self) -> Any:
-        """The docker SDK's client, for looking; imported late, it costs 0.3 s."""
-        return dockerd.client()
-
-    def compose(self, *arguments: str, project: str = "") -> shell.Command:
-        """One `docker compose` command on this clone's project, or another."""
-        argv = ("docker", "compose", *self._files(), *arguments)
-        environment = {**self.settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
-        environment["COMPOSE_PROJECT_NAME"] = project or self.settings.project
-        return shell.Command(argv, env=environment, cwd=self.folder)
-
-    def _files(self) -> tuple[str, ...]:
-        """Named only where there is more than one: by itself Compose finds a person's own too."""
-        files = [*self.settings.compose_files]
-        if len(files) == 1:
-            return ()
-        files += [name for name in OVERRIDE_FILES if (self.folder / name).exists()][:1]
-        named = (word for file in files for word in ("-f", file))
-        return (*named, *(WITH_PROXY if self.settings.tls else ()))
+        self.project = ComposeProject(settings)
+        self.candidates = Candidates(self.project)
+        self.replacing = Replacing(self.project)
 
     def problems(self) -> list[str]:
         """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
         wrong = [dockerd.unreachable()]
         try:
-            version = shell.run(self.compose("version", "--short"), timeout=20).output.strip()
+            asked = self.project.compose("version", "--short")
+            version = shell.run(asked, timeout=20).output.strip()
             if dockerd.older(version, OLDEST_COMPOSE):
                 oldest = ".".join(map(str, OLDEST_COMPOSE))
                 wrong.append(f"Compose {version} is older than {oldest}: {WITH_DOCKER}")
@@ -86,7 +59,7 @@ class DockerEngine:
         if not self.is_built():
             with ThreadPoolExecutor() as pool:
                 asked = pool.submit(clocks.ask_index, self.settings)
-                wrong.append(public_images.base_problem(self.sdk, self.settings))
+                wrong.append(public_images.base_problem(self.project.sdk, self.settings))
             index = asked.result()
         places = (self.settings.root, *dockerd.data_root(told))
         return Host(tuple(filter(None, wrong)), places=places, index=index[0],
@@ -95,7 +68,7 @@ class DockerEngine:
     def surviving_data(self) -> list[str]:
         """Volumes of this clone's project."""
         project = {"label": f"com.docker.compose.project={self.settings.project}"}
-        return [volume.name for volume in self.sdk.volumes.list(filters=project)]
+        return [volume.name for volume in self.project.sdk.volumes.list(filters=project)]
 
     def images(self) -> tuple[str, ...]:
         """The clone's own, with the proxy's where TLS is on."""
@@ -105,7 +78,7 @@ class DockerEngine:
         """The clone's own images and the two public ones are on this machine."""
         needed = [f"{self.settings.project}-{name}" for name in self.images()]
         needed += [self.settings["POSTGRES_IMAGE"], self.settings["REDIS_IMAGE"]]
-        return not public_images.absent(self.sdk, needed)
+        return not public_images.absent(self.project.sdk, needed)
 
     def build(self, images: Collection[str] = ()) -> None:
         """Public images pulled or made, then this clone's own; cached steps take no time."""
@@ -115,13 +88,13 @@ class DockerEngine:
         """Import every DAG in the Airflow image that was built last."""
         return self.candidates.import_errors()
 
-    def adopt(self, images: Collection[str] = ()) -> None:
+    def activate(self, images: Collection[str] = ()) -> None:
         """Containers are made from what was built from here on."""
-        self.candidates.adopt(images or self.images())
+        self.candidates.activate(images or self.images())
 
-    def tidy(self) -> None:
+    def prune(self) -> None:
         """Remove images that were not adopted or were replaced."""
-        self.candidates.tidy()
+        self.candidates.prune()
 
     def builds(self) -> list[Build]:
         """Images of this clone, adopted or not; the build cache belongs to all projects."""
@@ -129,20 +102,20 @@ class DockerEngine:
 
     def up(self, services: Sequence[str] = ()) -> None:
         """`docker compose up -d`: returns when the one-shots have ended well."""
-        if not self.settings.tls and self._containers(PROXY, all=True):
+        if not self.settings.tls and self.project.containers(PROXY, all=True):
             # It holds the ports that the pages publish themselves from here on.
-            shell.run(self.compose(*WITH_PROXY, "rm", "--stop", "--force", PROXY))
-        start = self.compose("up", "-d", "--no-build", "--remove-orphans", *services)
+            shell.run(self.project.compose(*WITH_PROXY, "rm", "--stop", "--force", PROXY))
+        start = self.project.compose("up", "-d", "--no-build", "--remove-orphans", *services)
         shell.run(start, timeout=UP_SECONDS)
         if self.settings.tls and not services:
             self._show_new_certificate()
 
-    def swap(self, service: str) -> None:
+    def replace(self, service: str) -> None:
         """Replace one container; the worker's place is taken while it ends its tasks.
 
         Raises StackError when a one-shot fails.
         """
-        self.replacing.swap(service)
+        self.replacing.replace(service)
 
     def finish_tasks(self) -> None:
         """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
@@ -150,21 +123,21 @@ class DockerEngine:
 
     def restart(self, services: Sequence[str]) -> None:
         """`docker compose restart`, with each service's own time to end."""
-        shell.run(self.compose("restart", *services))
+        shell.run(self.project.compose("restart", *services))
 
     def stop(self, services: Sequence[str]) -> None:
         """`docker compose stop`."""
-        shell.run(self.compose("stop", *services))
+        shell.run(self.project.compose("stop", *services))
 
     def run(self, service: str, argv: Sequence[str]) -> int:
         """`docker compose exec` in its container, or `run` in one of its own where it is down."""
         named = ENTRYPOINT if image_of(service) == "airflow" else ()
         terminal = () if shell.at_terminal() else ("-T",)
-        return shell.attach(self._within(service, *terminal, service, *named, *argv))
+        return shell.attach(self.project.within(service, (*named, *argv), *terminal))
 
     def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> shell.Command:
         """The same without a terminal; `anew`: always in one of its own."""
-        return self._within(service, "-T", service, *argv, anew=anew)
+        return self.project.within(service, argv, "-T", anew=anew)
 
     def script(self, name: str) -> str:
         """Mounted into every service that runs one."""
@@ -173,63 +146,53 @@ class DockerEngine:
     def _show_new_certificate(self) -> None:
         # nginx reads it once, when it starts.
         written = Files.of(self.settings).certificate.stat().st_mtime
-        for container in self._containers(PROXY):
+        for container in self.project.containers(PROXY):
             started = containers.service(container.attrs).since
             if started and started.timestamp() < written:
                 self.restart([PROXY])
 
-    def _within(self, service: str, *words: str, anew: bool = False) -> shell.Command:
-        runs = not anew and any(s.state == "running" for s in self.ps() if s.name == service)
-        how = ("exec",) if runs else ("run", "--rm", "--no-deps", "--quiet-pull")
-        return self.compose(*how, *words)
-
-    def lend(self, other: Settings) -> Engine:
+    def create_sandbox(self, other: Settings) -> Engine:
         """An engine for `other`, whose images are these."""
         for name in IMAGES:
-            self.sdk.images.get(f"{self.settings.project}-{name}").tag(f"{other.project}-{name}")
+            self.project.sdk.images.get(f"{self.settings.project}-{name}").tag(
+                f"{other.project}-{name}"
+            )
         return DockerEngine(other)
 
-    def take_back(self, other: Settings) -> None:
+    def remove_sandbox(self, other: Settings) -> None:
         """Remove the other's names for these images."""
         for name in IMAGES:
-            self.sdk.images.remove(f"{other.project}-{name}")
+            self.project.sdk.images.remove(f"{other.project}-{name}")
 
     def down(self, *, volumes: bool, quietly: bool = False) -> None:
         """`docker compose down`: containers and network; with `volumes` the data too."""
         show = shell.run if quietly else partial(shell.attach, check=True, echo=True)
         # First: its tasks end, and what they tell that to is still there. Not said in the compose
         # file: whatever a service depends on is recreated with it.
-        show(self.compose("stop", WORKER))
+        show(self.project.compose("stop", WORKER))
         profile = () if self.settings.tls else WITH_PROXY
         data = ["--volumes"] if volumes else []
-        show(self.compose(*profile, "down", "--remove-orphans", *data))
+        show(self.project.compose(*profile, "down", "--remove-orphans", *data))
         # Compose removes the networks that its file names, not those of a former one.
         ours = f"label=com.docker.compose.project={self.settings.project}"
         shell.run(shell.Command(("docker", "network", "prune", "--force", "--filter", ours)))
 
     def ps(self) -> list[Service]:
-        """Every service of the compose file with what the engine knows of its container."""
-        found = {
-            service.name: service
-            for service in (containers.service(c.attrs) for c in self._containers(all=True))
-        }
-        return [found.get(name, Service(name, "absent")) for name in self.services()]
+        """Return every service of the compose file with the state of its container."""
+        return self.project.ps()
 
     def memory(self) -> dict[str, int]:
         """Bytes each running service holds, page cache left out, asked side by side."""
-        found = self._containers()
+        found = self.project.containers()
         with ThreadPoolExecutor(max_workers=8) as pool:
             held = pool.map(containers.memory, found)
             return dict(zip((c.labels[SERVICE_LABEL] for c in found), held, strict=True))
-
-    def _containers(self, service: str = "", **options: Any) -> list[Any]:
-        return containers.of_project(self.sdk, self.settings.project, service, **options)
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
         """`docker compose logs` on the person's terminal, or as plain lines for a pipe."""
         options = [f"--tail={tail}", *(["--since", since] if since else [])]
         options += ["--follow"] if follow else []
-        command = self.compose("logs", *options, *services)
+        command = self.project.compose("logs", *options, *services)
         if sys.stdout.isatty():
             return shell.attach(command)
         try:
@@ -243,27 +206,17 @@ class DockerEngine:
 
     def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
         """The last log lines of one service, without Compose's prefixes."""
-        options = [f"--tail={lines}", *([f"--since={since:%Y-%m-%dT%H:%M:%SZ}"] if since else [])]
-        command = self.compose("logs", *options, "--no-log-prefix", "--no-color", service)
-        return shell.run(command, timeout=20).output.strip()
+        return self.project.tail(service, lines, since)
 
     def environment(self, service: str) -> Mapping[str, str]:
         """Its container's variables, user and published ports."""
-        running = self._containers(service)
+        running = self.project.containers(service)
         return containers.started_with(running[0].attrs) if running else {}
 
     def intended(self, service: str) -> Mapping[str, str]:
         """The same by the compose file, its override and .env."""
-        return containers.intended(self.config["services"][service])
+        return containers.intended(self.project.config["services"][service])
 
     def services(self) -> Iterator[str]:
         """The names in the compose file, in its order."""
-        return iter(self.config["services"])
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The whole stack as Compose understands it."""
-        told = shell.run(self.compose("config", "--format", "json"), timeout=20).output
-        # Compose doubles every $, so that what it prints could be a compose file again.
-        config: dict[str, Any] = json.loads(told.replace("$$", "$"))
-        return config
+        return self.project.services()

@@ -10,7 +10,7 @@ import requests
 from orchestration import StackError, accounts, certificates, unfinished
 from orchestration.applied import OVERRIDE
 from orchestration.clocks import clock_problems
-from orchestration.engine import PROXY, Engine, Service
+from orchestration.engine import PROXY, Runtime, Service
 from orchestration.folders import folder_problems
 from orchestration.health import REACHED, Report, Row
 from orchestration.machine import Host, disk_problems
@@ -116,7 +116,7 @@ def of_ports(settings: Settings, report: Report) -> Iterator[Finding]:
             yield Finding("port-taken", cause, f"{fix}, then: inv up", service)
 
 
-def of_services(engine: Engine, report: Report) -> Iterator[Finding]:
+def of_services(engine: Runtime, report: Report) -> Iterator[Finding]:
     """Services that were ended, end again and again, were left behind, or are deaf."""
     rows = {row.name: row for row in report.services}
     if left := [name for name, row in rows.items() if row.state == "orphaned"]:

@@ -1,13 +1,11 @@
 """What the Docker engine knows of a project's containers: state, health, memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from orchestration import shell
 from orchestration.engine import Service
-from orchestration.settings import Settings
 
 SERVICE_LABEL = "com.docker.compose.service"
 CGROUPS = Path("/sys/fs/cgroup")
@@ -16,35 +14,6 @@ FILES = {
     "memory": ("memory.usage_in_bytes", "total_inactive_file"),
     "": ("memory.current", "inactive_file"),
 }
-
-
-class Docker(Protocol):
-    """What those who work for the docker engine need of it."""
-
-    settings: Settings
-
-    @property
-    def sdk(self) -> Any:
-        """The docker SDK's client."""
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The whole stack as Compose understands it."""
-
-    def stop(self, services: Sequence[str]) -> None:
-        """`docker compose stop`."""
-
-    def command(self, service: str, argv: Sequence[str]) -> shell.Command:
-        """Runs in a service's container, without a terminal."""
-
-    def tail(self, service: str, lines: int) -> str:
-        """The last log lines of one service."""
-
-    def compose(self, *arguments: str, project: str = "") -> shell.Command:
-        """One `docker compose` command, on this clone's project or another."""
-
-    def ps(self) -> list[Service]:
-        """Every service of the compose file."""
 
 
 def of_project(sdk: Any, project: str, service: str = "", **options: Any) -> list[Any]:

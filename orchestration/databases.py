@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration import StackError, archive, shell
-from orchestration.engine import Engine
+from orchestration.engine import Runtime
 from orchestration.wait import wait_until
 
 # With the role that each belongs to, in the order of their dumps: an experiment that is made
@@ -27,18 +27,18 @@ BEGINS, ENDS = b"COPY ", b"\\."
 SEQUENCE = b"SELECT pg_catalog.setval("
 
 
-def tool(engine: Engine, *argv: str) -> shell.Command:
+def tool(engine: Runtime, *argv: str) -> shell.Command:
     """One of PostgreSQL's own tools, where the server runs, as its superuser."""
     return engine.command("postgres", ("sh", "-c", AS_SUPERUSER, "sh", *argv))
 
 
-def ask(engine: Engine, statements: str) -> list[str]:
+def ask(engine: Runtime, statements: str) -> list[str]:
     """Run SQL in one transaction; the lines of its answer. Raises StackError where it fails."""
     options = ("--no-psqlrc", "--quiet", "-At", "--set=ON_ERROR_STOP=1")
     return shell.run(tool(engine, "psql", *options, "--command", statements)).output.splitlines()
 
 
-def wait(engine: Engine, seconds: float = 60) -> None:
+def wait(engine: Runtime, seconds: float = 60) -> None:
     """Wait until the server answers; raises StackError when it does not in time."""
 
     def answers() -> bool:
@@ -48,18 +48,18 @@ def wait(engine: Engine, seconds: float = 60) -> None:
     wait_until(answers, seconds, pause=0.5, retry=(StackError,))
 
 
-def existing(engine: Engine) -> set[str]:
+def existing(engine: Runtime) -> set[str]:
     """The names of all databases."""
     return set(ask(engine, "SELECT datname FROM pg_database"))
 
 
-def complete(engine: Engine) -> None:
+def complete(engine: Runtime) -> None:
     """Make the database that a stack of before has not; the one-shot before MLflow fills it."""
     if LATER not in existing(engine):
         make_empty(engine, LATER)
 
 
-def make_empty(engine: Engine, name: str, beside: str = "") -> None:
+def make_empty(engine: Runtime, name: str, beside: str = "") -> None:
     """Make a database with nobody but its owner let in, or another one beside it."""
     made = f"{name}_{beside}" if beside else name
     if beside:
@@ -68,18 +68,18 @@ def make_empty(engine: Engine, name: str, beside: str = "") -> None:
     ask(engine, f"REVOKE CONNECT, TEMPORARY ON DATABASE {made} FROM PUBLIC")
 
 
-def version(engine: Engine) -> str:
+def version(engine: Runtime) -> str:
     """The server's, as 16.10."""
     return ask(engine, "SHOW server_version")[0].split()[0]
 
 
-def dump(engine: Engine, name: str, into: Path) -> None:
+def dump(engine: Runtime, name: str, into: Path) -> None:
     """Write a database as of one moment, while it is used, in PostgreSQL's custom format."""
     with os.fdopen(os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         shell.run(tool(engine, "pg_dump", "--format=custom", name), into=file)
 
 
-def tables(engine: Engine, file: Path) -> dict[str, Any]:
+def tables(engine: Runtime, file: Path) -> dict[str, Any]:
     """Rows and digest of every table that a dump holds, and of its sequences.
 
     Read back through PostgreSQL's own tool: a dump that it cannot read to its end raises
@@ -90,7 +90,7 @@ def tables(engine: Engine, file: Path) -> dict[str, Any]:
         return dict(_tables(iter(said)))
 
 
-def tables_of(engine: Engine, name: str) -> dict[str, Any]:
+def tables_of(engine: Runtime, name: str) -> dict[str, Any]:
     """The same of a database that is there; raises as `tables` does."""
     with shell.reading(tool(engine, "bash", "-o", "pipefail", "-c", READ_BACK, name)) as said:
         return dict(_tables(iter(said)))
@@ -107,7 +107,7 @@ def _tables(lines: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
     yield "(sequences)", archive.digest(sequences)
 
 
-def load(engine: Engine, name: str, file: Path) -> None:
+def load(engine: Runtime, name: str, file: Path) -> None:
     """Load a dump beside the live database.
 
     Raises StackError where it cannot be loaded; the live one is not touched.
@@ -118,7 +118,7 @@ def load(engine: Engine, name: str, file: Path) -> None:
         shell.run(tool(engine, "pg_restore", f"--dbname={name}_loaded", *options), source=source)
 
 
-def switch(engine: Engine, *, back: bool = False) -> None:
+def switch(engine: Runtime, *, back: bool = False) -> None:
     """Put the loaded databases in the place of the live ones, or back; all or nothing.
 
     Whoever is connected is cut off. Raises StackError, with nothing changed, where it cannot be.
@@ -139,7 +139,7 @@ def switch(engine: Engine, *, back: bool = False) -> None:
                 raise
 
 
-def forget(engine: Engine, which: str) -> None:
+def forget(engine: Runtime, which: str) -> None:
     """Drop what stands beside the live databases, where it is there: `loaded` or `before`."""
     for name in NAMES:
         ask(engine, f"DROP DATABASE IF EXISTS {name}_{which} WITH (FORCE)")

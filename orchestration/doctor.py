@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 from itertools import chain
 
 from orchestration import StackError, applied, bucket, conditions, health, heard
-from orchestration.engine import Engine, engine_for
+from orchestration.engine import Engine
+from orchestration.factory import engine_for
 from orchestration.health import Report
 from orchestration.machine import Host
 from orchestration.preflight import lost_env

@@ -16,7 +16,8 @@ from tempfile import NamedTemporaryFile
 
 from orchestration import StackError, archive, backup, bucket, databases, ports, restore, shell
 from orchestration.archive import Manifest
-from orchestration.engine import ONE_SHOTS, Engine, engine_for
+from orchestration.engine import ONE_SHOTS, Engine
+from orchestration.factory import engine_for
 from orchestration.preflight import PORTS
 from orchestration.progress import Progress
 from orchestration.settings import Settings
@@ -67,7 +68,7 @@ def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) ->
     restore.load(folder, manifest, engine, steps)
     databases.switch(engine)
     for name in ONE_SHOTS:
-        steps.do(name, partial(engine.swap, name))
+        steps.do(name, partial(engine.replace, name))
     steps.do("an MLflow server", partial(engine.up, ("mlflow",)))
     steps.do("artifacts", partial(restore.unpack_artifacts, folder, manifest, engine))
     # A model needs the worker's memory.
@@ -110,14 +111,14 @@ def _project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
         (root / name).chmod(0o2775)
     for name in SHARED:
         (root / name).symlink_to(chosen.root / name)
-    beside = engine.lend(other)
+    beside = engine.create_sandbox(other)
     try:
         if wrong := beside.problems():
             raise StackError("\n".join(wrong))
         yield beside
     finally:
         beside.down(volumes=True, quietly=True)
-        engine.take_back(other)
+        engine.remove_sandbox(other)
         shutil.rmtree(root, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What an engine can do, in Compose's words, and the one place that chooses between them."""
+"""What an engine can do, in Compose's terms: the protocols that both engines implement."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Service:
 class Build:
     """An image or environment of this clone: the bytes it alone holds, and whether it is needed.
 
-    What is not is what `tidy` removes.
+    What is not is what `prune` removes.
     """
 
     name: str
@@ -57,125 +57,121 @@ class Build:
     needed: bool
 
 
-class Engine(Protocol):
-    """Real in every engine; a verb that one cannot honour does not belong here."""
+class Runtime(Protocol):
+    """Starts, stops and observes the services. Real in every engine."""
 
     name: str
 
     def problems(self) -> list[str]:
-        """Why this engine cannot work here, each with the next command; empty when it can."""
+        """Return why this engine cannot work here, each with the next command."""
 
     def host(self) -> Host:
-        """What it stands on, asked before an install; may take seconds."""
+        """Return facts about the machine it runs on, for preflight; may take seconds."""
 
     def surviving_data(self) -> list[str]:
-        """Names of this clone's state that exists already (volumes, data folders)."""
+        """Return the names of this clone's existing state (volumes, data folders)."""
 
-    def images(self) -> tuple[str, ...]:
-        """What is built here for these settings."""
-
-    def is_built(self) -> bool:
-        """All images or environments are there."""
-
-    def build(self, images: Collection[str] = ()) -> None:
-        """Make images or environments beside those in use, all by default, showing progress."""
-
-    def import_errors(self) -> str:
-        """Import every DAG in what was built last; the errors, a line each, or blank."""
-
-    def adopt(self, images: Collection[str] = ()) -> None:
-        """What was built takes the place of what was in use; what runs goes on as it is."""
-
-    def tidy(self) -> None:
-        """Remove what was built and not adopted, or replaced, and nothing runs from any more."""
-
-    def builds(self) -> list[Build]:
-        """What was built and is still there; may take seconds."""
+    def services(self) -> Iterator[str]:
+        """Return the names of all services."""
 
     def up(self, services: Sequence[str] = ()) -> None:
-        """Start every service and return once the one-shots have ended well.
+        """Start all services and return once the init jobs have succeeded.
 
-        Or only some, and nothing that they do not need.
+        With `services`, start only these and what they depend on.
         """
 
-    def swap(self, service: str) -> None:
-        """Start one service anew from what was adopted, or run a one-shot to its end.
+    def down(self, *, volumes: bool, quietly: bool = False) -> None:
+        """Stop and remove all services; with `volumes` all their data too.
 
-        A task that runs is let end where it is, however long it takes.
+        Progress is shown, unless `quietly`.
         """
 
     def restart(self, services: Sequence[str]) -> None:
         """Stop and start services as they are."""
 
     def stop(self, services: Sequence[str]) -> None:
-        """Stop services, each with its own time to end, until the next `up`."""
+        """Stop services, each with its own grace period, until the next `up`."""
+
+    def replace(self, service: str) -> None:
+        """Recreate one service from the active image, or run an init job to its end.
+
+        Running tasks finish first, however long they take.
+        """
 
     def finish_tasks(self) -> None:
-        """Hand out no more tasks, and return once those that were have ended, whenever that is.
+        """Schedule no more tasks, and return once the running ones have ended.
 
-        What hands out and runs tasks is stopped then, until the next `up`.
+        The scheduler and the worker then stay stopped until the next `up`.
         """
 
     def run(self, service: str, argv: Sequence[str]) -> int:
-        """A one-off command where a service runs, on the person's terminal; its exit code."""
+        """Run a command in a service's environment on the user's terminal; return its exit code."""
 
     def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> shell.Command:
-        """What runs `argv` where a service runs, its streams left to the caller.
+        """Return the command that runs `argv` in a service's environment.
 
-        `anew`: with the settings as they are now, whatever it runs with.
+        With `anew`, it uses the current settings, whatever the service was started with.
         """
 
     def script(self, name: str) -> str:
-        """Where a service finds a file of config/."""
-
-    def lend(self, other: Settings) -> "Engine":
-        """The same engine for another project beside this one, which builds nothing of its own."""
-
-    def take_back(self, other: Settings) -> None:
-        """Undo `lend`, once that project is down."""
-
-    def down(self, *, volumes: bool, quietly: bool = False) -> None:
-        """Stop and remove all services; with `volumes` all their data too.
-
-        Shown as it goes, unless `quietly`.
-        """
+        """Return the path of a file of config/ as services see it."""
 
     def ps(self) -> list[Service]:
-        """Every service of the stack, also those that do not run."""
+        """Return every service of the stack, also those that are not running."""
 
     def memory(self) -> dict[str, int]:
-        """Bytes each running service holds."""
+        """Return the bytes of memory that each running service uses."""
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
-        """Print logs to the terminal; the exit code of the command that did."""
+        """Print logs to the terminal; return the exit code of the command that did."""
 
     def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
-        """The last log lines of one service, only those from `since` on if it is given."""
+        """Return the last log lines of a service, only those from `since` on if it is given."""
 
     def environment(self, service: str) -> Mapping[str, str]:
-        """What a running service was started with, by name; empty where that cannot be told."""
+        """Return the variables a service was started with; empty if that is unknown."""
 
     def intended(self, service: str) -> Mapping[str, str]:
-        """The part of it that settings and files decide, as they would now."""
-
-    def services(self) -> Iterator[str]:
-        """The names of all services."""
+        """Return the part of `environment` that the current settings and files decide."""
 
 
-def engine_for(settings: Settings) -> Engine:
-    """The engine of this clone.
+class Builder(Protocol):
+    """Builds what the services run from: images or virtual environments."""
 
-    Raises StackError when it was not decided yet.
-    """
-    if settings.engine == "docker":
-        from orchestration.compose import DockerEngine
+    def images(self) -> tuple[str, ...]:
+        """Return the names of what is built here for these settings."""
 
-        return DockerEngine(settings)
-    if settings.engine == "standalone":
-        from orchestration.standalone import StandaloneEngine
+    def is_built(self) -> bool:
+        """Return whether all images or environments exist."""
 
-        return StandaloneEngine(settings)
-    raise StackError("STACK_ENGINE=auto in .env is not decided yet: inv install")
+    def build(self, images: Collection[str] = ()) -> None:
+        """Build images or environments next to those in use, showing progress."""
+
+    def import_errors(self) -> str:
+        """Import every DAG in what was built last; return the errors, one per line."""
+
+    def activate(self, images: Collection[str] = ()) -> None:
+        """Use what was built from now on; running services keep what they run from."""
+
+    def prune(self) -> None:
+        """Remove what is inactive and nothing runs from."""
+
+    def builds(self) -> list[Build]:
+        """Return what was built and still exists; may take seconds."""
+
+
+class Sandbox(Protocol):
+    """Lends its builds to another project next to this one, as for a restore drill."""
+
+    def create_sandbox(self, other: Settings) -> "Engine":
+        """Return an engine for `other` that runs from this project's builds."""
+
+    def remove_sandbox(self, other: Settings) -> None:
+        """Undo `create_sandbox`, once that project is down."""
+
+
+class Engine(Runtime, Builder, Sandbox, Protocol):
+    """Everything a stack is run by: one class implements all three."""
 
 
 def check_service(engine: Engine, name: str, known: Collection[str]) -> None:

@@ -68,19 +68,19 @@ class Environments:
         if os.getuid() == 0:
             make_system_user()
 
-    def adopt(self, names: Collection[str]) -> None:
+    def activate(self, names: Collection[str]) -> None:
         """Put the candidates into use."""
         for name in names:
             _point(self._link(name), self.candidate(name))
 
-    def tidy(self, kept: Collection[str]) -> None:
+    def prune(self, kept: Collection[str]) -> None:
         """Delete folders that are neither in use nor among `kept`."""
         for folder in self._folders():
             if not self._is_needed(folder, kept):
                 shutil.rmtree(folder)
 
     def builds(self, kept: Collection[str]) -> list[Build]:
-        """Every folder; those that `tidy` would delete are not needed."""
+        """Every folder; those that `prune` would delete are not needed."""
         return [
             Build(folder.name, held_alone(folder), self._is_needed(folder, kept))
             for folder in self._folders()

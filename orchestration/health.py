@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 from orchestration import StackError, accounts, web
-from orchestration.engine import PROXY, Engine, Service
+from orchestration.engine import PROXY, Runtime, Service
 from orchestration.settings import Settings
 from orchestration.status_document import Work, verdicts, work
 
@@ -84,7 +84,7 @@ class Report:
         return [part for part in self.parts if not part.healthy]
 
 
-def look(settings: Settings, engine: Engine, *, memory: bool = False) -> Report:
+def look(settings: Settings, engine: Runtime, *, memory: bool = False) -> Report:
     """Ask the engine and the services side by side, each within seconds.
 
     Never raises: an engine or service that does not answer is a check that is not healthy.
@@ -166,7 +166,7 @@ def age(moment: str) -> str:
     return f"{max(seconds, 0)} s"
 
 
-def explain(report: Report, engine: Engine, lines: int = 8) -> str:
+def explain(report: Report, engine: Runtime, lines: int = 8) -> str:
     """Which service is not well, why, its last log lines, and the next command."""
     bad = report.waiting()
     if not bad:
@@ -183,7 +183,7 @@ def explain(report: Report, engine: Engine, lines: int = 8) -> str:
     return "\n".join([*told, *words, f"next: inv logs -s {first.name}"])
 
 
-def last_words(engine: Engine, service: str, lines: int) -> Iterable[str]:
+def last_words(engine: Runtime, service: str, lines: int) -> Iterable[str]:
     """The last log lines of a service, indented, under a heading; nothing where there are none."""
     try:
         said = engine.tail(service, lines)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from orchestration import signatures
-from orchestration.engine import Engine
+from orchestration.engine import Runtime
 from orchestration.health import Report, Row
 from orchestration.settings import Settings
 from orchestration.signatures import Finding
@@ -22,7 +22,7 @@ def in_error(settings: Settings, said: str) -> Iterator[Finding]:
     return signatures.read(signatures.UP, said, well=False, names=_names(settings))
 
 
-def in_logs(settings: Settings, engine: Engine, report: Report) -> Iterator[Finding]:
+def in_logs(settings: Settings, engine: Runtime, report: Report) -> Iterator[Finding]:
     """What the services' last lines tell, and what the status page says of each."""
     newest = _newest_start(report)
     names = _names(settings)

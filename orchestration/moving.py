@@ -9,7 +9,8 @@ import time
 from dataclasses import replace
 
 from orchestration import StackError, backup, bucket, dotenv_file, setting_rules, shell, unfinished
-from orchestration.engine import Engine, engine_for
+from orchestration.engine import Engine
+from orchestration.factory import engine_for
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 from orchestration.stack import running, start, working_engine

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from orchestration import StackError, containers, shell
-from orchestration.containers import Docker
+from orchestration import StackError, shell
+from orchestration.compose_project import ComposeProject
 from orchestration.engine import ONE_SHOTS, Service
 from orchestration.wait import wait_until
 
@@ -18,10 +18,10 @@ HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 class Replacing:
     """How the docker engine puts a new container in the place of one that runs."""
 
-    def __init__(self, engine: Docker) -> None:
-        self.engine = engine
+    def __init__(self, project: ComposeProject) -> None:
+        self.project = project
 
-    def swap(self, service: str) -> None:
+    def replace(self, service: str) -> None:
         """Replace one container; the worker's place is taken while it ends its tasks.
 
         Raises StackError when a one-shot fails.
@@ -36,33 +36,33 @@ class Replacing:
 
     def finish_tasks(self) -> None:
         """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
-        self.engine.stop([SCHEDULER])
+        shell.run(self.project.compose("stop", SCHEDULER))
         while True:
             wait_until(lambda: not self._queued(), TASK_SECONDS, pause=1)
-            for worker in self._containers(WORKER):
+            for worker in self.project.containers(WORKER):
                 self._let_end(worker)
             # What it had taken and not begun when it was told to end, it put back.
             if not self._queued():
                 return
-            shell.run(self.engine.compose("start", WORKER))
+            shell.run(self.project.compose("start", WORKER))
 
     def _queued(self) -> int:
-        asked = self.engine.command("redis", ("redis-cli", "llen", "default"))
+        asked = self.project.within("redis", ("redis-cli", "llen", "default"), "-T")
         return int(shell.run(asked, timeout=20).output.split()[-1])
 
     def _replace(self, service: str, *options: str) -> None:
         # Not `up`: it would run the one-shots again for each service, and with --no-deps make
         # containers that the next `up` takes for changed.
         shell.run(
-            self.engine.compose("create", "--no-build", *options, service), timeout=UP_SECONDS
+            self.project.compose("create", "--no-build", *options, service), timeout=UP_SECONDS
         )
-        for container in self._containers(service, all=True):
+        for container in self.project.containers(service, all=True):
             if container.attrs["State"]["Status"] == "created":
                 container.start()
 
     def _relieve_worker(self) -> None:
         # A second worker takes what comes from here on; the first ends what it has in hand.
-        olds = self._containers(WORKER)
+        olds = self.project.containers(WORKER)
         beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
         self._replace(WORKER, *beside)
         for old in olds:
@@ -77,13 +77,9 @@ class Replacing:
 
     def _await_one_shot(self, name: str) -> None:
         def ended() -> Service | None:
-            (service,) = (service for service in self.engine.ps() if service.name == name)
+            (service,) = (service for service in self.project.ps() if service.name == name)
             return service if service.state == "exited" else None
 
         service = wait_until(ended, UP_SECONDS, pause=0.3)
         if not service or service.exit_code:
-            raise StackError(f"{name} failed:\n{self.engine.tail(name, 12)}\nnext: inv up")
-
-    def _containers(self, service: str, **options: Any) -> list[Any]:
-        engine = self.engine
-        return containers.of_project(engine.sdk, engine.settings.project, service, **options)
+            raise StackError(f"{name} failed:\n{self.project.tail(name, 12)}\nnext: inv up")

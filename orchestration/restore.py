@@ -31,7 +31,8 @@ from orchestration import (
 )
 from orchestration.airflow_api import Airflow
 from orchestration.archive import Manifest
-from orchestration.engine import Engine, engine_for
+from orchestration.engine import Engine
+from orchestration.factory import engine_for
 from orchestration.progress import Progress
 from orchestration.settings import Settings
 from orchestration.stack import decided, ready_to_start, start

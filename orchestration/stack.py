@@ -17,7 +17,8 @@ from orchestration import (
     unfinished,
 )
 from orchestration.airflow_api import Airflow
-from orchestration.engine import ONE_SHOTS, Engine, check_service, engine_for, image_of
+from orchestration.engine import ONE_SHOTS, Engine, check_service, image_of
+from orchestration.factory import engine_for
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 from orchestration.waiting import await_services, in_background, show_until_done
@@ -45,8 +46,8 @@ def install() -> None:
     make_folders(chosen)
     provide_certificate(chosen)
     engine.build()
-    engine.adopt()
-    engine.tidy()
+    engine.activate()
+    engine.prune()
     # From where MLflow asks it, so not before there is an image.
     bucket.refuse_unusable(chosen, engine)
 
@@ -173,17 +174,17 @@ def rebuild(service: str | None) -> None:
             return
         names = [name for name in engine.services() if image_of(name) in images]
         names.sort(key=lambda name: name not in ONE_SHOTS)
-        swap_all(chosen, engine, [service] if service else names)
+        replace_all(chosen, engine, [service] if service else names)
     finally:
         # What cannot be tidied now will be the next time; it must not hide why all this failed.
         with suppress(StackError, OSError):
-            engine.tidy()
+            engine.prune()
     proof.prove(Airflow(chosen))
     print(f"rebuilt, swapped and proven in {time.monotonic() - started:.0f} s")
 
 
 def build_and_check(chosen: Settings, engine: Engine, images: Sequence[str]) -> None:
-    """Build images, and adopt them once all DAGs import in them.
+    """Build images, and activate them once all DAGs import in them.
 
     Raises StackError with the requirement or DAG at fault; the lock is then as it was.
     """
@@ -192,10 +193,10 @@ def build_and_check(chosen: Settings, engine: Engine, images: Sequence[str]) -> 
         engine.build(images)
         if dags and (errors := engine.import_errors()):
             raise StackError(f"with what was built these DAGs do not import:\n{errors}")
-        engine.adopt(images)
+        engine.activate(images)
 
 
-def swap_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
+def replace_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
     """Start services anew one after the other, then wait until all say that they work.
 
     Requests to one that is away for these seconds are repeated by the tasks that make them.
@@ -204,7 +205,7 @@ def swap_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
     with Progress() as progress:
         for name in names:
             lines[name] = (name, "wait", "is swapped, running tasks end first")
-            swapping = in_background(partial(engine.swap, name))
+            swapping = in_background(partial(engine.replace, name))
             show_until_done(swapping, list(lines.values()), progress)
             lines[name] = (name, "ok", "swapped")
         progress.show(list(lines.values()))

@@ -99,13 +99,13 @@ class StandaloneEngine:
             shell.Command(argv, env=services_environment(self.settings)), check=False
         ).failure_output
 
-    def adopt(self, images: Collection[str] = ()) -> None:
+    def activate(self, images: Collection[str] = ()) -> None:
         """Environments that belong to the locks as they are now are used from here on."""
-        self.environments.adopt([*(images or IMAGES), "postgres"])
+        self.environments.activate([*(images or IMAGES), "postgres"])
 
-    def tidy(self) -> None:
+    def prune(self) -> None:
         """Delete environments that nothing runs from."""
-        self.environments.tidy(self.started_from.all())
+        self.environments.prune(self.started_from.all())
 
     def builds(self) -> list[Build]:
         """Environments and PostgreSQL's binaries, of today and of before."""
@@ -141,7 +141,7 @@ class StandaloneEngine:
         if not services:
             self.supervisord.start(WATCHDOG)
 
-    def swap(self, service: str) -> None:
+    def replace(self, service: str) -> None:
         """Stop and start one service, or run a one-shot; the scheduler ends its tasks first.
 
         Raises StackError when a one-shot fails.
@@ -191,7 +191,7 @@ class StandaloneEngine:
         """In the clone, where every process can read it."""
         return str(self.settings.root / "orchestration" / "config" / name)
 
-    def lend(self, other: Settings) -> Engine:
+    def create_sandbox(self, other: Settings) -> Engine:
         """An engine for `other` that runs from these environments."""
         there = State.of(other).folder
         there.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ class StandaloneEngine:
             (there / name).symlink_to(self.state.folder / name)
         return StandaloneEngine(other)
 
-    def take_back(self, other: Settings) -> None:
+    def remove_sandbox(self, other: Settings) -> None:
         """Delete what is left of the other's state."""
         shutil.rmtree(State.of(other).folder, ignore_errors=True)
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestration import StackError, databases, dotenv_file
-from orchestration.engine import Engine
+from orchestration.engine import Runtime
 from orchestration.settings import Settings
 
 # These go on: they hold no state that is replaced, or are asked for it; the page only looks.
 STAY = ("postgres", "redis", "status")
 
 
-def begin(chosen: Settings, engine: Engine, what: str) -> None:
+def begin(chosen: Settings, engine: Runtime, what: str) -> None:
     """Stop who writes, and put what was loaded in the place of what is live.
 
     From here on it is unfinished, until `end`.
@@ -26,13 +26,13 @@ def begin(chosen: Settings, engine: Engine, what: str) -> None:
     databases.switch(engine)
 
 
-def end(chosen: Settings, engine: Engine) -> None:
+def end(chosen: Settings, engine: Runtime) -> None:
     """What was live before is not needed any more."""
     _marker(chosen).unlink()
     databases.forget(engine, "before")
 
 
-def take_back(chosen: Settings, engine: Engine) -> None:
+def take_back(chosen: Settings, engine: Runtime) -> None:
     """Put the old state back where there is something unfinished; what writes is stopped then.
 
     What had taken its place is kept as `…_loaded` until the next restore: somebody may have worked
@@ -83,7 +83,7 @@ def end_rotation(chosen: Settings) -> None:
     _beside(chosen).unlink()
 
 
-def _stop(engine: Engine) -> None:
+def _stop(engine: Runtime) -> None:
     # One-shots too: those of a start that was killed in its midst still run.
     engine.stop([name for name in engine.services() if name not in STAY])
 

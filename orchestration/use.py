@@ -12,7 +12,8 @@ from rich.console import Console
 
 from orchestration import StackError, health, log_files, proof, tables, web
 from orchestration.airflow_api import Airflow
-from orchestration.engine import check_service, engine_for
+from orchestration.engine import check_service
+from orchestration.factory import engine_for
 from orchestration.settings import Settings
 
 WATCH_SECONDS = 2

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from orchestration import StackError, bucket, health, tables
-from orchestration.engine import Engine
+from orchestration.engine import Runtime
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings
 from orchestration.signatures import Finding
@@ -56,7 +56,7 @@ class Steps:
 
 
 def await_services(
-    chosen: Settings, engine: Engine, starting: Future[None], progress: Progress
+    chosen: Settings, engine: Runtime, starting: Future[None], progress: Progress
 ) -> None:
     """Show the services coming up until all are well.
 
@@ -91,7 +91,7 @@ def _refuse_bucket(trial: Future[list[Finding]]) -> None:
             raise StackError(f"everything runs, but {one.cause}\nnext: {one.fix}")
 
 
-def _failed_one_shots(engine: Engine) -> str:
+def _failed_one_shots(engine: Runtime) -> str:
     failed = [s.name for s in engine.ps() if s.one_shot and s.state == "exited" and s.exit_code]
     lines = [line for name in failed for line in health.last_words(engine, name, 12)]
     return "".join(f"{line}\n" for line in lines)

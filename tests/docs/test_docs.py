@@ -83,12 +83,11 @@ def test_each_path_of_the_readme_s_right_hand_column_exists():
         assert path.startswith("/api") or list(ROOT.glob(path.rstrip("/").removeprefix("./"))), path
 
 
-@pytest.mark.parametrize("folder", ["dags", "orchestration", "install"])
+@pytest.mark.parametrize("folder", ["dags", "install"])
 def test_each_file_of_a_folder_is_told_in_its_readme(folder):
-    names = {"dags": "README.md", "orchestration": "README.md", "install": "readme.md"}
+    names = {"dags": "README.md", "install": "readme.md"}
     document = text(f"{folder}/{names[folder]}")
     listed = ran("git", "ls-files", folder).splitlines()
-    listed = [path for path in listed if not path.startswith("orchestration/config/")]
     files = {path.rpartition("/")[2] for path in listed if "/base/" not in path}
     files -= {"__init__.py", ".env", ".airflowignore", names[folder]}
     missing = {

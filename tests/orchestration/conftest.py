@@ -227,8 +227,8 @@ class PaperEngine:
         self.said, self.held, self.exit_code = {}, {}, 0
         self.stands_on = Host()
         self.held_by, self.meant_for, self.heard_since = {}, {}, {}
-        self.tidy_fails, self.made = None, []
-        self.build_fails, self.errors, self.swap_fails = None, "", {}
+        self.prune_fails, self.made = None, []
+        self.build_fails, self.errors, self.replace_fails = None, "", {}
         self.start_fails, self.start_waits, self.start_ended = None, None, False
         self.ps_fails, self.memory_fails, self.restart_fails = None, None, None
         self.databases, self.environments, self.lent = "", {}, None
@@ -257,19 +257,19 @@ class PaperEngine:
         self.asked.append("import_errors")
         return self.errors
 
-    def adopt(self, images=IMAGES):
-        self.asked.append("adopt" if tuple(images) == IMAGES else f"adopt {' '.join(images)}")
+    def activate(self, images=IMAGES):
+        self.asked.append("activate" if tuple(images) == IMAGES else f"activate {' '.join(images)}")
         self.built = True
 
-    def tidy(self):
-        self.asked.append("tidy")
-        if self.tidy_fails:
-            raise self.tidy_fails
+    def prune(self):
+        self.asked.append("prune")
+        if self.prune_fails:
+            raise self.prune_fails
 
-    def swap(self, service):
-        self.asked.append(f"swap {service}")
-        if service in self.swap_fails:
-            raise self.swap_fails[service]
+    def replace(self, service):
+        self.asked.append(f"replace {service}")
+        if service in self.replace_fails:
+            raise self.replace_fails[service]
 
     def restart(self, services):
         self.asked.append(f"restart {' '.join(services)}")
@@ -307,12 +307,12 @@ class PaperEngine:
     def builds(self):
         return list(self.made)
 
-    def lend(self, other):
-        self.asked.append(f"lend {other.project}")
+    def create_sandbox(self, other):
+        self.asked.append(f"create_sandbox {other.project}")
         return self.lent or self
 
-    def take_back(self, other):
-        self.asked.append(f"take back {other.project}")
+    def remove_sandbox(self, other):
+        self.asked.append(f"remove_sandbox {other.project}")
 
     def down(self, *, volumes, quietly=False):
         self.asked.append(f"down volumes={volumes}")

@@ -62,7 +62,7 @@ def test_a_dry_run_tells_and_asks_for_nothing_more(cleaned, engine, recorded):
 
 def test_it_removes_and_tells_what_that_gave_back(cleaned, engine, recorded, monkeypatch):
     recorded.outputs["clean_airflow"] = said(HISTORY, left=3072)
-    monkeypatch.setattr(engine, "tidy", lambda: engine.made.pop())
+    monkeypatch.setattr(engine, "prune", lambda: engine.made.pop())
     told = cleaned(older_than="12h")
     assert [line.split()[2:] for line in recorded.lines] == [[str(12 * 3600), "apply"]] * 2
     assert "Airflow's history 4.0 KiB 1.0 KiB 3.0 KiB 2 runs, 9 rows" in told
@@ -79,7 +79,7 @@ def test_builds_that_are_all_needed_are_left_alone(cleaned, engine):
 
 def test_what_fails_hides_no_other_and_is_the_reason_at_the_end(cleaned, engine, recorded, capsys):
     recorded.failures = {"clean_mlflow": "no answer within 1800 s"}
-    engine.tidy_fails = StackError("no Docker engine answers")
+    engine.prune_fails = StackError("no Docker engine answers")
     with pytest.raises(StackError) as refused:
         cleaned()
     assert str(refused.value).splitlines() == [
@@ -105,7 +105,7 @@ def test_without_a_database_it_says_what_to_type_and_tidies_all_the_same(cleaned
         cleaned()
     assert "Airflow: postgres does not run: inv up" in str(refused.value)
     assert "MLflow: mlflow does not run: inv up" in str(refused.value)
-    assert (recorded.lines, engine.asked) == ([], ["tidy"])
+    assert (recorded.lines, engine.asked) == ([], ["prune"])
 
 
 def test_a_script_that_tells_nothing_is_no_success(cleaned, recorded):
@@ -166,7 +166,7 @@ def test_the_services_that_are_asked_exist_on_both_engines():
 
 def test_images_of_this_clone_that_nothing_needs_are_told(make_settings, recorded):
     docker = DockerEngine(make_settings())
-    ours = docker.candidates.project
+    ours = docker.candidates.name
     image = {"Size": 900, "SharedSize": 600, "Labels": {"com.docker.compose.project": ours}}
     strange = {**image, "Labels": {"com.docker.compose.project": "another-candidate"}}
     images = [
@@ -180,7 +180,7 @@ def test_images_of_this_clone_that_nothing_needs_are_told(make_settings, recorde
     ]
     for one in images:
         one.setdefault("Containers", 0)
-    docker.__dict__["sdk"] = SimpleNamespace(df=lambda: {"Images": images})
+    docker.project.__dict__["sdk"] = SimpleNamespace(df=lambda: {"Images": images})
     assert docker.builds() == [
         Build(f"{docker.settings.project}-mlflow:latest", 300, True),
         Build("running", 300, True),
@@ -193,7 +193,7 @@ def test_images_of_this_clone_that_nothing_needs_are_told(make_settings, recorde
 
 def test_a_machine_without_images_has_no_builds(make_settings):
     docker = DockerEngine(make_settings())
-    docker.__dict__["sdk"] = SimpleNamespace(df=lambda: {"Images": None})
+    docker.project.__dict__["sdk"] = SimpleNamespace(df=lambda: {"Images": None})
     assert docker.builds() == []
 
 
@@ -209,7 +209,7 @@ def test_environments_that_tidy_would_delete_are_told_as_not_needed(
     (state.folder / "envs/status-old/module.py").write_bytes(b"x" * 9000)
     told = {build.name: build.needed for build in made.builds(["status-runs"])}
     assert told == {"status-new": True, "status-old": False, "status-runs": True}
-    made.tidy(["status-runs"])
+    made.prune(["status-runs"])
     assert {build.name for build in made.builds(["status-runs"])} == {"status-new", "status-runs"}
 
 

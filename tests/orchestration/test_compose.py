@@ -73,7 +73,7 @@ def docker(make_settings, recorded):
         )
     }
     docker = DockerEngine(make_settings())
-    docker.__dict__["sdk"] = SimpleNamespace(containers=Containers(), images=Images())
+    docker.project.__dict__["sdk"] = SimpleNamespace(containers=Containers(), images=Images())
     return docker
 
 
@@ -183,8 +183,8 @@ def test_the_candidates_name_is_used_for_building_and_for_nothing_else(docker, r
     assert built_by.env["COMPOSE_PROJECT_NAME"] == f"{docker.settings.project}-candidate"
     recorded.commands.clear()
     docker.up()
-    docker.swap("mlflow")
-    docker.swap("airflow-worker")
+    docker.replace("mlflow")
+    docker.replace("airflow-worker")
     docker.restart(["mlflow"])
     docker.run("mlflow", ["bash"])
     docker.logs([], tail=1, since="", follow=False)
@@ -281,7 +281,9 @@ def test_no_value_is_in_the_words_of_the_import_check_and_each_reaches_it(checki
 
 
 def test_dags_that_ask_the_stack_or_the_world_reach_it_where_it_runs(checking, recorded):
-    checking.sdk.containers.found = [SimpleNamespace(attrs=attributes("airflow-dag-processor"))]
+    checking.project.sdk.containers.found = [
+        SimpleNamespace(attrs=attributes("airflow-dag-processor"))
+    ]
     checking.import_errors()
     assert "--network=mine_back" in creating(recorded).argv
     assert recorded.lines[-3] == "docker network connect mine_egress f00d"
@@ -300,8 +302,8 @@ def test_import_errors_are_told_by_their_last_lines(checking, recorded):
 def adopting(docker):
     """Old images of the clone, and candidates of two of them."""
     project = docker.settings.project
-    docker.sdk.images = Images()
-    docker.sdk.images.known = {
+    docker.project.sdk.images = Images()
+    docker.project.sdk.images.known = {
         f"{project}-airflow": "old",
         f"{project}-mlflow": "old",
         f"{project}-status": "old",
@@ -310,28 +312,30 @@ def adopting(docker):
     }
 
     def known():
-        return {n.removeprefix(f"{project}-"): c for n, c in docker.sdk.images.known.items()}
+        return {
+            n.removeprefix(f"{project}-"): c for n, c in docker.project.sdk.images.known.items()
+        }
 
     return SimpleNamespace(docker=docker, known=known)
 
 
 def test_adopt_leaves_an_image_alone_that_is_not_asked_for(adopting):
-    adopting.docker.adopt(["airflow"])
+    adopting.docker.activate(["airflow"])
     assert adopting.known().items() >= {"airflow": "new", "mlflow": "old", "status": "old"}.items()
-    adopting.docker.adopt(["airflow", "mlflow"])
+    adopting.docker.activate(["airflow", "mlflow"])
     assert adopting.known().items() >= {"airflow": "new", "mlflow": "new", "status": "old"}.items()
 
 
 def test_adopt_takes_all_images_unless_told(adopting):
     project = adopting.docker.settings.project
-    adopting.docker.sdk.images.known[f"{project}-candidate-status"] = "new"
-    adopting.docker.adopt()
+    adopting.docker.project.sdk.images.known[f"{project}-candidate-status"] = "new"
+    adopting.docker.activate()
     assert {adopting.known()[name] for name in compose.IMAGES} == {"new"}
 
 
 def test_tidy_removes_candidates_and_what_they_replaced(adopting, recorded):
     project = adopting.docker.settings.project
-    adopting.docker.tidy()
+    adopting.docker.prune()
     assert adopting.known() == dict.fromkeys(compose.IMAGES, "old")
     assert recorded.lines == [
         f"docker image prune --force --filter label=com.docker.compose.project={project}-candidate"
@@ -351,22 +355,22 @@ class Replaced:
 
 
 def test_a_service_is_replaced_alone_and_nothing_is_built(docker, recorded):
-    docker.sdk.containers.found = [Replaced("abc", recorded.commands, "created")]
-    docker.swap("mlflow")
+    docker.project.sdk.containers.found = [Replaced("abc", recorded.commands, "created")]
+    docker.replace("mlflow")
     assert recorded.lines == ["docker compose create --no-build mlflow", "started abc"]
-    labels = docker.sdk.containers.asked[-1]["filters"]["label"]
+    labels = docker.project.sdk.containers.asked[-1]["filters"]["label"]
     assert "com.docker.compose.service=mlflow" in labels
 
 
 def test_a_service_that_did_not_change_runs_on(docker, recorded):
-    docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
-    docker.swap("mlflow")
+    docker.project.sdk.containers.found = [Replaced("abc", recorded.commands)]
+    docker.replace("mlflow")
     assert recorded.lines == ["docker compose create --no-build mlflow"]
 
 
 def test_a_worker_ends_its_tasks_beside_the_new_one(docker, recorded):
-    docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
-    docker.swap("airflow-worker")
+    docker.project.sdk.containers.found = [Replaced("abc", recorded.commands)]
+    docker.replace("airflow-worker")
     assert recorded.lines == [
         "docker compose create --no-build --no-recreate --scale=airflow-worker=2 airflow-worker",
         "docker exec abc sh -c 'mkdir -p /tmp/heal && touch /tmp/heal/off'",
@@ -381,7 +385,7 @@ def test_tasks_are_finished_by_an_empty_queue_and_a_worker_that_may_take_its_tim
     waiting = ["3", "1", "0", "1", "0", "0"]
     monkeypatch.setattr(docker.replacing, "_queued", lambda: int(waiting.pop(0)))
     monkeypatch.setattr(wait.time, "sleep", lambda seconds: None)
-    docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
+    docker.project.sdk.containers.found = [Replaced("abc", recorded.commands)]
     docker.finish_tasks()
     ends = [
         "docker exec abc sh -c 'mkdir -p /tmp/heal && touch /tmp/heal/off'",
@@ -402,15 +406,15 @@ def test_what_waits_for_a_worker_is_asked_of_redis(docker, recorded):
 
 
 def test_a_worker_that_does_not_run_is_made_anew_and_not_just_started(docker, recorded):
-    docker.swap("airflow-worker")
+    docker.replace("airflow-worker")
     assert recorded.lines == ["docker compose create --no-build airflow-worker"]
 
 
 def test_a_worker_is_left_alone_where_the_new_one_does_not_start(docker, recorded):
-    docker.sdk.containers.found = [Replaced("abc", recorded.commands)]
+    docker.project.sdk.containers.found = [Replaced("abc", recorded.commands)]
     recorded.failures = {"--scale": "no space left"}
     with pytest.raises(StackError, match="no space left"):
-        docker.swap("airflow-worker")
+        docker.replace("airflow-worker")
     assert len(recorded.lines) == 1
 
 
@@ -425,7 +429,7 @@ def one_shots(docker, recorded, clock, monkeypatch):
 
     def tell(*told):
         said = [[SimpleNamespace(attrs=each)] for each in told]
-        docker.sdk.containers.list = lambda **how: said.pop(0) if len(said) > 1 else said[0]
+        docker.project.sdk.containers.list = lambda **how: said.pop(0) if len(said) > 1 else said[0]
 
     return tell
 
@@ -434,14 +438,14 @@ def one_shots(docker, recorded, clock, monkeypatch):
 def test_a_one_shot_is_waited_for(docker, one_shots, clock, name):
     # The first is looked at when it was made anew.
     one_shots(*[attributes(name)] * 3, attributes(name, "exited"))
-    docker.swap(name)
+    docker.replace(name)
     assert len(clock.slept) == 2
 
 
 def test_a_one_shot_that_fails_is_told_with_its_last_lines(docker, one_shots, recorded):
     one_shots(attributes("mlflow-migrate", "exited", code=1))
     with pytest.raises(StackError) as failed:
-        docker.swap("mlflow-migrate")
+        docker.replace("mlflow-migrate")
     assert str(failed.value) == "mlflow-migrate failed:\none\ntwo\nnext: inv up"
     assert recorded.lines[-1].startswith("docker compose logs --tail=12 ")
 
@@ -449,7 +453,7 @@ def test_a_one_shot_that_fails_is_told_with_its_last_lines(docker, one_shots, re
 def test_a_one_shot_is_not_waited_for_for_ever(docker, one_shots, clock):
     one_shots(attributes("airflow-init"))
     with pytest.raises(StackError, match="airflow-init failed"):
-        docker.swap("airflow-init")
+        docker.replace("airflow-init")
     assert replacing.UP_SECONDS <= sum(clock.slept) < replacing.UP_SECONDS + 1
 
 
@@ -457,8 +461,8 @@ def test_what_is_started_does_not_hang_its_caller(docker, monkeypatch):
     limits = []
     monkeypatch.setattr(shell, "run", lambda command, *, timeout=None: limits.append(timeout))
     docker.up()
-    docker.swap("mlflow")
-    docker.swap("airflow-worker")
+    docker.replace("mlflow")
+    docker.replace("airflow-worker")
     assert limits == [replacing.UP_SECONDS] * 3
 
 
@@ -480,7 +484,7 @@ def test_a_command_runs_where_its_service_does_or_in_a_container_of_its_own(
     monkeypatch.setattr(shell, "at_terminal", lambda: terminal)
     monkeypatch.setattr(shell, "attach", lambda command: recorded.attach(command) or 7)
     others = [attributes("postgres"), attributes(service, "running" if runs else "exited")]
-    docker.sdk.containers.found = [SimpleNamespace(attrs=each) for each in others]
+    docker.project.sdk.containers.found = [SimpleNamespace(attrs=each) for each in others]
     argv = ["dags", "trigger", " a b ", '--conf={"x": "$y"}', "", "-T"]
     assert docker.run(service, argv) == 7
     assert recorded.commands[-1].argv == ("docker", "compose", *words.split(), *argv)
@@ -491,7 +495,7 @@ def test_a_command_runs_where_its_service_does_or_in_a_container_of_its_own(
 )
 def test_a_command_whose_streams_are_the_callers_has_no_terminal(docker, recorded, runs, words):
     found = attributes("mlflow", "running" if runs else "exited")
-    docker.sdk.containers.found = [SimpleNamespace(attrs=found)]
+    docker.project.sdk.containers.found = [SimpleNamespace(attrs=found)]
     made = docker.command("mlflow", ["tar", "-c", "."])
     assert str(made) == f"docker compose {words} -T mlflow tar -c ."
     assert "-c ." not in recorded.lines
@@ -500,13 +504,15 @@ def test_a_command_whose_streams_are_the_callers_has_no_terminal(docker, recorde
 def test_another_project_runs_from_the_same_images_until_it_is_taken_back(docker, make_settings):
     project = docker.settings.project
     mine = {f"{project}-{name}": name for name in IMAGES}
-    docker.sdk.images.known = dict(mine)
+    docker.project.sdk.images.known = dict(mine)
     other = make_settings(COMPOSE_PROJECT_NAME="other")
-    lent = docker.lend(other)
+    lent = docker.create_sandbox(other)
     assert lent.settings is other
-    assert {n: docker.sdk.images.known[f"other-{n}"] for n in IMAGES} == {n: n for n in IMAGES}
-    docker.take_back(other)
-    assert docker.sdk.images.known == mine
+    assert {n: docker.project.sdk.images.known[f"other-{n}"] for n in IMAGES} == {
+        n: n for n in IMAGES
+    }
+    docker.remove_sandbox(other)
+    assert docker.project.sdk.images.known == mine
 
 
 def test_a_dollar_reaches_us_as_it_was_meant(docker, recorded):
@@ -521,7 +527,7 @@ def test_services_are_those_of_the_compose_file_asked_once(docker, recorded):
 
 
 def test_ps_tells_of_every_service_also_of_one_without_a_container(docker):
-    docker.sdk.containers.found = [
+    docker.project.sdk.containers.found = [
         SimpleNamespace(attrs=attributes("mlflow", Health={"Status": "starting"})),
         SimpleNamespace(attrs=attributes("airflow-init", "exited", code=3)),
     ]
@@ -535,12 +541,12 @@ def test_ps_tells_of_every_service_also_of_one_without_a_container(docker):
 def test_what_a_service_was_started_with_is_asked_of_its_running_container(docker):
     found = attributes("mlflow")
     found["Config"]["Env"] = ["A=1"]
-    docker.sdk.containers.found = [SimpleNamespace(attrs=found)]
+    docker.project.sdk.containers.found = [SimpleNamespace(attrs=found)]
     assert docker.environment("mlflow") == {"A": "1", "user": ""}
-    [asked] = docker.sdk.containers.asked
+    [asked] = docker.project.sdk.containers.asked
     assert "com.docker.compose.service=mlflow" in asked["filters"]["label"]
     assert "all" not in asked
-    docker.sdk.containers.found = []
+    docker.project.sdk.containers.found = []
     assert docker.environment("mlflow") == {}
 
 
@@ -553,13 +559,13 @@ def test_what_it_would_be_started_with_is_what_compose_understands(docker, recor
 def test_one_whose_last_end_was_for_its_memory_says_so(docker):
     for killed in (True, False):
         found = attributes("mlflow", "exited", OOMKilled=killed)
-        docker.sdk.containers.found = [SimpleNamespace(attrs=found)]
+        docker.project.sdk.containers.found = [SimpleNamespace(attrs=found)]
         assert [s.out_of_memory for s in docker.ps() if s.name == "mlflow"] == [killed]
 
 
 def test_ps_asks_for_all_containers_of_this_project_alone(docker):
     docker.ps()
-    [asked] = docker.sdk.containers.asked
+    [asked] = docker.project.sdk.containers.asked
     assert asked["all"] is True
     assert asked["filters"]["label"] == [
         f"com.docker.compose.project={docker.settings.project}",
@@ -569,12 +575,12 @@ def test_ps_asks_for_all_containers_of_this_project_alone(docker):
 
 def test_a_container_that_vanishes_meanwhile_is_no_error(docker):
     docker.ps()
-    assert docker.sdk.containers.asked[0].get("ignore_removed") is True
+    assert docker.project.sdk.containers.asked[0].get("ignore_removed") is True
 
 
 def test_a_container_that_never_started_has_no_time(docker):
     never = attributes("mlflow", "created", started="0001-01-01T00:00:00Z")
-    docker.sdk.containers.found = [SimpleNamespace(attrs=never)]
+    docker.project.sdk.containers.found = [SimpleNamespace(attrs=never)]
     assert docker.ps()[2].since is None
 
 
@@ -586,12 +592,12 @@ def test_memory_is_told_by_service_and_asked_side_by_side(docker, monkeypatch):
         return container.bytes
 
     monkeypatch.setattr(containers, "memory", held)
-    docker.sdk.containers.found = [
+    docker.project.sdk.containers.found = [
         SimpleNamespace(labels={SERVICE_LABEL: name}, bytes=number)
         for number, name in enumerate(("mlflow", "redis", "status"))
     ]
     assert docker.memory() == {"mlflow": 0, "redis": 1, "status": 2}
-    [asked] = docker.sdk.containers.asked
+    [asked] = docker.project.sdk.containers.asked
     assert "all" not in asked
 
 
@@ -622,7 +628,7 @@ def test_surviving_data_are_the_volumes_of_this_project(docker):
             mine = f"com.docker.compose.project={docker.settings.project}"
             return [SimpleNamespace(name="mine_postgres")] if filters == {"label": mine} else []
 
-    docker.sdk.volumes = Volumes()
+    docker.project.sdk.volumes = Volumes()
     assert docker.surviving_data() == ["mine_postgres"]
 
 
@@ -651,7 +657,7 @@ def test_no_engine_and_no_compose_are_told_together(docker, recorded, monkeypatc
 
 def test_the_sdk_is_made_when_it_is_needed(make_settings, monkeypatch):
     monkeypatch.setattr(dockerd, "client", lambda: "client")
-    assert DockerEngine(make_settings()).sdk == "client"
+    assert DockerEngine(make_settings()).project.sdk == "client"
 
 
 # With TLS
@@ -664,7 +670,7 @@ def closed(docker, make_settings):
     """The engine with TLS on; its certificate was written in 2026."""
     settings = make_settings(TLS="on", PUBLIC_HOST="box.example")
     closed = DockerEngine(settings)
-    closed.__dict__["sdk"] = docker.sdk
+    closed.project.__dict__["sdk"] = docker.project.sdk
     file = certificates.Files.of(settings).certificate
     file.parent.mkdir(parents=True)
     file.write_text("")
@@ -703,13 +709,13 @@ def test_where_airflow_uses_a_bucket_files_with_the_keys_are_read(make_settings,
 @pytest.mark.parametrize(("started", "again"), [("2026-01-02T03", True), ("2026-01-02T05", False)])
 def test_a_proxy_older_than_its_certificate_is_started_anew(closed, recorded, started, again):
     found = attributes("tls", started=f"{started}:04:05.678901234Z")
-    closed.sdk.containers.found = [SimpleNamespace(attrs=found)]
+    closed.project.sdk.containers.found = [SimpleNamespace(attrs=found)]
     closed.up()
     assert (f"{WITH_TLS} restart tls" in recorded.lines) == again
 
 
 def test_back_without_tls_the_proxy_gives_its_ports_up_first(docker, recorded):
-    docker.sdk.containers.found = [SimpleNamespace(attrs=attributes("tls"))]
+    docker.project.sdk.containers.found = [SimpleNamespace(attrs=attributes("tls"))]
     docker.up()
     assert recorded.lines == [
         "docker compose --profile tls rm --stop --force tls",
@@ -722,6 +728,6 @@ def test_the_proxy_s_image_is_built_and_asked_for_with_tls_alone(closed, docker)
     assert closed.images() == (*IMAGES, "tls")
     held = {f"{closed.settings.project}-{name}": name for name in IMAGES}
     held |= {closed.settings[f"{name}_IMAGE"]: name for name in ("POSTGRES", "REDIS")}
-    docker.sdk.images.known = held
+    docker.project.sdk.images.known = held
     assert docker.is_built()
     assert not closed.is_built()

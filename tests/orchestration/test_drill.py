@@ -56,13 +56,13 @@ def test_it_restores_beside_and_tells_what_it_found(made, beside, engine, capsys
 
 def test_nothing_that_starts_runs_or_sends_alerts_is_started(made, beside):
     drill.drill()
-    started = [asked for asked in beside.asked if asked.startswith(("up", "swap"))]
-    assert started == ["up postgres", "swap airflow-init", "swap mlflow-migrate", "up mlflow"]
+    started = [asked for asked in beside.asked if asked.startswith(("up", "replace"))]
+    assert started == ["up postgres", "replace airflow-init", "replace mlflow-migrate", "up mlflow"]
 
 
 def test_it_has_a_name_ports_and_a_folder_of_its_own_and_they_go(made, beside, engine, lived_in):
     lent = []
-    engine.lend = lambda other: lent.append(other) or beside
+    engine.create_sandbox = lambda other: lent.append(other) or beside
     drill.drill()
     [other] = lent
     chosen = Settings.load(lived_in, {})
@@ -71,7 +71,7 @@ def test_it_has_a_name_ports_and_a_folder_of_its_own_and_they_go(made, beside, e
     assert not {other[n] for n in drill.PORTS} & {chosen[n] for n in drill.PORTS}
     assert other["AIRFLOW_FERNET_KEY"] == chosen["AIRFLOW_FERNET_KEY"]
     assert beside.asked[-1] == "down volumes=True"
-    assert f"take back {other.project}" in engine.asked
+    assert f"remove_sandbox {other.project}" in engine.asked
     assert not (lived_in / ".drill").exists()
 
 

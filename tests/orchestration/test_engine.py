@@ -6,7 +6,8 @@ import pytest
 
 from orchestration import StackError
 from orchestration.compose import DockerEngine
-from orchestration.engine import IMAGES, Engine, Service, check_service, engine_for, image_of
+from orchestration.engine import IMAGES, Engine, Service, check_service, image_of
+from orchestration.factory import engine_for
 from orchestration.standalone import StandaloneEngine
 
 VERBS = [name for name, _ in inspect.getmembers(Engine, inspect.isfunction) if name[0] != "_"]
@@ -27,7 +28,7 @@ def test_an_engine_that_is_not_decided_is_refused_with_the_next_command(make_set
 
 
 def test_the_protocol_has_verbs():
-    assert {"up", "down", "ps", "logs", "build", "swap", "restart", "run"} <= set(VERBS)
+    assert {"up", "down", "ps", "logs", "build", "replace", "restart", "run"} <= set(VERBS)
 
 
 @pytest.mark.parametrize("kind", [DockerEngine, StandaloneEngine])

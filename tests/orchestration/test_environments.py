@@ -71,7 +71,7 @@ def made(clone, state, become, make_settings, disk):
 def build(made):
     """What `inv install` does."""
     made.build(NAMES)
-    made.adopt(NAMES)
+    made.activate(NAMES)
 
 
 def announced(capsys):
@@ -186,9 +186,9 @@ def test_what_is_in_use_stays_as_it_is_until_another_is_adopted(made, clone):
     (clone / "install" / "mlflow.lock").write_text("of tomorrow\n", encoding="utf-8")
     made.build(NAMES)
     assert made.in_use("mlflow") == before
-    made.adopt(["airflow"])
+    made.activate(["airflow"])
     assert made.in_use("mlflow") == before
-    made.adopt(["mlflow"])
+    made.activate(["mlflow"])
     assert made.in_use("mlflow") == made.candidate("mlflow").name != before
 
 
@@ -230,7 +230,7 @@ def test_a_link_changes_in_one_step(made, state, clone, monkeypatch):
         replace(beside, target)
 
     monkeypatch.setattr(Path, "replace", watched)
-    made.adopt(["mlflow"])
+    made.activate(["mlflow"])
     assert replaced == [(str(made.candidate("mlflow")), link, before)]
     assert os.readlink(link) == str(made.candidate("mlflow"))
 
@@ -253,7 +253,7 @@ def test_what_is_in_use_and_what_runs_is_kept_and_nothing_else(made, state, clon
             (clone / source).write_text(f"of {day}\n", encoding="utf-8")
         build(made)
     (state.folder / "envs" / "mlflow-123456789abc.begun").mkdir()
-    made.tidy([runs, ""])
+    made.prune([runs, ""])
     left = {path.name for path in (state.folder / "envs").iterdir()}
     assert left == {*LOCKS, runs, *map(made.in_use, NAMES)}
     assert made.is_built()
@@ -261,7 +261,7 @@ def test_what_is_in_use_and_what_runs_is_kept_and_nothing_else(made, state, clon
 
 
 def test_before_anything_was_built_there_is_nothing_to_tidy(made):
-    made.tidy([])
+    made.prune([])
 
 
 def test_airflows_environment_has_the_projects_own_packages():
@@ -313,7 +313,7 @@ def test_data_is_not_touched(made, state, clone):
     for source in SOURCES:
         (clone / source).write_text("of tomorrow\n", encoding="utf-8")
     build(made)
-    made.tidy([])
+    made.prune([])
     assert kept.read_text() == "16\n"
 
 

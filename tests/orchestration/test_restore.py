@@ -71,7 +71,7 @@ def test_what_was_backed_up_is_there_again_and_what_came_later_is_not(made, late
 def test_who_writes_is_stopped_before_and_the_schemas_are_looked_at_after(made, engine):
     engine.asked.clear()
     restore.restore(str(made), yes=True)
-    changes = [asked for asked in engine.asked if asked.startswith(("stop", "swap", "up"))]
+    changes = [asked for asked in engine.asked if asked.startswith(("stop", "replace", "up"))]
     assert changes == [
         "up postgres", "stop airflow-scheduler airflow-worker mlflow", "up",
     ]  # fmt: skip

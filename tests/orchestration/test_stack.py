@@ -13,7 +13,7 @@ from orchestration.engine import Service
 from orchestration.settings import SECRETS, Settings
 
 PLACES = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
-INSTALLED = ["build", "adopt", "tidy"]
+INSTALLED = ["build", "activate", "prune"]
 
 
 @pytest.fixture(autouse=True)
@@ -441,14 +441,14 @@ def test_rebuild_locks_builds_checks_adopts_and_only_then_swaps(in_use, lock, pr
     assert in_use.asked == [
         "build",
         "import_errors",
-        "adopt",
-        "swap airflow-init",
-        "swap mlflow-migrate",
-        "swap airflow-scheduler",
-        "swap airflow-worker",
-        "swap mlflow",
-        "swap status",
-        "tidy",
+        "activate",
+        "replace airflow-init",
+        "replace mlflow-migrate",
+        "replace airflow-scheduler",
+        "replace airflow-worker",
+        "replace mlflow",
+        "replace status",
+        "prune",
     ]
     assert lock.read_text() == NEW
     assert len(proven) == 1
@@ -459,14 +459,14 @@ def test_rebuild_locks_builds_checks_adopts_and_only_then_swaps(in_use, lock, pr
 
 def test_rebuild_of_a_service_without_requirements_leaves_the_lock_alone(in_use, lock, recorded):
     stack.rebuild("status")
-    assert in_use.asked == ["build status", "adopt status", "swap status", "tidy"]
+    assert in_use.asked == ["build status", "activate status", "replace status", "prune"]
     assert (lock.read_bytes(), recorded.commands) == (OLD, [])
 
 
 def test_rebuild_of_one_airflow_service_swaps_it_alone(in_use, lock):
     stack.rebuild("airflow-worker")
-    built = ["build airflow", "import_errors", "adopt airflow"]
-    assert in_use.asked == [*built, "swap airflow-worker", "tidy"]
+    built = ["build airflow", "import_errors", "activate airflow"]
+    assert in_use.asked == [*built, "replace airflow-worker", "prune"]
     assert lock.read_text() == NEW
 
 
@@ -487,7 +487,7 @@ def test_rebuild_of_what_is_not_built_here_is_refused(in_use, lock, recorded, se
 def test_a_stopped_stack_is_built_and_not_started(in_use, lock, proven, capsys):
     in_use.listed = [Service(service.name, "exited") for service in in_use.listed]
     stack.rebuild(None)
-    assert in_use.asked == ["build", "import_errors", "adopt", "tidy"]
+    assert in_use.asked == ["build", "import_errors", "activate", "prune"]
     assert lock.read_text() == NEW
     assert proven == []
     assert capsys.readouterr().out == "built; nothing runs that could be swapped: inv up\n"
@@ -497,7 +497,7 @@ def refused_rebuild(engine, lock, error=StackError):
     """What a rebuild says that fails; nothing is adopted, swapped or locked by it."""
     with pytest.raises(error) as failed:
         stack.rebuild(None)
-    assert not [word for word in engine.asked if word.startswith(("adopt", "swap"))]
+    assert not [word for word in engine.asked if word.startswith(("activate", "replace"))]
     assert lock.read_bytes() == OLD
     return str(failed.value)
 
@@ -512,7 +512,7 @@ def test_a_build_that_fails_changes_nothing_and_names_the_line(in_use, lock):
 
 def test_what_cannot_be_tidied_does_not_hide_why_it_failed(in_use, lock):
     in_use.build_fails = StackError("failed to build humanize")
-    in_use.tidy_fails = StackError("no Docker engine answers")
+    in_use.prune_fails = StackError("no Docker engine answers")
     told = refused_rebuild(in_use, lock)
     assert "failed to build humanize" in told
     assert "no Docker engine answers" not in told
@@ -550,19 +550,23 @@ def test_an_interrupt_while_the_lock_is_compiled_changes_nothing(in_use, lock, m
 
 
 def test_a_swap_that_fails_ends_it_with_the_lock_of_what_was_adopted(in_use, lock, proven):
-    in_use.swap_fails = {"airflow-scheduler": StackError("the scheduler does not start")}
+    in_use.replace_fails = {"airflow-scheduler": StackError("the scheduler does not start")}
     with pytest.raises(StackError, match="the scheduler does not start"):
         stack.rebuild(None)
-    swapped = [word for word in in_use.asked if word.startswith("swap")]
-    assert swapped == ["swap airflow-init", "swap mlflow-migrate", "swap airflow-scheduler"]
+    swapped = [word for word in in_use.asked if word.startswith("replace")]
+    assert swapped == [
+        "replace airflow-init",
+        "replace mlflow-migrate",
+        "replace airflow-scheduler",
+    ]
     assert lock.read_text() == NEW
     assert proven == []
 
 
 def test_swaps_wait_for_their_turn_and_each_is_waited_for(in_use, monkeypatch, capsys):
     ended = []
-    monkeypatch.setattr(in_use, "swap", lambda name: time.sleep(0.05) or ended.append(name))
-    stack.swap_all(Settings.load(), in_use, ["mlflow", "status"])
+    monkeypatch.setattr(in_use, "replace", lambda name: time.sleep(0.05) or ended.append(name))
+    stack.replace_all(Settings.load(), in_use, ["mlflow", "status"])
     assert ended == ["mlflow", "status"]
     told = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()]
     assert told[:2] == [

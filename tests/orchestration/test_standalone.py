@@ -274,13 +274,13 @@ def test_it_is_built_when_its_environments_are(alone, machine):
     assert not alone.is_built()
     alone.build()
     assert not alone.is_built()
-    alone.adopt()
+    alone.activate()
     assert alone.is_built()
 
 
 def test_postgres_belongs_to_whatever_is_built(alone, machine):
     alone.build(["mlflow"])
-    alone.adopt(["mlflow"])
+    alone.activate(["mlflow"])
     environments = alone.environments
     in_use = {name for name in ("airflow", "mlflow", "status", "postgres") if (
         environments.in_use(name))}  # fmt: skip
@@ -316,7 +316,7 @@ def changed(alone, clone, *names):
         lock = environments.LOCKS[name][0] if name != "postgres" else "base/postgres.lock"
         (clone / "install" / lock).write_text("of tomorrow\n", encoding="utf-8")
     alone.build()
-    alone.adopt()
+    alone.activate()
     return before
 
 
@@ -324,22 +324,22 @@ def test_what_a_service_was_started_from_is_kept_until_it_is_swapped(
     alone, machine, supervisord, state, clone
 ):
     alone.build()
-    alone.adopt()
+    alone.activate()
     alone.up()
     (old,) = changed(alone, clone, "mlflow").values()
-    alone.tidy()
+    alone.prune()
     assert (state.folder / "envs" / old).exists()
-    alone.swap("mlflow")
-    alone.tidy()
+    alone.replace("mlflow")
+    alone.prune()
     assert not (state.folder / "envs" / old).exists()
     assert alone.is_built()
 
 
 def test_before_the_first_start_only_what_is_in_use_is_kept(alone, machine, state, clone):
     alone.build()
-    alone.adopt()
+    alone.activate()
     (old,) = changed(alone, clone, "mlflow").values()
-    alone.tidy()
+    alone.prune()
     assert not (state.folder / "envs" / old).exists()
 
 
@@ -349,7 +349,7 @@ def test_before_the_first_start_only_what_is_in_use_is_kept(alone, machine, stat
 def test_a_service_is_stopped_and_started(alone, supervisord, state):
     state.run.mkdir()
     supervisord.start()
-    alone.swap("mlflow")
+    alone.replace("mlflow")
     assert supervisord.asked == [("stopProcess", "mlflow"), ("startProcess", "mlflow", False)]
     supervisord.asked.clear()
     alone.restart(["status", "mlflow"])
@@ -374,10 +374,10 @@ def test_another_project_runs_from_the_same_environments(alone, state, make_sett
     monkeypatch.setattr(State, "of", classmethod(lambda cls, chosen: State(state.folder / "other")))
     other = make_settings(COMPOSE_PROJECT_NAME="other")
     for _ in range(2):
-        lent = alone.lend(other)
+        lent = alone.create_sandbox(other)
     assert lent.settings is other
     assert (state.folder / "other/envs/mark").exists()
-    alone.take_back(other)
+    alone.remove_sandbox(other)
     assert not (state.folder / "other").exists()
     assert (state.folder / "envs/mark").exists()
 
@@ -401,13 +401,13 @@ def test_one_that_cannot_be_stopped_is_named(alone, supervisord):
 def test_a_one_shot_is_run_to_its_end(alone, machine, supervisord, state, name):
     state.logs.mkdir()
     supervisord.start()
-    alone.swap(name)
+    alone.replace(name)
     (ran,) = machine.ran()
     assert ran == name.replace("-", "_")
     assert supervisord.asked == []
     machine.failing = {ran: "ended with 1:\nno such column"}
     with pytest.raises(StackError, match=f"{name} failed: ended with 1:\nno such column"):
-        alone.swap(name)
+        alone.replace(name)
 
 
 @pytest.fixture
@@ -426,7 +426,7 @@ def renewed_when_told(supervisord):
 
 @pytest.mark.usefixtures("renewed_when_told")
 def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisord):
-    alone.swap(SCHEDULER)
+    alone.replace(SCHEDULER)
     looked = ("getAllProcessInfo",)
     assert [asked for asked in supervisord.asked if asked != looked] == [
         ("stopProcess", "watchdog"),
@@ -453,7 +453,7 @@ def test_a_scheduler_that_does_not_end_is_told_and_the_watchdog_runs_again(
     supervisord.start()
     monkeypatch.setattr(standalone, "TASK_SECONDS", 5)
     with pytest.raises(StackError) as failed:
-        alone.swap(SCHEDULER)
+        alone.replace(SCHEDULER)
     assert str(failed.value) == (
         "airflow-scheduler has not ended after 5 s: inv restart -s airflow-scheduler"
     )
@@ -494,7 +494,7 @@ def test_the_end_of_a_log_may_be_asked_for_from_a_moment_on(alone, state):
 def test_a_scheduler_that_does_not_run_is_started(alone, supervisord, state):
     supervisord.shows().processes[2] = process(SCHEDULER, "FATAL")
     supervisord.start()
-    alone.swap(SCHEDULER)
+    alone.replace(SCHEDULER)
     assert ("startProcess", SCHEDULER, False) in supervisord.asked
     assert not [asked for asked in supervisord.asked if asked[0] == "signalProcess"]
 
@@ -643,7 +643,7 @@ def test_the_one_shots_run_again_for_new_data(alone, machine, state, lost):
 @pytest.mark.parametrize("name", ["airflow", "mlflow"])
 def test_the_one_shots_run_again_for_other_locks(alone, machine, clone, name):
     alone.build()
-    alone.adopt()
+    alone.activate()
     alone.up()
     changed(alone, clone, name)
     machine.ran()
@@ -654,7 +654,7 @@ def test_the_one_shots_run_again_for_other_locks(alone, machine, clone, name):
 
 def test_the_database_that_began_with_supervisord_goes_on(alone, machine, supervisord):
     alone.build()
-    alone.adopt()
+    alone.activate()
     alone.up()
     assert ("stopProcess", "postgres") not in supervisord.asked
 
@@ -664,7 +664,7 @@ def test_a_changed_environment_restarts_only_what_runs_from_it(
     alone, machine, supervisord, clone, name
 ):
     alone.build()
-    alone.adopt()
+    alone.activate()
     alone.up()
     changed(alone, clone, name)
     supervisord.asked.clear()
@@ -1102,13 +1102,13 @@ def swapping(sleeping, clone):
     until((clone / "ready").exists)
     failed = []
 
-    def swap():
+    def replace():
         try:
-            sleeping.swap(SCHEDULER)
+            sleeping.replace(SCHEDULER)
         except StackError as error:
             failed.append(error)
 
-    thread = threading.Thread(target=swap)
+    thread = threading.Thread(target=replace)
     thread.start()
     until((clone / "asked").exists)
     yield SimpleNamespace(thread=thread, before=before, failed=failed)

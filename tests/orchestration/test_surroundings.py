@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from orchestration import standalone, surroundings
+from orchestration.compose_file import interpolate
+from orchestration.compose_file import variables as variables_of
 from orchestration.surroundings import (
     State,
-    compose_variables,
-    interpolate,
     postgres_user,
     services_environment,
 )
@@ -99,7 +99,7 @@ def test_the_compose_file_has_references_of_both_kinds():
 @pytest.mark.parametrize("service", CONFIGURED)
 def test_a_services_variables_are_those_of_the_compose_file(settings, service):
     made = settings(AIRFLOW_PORT=18080, WORKER_CONCURRENCY=3)
-    variables = compose_variables(made, service)
+    variables = variables_of(made, service)
     written = DOCUMENT["services"][service]["environment"]
     assert variables.keys() == written.keys()
     for name, value in variables.items():
@@ -111,8 +111,8 @@ def test_a_services_variables_are_those_of_the_compose_file(settings, service):
 
 def test_settings_reach_a_services_variables(settings):
     made = settings(AIRFLOW_PORT=18080)
-    assert compose_variables(made, "status")["AIRFLOW_PORT"] == "18080"
-    assert compose_variables(made, "postgres")["POSTGRES_PASSWORD"] == made["POSTGRES_PASSWORD"]
+    assert variables_of(made, "status")["AIRFLOW_PORT"] == "18080"
+    assert variables_of(made, "postgres")["POSTGRES_PASSWORD"] == made["POSTGRES_PASSWORD"]
 
 
 @pytest.mark.parametrize("service", sorted(set(CONFIGURED) & set(RUN_HERE)))
@@ -298,7 +298,7 @@ def test_links_for_people_lead_to_the_published_pages(settings, address, host):
 def test_links_from_containers_are_the_same(settings, service, address):
     made = settings(BIND_ADDRESS=address, AIRFLOW_PORT=18080, MLFLOW_PORT=15000)
     links = {name: services_environment(made)[name] for name in LINKS}
-    assert links.items() <= compose_variables(made, service).items()
+    assert links.items() <= variables_of(made, service).items()
 
 
 def test_what_is_set_for_alerts_reaches_airflows_services(settings):
@@ -314,7 +314,7 @@ def test_what_is_set_for_alerts_reaches_airflows_services(settings):
     }
     made = settings(**given)
     assert given.items() <= services_environment(made).items()
-    assert given.items() <= compose_variables(made, "airflow-worker").items()
+    assert given.items() <= variables_of(made, "airflow-worker").items()
 
 
 def test_an_open_stack_talks_to_itself_on_loopback(settings):

@@ -1,0 +1,22 @@
+"""Choose the engine of a clone."""
+
+from orchestration import StackError
+from orchestration.engine import Engine
+from orchestration.settings import Settings
+
+
+def engine_for(settings: Settings) -> Engine:
+    """Return the engine of this clone.
+
+    Raises StackError when it was not decided yet.
+    """
+    # Imported late: each command uses one of them, and importing both takes time.
+    if settings.engine == "docker":
+        from orchestration.compose import DockerEngine
+
+        return DockerEngine(settings)
+    if settings.engine == "standalone":
+        from orchestration.standalone import StandaloneEngine
+
+        return StandaloneEngine(settings)
+    raise StackError("STACK_ENGINE=auto in .env is not decided yet: inv install")
