@@ -6,10 +6,14 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context, Exit, ParseError, Program, task
 from invoke.main import program
+
+if TYPE_CHECKING:
+    from orchestration.project import Project
 
 # Invoke switches it off; without it every verb would compile the engine room anew.
 sys.dont_write_bytecode = False
@@ -77,14 +81,17 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
         @functools.wraps(function)
         def run(context: Context, *arguments: Any, **flags: Any) -> None:
             from orchestration import StackError, exclusive, shell
+            from orchestration.project import Project
+
+            project = Project(Path(__file__).resolve().parent, os.environ)
 
             # A closed terminal and `kill` are interruptions like Ctrl-C; nohup's word stands.
             for ending in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(ending) != signal.SIG_IGN:
                     signal.signal(ending, signal.default_int_handler)
             try:
-                with exclusive.at_work(name) if alone else nullcontext():
-                    function(context, *arguments, **flags)
+                with exclusive.at_work(name, project.root) if alone else nullcontext():
+                    function(project, *arguments, **flags)
             except StackError as error:
                 sys.exit(f"inv {name}: {error}")
             except KeyboardInterrupt:
@@ -100,59 +107,59 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
 
 
 @verb(alone=True)
-def install(c: Context) -> None:
+def install(project: "Project") -> None:
     """Check this machine, make .env, build images or environments.
 
     Everything that stands in the way is told at once; nothing is changed before all of it is
     gone. Settings that are set in .env are never touched. Safe to run again.
     """
-    from orchestration import stack
+    from orchestration.commands import install
 
-    stack.install()
+    install.run(project)
 
 
 @verb(alone=True, help={"proof": "send the canary through the running stack (default: yes)"})
-def up(c: Context, proof: bool = True) -> None:
+def up(project: "Project", proof: bool = True) -> None:
     """Start everything, wait until it works, prove it.
 
     Does what install would have, where that is missing. Run again, it applies changed settings
     and finishes what was interrupted; a restore that was is taken back.
     """
-    from orchestration import stack
+    from orchestration.commands import up
 
-    stack.up(with_proof=proof)
+    up.run(project, with_proof=proof)
 
 
 @verb(alone=True, help={"volumes": "delete all data too", "yes": "yes, really"})
-def down(c: Context, volumes: bool = False, yes: bool = False) -> None:
+def down(project: "Project", volumes: bool = False, yes: bool = False) -> None:
     """Stop everything; data stays unless --volumes."""
-    from orchestration import stack
+    from orchestration.commands import down
 
-    stack.down(volumes=volumes, yes=yes)
+    down.run(project, volumes=volumes, yes=yes)
 
 
 @verb(alone=True, help={"service": "one service (default: all)"})
-def restart(c: Context, service: str | None = None) -> None:
+def restart(project: "Project", service: str | None = None) -> None:
     """Stop and start services, wait until they work.
 
     Changed settings are applied by up, changed requirements by rebuild.
     """
-    from orchestration import stack
+    from orchestration.commands import restart
 
-    stack.restart(service)
+    restart.run(project, service)
 
 
 @verb(alone=True, help={"service": "only what this service runs from, and only it"})
-def rebuild(c: Context, service: str | None = None) -> None:
+def rebuild(project: "Project", service: str | None = None) -> None:
     """Apply install/requirements.txt: lock, build, check the DAGs, swap.
 
     The lock is refreshed, images or environments are built beside the running ones, every DAG is
     imported in them, and only then services are swapped one by one; running tasks end in the old
     ones. Whatever fails before that leaves stack and lock as they were.
     """
-    from orchestration import stack
+    from orchestration.commands import rebuild
 
-    stack.rebuild(service)
+    rebuild.run(project, service)
 
 
 @verb(
@@ -162,11 +169,11 @@ def rebuild(c: Context, service: str | None = None) -> None:
         "watch": "go on looking until Ctrl-C",
     }
 )
-def health(c: Context, json: bool = False, deep: bool = False, watch: bool = False) -> None:
+def health(project: "Project", json: bool = False, deep: bool = False, watch: bool = False) -> None:
     """How every service is; exit code 1 unless all is well."""
-    from orchestration import use
+    from orchestration.commands import health
 
-    if not use.report_health(as_json=json, deep=deep, watch=watch):
+    if not health.run(project, as_json=json, deep=deep, watch=watch):
         sys.exit(1)
 
 
@@ -179,20 +186,24 @@ def health(c: Context, json: bool = False, deep: bool = False, watch: bool = Fal
     },
 )
 def logs(
-    c: Context, service: str | None = None, follow: bool = False, tail: str = "100", since: str = ""
+    project: "Project",
+    service: str | None = None,
+    follow: bool = False,
+    tail: str = "100",
+    since: str = "",
 ) -> None:
     """Print the services' logs."""
-    from orchestration import use
+    from orchestration.commands import logs
 
-    use.show_logs(service, tail=tail, since=since, follow=follow)
+    logs.run(project, service, tail=tail, since=since, follow=follow)
 
 
 @verb(help={"service": "airflow-apiserver, mlflow or status (default)"})
-def open_(c: Context, service: str = "status") -> None:
+def open_(project: "Project", service: str = "status") -> None:
     """Open a page in the browser: status, Airflow or MLflow."""
-    from orchestration import use
+    from orchestration.commands import open_page
 
-    use.open_page(service)
+    open_page.run(project, service)
 
 
 @verb(
@@ -203,47 +214,47 @@ def open_(c: Context, service: str = "status") -> None:
         "wait": "show its tasks, exit 0 only on success",
     },
 )
-def trigger(c: Context, dag_id: str, conf: str | None = None, wait: bool = False) -> None:
+def trigger(project: "Project", dag_id: str, conf: str | None = None, wait: bool = False) -> None:
     """Start a run of a DAG.
 
     A paused DAG is unpaused first. Example: inv trigger training_pipeline --conf '{"seed": 7}'
     """
-    from orchestration import use
+    from orchestration.commands import trigger
 
-    use.trigger(dag_id, conf, wait=wait)
+    trigger.run(project, dag_id, conf, wait=wait)
 
 
 @verb()
-def airflow(c: Context) -> None:
+def airflow(project: "Project") -> None:
     """Airflow's own command line: inv airflow -- dags list.
 
     What stands behind -- reaches it unharmed; its exit code is this one's.
     """
-    from orchestration import use
+    from orchestration.commands import shell
 
     # Invoke's own remainder has lost the quoting.
     given = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
-    sys.exit(use.airflow_cli(program.argv[given:]))
+    sys.exit(shell.airflow_cli(project, program.argv[given:]))
 
 
 @verb(help={"service": "whose surroundings to be in (default: airflow-scheduler)"})
-def shell(c: Context, service: str = "airflow-scheduler") -> None:
+def shell(project: "Project", service: str = "airflow-scheduler") -> None:
     """A shell where a service runs."""
-    from orchestration import use
+    from orchestration.commands import shell
 
-    sys.exit(use.open_shell(service))
+    sys.exit(shell.open_shell(project, service))
 
 
 @verb(help={"json": "for machines"})
-def doctor(c: Context, json: bool = False) -> None:
+def doctor(project: "Project", json: bool = False) -> None:
     """Tell known failures: the cause, and one command to type.
 
     Looks at settings, machine, services and their last log lines; exit code 1 unless all is well.
     Changes nothing, tells no secret.
     """
-    from orchestration import doctor
+    from orchestration.commands import doctor
 
-    if not doctor.report(as_json=json):
+    if not doctor.run(project, as_json=json):
         sys.exit(1)
 
 
@@ -254,14 +265,14 @@ def doctor(c: Context, json: bool = False) -> None:
         "passphrase_file": "encrypt a copy of .env with its first line (default: as .env says)",
     },
 )
-def backup(c: Context, keep: str = "7", passphrase_file: str = "") -> None:
+def backup(project: "Project", keep: str = "7", passphrase_file: str = "") -> None:
     """Write data, artifacts and DAGs to backups/, read them back.
 
     The stack goes on meanwhile. Safe to run at any time; what is not complete is not kept.
     """
-    from orchestration import backup
+    from orchestration.commands import backup
 
-    backup.make(keep=keep, passphrase_file=passphrase_file)
+    backup.run(project, keep=keep, passphrase_file=passphrase_file)
 
 
 @verb(
@@ -277,7 +288,7 @@ def backup(c: Context, keep: str = "7", passphrase_file: str = "") -> None:
     },
 )
 def restore_(
-    c: Context,
+    project: "Project",
     archive: str,
     yes: bool = False,
     keys: str = "",
@@ -290,9 +301,10 @@ def restore_(
     What is there is kept until the canary has come through; where it does not, the old state
     comes back.
     """
-    from orchestration import restore
+    from orchestration.commands import restore
 
-    restore.restore(
+    restore.run(
+        project,
         archive,
         yes=yes,
         keys_file=keys,
@@ -303,14 +315,14 @@ def restore_(
 
 
 @verb(alone=True)
-def drill(c: Context) -> None:
+def drill(project: "Project") -> None:
     """Restore the newest backup beside the stack, and check it.
 
     The status page tells the verdict.
     """
-    from orchestration import drill
+    from orchestration.commands import drill
 
-    drill.drill()
+    drill.run(project)
 
 
 @verb(
@@ -320,15 +332,15 @@ def drill(c: Context) -> None:
         "older_than": "what ended less than this ago stays, as 12h or 30d (default: 30d)",
     },
 )
-def clean(c: Context, dry_run: bool = False, older_than: str = "30d") -> None:
+def clean(project: "Project", dry_run: bool = False, older_than: str = "30d") -> None:
     """Give back disk space, never what is in use.
 
     Old runs with their logs and data, MLflow's deleted runs, images or environments that nothing
     runs from. Docker's build cache stays: it belongs to all projects of this machine.
     """
-    from orchestration import clean
+    from orchestration.commands import clean
 
-    clean.clean(older_than=older_than, dry_run=dry_run)
+    clean.run(project, older_than=older_than, dry_run=dry_run)
 
 
 @verb(
@@ -338,55 +350,56 @@ def clean(c: Context, dry_run: bool = False, older_than: str = "30d") -> None:
         "dry_run": "tell what and how much, change nothing",
     },
 )
-def move_artifacts(c: Context, to: str = "", dry_run: bool = False) -> None:
+def move_artifacts(project: "Project", to: str = "", dry_run: bool = False) -> None:
     """Move MLflow's artifacts into a bucket, compared by hash.
 
     Tasks go on meanwhile; MLflow stands still for seconds at the end. Nothing is deleted, and
     what was ended in its middle goes on where it was.
     """
-    from orchestration import moving
+    from orchestration.commands import move_artifacts
 
-    moving.move(to, dry_run=dry_run)
+    move_artifacts.run(project, to, dry_run=dry_run)
 
 
 @verb(
     iterable=["rotate"],
     help={"rotate": "a secret by its name, several times or `all`: give it a new value"},
 )
-def secrets(c: Context, rotate: list[str]) -> None:
+def secrets(project: "Project", rotate: list[str]) -> None:
     """Tell whether secrets can be guessed; --rotate changes one.
 
     Never a value; exit code 1 unless all are good. A rotation lets tasks end first, changes the
     secret where it is held, writes .env, restarts what has it and proves the stack; interrupted,
     the next `inv up` goes on with it.
     """
-    from orchestration import exclusive, rotation, tables
+    from orchestration import exclusive
+    from orchestration.commands import secrets
 
     if rotate:
-        with exclusive.at_work("secrets"):
-            rotation.rotate(rotate)
-    elif not tables.print_secrets(rotation.states()):
+        with exclusive.at_work("secrets", project.root):
+            secrets.rotate(project, rotate)
+    elif not secrets.print_secrets(secrets.states(project)):
         sys.exit(1)
 
 
 @verb(help={"install": "put it in place, for each boot (as root)"})
-def systemd(c: Context, install: bool = False) -> None:
+def systemd(project: "Project", install: bool = False) -> None:
     """Print the unit that starts this at boot, or put it in place."""
-    from orchestration import systemd
-    from orchestration.settings import ROOT
+    from orchestration.commands import systemd
 
-    print(systemd.install(ROOT) if install else systemd.unit(ROOT), end="\n" if install else "")
+    root = project.root
+    print(systemd.install(root) if install else systemd.unit(root), end="\n" if install else "")
 
 
 @verb(alone=True)
-def lock(c: Context) -> None:
+def lock(project: "Project") -> None:
     """Compile every *.lock file anew from what it is made of.
 
     Pins that still fit stay. For install/requirements.txt alone, rebuild does it.
     """
-    from orchestration import locks
+    from orchestration.commands import lock
 
-    locks.compile_all()
+    lock.run(project)
 
 
 namespace = Collection(

@@ -6,6 +6,7 @@ Debian's alone. PostgreSQL made here is the wheel of its lock.
 """
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,11 @@ from urllib.parse import quote
 
 from checks.pins import Pin, merged, pins
 from orchestration import StackError, dockerd, shell
-from orchestration.settings import Settings, drafted
+from orchestration.drafts import load_or_draft
+from orchestration.project import Project
+from orchestration.settings import Settings
 
+ROOT = Path(__file__).resolve().parents[1]
 LOCKS_OF: Mapping[str, tuple[str, ...]] = {
     "airflow": ("airflow.lock", "requirements.lock"),
     "mlflow": ("mlflow.lock",),
@@ -45,7 +49,7 @@ def main() -> int:
     try:
         if not shutil.which("cyclonedx-py"):
             raise StackError("cyclonedx-py is not on PATH: nox -s audit")
-        settings = drafted()
+        settings = load_or_draft(Project(ROOT, os.environ))
         for name in LOCKS_OF:
             print(write(name, settings), flush=True)
     except StackError as error:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,19 +19,15 @@ from orchestration import (
     archive,
     bucket,
     databases,
-    dotenv_file,
     keys,
     requirements,
     shell,
-    unfinished,
 )
 from orchestration.archive import Manifest
+from orchestration.background import Steps
 from orchestration.engine import Engine
 from orchestration.files import atomic_write
-from orchestration.progress import Progress
 from orchestration.settings import FORMER_KEYS, Settings
-from orchestration.stack import running, working_engine
-from orchestration.waiting import Steps
 
 KEPT = "7"
 ARTIFACTS, DAGS = "artifacts.tar", "dags.tar"
@@ -54,34 +49,6 @@ PACK = ("sh", "-c", "tar --create --file=- . || [ $? -eq 1 ]")
 def folder_of(chosen: Settings) -> Path:
     """Where the backups of a clone are."""
     return chosen.project_dir / "backups"
-
-
-def make(*, keep: str = KEPT, passphrase_file: str = "") -> None:
-    """Write a backup while the stack is used, read it back, keep the newest ones.
-
-    Raises StackError where it cannot be written or read back; there is none of it then.
-    """
-    if not keep.isdecimal() or not int(keep):
-        raise StackError(f"--keep {keep} is no number of backups: --keep {KEPT}")
-    chosen, engine = working_engine()
-    unfinished.refuse(chosen)
-    if not running(engine):
-        raise StackError("nothing runs that could be backed up: inv up")
-    started, secret = time.monotonic(), passphrase(chosen, passphrase_file)
-    with _in_making(folder_of(chosen)) as making, Progress() as progress:
-        steps = Steps(progress)
-        write(chosen, engine, making, steps)
-        manifest = steps.do("checked", lambda: archive.checked(making))
-    made = folder_of(chosen) / f"{datetime.fromisoformat(manifest.made_at):%Y%m%dT%H%M%SZ}"
-    if secret:
-        text = dotenv_file.read(chosen.root / ".env")
-        keys.encrypt(text, secret, made.with_name(f"{made.name}{keys.SUFFIX}"))
-    making.rename(made)
-    report(chosen, manifest.made_at, verified=True, detail=_told(made, manifest))
-    _forget_old(folder_of(chosen), int(keep))
-    print(f"{made}\n{_told(made, manifest)}, in {time.monotonic() - started:.0f} s")
-    if not secret:
-        print("without the keys of .env: --passphrase-file, or BACKUP_PASSPHRASE_FILE in .env")
 
 
 def write(chosen: Settings, engine: Engine, into: Path, steps: Steps) -> None:
@@ -203,7 +170,7 @@ def dag_files(root: Path) -> dict[str, Path]:
 
 
 @contextmanager
-def _in_making(folder: Path) -> Iterator[Path]:
+def in_making(folder: Path) -> Iterator[Path]:
     making = folder / f".making-{os.getpid()}"
     # What a backup that was killed left behind; one verb at a time is at work here.
     for left in folder.glob(".making-*"):
@@ -216,7 +183,7 @@ def _in_making(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _forget_old(folder: Path, keep: int) -> None:
+def drop_old(folder: Path, keep: int) -> None:
     for old in archive.all_of(folder)[:-keep]:
         shutil.rmtree(old)
         old.with_name(f"{old.name}{keys.SUFFIX}").unlink(missing_ok=True)
@@ -230,7 +197,7 @@ def passphrase(chosen: Settings, given: str) -> str:
     return keys.passphrase(file) if file else ""
 
 
-def _told(made: Path, manifest: Manifest) -> str:
+def summary(made: Path, manifest: Manifest) -> str:
     size = sum(path.stat().st_size for path in made.iterdir()) / 2**20
     held = f"artifacts stay in {manifest.destination}"
     if (made / LISTED).exists():

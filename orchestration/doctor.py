@@ -3,20 +3,20 @@
 Changes nothing, and tells no secret: values are compared, lines are never quoted.
 """
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain
 
-from orchestration import StackError, applied, bucket, conditions, health, heard
+from orchestration import StackError, applied, bucket, conditions, factory, health, heard
+from orchestration.background import in_background
+from orchestration.drafts import load_or_draft
 from orchestration.engine import Engine
-from orchestration.factory import engine_for
 from orchestration.health import Report
 from orchestration.machine import Host
 from orchestration.preflight import lost_env
-from orchestration.settings import SECRETS, Settings, drafted
+from orchestration.project import Project
+from orchestration.settings import SECRETS, Settings
 from orchestration.signatures import Finding
-from orchestration.waiting import in_background
 from orchestration.weakness import SHORTEST_PASSWORD
 
 # What may be spent on a verdict where something else has failed already.
@@ -31,18 +31,6 @@ ASIDE = ("env-readable", "dag-import-errors", "weak-secret", "could-not-look",
          "certificate-ends-soon")  # fmt: skip
 OTHERS_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
                   "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip
-Choose = Callable[[Settings], Engine]
-
-
-def report(*, as_json: bool, choose: Choose = engine_for) -> bool:
-    """Print what was found; True: nothing."""
-    found = examine(choose)
-    if as_json:
-        told = {"status": "findings" if found else "well", "findings": [asdict(f) for f in found]}
-        print(json.dumps(told, indent=2))
-    else:
-        print("\n".join(map(words, found)) or "well: no known failure, and every service is well")
-    return not found
 
 
 def words(finding: Finding) -> str:
@@ -51,14 +39,14 @@ def words(finding: Finding) -> str:
     return f"{finding.name}: {finding.cause}{where}\n  fix: {finding.fix}"
 
 
-def verdict_on(error: StackError, choose: Choose) -> str:
+def verdict_on(project: Project, error: StackError) -> str:
     """What is known of a failure beyond what it says itself, each line led by a line end.
 
     Never raises, and gives up after VERDICT_SECONDS: the error comes first.
     """
     said = str(error)
     try:
-        found = in_background(lambda: examine(choose, said)).result(timeout=VERDICT_SECONDS)
+        found = in_background(lambda: examine(project, said)).result(timeout=VERDICT_SECONDS)
     except BaseException:
         return ""
     # The error may say it in several lines.
@@ -67,32 +55,34 @@ def verdict_on(error: StackError, choose: Choose) -> str:
     return "".join(f"\n{words(one)}" for one in news)
 
 
-def examine(choose: Choose = engine_for, said: str = "") -> list[Finding]:
+def examine(project: Project, said: str = "") -> list[Finding]:
     """Everything that is known to be wrong; `said`: what a failed `inv up` told.
 
     A check that could not look is a finding too.
     """
     try:
-        settings = drafted()
+        settings = load_or_draft(project)
     except StackError as error:
         cause = " ".join(str(error).split())
         return [Finding("env-unusable", cause, "mend these lines, then: inv up", ".env")]
     not_installed: list[Finding] = []
     try:
-        settings = Settings.load()
+        settings = project.settings()
     except StackError as error:
         first = str(error).splitlines()[0]
         not_installed = [conditions.of_text("not-installed", first, ".env")]
-    engine = _engine(settings, choose)
+    engine = _engine(settings)
     found = [*not_installed, *_examined(settings, engine, said, installed=not not_installed)]
     return [_without_secrets(one, settings) for one in _explained(_merged(found))]
 
 
-def _engine(settings: Settings, choose: Choose) -> Engine:
+def _engine(settings: Settings) -> Engine:
     """The engine of this clone, or the one that an install would choose."""
     if settings.engine != "auto":
-        return choose(settings)
-    standalone, docker = (choose(settings.with_engine(n)) for n in ("standalone", "docker"))
+        return factory.engine_for(settings)
+    standalone, docker = (
+        factory.engine_for(settings.with_engine(n)) for n in ("standalone", "docker")
+    )
     return standalone if standalone.surviving_data() or docker.problems() else docker
 
 

@@ -5,24 +5,28 @@ Beside the running stack, with nothing in it that starts runs or sends alerts; g
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from orchestration import StackError, archive, backup, bucket, databases, ports, restore, shell
+from orchestration import (
+    StackError,
+    backup,
+    bucket,
+    databases,
+    factory,
+    ports,
+    restore,
+    shell,
+)
 from orchestration.archive import Manifest
+from orchestration.background import Steps
 from orchestration.engine import ONE_SHOTS, Engine
-from orchestration.factory import engine_for
 from orchestration.preflight import PORTS
-from orchestration.progress import Progress
 from orchestration.settings import Settings
-from orchestration.stack import working_engine
-from orchestration.waiting import Steps
 
 # What the other project has of the clone; the rest is its own.
 SHARED = ("orchestration", "install", ".env.example")
@@ -33,36 +37,7 @@ SECONDS = 600
 FOUND = '{"decrypted": '
 
 
-def drill() -> None:
-    """Restore the newest backup beside the stack, look at it, and leave the verdict.
-
-    Raises StackError with what is wrong with it; the status page tells it too.
-    """
-    chosen, engine = working_engine()
-    if not engine.is_built():
-        raise StackError("what a backup is restored with is not built: inv install")
-    started, folder = time.monotonic(), archive.newest(backup.folder_of(chosen))
-    made_at = ""
-    try:
-        with Progress() as progress:
-            steps = Steps(progress)
-            manifest = steps.do(f"{folder.name} is whole", partial(archive.checked, folder))
-            made_at = manifest.made_at
-            chosen = backup.opening(manifest, chosen)
-            backup.fit(manifest, chosen)
-            with _project_beside(chosen, engine) as other:
-                told = _restored(folder, manifest, other, steps)
-    except Exception as error:
-        # Of any kind: what was told before must not stand.
-        made_at = made_at or _moment(folder)
-        backup.report(chosen, made_at, verified=False, detail=f"drill failed: {_reason(error)}")
-        raise
-    told = f"drill passed in {time.monotonic() - started:.0f} s: {told}"
-    backup.report(chosen, made_at, verified=True, detail=told)
-    print(told)
-
-
-def _restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> str:
+def restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> str:
     steps.do("a database server", partial(engine.up, ("postgres",)))
     databases.wait(engine)
     restore.load(folder, manifest, engine, steps)
@@ -94,7 +69,7 @@ def _in_bucket(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -
 
 
 @contextmanager
-def _project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
+def project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
     """An engine for another project, with ports and state of its own, removed at the end."""
     root = chosen.root / ".drill"
     values = {**chosen.values, "COMPOSE_PROJECT_NAME": f"{chosen.project}-drill"}
@@ -104,7 +79,7 @@ def _project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
     if root.exists():
         # A drill was killed; what of it still runs is asked to end while it can be found.
         with suppress(StackError, OSError):
-            engine_for(other).down(volumes=True, quietly=True)
+            factory.engine_for(other).down(volumes=True, quietly=True)
         shutil.rmtree(root, ignore_errors=True)
     for name in OWN:
         (root / name).mkdir(parents=True)
@@ -120,15 +95,3 @@ def _project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
         beside.down(volumes=True, quietly=True)
         engine.remove_sandbox(other)
         shutil.rmtree(root, ignore_errors=True)
-
-
-def _reason(error: Exception) -> str:
-    """Its last line that is not the way on: what a command said stands below the command."""
-    lines = [line for line in str(error).splitlines() if not line.startswith("next: ")]
-    return lines[-1] if lines else type(error).__name__
-
-
-def _moment(folder: Path) -> str:
-    """When a backup was written, where its manifest cannot be believed."""
-    written = (folder / archive.MANIFEST).stat().st_mtime
-    return datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TextIO
 
 from orchestration import StackError
-from orchestration.settings import ROOT
 
 
 @contextmanager
-def at_work(verb: str, root: Path = ROOT) -> Iterator[None]:
+def at_work(verb: str, root: Path) -> Iterator[None]:
     """Hold the clone's lock while a verb changes it.
 
     The kernel lets it go with the process, however that ends. Raises StackError when another verb

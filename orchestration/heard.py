@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from orchestration import signatures
+from orchestration.background import in_background
 from orchestration.engine import Runtime
 from orchestration.health import Report, Row
 from orchestration.settings import Settings
 from orchestration.signatures import Finding
-from orchestration.waiting import in_background
 
 LINES, RECENT = 200, timedelta(minutes=10)
 # What a service said while it ended is in front of its next start.

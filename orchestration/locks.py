@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from orchestration import shell, uv
-from orchestration.settings import Settings, drafted
+from orchestration.settings import Settings
 
 # Airflow's own world is resolved as of 3.0.1's release: what it was tested with.
 AIRFLOW_RELEASED = "2025-05-13T00:00:00Z"
@@ -38,14 +38,6 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "page.lock": ("page.in", "status.in", "--constraints", "status.lock", *IMAGES),
     "base/postgres.lock": ("base/postgres.in", "--no-deps", *IMAGES),
 }
-
-
-def compile_all() -> None:
-    """Compile each lock; raises StackError with uv's words where a requirement cannot be met."""
-    settings = drafted()
-    for lock in LOCKS:
-        compile_one(lock, settings)
-        print(f"install/{lock}")
 
 
 def compile_one(lock: str, settings: Settings) -> None:

@@ -1,43 +1,18 @@
 """Runs of DAGs as the verbs show them: any DAG by name, and the canary that proves the stack."""
 
-from typing import Any
-
 from rich.console import Console
 
-from orchestration import StackError
+from orchestration import StackError, dag_runs
 from orchestration.airflow_api import Airflow
-from orchestration.progress import Line, Progress
+from orchestration.progress import Progress
 
 CANARY = "canary"
 # What the canary does, in its order; it returns the seconds each took.
 HOPS = ("queued", "client", "run", "metric", "artifact", "model", "prune")
 CANARY_SECONDS = 150
-RUN_SECONDS = 6 * 3600
 # A fresh stack parses its DAGs within seconds of its first heartbeat.
 PARSE_SECONDS = 60
 KEPT_RUNS = 5
-KINDS = {"success": "ok", "failed": "bad", "upstream_failed": "bad"}
-
-
-def start(airflow: Airflow, dag_id: str, conf: dict[str, Any], wait_seconds: float = 5) -> str:
-    """Trigger a run of a DAG, unpausing it first; the run's id."""
-    if airflow.dag(dag_id, wait_seconds)["is_paused"]:
-        airflow.unpause(dag_id)
-        print(f"{dag_id} was paused: unpaused")
-    return airflow.trigger(dag_id, conf)
-
-
-def follow(airflow: Airflow, dag_id: str, run_id: str, seconds: float = RUN_SECONDS) -> float:
-    """Show a run's task states until it has ended; the seconds it took.
-
-    Raises StackError with the failed task's last log lines unless it succeeded.
-    """
-    with Progress() as progress:
-        for state, tasks in airflow.watch(dag_id, run_id, seconds):
-            progress.show([*map(_line, tasks), (dag_id, KINDS.get(state, "wait"), state)])
-    if state != "success":
-        raise StackError(failure(airflow, dag_id, run_id, tasks))
-    return progress.elapsed
 
 
 def prove(airflow: Airflow, console: Console | None = None) -> str:
@@ -47,10 +22,12 @@ def prove(airflow: Airflow, console: Console | None = None) -> str:
     """
     with Progress(console) as progress:
         progress.show([("proof", "wait", "the canary goes through queue, worker and MLflow")])
-        run_id = start(airflow, CANARY, {}, PARSE_SECONDS)
+        run_id = dag_runs.start(airflow, CANARY, {}, PARSE_SECONDS)
         state, tasks = list(airflow.watch(CANARY, run_id, CANARY_SECONDS, pause=0.3))[-1]
         if state != "success":
-            raise StackError(f"the proof failed. {failure(airflow, CANARY, run_id, tasks)}")
+            raise StackError(
+                f"the proof failed. {dag_runs.failure(airflow, CANARY, run_id, tasks)}"
+            )
         hops = airflow.returned(CANARY, run_id, tasks[-1]["task_id"]) or {}
         if missing := set(HOPS) - hops.keys():
             raise StackError(f"the canary did not tell of {', '.join(sorted(missing))}")
@@ -58,26 +35,3 @@ def prove(airflow: Airflow, console: Console | None = None) -> str:
         progress.show([("proof", "ok", told)])
     airflow.prune_runs(CANARY, KEPT_RUNS)
     return told
-
-
-def failure(airflow: Airflow, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> str:
-    """Which task failed, its last log lines, and where to read on."""
-    where = f"next: {airflow.address}/dags/{dag_id}/runs/{run_id}"
-    failed = next((task for task in tasks if task["state"] == "failed"), None)
-    if not failed:
-        return f"{dag_id} failed without a failed task\n{where}"
-    lines = [f"  {line}" for line in airflow.log_tail(dag_id, run_id, failed)]
-    tries = (
-        f"after {failed['try_number']} tries" if failed["try_number"] > 1 else "at its first try"
-    )
-    return "\n".join([f"{dag_id}: task {failed['task_id']} failed {tries}:", *lines, where])
-
-
-def _line(task: dict[str, Any]) -> Line:
-    state = task["state"] or "waiting"
-    name = task["task_id"] if task["map_index"] < 0 else f"{task['task_id']}[{task['map_index']}]"
-    took = f" in {task['duration']:.1f} s" if task["duration"] and state == "success" else ""
-    # What a mapped task calls itself, which is known once it runs.
-    called = task.get("rendered_map_index")
-    own = f"{called}: " if called and called != str(task["map_index"]) else ""
-    return name, KINDS.get(state, "wait"), f"{own}{state}{took}"

@@ -8,9 +8,7 @@ it, the next `up` puts the old state back.
 import re
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import replace as replaced
 from datetime import datetime
 from functools import partial
@@ -23,20 +21,20 @@ from orchestration import (
     backup,
     databases,
     dotenv_file,
+    factory,
     keys,
     proof,
-    settings,
     shell,
     unfinished,
 )
 from orchestration.airflow_api import Airflow
 from orchestration.archive import Manifest
+from orchestration.background import Steps
+from orchestration.drafts import draft_env
 from orchestration.engine import Engine
-from orchestration.factory import engine_for
-from orchestration.progress import Progress
+from orchestration.lifecycle import resolve_engine, start
+from orchestration.project import Project
 from orchestration.settings import Settings
-from orchestration.stack import decided, ready_to_start, start
-from orchestration.waiting import Steps
 
 EXTRACT = ("tar", "--extract", "--file=-")
 KEEPING = ("--backup=simple", "--suffix=.before-restore")
@@ -54,59 +52,7 @@ OF_THIS_CLONE = (
 )  # fmt: skip
 
 
-def restore(
-    name: str,
-    *,
-    yes: bool,
-    keys_file: str = "",
-    passphrase_file: str = "",
-    without_keys: bool = False,
-    dags: bool = False,
-) -> None:
-    """Check a backup, load it beside, switch, prove; the old state comes back where that fails.
-
-    Raises StackError, with nothing touched, for a backup that is not whole or does not fit here.
-    """
-    folder, started = Path(name), time.monotonic()
-    manifest = _whole(folder)
-    if not yes:
-        raise StackError(
-            f"runs, models and Airflow's history would become those of {manifest.made_at}: "
-            f"inv restore {name} --yes"
-        )
-    if keys_file:
-        if not (phrase := backup.passphrase(settings.drafted(), passphrase_file)):
-            raise StackError(f"what opens {keys_file}: --passphrase-file FILE")
-        take_keys(manifest, Path(keys_file), phrase)
-    unfinished.refuse_rotation(settings.drafted())
-    opening = backup.opening(manifest, settings.drafted())
-    backup.fit(manifest, opening, keys_matter=not without_keys)
-    add_keys(opening)
-    chosen, engine = ready_to_start()
-    unfinished.take_back(chosen, engine)
-    # Nothing else has to be well: what is there may be what is to be replaced.
-    engine.up(("postgres",))
-    databases.wait(engine)
-    databases.complete(engine)
-    with Progress() as progress, _beside(engine):
-        steps = Steps(progress)
-        load(folder, manifest, engine, steps)
-        steps.do("artifacts", lambda: unpack_artifacts(folder, manifest, engine))
-    replace(chosen, engine, name)
-    print(f"restored and proven in {time.monotonic() - started:.0f} s")
-    tell_dags(folder, chosen, take=dags)
-
-
-def _whole(folder: Path) -> Manifest:
-    with Progress() as progress:
-        try:
-            return Steps(progress).do(f"{folder.name} is whole", lambda: archive.checked(folder))
-        except StackError as error:
-            way_on = f"nothing was touched; the others: ls {folder.absolute().parent}"
-            raise StackError(f"{error}\nnext: {way_on}") from None
-
-
-def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
+def take_keys(project: Project, manifest: Manifest, file: Path, passphrase: str) -> None:
     """Write the settings of a backup into .env, except those of this clone.
 
     Where there is data, only what opens the backup, behind the key in use. Raises StackError where
@@ -116,14 +62,14 @@ def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
     given = dotenv_file.parse(text, str(file))
     if not backup.known_keys(manifest, given.get("AIRFLOW_FERNET_KEY", "")):
         raise StackError(f"{file} holds the keys of another backup")
-    drafted, _ = settings.draft_env()
-    here = settings.drafted()
+    drafted, _ = draft_env(project)
+    here = project.settings_of(drafted)
     if here["AIRFLOW_FERNET_KEY"] == given["AIRFLOW_FERNET_KEY"]:
         return
-    chosen = decided(here)
-    if engine_for(chosen).surviving_data():
+    chosen = resolve_engine(here)
+    if factory.engine_for(chosen).surviving_data():
         both = f"{here['AIRFLOW_FERNET_KEY']},{given['AIRFLOW_FERNET_KEY']}"
-        add_keys(replaced(here, values={**here.values, "AIRFLOW_FERNET_KEY": both}))
+        add_keys(project, replaced(here, values={**here.values, "AIRFLOW_FERNET_KEY": both}))
         return
     # As they are written: quotes have their reason.
     taken = {n: value for n, value in dotenv_file.raw(text).items() if n not in OF_THIS_CLONE}
@@ -132,14 +78,13 @@ def take_keys(manifest: Manifest, file: Path, passphrase: str) -> None:
     whole = dotenv_file.fill(drafted, taken, None)
     if of_their_own:
         whole = dotenv_file.append(whole, "".join(of_their_own))
-    settings.write_env(whole, chosen.engine)
+    project.write_env(whole, chosen.engine)
     print(f".env: keys and settings of {file.name} taken over")
 
 
-def add_keys(opening: Settings) -> None:
+def add_keys(project: Project, opening: Settings) -> None:
     """Have .env open what a backup holds, where it does not yet; the key in use stays first."""
-    path = opening.root / ".env"
-    text = settings.draft_env(opening.root)[0]
+    path, text = project.env_file, draft_env(project)[0]
     value = opening["AIRFLOW_FERNET_KEY"]
     if not path.exists() or dotenv_file.parse(text)["AIRFLOW_FERNET_KEY"] == value:
         return
@@ -194,17 +139,6 @@ def _let_in(chosen: Settings, engine: Engine) -> None:
         print(f"the account {chosen['_AIRFLOW_WWW_USER_USERNAME']} {told}")
     if accounts.let_admin_in(chosen, engine):
         print(f"MLflow's account {accounts.ADMIN} {told}")
-
-
-@contextmanager
-def _beside(engine: Engine) -> Iterator[None]:
-    """What is loaded beside the live databases is not left there where it comes to nothing."""
-    try:
-        yield
-    except BaseException:
-        with suppress(StackError):
-            databases.forget(engine, "loaded")
-        raise
 
 
 def tell_dags(folder: Path, chosen: Settings, *, take: bool) -> None:

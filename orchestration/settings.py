@@ -1,9 +1,6 @@
-"""Every setting, read once: .env.example gives names and defaults, .env the values, and the
-person's environment has the last word. No other module reads os.environ."""
+"""Every setting: .env.example gives names and defaults, .env the values; the shell wins."""
 
 import base64
-import hashlib
-import os
 import re
 import secrets
 import socket
@@ -11,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestration import StackError, capacity, dotenv_file, machine, setting_rules
+from orchestration import StackError, dotenv_file, setting_rules
 
-ROOT = Path(__file__).resolve().parent.parent
 PASSED_ON = re.compile(
     r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:(?:https?|no|all)_proxy)|SSL_CERT_\w+)$"
 )
@@ -62,21 +58,11 @@ class Settings:
     environment: Mapping[str, str]
 
     @classmethod
-    def load(cls, root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """The settings of .env, with the person's environment above them.
+    def of_text(cls, text: str, root: Path, environ: Mapping[str, str]) -> "Settings":
+        """Return the settings of a .env's text, with the variables of `environ` above them.
 
-        Raises StackError when there is no .env, a line is refused, or a value cannot be used.
+        Raises StackError for a line that is refused or a value that cannot be used.
         """
-        path = root / ".env"
-        if not path.exists():
-            raise StackError("there is no .env here yet: inv install")
-        return cls.of_text(dotenv_file.read(path), root, environ)
-
-    @classmethod
-    def of_text(
-        cls, text: str, root: Path = ROOT, environ: Mapping[str, str] = os.environ
-    ) -> "Settings":
-        """The settings of a .env that may not be written yet; raises as `load` does."""
         example = (root / ".env.example").read_text(encoding="utf-8")
         given = {**dotenv_file.parse(example, ".env.example"), **dotenv_file.parse(text)}
         values = {name: environ.get(name, value) for name, value in given.items()}
@@ -171,63 +157,3 @@ class Settings:
         told = {"AIRFLOW_PROJ_DIR": str(self.project_dir)}
         told |= {"PUBLIC_HOST": self.public_host} if self.tls else {}
         return {**self.environment, **self.values, **told}
-
-
-def draft_env(root: Path = ROOT) -> tuple[str, str]:
-    """The text of a complete .env, and what was done for it in one line (blank: nothing).
-
-    Blanks are filled and new settings appended; a value that is set is never touched. Nothing is
-    written.
-    """
-    path, example = root / ".env", (root / ".env.example").read_text(encoding="utf-8")
-    before, done = example, ".env made from .env.example"
-    if path.exists():
-        before, done = dotenv_file.read(path), ""
-        if added := dotenv_file.missing_blocks(example, dotenv_file.parse(before)):
-            before = dotenv_file.append(before, f"# added by an upgrade\n{added}")
-            done = "new settings appended to .env"
-    filled = dotenv_file.fill(before, _generated(root))
-    fitting = capacity.fitting(machine.memory_gib(), machine.cpus())
-    filled = dotenv_file.fill(filled, fitting, ("auto",))
-    return filled, done or ("blank settings of .env filled" if filled != before else "")
-
-
-def drafted(root: Path = ROOT) -> Settings:
-    """The settings as `inv install` would write them, for what works without .env too."""
-    text, _ = draft_env(root)
-    return Settings.of_text(text, root)
-
-
-def held_secrets(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The value of each secret, blank ones too. Raises StackError where there is no .env."""
-    if not (path := root / ".env").exists():
-        raise StackError("there is no .env here yet: inv install")
-    written = dotenv_file.parse(dotenv_file.read(path))
-    return {name: environ.get(name, written.get(name, "")) for name in SECRETS}
-
-
-def keys_are_new(root: Path = ROOT) -> bool:
-    """No .env holds the keys yet that data of an earlier install would be locked with."""
-    path = root / ".env"
-    held = dotenv_file.parse(dotenv_file.read(path)) if path.exists() else {}
-    return not (held.get("POSTGRES_PASSWORD") and held.get("AIRFLOW_FERNET_KEY"))
-
-
-def write_env(text: str, engine: str, root: Path = ROOT) -> None:
-    """Write .env (0600), with the engine that was chosen in the place of `auto`."""
-    dotenv_file.write(root / ".env", dotenv_file.fill(text, {"STACK_ENGINE": engine}, ("auto",)))
-
-
-def project_name(root: Path) -> str:
-    """A name for this clone, the same whenever .env is made anew in the same folder."""
-    folder = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-") or "stack"
-    return f"{folder}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
-
-
-def _generated(root: Path) -> dict[str, str]:
-    uid = os.getuid()
-    return {
-        **{name: generate() for name, generate in SECRETS.items()},
-        "COMPOSE_PROJECT_NAME": project_name(root),
-        "AIRFLOW_UID": str(uid or 50000),
-    }

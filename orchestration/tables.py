@@ -12,11 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from orchestration import health, web
+from orchestration import health
 from orchestration.health import Report
 from orchestration.progress import Line
 from orchestration.proof import CANARY
-from orchestration.settings import Settings
 
 WORK_MARKS = {
     "up": ("green", "✓"), "down": ("red", "✗"), "degraded": ("yellow", "!"),
@@ -55,21 +54,6 @@ def watch(reports: Iterable[Report], *, as_json: bool) -> bool:
     return report is not None and report.status == "healthy"
 
 
-def print_secrets(states: Iterable[tuple[str, str, str]]) -> bool:
-    """Secrets by name with what each is for and how good it is; True when all are good."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "secret", "value", "for"):
-        table.add_column(column)
-    good = True
-    for name, purpose, verdict in states:
-        good = good and verdict == "good"
-        colour, mark = WORK_MARKS["up" if verdict == "good" else "down"]
-        table.add_row(Text(mark, style=colour), name, escape(verdict), escape(purpose))
-    width = None if sys.stdout.isatty() else 200
-    Console(highlight=False, width=width).print(table)
-    return good
-
-
 def shown(report: Report) -> Group:
     """A report as a table with the verdict below it."""
     table = Table(box=None, pad_edge=False)
@@ -106,20 +90,6 @@ def _verdicts(report: Report) -> list[tuple[str, bool]]:
 def progress_lines(report: Report) -> list[Line]:
     """The report as rows of a start in progress."""
     return [*map(line, report.services), *map(_check_line, report.checks)]
-
-
-def addresses(chosen: Settings) -> str:
-    """Where the pages are, and who may log in."""
-    account = f"(user {chosen['_AIRFLOW_WWW_USER_USERNAME']}, password in .env)"
-    known = web.account(chosen, "STATUS_PORT")
-    page = f"  (user {known[0]}, STATUS_PAGE_PASSWORD in .env)" if known else ""
-    return "\n".join(
-        (
-            f"  Airflow  {chosen.public_url('AIRFLOW_PORT')}  {account}",
-            f"  MLflow   {chosen.public_url('MLFLOW_PORT')}  (user admin, password in .env)",
-            f"  status   {chosen.public_url('STATUS_PORT')}{page}",
-        )
-    )
 
 
 def line(row: health.Row) -> Line:

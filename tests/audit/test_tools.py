@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,11 @@ from checks import audit, sbom
 from checks.pins import merged, pins
 from checks.vulnerabilities import BAD
 from orchestration import StackError
+from orchestration.drafts import load_or_draft
 from orchestration.locks import LOCKS
-from orchestration.settings import ROOT, Settings, draft_env
+from orchestration.project import Project
+
+ROOT = Path(__file__).resolve().parents[2]
 
 AFFECTED = {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99"}]}]}
 
@@ -141,7 +145,7 @@ def settings(tmp_path):
     shutil.copytree(ROOT / "install", tmp_path / "install")
     shutil.copy(ROOT / ".env.example", tmp_path)
     (tmp_path / "orchestration").mkdir()
-    return Settings.of_text(draft_env(tmp_path)[0], tmp_path)
+    return load_or_draft(Project(tmp_path, {}))
 
 
 def test_a_bill_holds_every_pin_and_hash_and_is_the_same_twice(settings):

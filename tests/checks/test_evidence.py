@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from orchestration.settings import ROOT, SECRETS
+from orchestration.settings import SECRETS
 from tests.smoke import evidence
 from tests.smoke.clone import ONE_SHOTS, SERVICES, Clone
 
+ROOT = Path(__file__).resolve().parents[2]
 GIVEN_OUT = {
     "ALERT_WEBHOOK_URL": "https://hooks.example/T0/B0/words-of-a-webhook",
     "SMTP_PASSWORD": "words-of-a-mail-account",  # pragma: allowlist secret
@@ -102,6 +104,8 @@ def test_a_command_that_does_not_answer_or_is_not_there_is_told(clone, tmp_path,
 
 FAILING = """
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def broken():

@@ -8,8 +8,9 @@ import pytest
 from checks import sbom
 from checks.pins import Pin, merged, pins
 from orchestration import StackError
+from orchestration.drafts import load_or_draft
 from orchestration.engine import IMAGES
-from orchestration.settings import drafted
+from orchestration.project import Project
 
 # As cyclonedx-py 7.5.0 gives it, without its metadata.
 BOM = {
@@ -79,7 +80,7 @@ def test_two_versions_in_one_image_are_refused():
 
 @pytest.mark.parametrize("name", sbom.LOCKS_OF)
 def test_an_image_holds_every_package_of_its_locks(name):
-    locks = [pins(drafted().root / "install" / lock) for lock in sbom.LOCKS_OF[name]]
+    locks = [pins(sbom.ROOT / "install" / lock) for lock in sbom.LOCKS_OF[name]]
     keys = {pin.key for lock in locks for pin in lock}
     assert [pin.key for pin in merged(locks)] == sorted(keys)
 
@@ -89,7 +90,7 @@ def test_every_image_made_here_has_a_bill():
 
 
 def test_the_locks_of_an_image_are_those_its_recipe_installs():
-    install = drafted().root / "install"
+    install = sbom.ROOT / "install"
     for name, locks in sbom.LOCKS_OF.items():
         if not locks:
             continue
@@ -135,7 +136,7 @@ def test_an_image_s_packages_are_added_with_its_id():
 
 def test_an_image_of_others_gets_no_bill_of_our_locks():
     ours, public = (SimpleNamespace(labels=labels) for labels in ({sbom.MADE_HERE: "x"}, {}))
-    settings = drafted()
+    settings = load_or_draft(Project(sbom.ROOT, os.environ))
     for name in ("postgres", "redis"):
         assert "was not made here" in sbom.foreign(name, public, settings)
         assert sbom.foreign(name, ours, settings) == ""

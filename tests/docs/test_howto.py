@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from checks.dag_lint import static
-from orchestration.settings import drafted
+from orchestration.drafts import load_or_draft
+from orchestration.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## How to add")[1].split("\n## ")[0]
@@ -90,7 +91,7 @@ def test_a_setting_is_read_by_both_engines_and_said_once(copy):
     )
     assert failing(copy) == set()
     compose_reads(copy)
-    assert drafted(copy)["HELLO_GREETING"] == "hello"
+    assert load_or_draft(Project(copy, {}))["HELLO_GREETING"] == "hello"
     services = yaml.safe_load((copy / COMPOSE).read_text("utf-8"))["services"]
     environment = services["airflow-scheduler"]["environment"]
     assert environment["HELLO_GREETING"] == "${HELLO_GREETING:-hello}"

@@ -1,11 +1,16 @@
 """In the built Airflow image, as its user, with the network off."""
 
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from orchestration.settings import ROOT, Settings
+from orchestration.drafts import load_or_draft
+from orchestration.project import Project
 
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = load_or_draft(Project(ROOT, os.environ))
 CHECKS = "/checked/tests/image"
 PARSE_DAGS = "/checked/orchestration/config/parse_dags.py"
 MOUNTED = ("dags", "tests", "install", "orchestration")
@@ -14,7 +19,7 @@ MOUNTED = ("dags", "tests", "install", "orchestration")
 @pytest.fixture(scope="module")
 def image():
     subprocess.run(["inv", "install"], cwd=ROOT, check=True)
-    return f"{Settings.load().project}-airflow"
+    return f"{SETTINGS.project}-airflow"
 
 
 def in_image(image, *command, user="50000:0"):
@@ -86,7 +91,7 @@ import statsmodels.api, evidently.presets
 
 @pytest.mark.parametrize("name", SIZES)
 def test_an_image_is_no_larger_than_it_should_be(image, name):
-    if Settings.load()["AIRFLOW_BASE_IMAGE"] != Settings.load()["DEBIAN_IMAGE"]:
+    if SETTINGS["AIRFLOW_BASE_IMAGE"] != SETTINGS["DEBIAN_IMAGE"]:
         pytest.skip("the Airflow image is built on another one, whose size is not ours")
     named = f"{image.removesuffix('-airflow')}-{name}"
     argv = ["docker", "image", "inspect", "--format={{.Size}}", named]
@@ -105,6 +110,9 @@ def test_packages_without_their_tests_work(image):
 COMPILED = """
 import importlib.util
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = load_or_draft(Project(ROOT, os.environ))
 
 for name in ("airflow", "mlflow", "pandas"):
     source = importlib.util.find_spec(name).origin

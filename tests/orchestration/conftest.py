@@ -13,12 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestration import StackError, databases, stack, wait
-from orchestration import settings as settings_module
+from orchestration import StackError, databases, factory, wait
 from orchestration.airflow_api import Airflow
+from orchestration.drafts import draft_env
 from orchestration.engine import IMAGES, Service
 from orchestration.machine import Host
-from orchestration.settings import ROOT, Settings
+from orchestration.project import Project
+from orchestration.settings import Settings
 from orchestration.shell import Command, Completed
 
 REPO = Path(__file__).resolve().parents[2]
@@ -84,32 +85,26 @@ def bare_environment(monkeypatch):
 
 
 @pytest.fixture
-def clone(tmp_path, monkeypatch):
+def clone(tmp_path):
     """A folder that the code takes for its repository, with .env.example and no .env."""
     root = tmp_path / "clone"
     (root / "orchestration").mkdir(parents=True)
     shutil.copy(REPO / ".env.example", root)
-    # Defaults are bound when a function is defined: the constant ROOT alone would move nothing.
-    for function in (
-        settings_module.draft_env,
-        settings_module.write_env,
-        settings_module.drafted,
-        settings_module.keys_are_new,
-        settings_module.held_secrets,
-        Settings.load.__func__,
-        Settings.of_text.__func__,
-    ):
-        moved = tuple(root if value == ROOT else value for value in function.__defaults__)
-        monkeypatch.setattr(function, "__defaults__", moved)
     return root
 
 
 @pytest.fixture
-def make_settings(clone):
+def project(clone):
+    """The clone as commands get it."""
+    return Project(clone, os.environ)
+
+
+@pytest.fixture
+def make_settings(clone, project):
     """Settings of the clone as `inv install` would draft them, with some values replaced."""
 
     def make(**values):
-        text, _ = settings_module.draft_env(clone)
+        text, _ = draft_env(project)
         given = {"STACK_ENGINE": "docker", "PATH": os.environ["PATH"]}
         return Settings.of_text(text, clone, given | {k: str(v) for k, v in values.items()})
 
@@ -355,10 +350,10 @@ ROWS = "COPY public.{name} (id) FROM stdin;\n1\n2\n\\.\n"
 
 
 @pytest.fixture
-def lived_in(clone, engine, make_settings, tmp_path, monkeypatch):
+def lived_in(clone, project, engine, tmp_path, monkeypatch):
     """A clone that is installed and running, with a row or two, an artifact and a DAG."""
-    monkeypatch.setattr(stack, "engine_for", lambda chosen: engine)
-    settings_module.write_env(settings_module.draft_env(clone)[0], "docker", clone)
+    monkeypatch.setattr(factory, "engine_for", lambda chosen: engine)
+    project.write_env(draft_env(project)[0], "docker")
     engine.databases = str(tmp_path / "databases")
     Path(engine.databases).mkdir()
     for name in databases.NAMES:

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from orchestration import StackError, bucket, shell, waiting
+from orchestration import StackError, bucket, readiness, shell
 from orchestration.settings import Settings
 from orchestration.signatures import Finding
 
@@ -176,13 +176,13 @@ def test_a_trial_that_fails_is_no_verdict(tmp_path):
 
 def test_a_start_ends_where_nothing_but_the_bucket_is_in_the_way():
     trial = Future()
-    waiting._refuse_bucket(trial)
+    readiness._refuse_bucket(trial)
     trial.set_result([Finding("bucket-full", "its server has no room", "make room", WHERE)])
     with pytest.raises(StackError, match="everything runs, but its server has no room\nnext: make"):
-        waiting._refuse_bucket(trial)
+        readiness._refuse_bucket(trial)
     failed = Future()
     failed.set_exception(StackError("no engine"))
-    waiting._refuse_bucket(failed)
+    readiness._refuse_bucket(failed)
 
 
 LISTS = {

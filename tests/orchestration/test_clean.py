@@ -10,8 +10,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from orchestration import StackError, clean, compose, environments, stack, waiting
-from orchestration.clean import Row, given_back, shown, size, span
+from orchestration import StackError, background, compose, environments, lifecycle, readiness
+from orchestration.commands import clean
+from orchestration.commands.clean import Row, given_back, shown, size, span
 from orchestration.compose import DockerEngine
 from orchestration.engine import Build
 from orchestration.environments import Environments
@@ -30,15 +31,16 @@ def said(row, left=None):
 
 
 @pytest.fixture
-def cleaned(engine, make_settings, recorded, monkeypatch, capsys):
+def cleaned(project, engine, make_settings, recorded, monkeypatch, capsys):
     """Run `inv clean` against the paper engine; what it printed, blanks made one."""
-    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(clean, "working_engine", lambda: (make_settings(), engine))
+    monkeypatch.setattr(background, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(readiness, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(clean, "working_engine", lambda project: (make_settings(), engine))
     recorded.outputs = {"clean_airflow": said(HISTORY), "clean_mlflow": said(DELETED)}
     engine.made = [Build("mine-airflow", 1000, True), Build("sha256:old", 500, False)]
 
     def run(**options):
-        clean.clean(**{"older_than": "30d", "dry_run": False, **options})
+        clean.run(project, **{"older_than": "30d", "dry_run": False, **options})
         return " ".join(capsys.readouterr().out.split())
 
     return run
@@ -158,7 +160,7 @@ def test_the_services_that_are_asked_exist_on_both_engines():
     for script, service, needed in clean.SCRIPTS.values():
         assert (CONFIG / script).exists()
         assert {service, needed} <= set(SERVICES)
-    assert clean.working_engine is stack.working_engine
+    assert clean.working_engine is lifecycle.working_engine
 
 
 # What was built

@@ -11,10 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, accounts, clocks, conditions, doctor, heard, machine, ports
+from orchestration import (
+    StackError,
+    accounts,
+    clocks,
+    conditions,
+    doctor,
+    factory,
+    heard,
+    machine,
+    ports,
+)
+from orchestration.commands import doctor as doctor_command
+from orchestration.drafts import draft_env
 from orchestration.engine import Service
 from orchestration.machine import Host
-from orchestration.settings import SECRETS, Settings, draft_env
+from orchestration.settings import SECRETS
 from tests.orchestration.conftest import LONG_RUNNING
 from tests.orchestration.test_signatures import HEALTHY, HOST
 
@@ -25,11 +37,11 @@ FOLDERS = ("dags", "logs", "plugins")
 
 
 @pytest.fixture
-def installed(clone, web, engine, monkeypatch, repo):
+def installed(project, clone, web, engine, monkeypatch, repo):
     """A stack that runs and is well since an hour, in an installed clone on a good machine."""
     for name, port in web.stack_is_well(services=ALL).items():
         monkeypatch.setenv(name, str(port))
-    text, _ = draft_env(clone)
+    text, _ = draft_env(project)
     (clone / ".env").write_text(text.replace("STACK_ENGINE=auto", "STACK_ENGINE=docker"))
     (clone / ".env").chmod(0o600)
     shutil.copy(repo / "orchestration/docker-compose.yaml", clone / "orchestration")
@@ -40,21 +52,22 @@ def installed(clone, web, engine, monkeypatch, repo):
     engine.said = dict(HEALTHY)
     engine.stands_on = Host(places=(clone,))
     monkeypatch.setattr(conditions, "disk_problems", lambda places: [])
+    monkeypatch.setattr(factory, "engine_for", lambda settings: engine)
     # The stub listens on all three.
     monkeypatch.setattr(conditions, "unusable", lambda address, port: "")
     return clone
 
 
 @pytest.fixture
-def examine(installed, engine):
+def examine(project, installed, engine):
     """What the doctor finds."""
-    return lambda said="": doctor.examine(lambda settings: engine, said)
+    return lambda said="": doctor.examine(project, said)
 
 
 @pytest.fixture
-def report(installed, engine):
+def report(project, installed, engine):
     """Print what the doctor finds; True: nothing."""
-    return lambda as_json: doctor.report(as_json=as_json, choose=lambda settings: engine)
+    return lambda as_json: doctor_command.run(project, as_json=as_json)
 
 
 @pytest.fixture
@@ -161,11 +174,14 @@ def test_a_secret_that_can_be_guessed_is_told_without_it(installed, the_one, mon
     assert "sesame" not in str(found)
 
 
-def test_before_the_engine_is_decided_the_one_that_works_is_asked(installed, engine, monkeypatch):
+def test_before_the_engine_is_decided_the_one_that_works_is_asked(
+    project, installed, engine, monkeypatch
+):
     monkeypatch.setenv("STACK_ENGINE", "auto")
     engines = {"docker": type(engine)(), "standalone": engine}
     engines["docker"].reasons = ["no Docker engine answers (connection refused): start it"]
-    assert doctor.examine(lambda settings: engines[settings.engine]) == []
+    monkeypatch.setattr(factory, "engine_for", lambda settings: engines[settings.engine])
+    assert doctor.examine(project) == []
 
 
 # Engine and machine
@@ -544,8 +560,8 @@ def test_a_check_that_could_not_look_is_told_and_the_others_still_are(engine, ex
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_whatever_is_quoted_holds_no_secret(installed, engine, examine, name):
-    value = Settings.load()[name]
+def test_whatever_is_quoted_holds_no_secret(project, installed, engine, examine, name):
+    value = project.settings()[name]
     engine.ps_fails = StackError(f"refused: {value} is odd")
     told = str(examine())
     assert "***" in told
@@ -556,9 +572,9 @@ def test_whatever_is_quoted_holds_no_secret(installed, engine, examine, name):
 
 
 @pytest.fixture
-def verdict(installed, engine):
+def verdict(project, installed, engine):
     """What is told below an error."""
-    return lambda error: doctor.verdict_on(StackError(error), lambda settings: engine)
+    return lambda error: doctor.verdict_on(project, StackError(error))
 
 
 def test_a_failed_up_is_explained_by_its_own_words(verdict):
@@ -578,11 +594,11 @@ def test_what_the_error_says_itself_is_not_repeated(verdict, engine, down, stran
     assert verdict(f"{cause}: start it") == ""
 
 
-def test_what_the_error_says_in_several_lines_is_not_repeated_either(installed, verdict):
+def test_what_the_error_says_in_several_lines_is_not_repeated_either(project, installed, verdict):
     with (installed / ".env").open("a") as file:
         file.write("SMTP_USER: me\n")
     with pytest.raises(StackError) as refused:
-        Settings.load()
+        project.settings()
     assert str(refused.value).count("\n") == 1
     assert verdict(str(refused.value)) == ""
     assert "env-unusable" in verdict("something else")

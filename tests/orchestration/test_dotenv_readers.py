@@ -5,15 +5,19 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import hypothesis
 import pytest
 from dotenv import dotenv_values
 from hypothesis import strategies as st
 
-from orchestration import StackError, dotenv_file, settings, shell
-from orchestration.settings import Settings
+from orchestration import StackError, dotenv_file, shell
+from orchestration.drafts import draft_env
+from orchestration.project import Project
 from orchestration.shell import Command
+
+REPO = Path(__file__).resolve().parents[2]
 
 # Hypothesis loads its own profile where CI is set; what it means is said here all the same.
 CHEAP = hypothesis.settings(
@@ -50,7 +54,7 @@ def root(tmp_path_factory):
     """A clone's folder, made once: each example writes its file anew."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "orchestration").mkdir()
-    shutil.copy(settings.ROOT / ".env.example", folder)
+    shutil.copy(REPO / ".env.example", folder)
     return folder
 
 
@@ -73,10 +77,10 @@ def written(root, text):
 
 def loaded(root, text):
     """Settings of a complete .env with `text` behind it, as `inv` loads them."""
-    complete, _ = settings.draft_env(root)
+    complete, _ = draft_env(Project(root, os.environ))
     (root / ".env").write_bytes(f"{complete}\n{text}".encode())
     try:
-        return Settings.load(root, {"PATH": os.environ["PATH"]})
+        return Project(root, {"PATH": os.environ["PATH"]}).settings()
     finally:
         (root / ".env").unlink()
 

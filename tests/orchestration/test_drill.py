@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, archive, backup, databases, drill
-from orchestration.settings import Settings
+from orchestration import StackError, archive, databases, drill
+from orchestration.commands import backup as backup_command
+from orchestration.commands import drill as drill_command
+from orchestration.project import Project
 
 FOUND = {"decrypted": 2, "predicted": ["flight-delay@champion"]}
 
@@ -33,8 +35,8 @@ def says(monkeypatch, code):
 
 
 @pytest.fixture
-def made(lived_in):
-    backup.make()
+def made(project, lived_in):
+    backup_command.run(project)
     [folder] = archive.all_of(lived_in / "backups")
     return folder
 
@@ -43,9 +45,9 @@ def report(folder):
     return json.loads((folder.parent / "report/report.json").read_text())
 
 
-def test_it_restores_beside_and_tells_what_it_found(made, beside, engine, capsys):
+def test_it_restores_beside_and_tells_what_it_found(project, made, beside, engine, capsys):
     before = sorted(Path(engine.databases).iterdir())
-    drill.drill()
+    drill_command.run(project)
     told = report(made)
     assert told["verified"] is True
     assert "6 rows, 1 files, 2 secrets opened, flight-delay@champion" in told["detail"]
@@ -54,18 +56,20 @@ def test_it_restores_beside_and_tells_what_it_found(made, beside, engine, capsys
     assert "COPY" in Path(beside.databases, "airflow").read_text()
 
 
-def test_nothing_that_starts_runs_or_sends_alerts_is_started(made, beside):
-    drill.drill()
+def test_nothing_that_starts_runs_or_sends_alerts_is_started(project, made, beside):
+    drill_command.run(project)
     started = [asked for asked in beside.asked if asked.startswith(("up", "replace"))]
     assert started == ["up postgres", "replace airflow-init", "replace mlflow-migrate", "up mlflow"]
 
 
-def test_it_has_a_name_ports_and_a_folder_of_its_own_and_they_go(made, beside, engine, lived_in):
+def test_it_has_a_name_ports_and_a_folder_of_its_own_and_they_go(
+    project, made, beside, engine, lived_in
+):
     lent = []
     engine.create_sandbox = lambda other: lent.append(other) or beside
-    drill.drill()
+    drill_command.run(project)
     [other] = lent
-    chosen = Settings.load(lived_in, {})
+    chosen = Project(lived_in, {}).settings()
     assert other.project == f"{chosen.project}-drill"
     assert other.project_dir == other.root == lived_in / ".drill"
     assert not {other[n] for n in drill.PORTS} & {chosen[n] for n in drill.PORTS}
@@ -83,30 +87,30 @@ def test_it_has_a_name_ports_and_a_folder_of_its_own_and_they_go(made, beside, e
     ],
 )
 def test_what_cannot_be_used_fails_it_and_all_is_removed(
-    made, beside, engine, monkeypatch, code, why
+    project, made, beside, engine, monkeypatch, code, why
 ):
     says(monkeypatch, code)
     with pytest.raises(StackError, match=why):
-        drill.drill()
+        drill_command.run(project)
     assert report(made)["verified"] is False
     assert re.fullmatch(f"drill failed: .*{why}.*", report(made)["detail"])
     assert not (made.parent.parent / ".drill").exists()
 
 
-def test_a_damaged_backup_fails_before_anything_is_started(made, beside):
+def test_a_damaged_backup_fails_before_anything_is_started(project, made, beside):
     (made / "artifacts.tar").write_bytes(b"x")
     with pytest.raises(StackError, match="it was cut"):
-        drill.drill()
+        drill_command.run(project)
     assert beside.asked == []
     assert report(made)["made_at"][:10] == f"{made.name[:4]}-{made.name[4:6]}-{made.name[6:8]}"
 
 
-def test_without_a_backup_the_next_command_is_told(lived_in):
+def test_without_a_backup_the_next_command_is_told(project, lived_in):
     with pytest.raises(StackError, match="inv backup"):
-        drill.drill()
+        drill_command.run(project)
 
 
-def test_without_images_too(lived_in, engine):
+def test_without_images_too(project, lived_in, engine):
     engine.built = False
     with pytest.raises(StackError, match="inv install"):
-        drill.drill()
+        drill_command.run(project)

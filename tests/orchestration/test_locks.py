@@ -1,13 +1,17 @@
 """The lock files: each has its source, hashes, and one way to be made."""
 
+import os
+
 import pytest
 
 from orchestration import StackError, locks
+from orchestration.commands import lock as lock_command
 from orchestration.locks import LOCKS
+from orchestration.project import Project
 
 
 def test_every_lock_is_compiled_with_hashes_in_the_folder_of_its_source(recorded, repo, capsys):
-    locks.compile_all()
+    lock_command.run(Project(repo, os.environ))
     assert len(recorded.commands) == len(LOCKS)
     for lock, command in zip(LOCKS, recorded.commands, strict=True):
         assert command.argv[:3] == ("uv", "pip", "compile")
@@ -17,10 +21,10 @@ def test_every_lock_is_compiled_with_hashes_in_the_folder_of_its_source(recorded
     assert capsys.readouterr().out.splitlines() == [f"install/{lock}" for lock in LOCKS]
 
 
-def test_a_requirement_that_cannot_be_met_ends_it(recorded):
+def test_a_requirement_that_cannot_be_met_ends_it(project, recorded):
     recorded.failures = {"mlflow.in": "no solution found"}
     with pytest.raises(StackError, match="no solution found"):
-        locks.compile_all()
+        lock_command.run(project)
     assert "status.in" not in " ".join(recorded.lines)
 
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import StackError, moving, shell
+from orchestration import StackError, shell
+from orchestration.commands import move_artifacts
 
 
 class NoSuchKey(Exception):
@@ -159,23 +160,23 @@ DONE = {"files": 2, "of_files": 2, "bytes": 3 * 2**20, "of_bytes": 3 * 2**20, "s
 
 
 def test_what_came_of_a_round_is_its_last_line():
-    told = moving._copied(Engine({**DONE, "files": 1}, DONE), "/from", 0)
-    assert moving._words(told) == "2 files, 3.0 MiB"
+    told = move_artifacts._copied(Engine({**DONE, "files": 1}, DONE), "/from", 0)
+    assert move_artifacts._words(told) == "2 files, 3.0 MiB"
 
 
 def test_a_round_that_failed_says_what_stays_and_what_to_do():
     trouble = {"name": "bucket-full", "cause": "its server has no room", "fix": "make room there"}
     with pytest.raises(StackError, match=r"no room.*MLflow goes on as before\nnext: make room"):
-        moving._copied(Engine(DONE, trouble), "/from", 0)
+        move_artifacts._copied(Engine(DONE, trouble), "/from", 0)
 
 
 def test_a_place_that_settings_would_refuse_is_refused_before_anything_is_copied(
-    make_settings, monkeypatch
+    project, make_settings, monkeypatch
 ):
     chosen = make_settings(AIRFLOW_LOGS_DESTINATION="s3://bucket/logs")
-    monkeypatch.setattr(moving, "working_engine", lambda: (chosen, None))
+    monkeypatch.setattr(move_artifacts, "working_engine", lambda project: (chosen, None))
     with pytest.raises(StackError, match="AIRFLOW_LOGS_DESTINATION lies among the artifacts"):
-        moving.move("s3://bucket", dry_run=False)
+        move_artifacts.run(project, "s3://bucket", dry_run=False)
 
 
 def test_a_file_that_changes_while_nobody_should_write_is_no_copy(script, folder):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration import StackError, proof
+from orchestration import StackError, dag_runs, proof
 
 DAG = "/api/v2/dags/canary"
 RUNS = f"{DAG}/dagRuns"
@@ -40,7 +40,7 @@ def run(web):
 
 def test_a_dag_is_started_as_it_is(airflow, web, run, capsys):
     run()
-    assert proof.start(airflow, "canary", {"seed": 1}) == "r1"
+    assert dag_runs.start(airflow, "canary", {"seed": 1}) == "r1"
     assert web.of(f"POST {RUNS}")[0]["body"]["conf"] == {"seed": 1}
     assert web.of(f"PATCH {DAG}") == []
     assert capsys.readouterr().out == ""
@@ -48,7 +48,7 @@ def test_a_dag_is_started_as_it_is(airflow, web, run, capsys):
 
 def test_a_paused_dag_is_unpaused_first_and_that_is_said(airflow, web, run, capsys):
     run(paused=True)
-    proof.start(airflow, "canary", {})
+    dag_runs.start(airflow, "canary", {})
     acts = [
         request["question"].split()[0] for request in web.asked if "POST /auth" not in str(request)
     ]
@@ -58,7 +58,7 @@ def test_a_paused_dag_is_unpaused_first_and_that_is_said(airflow, web, run, caps
 
 def test_a_run_is_followed_with_its_tasks(airflow, run, capsys):
     run("running", "success", tasks=[a_task("one"), a_task("many", map_index=3, duration=None)])
-    assert proof.follow(airflow, "canary", "r1") >= 0
+    assert dag_runs.follow(airflow, "canary", "r1") >= 0
     told = capsys.readouterr().out
     assert "✓ one " in told
     assert "success in 1.2 s" in told
@@ -72,7 +72,7 @@ def test_a_failed_run_tells_the_task_its_last_lines_and_its_page(airflow, web, r
     content = [{"event": "fitting"}, {"event": "MemoryError"}]
     web.answers[f"GET {RUNS}/r1/taskInstances/train/logs/3"] = (200, {"content": content})
     with pytest.raises(StackError) as raised:
-        proof.follow(airflow, "canary", "r1")
+        dag_runs.follow(airflow, "canary", "r1")
     assert str(raised.value).splitlines() == [
         "canary: task train failed after 3 tries:",
         "  fitting",
@@ -87,13 +87,13 @@ def test_a_failed_run_tells_the_task_its_last_lines_and_its_page(airflow, web, r
 def test_a_task_that_was_not_tried_again_is_told_so(airflow, run, capsys):
     run("failed", tasks=[a_task("train", "failed")])
     with pytest.raises(StackError, match="task train failed at its first try:"):
-        proof.follow(airflow, "canary", "r1")
+        dag_runs.follow(airflow, "canary", "r1")
 
 
 def test_a_run_can_fail_without_a_failed_task(airflow, run, capsys):
     run("failed", tasks=[a_task("load", None, None)])
     with pytest.raises(StackError, match="canary failed without a failed task\nnext: http"):
-        proof.follow(airflow, "canary", "r1")
+        dag_runs.follow(airflow, "canary", "r1")
 
 
 def test_the_proof_tells_the_seconds_of_every_hop(airflow, web, run, capsys):

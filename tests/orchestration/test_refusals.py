@@ -17,7 +17,10 @@ from typing import Any
 
 import pytest
 
-from orchestration import settings
+from orchestration.drafts import draft_env
+from orchestration.project import Project
+
+REPO = Path(__file__).resolve().parents[2]
 
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
 MANY_LINES = 8
@@ -25,7 +28,7 @@ MANY_LINES = 8
 
 def behind(file):
     """Where a line stands that is appended to a file of the repository."""
-    return f"line {len((settings.ROOT / file).read_text().splitlines()) + 1}"
+    return f"line {len((REPO / file).read_text().splitlines()) + 1}"
 
 
 BEHIND = behind(".env.example")
@@ -46,7 +49,7 @@ class Place:
 
     def write_env(self, **values):
         """A complete .env, with some values replaced."""
-        text, _ = settings.draft_env(self.folder)
+        text, _ = draft_env(Project(self.folder, os.environ))
         for name, value in ({"STACK_ENGINE": "standalone"} | values).items():
             lines = text.splitlines()
             text = "\n".join(f"{name}={value}" if _names(line, name) else line for line in lines)
@@ -181,7 +184,7 @@ def lost_env(place):
     standalone(place)
     folder = place.folder / ".state"
     if os.getuid() == 0:
-        folder = Path("/var/lib/mlops-stack") / settings.project_name(place.folder)
+        folder = Path("/var/lib/mlops-stack") / Project(place.folder, {}).name
     (folder / "postgres").mkdir(parents=True)
     place.held.callback(shutil.rmtree, folder)
     (folder / "postgres" / "PG_VERSION").write_text("16\n")

@@ -6,20 +6,25 @@ import os
 import re
 import socket
 import stat
+from pathlib import Path
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from orchestration import StackError, dotenv_file, setting_rules, settings
+from orchestration import StackError, dotenv_file, setting_rules
+from orchestration.drafts import draft_env
+from orchestration.project import Project
 from orchestration.settings import SECRETS, Settings
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def installed(clone):
     """A clone with a complete .env."""
-    text, _ = settings.draft_env(clone)
-    settings.write_env(text, "docker", clone)
+    text, _ = draft_env(Project(clone, os.environ))
+    Project(clone, os.environ).write_env(text, "docker")
     return clone
 
 
@@ -33,7 +38,7 @@ def put(root, name, value):
 def test_the_persons_environment_stands_above_the_file_and_the_file_above_the_example(installed):
     put(installed, "AIRFLOW_PORT", "8090")
     put(installed, "MLFLOW_PORT", "5090")
-    loaded = Settings.load(installed, {"MLFLOW_PORT": "5091"})
+    loaded = Project(installed, {"MLFLOW_PORT": "5091"}).settings()
     assert loaded["STATUS_PORT"] == "8081"
     assert loaded["AIRFLOW_PORT"] == "8090"
     assert loaded["MLFLOW_PORT"] == "5091"
@@ -42,18 +47,18 @@ def test_the_persons_environment_stands_above_the_file_and_the_file_above_the_ex
 def test_a_setting_that_an_old_file_lacks_has_the_examples_default(installed):
     path = installed / ".env"
     path.write_text(path.read_text().replace("STATUS_PORT=8081\n", ""))
-    assert Settings.load(installed, {})["STATUS_PORT"] == "8081"
+    assert Project(installed, {}).settings()["STATUS_PORT"] == "8081"
 
 
 def test_without_a_file_the_next_command_is_named(clone):
     with pytest.raises(StackError, match="inv install"):
-        Settings.load(clone, {})
+        Project(clone, {}).settings()
 
 
 def test_a_refused_line_of_the_file_is_told(installed):
     (installed / ".env").write_text("STACK_ENGINE\n")
     with pytest.raises(StackError, match="line 1"):
-        Settings.load(installed, {})
+        Project(installed, {}).settings()
 
 
 def test_settings_cannot_be_changed(make_settings):
@@ -223,7 +228,7 @@ def test_a_password_that_a_mail_server_gave_is_not_judged(make_settings, value):
 
 
 def test_no_draft_makes_up_what_belongs_to_alerts(installed):
-    loaded = Settings.load(installed, {})
+    loaded = Project(installed, {}).settings()
     assert {name: loaded[name] for name in ALERTS} == {
         **dict.fromkeys(ALERTS, ""),
         "SMTP_SECURITY": "starttls",
@@ -422,7 +427,7 @@ def test_what_was_generated_is_no_placeholder(make_settings):
 
 
 def test_a_first_draft_holds_every_secret_and_writes_nothing(clone):
-    text, done = settings.draft_env(clone)
+    text, done = draft_env(Project(clone, os.environ))
     values = Settings.of_text(text, clone, {}).values
     generated = [values[name] for name in SECRETS]
     assert all(len(value) >= 20 for value in generated)
@@ -432,7 +437,9 @@ def test_a_first_draft_holds_every_secret_and_writes_nothing(clone):
 
 
 def test_two_drafts_do_not_share_secrets(clone):
-    one, two = (Settings.of_text(settings.draft_env(clone)[0], clone, {}) for _ in range(2))
+    one, two = (
+        Settings.of_text(draft_env(Project(clone, os.environ))[0], clone, {}) for _ in range(2)
+    )
     assert not {one[name] for name in SECRETS} & {two[name] for name in SECRETS}
     assert one.project == two.project
 
@@ -443,13 +450,13 @@ def test_the_fernet_key_is_32_bytes(make_settings):
 
 def test_the_written_file_is_private_and_has_the_engine_that_was_chosen(installed):
     assert stat.S_IMODE((installed / ".env").stat().st_mode) == 0o600
-    assert Settings.load(installed, {}).engine == "docker"
+    assert Project(installed, {}).settings().engine == "docker"
 
 
 def test_a_second_run_changes_nothing(installed):
     before = (installed / ".env").read_bytes()
-    text, done = settings.draft_env(installed)
-    settings.write_env(text, "standalone", installed)
+    text, done = draft_env(Project(installed, os.environ))
+    Project(installed, os.environ).write_env(text, "standalone")
     assert done == ""
     assert (installed / ".env").read_bytes() == before
 
@@ -457,7 +464,7 @@ def test_a_second_run_changes_nothing(installed):
 def test_values_that_are_set_and_lines_of_the_person_stay_byte_for_byte(clone):
     mine = "# my   own note\t\n\nMY_OWN='a b'  \nREDIS_PASSWORD=chosen\nAIRFLOW_PORT=9\n"
     (clone / ".env").write_text(mine + "POSTGRES_PASSWORD=\n")
-    text, done = settings.draft_env(clone)
+    text, done = draft_env(Project(clone, os.environ))
     assert text.startswith(mine)
     assert re.search(r"^POSTGRES_PASSWORD=\S{20}", text, re.MULTILINE)
     assert done == "new settings appended to .env"
@@ -479,8 +486,8 @@ def garbled(root, end):
 def test_garbage_that_is_set_survives_a_second_run_byte_for_byte(clone, end, last):
     before = (garbled(clone, end) + end * last).encode()
     (clone / ".env").write_bytes(before)
-    text, done = settings.draft_env(clone)
-    settings.write_env(text, "docker", clone)
+    text, done = draft_env(Project(clone, os.environ))
+    Project(clone, os.environ).write_env(text, "docker")
     assert (clone / ".env").read_bytes() == before
     assert done == ""
 
@@ -490,16 +497,17 @@ def test_a_line_that_nobody_can_read_is_told_and_the_file_stays_as_it_is(install
     path = installed / ".env"
     before = b"# one\r\n" + line + b"\n" + path.read_bytes()
     path.write_bytes(before)
-    for look in (settings.draft_env, settings.keys_are_new, Settings.load):
+    project = Project(installed, os.environ)
+    for look in (lambda: draft_env(project), project.keys_are_new, project.settings):
         with pytest.raises(StackError, match="line 2: "):
-            look(installed)
+            look()
     assert path.read_bytes() == before
 
 
 def test_blanks_are_filled_among_lines_that_stay_byte_for_byte(clone):
     around = b"MINE=1 \r\n%b\r\n\r\n  # note\r\nREDIS_PASSWORD='x'\r\n"
     (clone / ".env").write_bytes(around % b'POSTGRES_PASSWORD=""')
-    settings.write_env(settings.draft_env(clone)[0], "docker", clone)
+    Project(clone, os.environ).write_env(draft_env(Project(clone, os.environ))[0], "docker")
     after = (clone / ".env").read_bytes()
     filled = re.search(rb"^POSTGRES_PASSWORD=[\w-]{20,}", after, re.MULTILINE)
     assert after.startswith(around % filled[0])
@@ -509,17 +517,17 @@ def test_an_upgrade_adds_to_the_end_and_takes_nothing_away(installed):
     path = installed / ".env"
     before = path.read_text().replace("STATUS_PORT=8081\n", "") + "MINE='1' \t"
     path.write_text(before)
-    text, _ = settings.draft_env(installed)
+    text, _ = draft_env(Project(installed, os.environ))
     assert text == f"{before}\n\n# added by an upgrade\nSTATUS_PORT=8081\n"
 
 
 def test_new_settings_are_appended_once(installed):
     example = installed / ".env.example"
     example.write_text(f"{example.read_text()}\n# how many moons\nMOONS=\nSUNS=1\n")
-    settings.write_env(settings.draft_env(installed)[0], "docker", installed)
+    Project(installed, os.environ).write_env(draft_env(Project(installed, os.environ))[0], "docker")
     once = (installed / ".env").read_bytes()
-    text, done = settings.draft_env(installed)
-    settings.write_env(text, "docker", installed)
+    text, done = draft_env(Project(installed, os.environ))
+    Project(installed, os.environ).write_env(text, "docker")
     assert done == ""
     assert (installed / ".env").read_bytes() == once
     assert once.count(b"MOONS=") == once.count(b"# how many moons") == once.count(b"SUNS=") == 1
@@ -537,7 +545,7 @@ ACCEPTED = st.lists(LINES.filter(lambda line: not dotenv_file.refusal(line))).ma
 def used(tmp_path_factory):
     """A clone whose .env each example writes anew."""
     root = tmp_path_factory.mktemp("used")
-    (root / ".env.example").write_bytes((settings.ROOT / ".env.example").read_bytes())
+    (root / ".env.example").write_bytes((REPO / ".env.example").read_bytes())
     return root
 
 
@@ -548,9 +556,9 @@ def used(tmp_path_factory):
 def test_whatever_the_file_set_values_stay_and_a_second_run_changes_nothing(used, text):
     path = used / ".env"
     path.write_bytes(text.encode())
-    once, _ = settings.draft_env(used)
+    once, _ = draft_env(Project(used, os.environ))
     path.write_bytes(once.encode())
-    assert settings.draft_env(used) == (once, "")
+    assert draft_env(Project(used, os.environ)) == (once, "")
     for old, new in zip(text.split("\n"), once.split("\n"), strict=False):
         is_open = set(dotenv_file.parse(old).values()) & {"", "auto"}
         assert is_open or new.removesuffix("\r") == old.removesuffix("\r")
@@ -561,22 +569,22 @@ def test_an_upgrade_appends_new_settings_with_their_comment(installed):
     example = installed / ".env.example"
     example.write_text(f"{example.read_text()}\n# how many moons\nMOONS=1\n")
     before = (installed / ".env").read_text()
-    text, done = settings.draft_env(installed)
+    text, done = draft_env(Project(installed, os.environ))
     assert text == f"{before}\n# added by an upgrade\n# how many moons\nMOONS=1\n"
     assert done == "new settings appended to .env"
 
 
 def test_blanks_of_a_copied_example_are_filled(clone):
     (clone / ".env").write_text((clone / ".env.example").read_text())
-    text, done = settings.draft_env(clone)
-    assert Settings.of_text(text, clone, {}).project == settings.project_name(clone)
+    text, done = draft_env(Project(clone, os.environ))
+    assert Settings.of_text(text, clone, {}).project == Project(clone, {}).name
     assert done == "blank settings of .env filled"
 
 
 def test_a_file_with_windows_line_ends_is_filled_too(clone):
     example = (clone / ".env.example").read_bytes()
     (clone / ".env").write_bytes(example.replace(b"\n", b"\r\n"))
-    text, _ = settings.draft_env(clone)
+    text, _ = draft_env(Project(clone, os.environ))
     chosen = Settings.of_text(text, clone, {})
     assert chosen["AIRFLOW_PORT"] == "8080"
     assert all(chosen[name] for name in SECRETS)
@@ -586,7 +594,7 @@ def test_a_file_with_windows_line_ends_is_filled_too(clone):
 def test_a_blank_in_any_accepted_form_is_filled(clone, line):
     example = (clone / ".env.example").read_text()
     (clone / ".env").write_text(example.replace("REDIS_PASSWORD=", line))
-    text, _ = settings.draft_env(clone)
+    text, _ = draft_env(Project(clone, os.environ))
     assert Settings.of_text(text, clone, {})["REDIS_PASSWORD"]
 
 
@@ -595,19 +603,19 @@ def test_auto_in_quotes_is_replaced_too(clone):
     (clone / ".env").write_text(
         example.replace("WORKER_CONCURRENCY=auto", 'WORKER_CONCURRENCY="auto"')
     )
-    text, _ = settings.draft_env(clone)
+    text, _ = draft_env(Project(clone, os.environ))
     assert Settings.of_text(text, clone, {})["WORKER_CONCURRENCY"].isdigit()
 
 
 def test_a_project_name_belongs_to_its_folder(tmp_path):
     one, two = tmp_path / "a" / "stack", tmp_path / "b" / "stack"
-    assert settings.project_name(one) == settings.project_name(one)
-    assert settings.project_name(one) != settings.project_name(two)
+    assert Project(one, {}).name == Project(one, {}).name
+    assert Project(one, {}).name != Project(two, {}).name
 
 
 @pytest.mark.parametrize("folder", ["stack", "My Stack (2)", "___", "Ünï", "-x-", "7up"])
 def test_a_project_name_is_one_that_compose_takes(tmp_path, folder):
-    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", settings.project_name(tmp_path / folder))
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", Project(tmp_path / folder, {}).name)
 
 
 @pytest.mark.parametrize(("caller", "uid"), [(0, "50000"), (1000, "1000")])

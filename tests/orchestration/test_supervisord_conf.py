@@ -16,7 +16,9 @@ from supervisor.options import ServerOptions, UnhosedConfigParser
 
 from orchestration import engine, standalone
 from orchestration import supervisord as supervisord_module
-from orchestration.settings import SECRETS, Settings, draft_env
+from orchestration.drafts import load_or_draft
+from orchestration.project import Project
+from orchestration.settings import SECRETS
 from orchestration.surroundings import State, services_environment
 
 REPO = Path(__file__).resolve().parents[2]
@@ -53,7 +55,7 @@ def environment(state, tmp_path_factory):
     (root / "orchestration").mkdir()
     shutil.copy(COMPOSE, root / "orchestration")
     shutil.copy(REPO / ".env.example", root)
-    settings = Settings.of_text(draft_env(root)[0], root, {"PATH": os.environ["PATH"]})
+    settings = load_or_draft(Project(root, {"PATH": os.environ["PATH"]}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(State, "of", classmethod(lambda cls, settings: state))
         made = services_environment(settings)

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from orchestration import StackError, systemd
+from orchestration import StackError
+from orchestration.commands import systemd
 
 
 @pytest.fixture

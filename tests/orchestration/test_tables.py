@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration import tables
+from orchestration import lifecycle, tables
 from orchestration.health import Check, Report, Row
 from orchestration.status_document import Work
 
@@ -203,7 +203,7 @@ def test_a_one_shot_that_runs_is_not_yet_bad(state, kind):
 
 def test_the_addresses_name_the_account_and_never_its_password(make_settings):
     chosen = make_settings(AIRFLOW_PORT=8090, _AIRFLOW_WWW_USER_USERNAME="ada")
-    told = tables.addresses(chosen)
+    told = lifecycle.addresses(chosen)
     assert "Airflow  http://127.0.0.1:8090  (user ada, password in .env)" in told
     assert len(told.splitlines()) == 3
     assert chosen["_AIRFLOW_WWW_USER_PASSWORD"] not in told

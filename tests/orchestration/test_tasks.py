@@ -181,11 +181,11 @@ def test_a_word_where_a_number_belongs_is_no_traceback(inv):
 
 def put_in(surroundings, module, text):
     """Another module in the place of one of the engine room."""
-    (surroundings["cwd"] / "orchestration" / f"{module}.py").write_text(text)
+    (surroundings["cwd"] / "orchestration/commands" / f"{module}.py").write_text(text)
 
 
 def test_a_programming_error_keeps_its_traceback(inv, surroundings):
-    put_in(surroundings, "use", "def report_health(**options):\n    raise KeyError('a bug')\n")
+    put_in(surroundings, "health", "def run(project, **options):\n    raise KeyError('a bug')\n")
     done = inv("health")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -193,22 +193,22 @@ def test_a_programming_error_keeps_its_traceback(inv, surroundings):
 
 
 def test_health_that_is_not_well_ends_with_1_and_nothing_more(inv, surroundings):
-    text = "def report_health(**options):\n    print(options)\n    return False\n"
-    put_in(surroundings, "use", text)
+    text = "def run(project, **options):\n    print(options)\n    return False\n"
+    put_in(surroundings, "health", text)
     done = inv("health", "--json", "--deep")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout == "{'as_json': True, 'deep': True, 'watch': False}\n"
 
 
 def test_health_that_is_well_ends_with_0(inv, surroundings):
-    put_in(surroundings, "use", "def report_health(**options):\n    return options['watch']\n")
+    put_in(surroundings, "health", "def run(project, **options):\n    return options['watch']\n")
     done = inv("health", "--watch")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(("well", "code"), [(True, 0), (False, 1)])
 def test_a_doctor_that_finds_something_ends_with_1_and_nothing_more(inv, surroundings, well, code):
-    text = f"def report(**options):\n    print(options)\n    return {well}\n"
+    text = f"def run(project, **options):\n    print(options)\n    return {well}\n"
     put_in(surroundings, "doctor", text)
     done = inv("doctor", "--json")
     assert (done.returncode, done.stdout, done.stderr) == (code, "{'as_json': True}\n", "")
@@ -218,15 +218,16 @@ ODD = ["dags", "--help", "--conf", '{"a b": "$HOME"}', "*", "it's", "", "`id`", 
 
 
 def test_what_stands_behind_the_dashes_reaches_airflow_unharmed(inv, surroundings):
-    text = "import json\ndef airflow_cli(given):\n    print(json.dumps(given))\n    return 5\n"
-    put_in(surroundings, "use", text)
+    text = "import json\ndef airflow_cli(project, given):\n    print(json.dumps(given))\n"
+    text += "    return 5\n"
+    put_in(surroundings, "shell", text)
     done = inv("airflow", "--", *ODD)
     assert (done.returncode, done.stderr) == (5, "")
     assert json.loads(done.stdout) == ODD
 
 
 def test_an_interrupt_is_a_line_too(inv, surroundings):
-    put_in(surroundings, "stack", "def up(**options):\n    raise KeyboardInterrupt\n")
+    put_in(surroundings, "up", "def run(project, **options):\n    raise KeyboardInterrupt\n")
     done = inv("up", "--no-proof")
     assert done.returncode == 1
     assert done.stderr == "inv up: interrupted; run it again to go on\n"
@@ -234,7 +235,7 @@ def test_an_interrupt_is_a_line_too(inv, surroundings):
 
 WORKS = """
 from orchestration.shell import Command, attach
-def up(**options):
+def run(project, **options):
     attach(Command(("/bin/sh", "-c", "echo at work; exec /bin/sleep {seconds}")))
 """
 
@@ -245,7 +246,7 @@ def at_work(surroundings):
     started = []
 
     def at_work(seconds, **options):
-        put_in(surroundings, "stack", WORKS.format(seconds=seconds))
+        put_in(surroundings, "up", WORKS.format(seconds=seconds))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         # Whoever runs these tests may have it ignored.
         options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))

@@ -16,7 +16,8 @@ import docker  # noqa: F401  the verbs import it late
 from invoke.main import program
 
 # For the libraries that they bring along: each fork imports those of its own folder.
-from orchestration import locks, stack, standalone, use  # noqa: F401
+from orchestration import locks, standalone  # noqa: F401
+from orchestration.commands import health  # noqa: F401
 
 SECONDS = 60
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestration.settings import ROOT
 from tests.smoke import arguments, doors, evidence
 from tests.smoke.bucket import Server
 from tests.smoke.clone import SERVICES, STANDING, Clone, fresh_copy, until
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

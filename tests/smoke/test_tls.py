@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from orchestration import authority, web
-from orchestration.settings import Settings
+from orchestration.project import Project
 from tests.smoke.clone import PORTS, ROOT, Clone, until
 from tests.smoke.conftest import standing_copy
 
@@ -38,7 +38,7 @@ def closed(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def asked(closed):
     """A session that asks this machine as `https://box.example` and trusts the clone's CA alone."""
-    settings = Settings.load(closed.folder, closed.environment())
+    settings = Project(closed.folder, closed.environment()).settings()
     with web.session(settings) as session:
         yield session
 

@@ -16,10 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestration import StackError, log_files, shell
+from orchestration.background import in_background, show_until_done
 from orchestration.engine import Engine
+from orchestration.lifecycle import working_engine
 from orchestration.progress import Line, Progress
-from orchestration.stack import working_engine
-from orchestration.waiting import in_background, show_until_done
+from orchestration.project import Project
 
 # What ended less than this ago is what somebody may be looking at.
 SHORTEST = timedelta(hours=1)
@@ -48,14 +49,14 @@ class Row:
     error: str = ""
 
 
-def clean(*, older_than: str, dry_run: bool) -> None:
+def run(project: Project, *, older_than: str, dry_run: bool) -> None:
     """Remove what ended longer ago than the span, and tell what that gave back.
 
     A dry run only tells. Raises StackError for a span that is none or too short, and, once all
     the rest is done, with what could not be.
     """
     seconds = int(span(older_than).total_seconds())
-    _, engine = working_engine()
+    _, engine = working_engine(project)
     rows = taken(steps(engine, seconds, remove=not dry_run))
     # A pipe has no width to fit into.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)

@@ -7,9 +7,15 @@ database is asked with both.
 
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from orchestration import (
     StackError,
@@ -20,16 +26,17 @@ from orchestration import (
     health,
     proof,
     setting_rules,
-    settings,
     shell,
+    tables,
     unfinished,
 )
 from orchestration.airflow_api import Airflow
+from orchestration.background import Steps
 from orchestration.engine import ONE_SHOTS, Engine, image_of
+from orchestration.lifecycle import running, start, working_engine
 from orchestration.progress import Progress
+from orchestration.project import Project
 from orchestration.settings import FORMER_KEYS, SECRETS, Settings
-from orchestration.stack import running, start, working_engine
-from orchestration.waiting import Steps
 
 FERNET = "AIRFLOW_FERNET_KEY"
 ACCOUNT = "_AIRFLOW_WWW_USER_PASSWORD"  # pragma: allowlist secret
@@ -47,10 +54,10 @@ MADE_BY = re.compile(r"^generated(: | |$)")
 AGAIN = "next: inv up goes on with it, or this command again"
 
 
-def states() -> list[tuple[str, str, str]]:
+def states(project: Project) -> list[tuple[str, str, str]]:
     """Each secret: its name, what it is for, and what is wrong with its value or `good`."""
-    held = settings.held_secrets()
-    purposes = dotenv_file.comments((settings.ROOT / ".env.example").read_text(encoding="utf-8"))
+    held = project.secrets()
+    purposes = dotenv_file.comments(project.example())
     told = setting_rules.twice(held)
     found = []
     for name, value in held.items():
@@ -61,26 +68,26 @@ def states() -> list[tuple[str, str, str]]:
     return found
 
 
-def rotate(asked: Sequence[str]) -> None:
+def rotate(project: Project, asked: Sequence[str]) -> None:
     """Give secrets new values, in `.env` and wherever they are held; no task and no data is lost.
 
     Raises StackError, with nothing changed, for an unknown name or a stack that is not well; and
     where it could not be finished, with what to do.
     """
     names = wanted(asked)
-    chosen, engine = working_engine()
+    chosen, engine = working_engine(project)
     if pending := unfinished.new_secrets(chosen):
-        finish(chosen, engine)
+        finish(project, chosen, engine)
         names = [name for name in names if name not in pending]
         if not names:
             return
-        chosen, engine = working_engine()
-    _refuse(chosen, engine, names)
+        chosen, engine = working_engine(project)
+    _refuse(project, chosen, engine, names)
     if running(engine):
         with Progress() as progress:
             Steps(progress).do("tasks that run end first", engine.finish_tasks)
     unfinished.begin_rotation(chosen, {name: SECRETS[name]() for name in names})
-    finish(chosen, engine)
+    finish(project, chosen, engine)
 
 
 def wanted(asked: Sequence[str]) -> list[str]:
@@ -93,7 +100,7 @@ def wanted(asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def _refuse(chosen: Settings, engine: Engine, names: Iterable[str]) -> None:
+def _refuse(project: Project, chosen: Settings, engine: Engine, names: Iterable[str]) -> None:
     """Raises StackError where a rotation is not to be begun."""
     unfinished.refuse(chosen)
     written = dotenv_file.parse(dotenv_file.read(chosen.root / ".env"))
@@ -103,7 +110,7 @@ def _refuse(chosen: Settings, engine: Engine, names: Iterable[str]) -> None:
     told = "secrets are changed in a stack that is up and well"
     if not running(engine):
         # One that can be guessed keeps a stack from starting: it is changed while nothing runs.
-        if all(verdict == "good" for *_, verdict in states()):
+        if all(verdict == "good" for *_, verdict in states(project)):
             raise StackError(f"{told}, and nothing runs: inv up")
     elif (report := health.look(chosen, engine)).status != "healthy":
         unwell = [row.name for row in report.services if not row.healthy]
@@ -111,7 +118,7 @@ def _refuse(chosen: Settings, engine: Engine, names: Iterable[str]) -> None:
         raise StackError(f"{told}, and not well is {', '.join(unwell) or 'all of it'}: inv up")
 
 
-def finish(chosen: Settings, engine: Engine) -> None:
+def finish(project: Project, chosen: Settings, engine: Engine) -> None:
     """Bring the new values to wherever they are not yet, restart what holds them, prove it.
 
     Raises StackError with what to do where that fails.
@@ -121,10 +128,10 @@ def finish(chosen: Settings, engine: Engine) -> None:
     try:
         # Once .env has them all, the database has.
         if changes_data(new) and any(chosen[name] != value for name, value in new.items()):
-            chosen, engine = _key_in_front(chosen, new)
+            chosen, engine = _key_in_front(project, chosen, new)
             _change_data(chosen, engine, new)
         _write(chosen, {**new, **_former_keys(chosen, new)})
-        chosen, engine = working_engine()
+        chosen, engine = working_engine(project)
         start(chosen, engine, with_proof=False)
         if ACCOUNT in new:
             accounts.let_first_account_in(chosen, engine)
@@ -147,12 +154,14 @@ def changes_data(new: Collection[str]) -> bool:
     return FERNET in new or any(name in new for name in ROLES)
 
 
-def _key_in_front(chosen: Settings, new: Mapping[str, str]) -> tuple[Settings, Engine]:
+def _key_in_front(
+    project: Project, chosen: Settings, new: Mapping[str, str]
+) -> tuple[Settings, Engine]:
     """.env with the new Fernet key before the old: from here on it opens all there may be."""
     if FERNET in new:
         keys = dict.fromkeys([new[FERNET], *chosen[FERNET].split(",")])
         _write(chosen, {FERNET: ",".join(keys)})
-    return working_engine()
+    return working_engine(project)
 
 
 def _change_data(chosen: Settings, engine: Engine, new: Mapping[str, str]) -> None:
@@ -201,3 +210,18 @@ def _former_keys(chosen: Settings, new: Mapping[str, str]) -> dict[str, str]:
 def _write(chosen: Settings, values: Mapping[str, str]) -> None:
     path = chosen.root / ".env"
     dotenv_file.write(path, dotenv_file.fill(dotenv_file.read(path), values, None))
+
+
+def print_secrets(states: Iterable[tuple[str, str, str]]) -> bool:
+    """Secrets by name with what each is for and how good it is; True when all are good."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "secret", "value", "for"):
+        table.add_column(column)
+    good = True
+    for name, purpose, verdict in states:
+        good = good and verdict == "good"
+        colour, mark = tables.WORK_MARKS["up" if verdict == "good" else "down"]
+        table.add_row(Text(mark, style=colour), name, escape(verdict), escape(purpose))
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=width).print(table)
+    return good

@@ -8,24 +8,33 @@ import json
 import time
 from dataclasses import replace
 
-from orchestration import StackError, backup, bucket, dotenv_file, setting_rules, shell, unfinished
+from orchestration import (
+    StackError,
+    backup,
+    bucket,
+    dotenv_file,
+    factory,
+    setting_rules,
+    shell,
+    unfinished,
+)
 from orchestration.engine import Engine
-from orchestration.factory import engine_for
+from orchestration.lifecycle import running, start, working_engine
 from orchestration.progress import Line, Progress
+from orchestration.project import Project
 from orchestration.settings import Settings
-from orchestration.stack import running, start, working_engine
 
 DESTINATION = "MLFLOW_ARTIFACTS_DESTINATION"
 SCRIPT = "move_artifacts.py"
 
 
-def move(to: str, *, dry_run: bool) -> None:
+def run(project: Project, to: str, *, dry_run: bool) -> None:
     """Move all artifacts, or only tell what and how much; safe to run again after any end.
 
     Raises StackError where they are in a bucket already, the new one cannot be used, or a copy
     differs.
     """
-    chosen, engine = working_engine()
+    chosen, engine = working_engine(project)
     unfinished.refuse(chosen)
     there = replace(chosen, values={**chosen.values, DESTINATION: to})
     if not setting_rules.BUCKET.fullmatch(to):
@@ -41,7 +50,7 @@ def move(to: str, *, dry_run: bool) -> None:
     written = dotenv_file.parse(dotenv_file.read(chosen.root / ".env"))
     if written.get(DESTINATION, chosen[DESTINATION]) != chosen[DESTINATION]:
         raise StackError(f"{DESTINATION} is exported and stands above .env: unset {DESTINATION}")
-    target = engine_for(there)
+    target = factory.engine_for(there)
     bucket.refuse_unusable(there, target, [DESTINATION])
     folder = engine.intended("mlflow")[DESTINATION].removeprefix("file://")
     if dry_run:
@@ -50,12 +59,18 @@ def move(to: str, *, dry_run: bool) -> None:
     began = time.time()
     with Progress() as progress:
         print(f"{_words(_copied(target, folder, 0, progress=progress))} are in {to} too")
-    _switch(chosen, engine, target, to, folder, began)
+    _switch(project, chosen, engine, target, to, folder, began)
     print(f"MLflow keeps artifacts in {to} now; what is in its volume stays there")
 
 
 def _switch(
-    chosen: Settings, engine: Engine, target: Engine, to: str, folder: str, copied_at: float
+    project: Project,
+    chosen: Settings,
+    engine: Engine,
+    target: Engine,
+    to: str,
+    folder: str,
+    copied_at: float,
 ) -> None:
     """Copy what was written meanwhile, and have MLflow use the bucket from here on."""
     was_running = running(engine)
@@ -70,7 +85,7 @@ def _switch(
             engine.up(["mlflow"])
         raise
     if was_running:
-        start(Settings.load(), target)
+        start(project.settings(), target)
 
 
 def _copied(

@@ -1,0 +1,52 @@
+"""`inv drill`: test the newest backup in a temporary stack."""
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from orchestration import StackError, archive, backup, drill, lifecycle
+from orchestration.background import Steps
+from orchestration.progress import Progress
+from orchestration.project import Project
+
+
+def run(project: Project) -> None:
+    """Restore the newest backup beside the stack, look at it, and leave the verdict.
+
+    Raises StackError with what is wrong with it; the status page tells it too.
+    """
+    chosen, engine = lifecycle.working_engine(project)
+    if not engine.is_built():
+        raise StackError("what a backup is restored with is not built: inv install")
+    started, folder = time.monotonic(), archive.newest(backup.folder_of(chosen))
+    made_at = ""
+    try:
+        with Progress() as progress:
+            steps = Steps(progress)
+            manifest = steps.do(f"{folder.name} is whole", partial(archive.checked, folder))
+            made_at = manifest.made_at
+            chosen = backup.opening(manifest, chosen)
+            backup.fit(manifest, chosen)
+            with drill.project_beside(chosen, engine) as other:
+                told = drill.restored(folder, manifest, other, steps)
+    except Exception as error:
+        # Of any kind: what was told before must not stand.
+        made_at = made_at or _moment(folder)
+        backup.report(chosen, made_at, verified=False, detail=f"drill failed: {_reason(error)}")
+        raise
+    told = f"drill passed in {time.monotonic() - started:.0f} s: {told}"
+    backup.report(chosen, made_at, verified=True, detail=told)
+    print(told)
+
+
+def _reason(error: Exception) -> str:
+    """Its last line that is not the way on: what a command said stands below the command."""
+    lines = [line for line in str(error).splitlines() if not line.startswith("next: ")]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _moment(folder: Path) -> str:
+    """When a backup was written, where its manifest cannot be believed."""
+    written = (folder / archive.MANIFEST).stat().st_mtime
+    return datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")

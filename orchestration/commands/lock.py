@@ -1,0 +1,13 @@
+"""`inv lock`: recompile all lock files."""
+
+from orchestration import locks
+from orchestration.drafts import load_or_draft
+from orchestration.project import Project
+
+
+def run(project: Project) -> None:
+    """Compile each lock; raises StackError with uv's words where a requirement cannot be met."""
+    settings = load_or_draft(project)
+    for lock in locks.LOCKS:
+        locks.compile_one(lock, settings)
+        print(f"install/{lock}")

@@ -1,0 +1,23 @@
+"""`inv logs`: show service logs."""
+
+from orchestration import StackError, factory, log_files
+from orchestration.engine import check_service
+from orchestration.project import Project
+
+
+def run(project: Project, service: str | None, *, tail: str, since: str, follow: bool) -> None:
+    """Print the logs of one service or all.
+
+    Raises StackError for a service that does not exist, a `tail` that is no number, or a `since`
+    that is no span.
+    """
+    if not tail.isdecimal():
+        raise StackError(f"--tail {tail} is no number of lines: --tail 100")
+    if since:
+        log_files.span(since)
+    engine = factory.engine_for(project.settings())
+    if service:
+        check_service(engine, service, list(engine.services()))
+    code = engine.logs([service] if service else [], tail=int(tail), since=since, follow=follow)
+    if code not in (0, 130):
+        raise StackError("the logs could not be read: inv health")

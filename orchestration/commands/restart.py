@@ -1,0 +1,42 @@
+"""`inv restart`: restart one service or all."""
+
+import time
+from functools import partial
+
+from orchestration import (
+    StackError,
+    lifecycle,
+    proof,
+    unfinished,
+)
+from orchestration.airflow_api import Airflow
+from orchestration.background import in_background, show_until_done
+from orchestration.engine import ONE_SHOTS, check_service
+from orchestration.progress import Progress
+from orchestration.project import Project
+from orchestration.readiness import await_services
+
+
+def run(project: Project, service: str | None) -> None:
+    """Stop and start one service or all, wait until they say they work, prove it.
+
+    Raises StackError where nothing runs, or for a service that does not exist or runs only once.
+    """
+    chosen, engine = lifecycle.working_engine(project)
+    names = [name for name in engine.services() if name not in ONE_SHOTS]
+    if service:
+        check_service(engine, service, names)
+    unfinished.refuse(chosen)
+    chosen.refuse_exposed()
+    if not lifecycle.running(engine):
+        raise StackError("nothing runs that could be restarted: inv up")
+    started = time.monotonic()
+    names = [service] if service else names
+    restarting = in_background(partial(engine.restart, names))
+    with Progress() as progress:
+        show_until_done(
+            restarting, [(name, "wait", "stops and starts") for name in names], progress
+        )
+        await_services(chosen, engine, restarting, progress)
+    proof.prove(Airflow(chosen))
+    print(f"restarted and proven in {time.monotonic() - started:.0f} s")

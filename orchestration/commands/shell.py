@@ -1,0 +1,27 @@
+"""`inv shell` and `inv airflow`: run a program in the environment of a service."""
+
+from collections.abc import Sequence
+
+from orchestration import StackError, factory
+from orchestration.engine import check_service
+from orchestration.project import Project
+
+
+def airflow_cli(project: Project, arguments: Sequence[str]) -> int:
+    """Airflow's own command line in the stack; its exit code."""
+    return _in_service(project, "airflow-apiserver", ["airflow", *arguments])
+
+
+def open_shell(project: Project, service: str) -> int:
+    """A shell where a service runs; its exit code."""
+    return _in_service(project, service, ["bash"])
+
+
+def _in_service(project: Project, service: str, argv: Sequence[str]) -> int:
+    engine = factory.engine_for(project.settings())
+    if wrong := engine.problems():
+        raise StackError("\n".join(wrong))
+    check_service(engine, service, list(engine.services()))
+    if not engine.is_built():
+        raise StackError("what it runs from is not built: inv install")
+    return engine.run(service, argv)

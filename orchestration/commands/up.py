@@ -1,0 +1,30 @@
+"""`inv up`: start all services and verify them with the canary."""
+
+from orchestration import (
+    StackError,
+    lifecycle,
+    unfinished,
+)
+from orchestration.project import Project
+
+
+def run(project: Project, *, with_proof: bool = True) -> None:
+    """Start everything, wait until the services say so, prove it, tell the addresses.
+
+    Raises StackError with what the doctor knows of the failure below it.
+    """
+    try:
+        chosen, engine = lifecycle.ready_to_start(project)
+        unfinished.take_back(chosen, engine)
+        if unfinished.new_secrets(chosen):
+            # Only where one was interrupted: it stands on this.
+            from orchestration.commands import secrets
+
+            secrets.finish(project, chosen, engine)
+            return
+        lifecycle.start(chosen, engine, with_proof=with_proof)
+    except StackError as error:
+        # Only where something failed: importing it takes time.
+        from orchestration import doctor
+
+        raise StackError(f"{error}{doctor.verdict_on(project, error)}") from error

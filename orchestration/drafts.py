@@ -1,0 +1,15 @@
+"""The .env that `inv install` would write on this machine."""
+
+from orchestration import capacity, machine
+from orchestration.project import Project
+from orchestration.settings import Settings
+
+
+def draft_env(project: Project) -> tuple[str, str]:
+    """Return the text of a complete .env and what was done for it, as `Project.draft_env` does."""
+    return project.draft_env(capacity.fitting(machine.memory_gib(), machine.cpus()))
+
+
+def load_or_draft(project: Project) -> Settings:
+    """Return the settings as `inv install` would write them, for what works without .env too."""
+    return project.settings_of(draft_env(project)[0])

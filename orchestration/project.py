@@ -1,0 +1,95 @@
+"""One clone: its folder, its .env, and the environment of the shell that works in it."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration import StackError, dotenv_file
+from orchestration.settings import SECRETS, Settings
+
+NO_ENV = "there is no .env here yet: inv install"
+
+
+@dataclass(frozen=True)
+class Project:
+    """Created once in tasks.py and passed down; nothing else reads the shell's environment."""
+
+    root: Path
+    environ: Mapping[str, str]
+
+    @property
+    def env_file(self) -> Path:
+        """The settings file."""
+        return self.root / ".env"
+
+    def settings(self) -> Settings:
+        """Return the settings of .env, with the shell's environment above them.
+
+        Raises StackError when there is no .env, a line is refused, or a value cannot be used.
+        """
+        if not self.env_file.exists():
+            raise StackError(NO_ENV)
+        return self.settings_of(dotenv_file.read(self.env_file))
+
+    def settings_of(self, text: str) -> Settings:
+        """Return the settings of a .env that may not be written yet; raises as `settings`."""
+        return Settings.of_text(text, self.root, self.environ)
+
+    def draft_env(self, sizes: Mapping[str, str]) -> tuple[str, str]:
+        """Return the text of a complete .env, and in one line what was done (blank: nothing).
+
+        Blank settings are generated, those set to `auto` taken from `sizes`, and new settings
+        appended. A value that is set is never changed. Nothing is written.
+        """
+        example = self.example()
+        before, done = example, ".env made from .env.example"
+        if self.env_file.exists():
+            before, done = dotenv_file.read(self.env_file), ""
+            if added := dotenv_file.missing_blocks(example, dotenv_file.parse(before)):
+                before = dotenv_file.append(before, f"# added by an upgrade\n{added}")
+                done = "new settings appended to .env"
+        filled = dotenv_file.fill(before, self._generated())
+        filled = dotenv_file.fill(filled, sizes, ("auto",))
+        return filled, done or ("blank settings of .env filled" if filled != before else "")
+
+    def example(self) -> str:
+        """Return the text of .env.example."""
+        return (self.root / ".env.example").read_text(encoding="utf-8")
+
+    def secrets(self) -> dict[str, str]:
+        """Return the value of each secret, blank ones too.
+
+        Raises StackError where there is no .env.
+        """
+        if not self.env_file.exists():
+            raise StackError(NO_ENV)
+        written = dotenv_file.parse(dotenv_file.read(self.env_file))
+        return {name: self.environ.get(name, written.get(name, "")) for name in SECRETS}
+
+    def keys_are_new(self) -> bool:
+        """Return whether .env does not have the keys yet that existing data would need."""
+        exists = self.env_file.exists()
+        current = dotenv_file.parse(dotenv_file.read(self.env_file)) if exists else {}
+        return not (current.get("POSTGRES_PASSWORD") and current.get("AIRFLOW_FERNET_KEY"))
+
+    def write_env(self, text: str, engine: str) -> None:
+        """Write .env (0600), with the engine that was chosen instead of `auto`."""
+        dotenv_file.write(
+            self.env_file, dotenv_file.fill(text, {"STACK_ENGINE": engine}, ("auto",))
+        )
+
+    @property
+    def name(self) -> str:
+        """The name of this clone's stack, the same whenever .env is created in this folder."""
+        folder = re.sub(r"[^a-z0-9]+", "-", self.root.name.lower()).strip("-") or "stack"
+        return f"{folder}-{hashlib.sha256(str(self.root).encode()).hexdigest()[:6]}"
+
+    def _generated(self) -> dict[str, str]:
+        return {
+            **{name: generate() for name, generate in SECRETS.items()},
+            "COMPOSE_PROJECT_NAME": self.name,
+            "AIRFLOW_UID": str(os.getuid() or 50000),
+        }
