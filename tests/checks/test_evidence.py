@@ -105,8 +105,6 @@ def test_a_command_that_does_not_answer_or_is_not_there_is_told(clone, tmp_path,
 FAILING = """
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
 @pytest.fixture(scope="session")
 def broken():
     raise AssertionError("it did not come up")

@@ -1,6 +1,7 @@
 """Bills of material: what is in them against the locks, and Debian's packages added to them."""
 
 import copy
+import os
 from types import SimpleNamespace
 
 import pytest

@@ -11,9 +11,7 @@ import pytest
 
 from tests.smoke import arguments, doors, evidence
 from tests.smoke.bucket import Server
-from tests.smoke.clone import SERVICES, STANDING, Clone, fresh_copy, until
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.smoke.clone import ROOT, SERVICES, STANDING, Clone, fresh_copy, until
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
