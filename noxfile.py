@@ -43,7 +43,7 @@ CHROMIUM = ["--no-install-recommends", "chromium", "libatomic1"]
 NO_CHROMIUM = f"no chromium is found: sudo apt-get install {' '.join(CHROMIUM)}"
 AIRFLOW = Path(".nox/airflow")
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
-# Files of tests/smoke in the order in which they share one stack.
+# Files of tests/e2e in the order in which they share one stack.
 SMOKE = ["test_first_day"]
 # What nobody may open, and what must be nowhere.
 DOORS = ["test_doors", "test_doors_data", "test_doors_airflow", "test_doors_mlflow"]
@@ -219,9 +219,9 @@ def bench(session: nox.Session) -> None:
     session.install("--require-hashes", "-rinstall/bench.lock")
     try:
         # By the interpreter that runs nox: what is measured is what it would start.
-        session.run(sys.executable, "-m", "tests.bench", *session.posargs, external=True)
+        session.run(sys.executable, "-m", "bench", *session.posargs, external=True)
     finally:
-        session.run("python", "-m", "tests.bench.picture", ".bench")
+        session.run("python", "-m", "bench.picture", ".bench")
 
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
@@ -273,7 +273,7 @@ def tls(session: nox.Session) -> None:
     # The stack's own tools drive the tests; the browser's driver and MLflow's client are others'.
     session.env["BROWSER_PYTHON"] = str(Path(session.virtualenv.location) / "bin" / "python")
     session.env["MLFLOW_PYTHON"] = str(airflow_environment(session) / "bin" / "python")
-    told = ["-p", "no:randomly", "--durations=12", "--engine=docker", "tests/smoke/test_tls.py"]
+    told = ["-p", "no:randomly", "--durations=12", "--engine=docker", "tests/e2e/test_tls.py"]
     session.run(sys.executable, "-m", "pytest", *told, *session.posargs, external=True)
 
 
@@ -284,9 +284,9 @@ def chosen_engine(session: nox.Session) -> str:
 
 
 def run_in_order(session: nox.Session, engine: str, names: list[str]) -> None:
-    """Run files of tests/smoke as they stand, on an engine, by the interpreter that runs nox."""
+    """Run files of tests/e2e as they stand, on an engine, by the interpreter that runs nox."""
     parts = [name.partition("::") for name in names]
-    paths = [f"tests/smoke/{file}.py{colon}{test}" for file, colon, test in parts]
+    paths = [f"tests/e2e/{file}.py{colon}{test}" for file, colon, test in parts]
     told = ["-p", "no:randomly", "--durations=12", f"--engine={engine}"]
     more = [word for word in session.posargs if word not in {**ONLY_ON, **FAULTS}]
     session.run(sys.executable, "-m", "pytest", *told, *paths, *more, external=True)

@@ -8,9 +8,9 @@ import sys
 import psutil
 import pytest
 
-from tests.bench import __main__ as bench
-from tests.bench import figures, kept, report, slices, standalone
-from tests.bench.effort import SHORT
+from bench import __main__ as bench
+from bench import figures, kept, report, slices, standalone
+from bench.effort import SHORT
 
 
 def row(results, measure):

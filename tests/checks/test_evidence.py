@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.settings import SECRETS
-from tests.smoke import evidence
-from tests.smoke.clone import ONE_SHOTS, SERVICES, Clone
+from tests.e2e import evidence
+from tests.e2e.clone import ONE_SHOTS, SERVICES, Clone
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN_OUT = {
@@ -118,7 +118,7 @@ def test_four(): pytest.skip("not here")
 
 def run_failing(tmp_path, kept):
     (tmp_path / "test_failing.py").write_text(FAILING)
-    options = ["-p", "tests.smoke.conftest", "--engine=standalone", f"--evidence={kept}"]
+    options = ["-p", "tests.e2e.conftest", "--engine=standalone", f"--evidence={kept}"]
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
     argv.append(str(tmp_path / "test_failing.py"))
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

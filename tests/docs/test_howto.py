@@ -100,5 +100,5 @@ def test_a_setting_is_read_by_both_engines_and_said_once(copy):
 def test_the_tests_that_are_named_as_walks_exist():
     for name in re.findall(r"`(tests/\S+\.py)`", SECTION):
         assert (ROOT / name).is_file(), name
-    assert "while_a_task_runs" in (ROOT / "tests/smoke/test_changes.py").read_text("utf-8")
+    assert "while_a_task_runs" in (ROOT / "tests/e2e/test_changes.py").read_text("utf-8")
     assert (ROOT / "install/requirements.txt").exists()

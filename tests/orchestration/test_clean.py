@@ -1,4 +1,4 @@
-"""What `inv clean` removes and what it must not; the SQL is tried in tests/smoke/test_clean.py."""
+"""What `inv clean` removes and what it must not; the SQL is tried in tests/e2e/test_clean.py."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """What people do wrong, as they type it: exit code 1, few lines, the next command, nothing changed.
 
 In a copy of the repository, as typist.py types it. Where Docker is needed, a stub stands for an
-engine that is too old or has no Compose; what a real one refuses is tested in tests/smoke.
+engine that is too old or has no Compose; what a real one refuses is tested in tests/e2e.
 """
 
 import os
@@ -157,7 +157,7 @@ def no_rights(place):
     path.chmod(0)
     place.export(STACK_ENGINE="docker", DOCKER_HOST=f"unix://{path}")
     if os.getuid() == 0:
-        pytest.skip("root has rights on every socket: tests/smoke/test_normal_user.py does it")
+        pytest.skip("root has rights on every socket: tests/e2e/test_normal_user.py does it")
 
 
 def taken_port(place):

@@ -1,0 +1,71 @@
+"""The stock stack: what the same services cost as they come."""
+
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import requests
+
+from orchestration.containers import SERVICE_LABEL
+from orchestration.settings import PASSED_ON
+from bench.stacks import Containers, Ours
+from tests.e2e.clone import ROOT, SERVICES, until
+
+LOST_SECONDS = 900
+
+
+class Stock(Containers):
+    """Airflow's services as its own compose file starts them, on the images of `ours`."""
+
+    name = column = "stock"
+    database, psql = "mlflow-postgres", "psql -U mlflow mlflow"
+
+    def __init__(self, ours: Ours, folder: Path) -> None:
+        self.project, self.dags, self.url = f"{ours.project}-stock", folder, ours.url
+        self.account = {"username": "airflow", "password": "airflow"}  # pragma: allowlist secret
+        folder.mkdir(parents=True, exist_ok=True)
+        self.settings = {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "AIRFLOW_IMAGE": f"{ours.project}-airflow",
+            "DAGS": str(folder),
+            "MLFLOW_IMAGE": f"{ours.project}-mlflow",
+            "AIRFLOW_PORT": ours.clone.exported["AIRFLOW_PORT"],
+            "MLFLOW_PORT": ours.clone.exported["MLFLOW_PORT"],
+        }
+        self.tracking = ours.tracking
+        for name in ("AIRFLOW_UID", "POSTGRES_IMAGE", "REDIS_IMAGE"):
+            self.settings[name] = ours.clone.setting(name)
+
+    def compose(self, *arguments: str) -> str:
+        """A command of Compose on it; raises with what it printed where it fails."""
+        argv = ("docker", "compose", "-f", str(ROOT / "bench/stock.yaml"), *arguments)
+        inherited = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
+        environment = {**inherited, **self.settings}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{argv}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def up(self) -> None:
+        # With `--wait` Compose fails for a one-shot that ended well: services are asked instead.
+        self.compose("up", "-d")
+        until(self._healthy, LOST_SECONDS)
+
+    def _healthy(self) -> bool:
+        label = f"com.docker.compose.project={self.project}"
+        containers = self.sdk.api.containers(filters={"label": label})
+        well = {one["Labels"][SERVICE_LABEL] for one in containers if "(healthy)" in one["Status"]}
+        return well == SERVICES["docker"] - {"mlflow", "status"}
+
+    def up_tracking(self) -> None:
+        self.compose("--profile", "mlflow", "up", "-d", "mlflow")
+        until(self._tracks, LOST_SECONDS)
+
+    def _tracks(self) -> bool:
+        path = f"{self.tracking}/api/2.0/mlflow/experiments/search"
+        with suppress(requests.RequestException):
+            return requests.post(path, json={"max_results": 1}, timeout=30).ok
+        return False
+
+    def down(self, *, volumes: bool = False) -> None:
+        self.compose("--profile", "mlflow", "down", *(["--volumes"] if volumes else []))
