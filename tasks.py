@@ -80,7 +80,8 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
 
         @functools.wraps(function)
         def run(context: Context, *arguments: Any, **flags: Any) -> None:
-            from orchestration import StackError, exclusive, shell
+            from orchestration import exclusive, shell
+            from orchestration.errors import StackError
             from orchestration.project import Project
 
             project = Project(Path(__file__).resolve().parent, os.environ)

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestration.candidates import BUILDERS
-from orchestration.engine import IMAGES
 from bench.effort import Effort
 from bench.measures import Told
 from bench.stacks import Ours
+from orchestration.candidates import BUILDERS
+from orchestration.engine import IMAGES
 from tests.e2e.clone import Clone, fresh_copy
 
 NAMES = {"airflow": "Airflow image", "mlflow": "MLflow image", "status": "status image"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from orchestration.supervisord import Supervisord
 from bench.stacks import Stack
+from orchestration.supervisord import Supervisord
 from tests.e2e.clone import Clone
 
 KIB_PER_MIB = 1024

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import requests
 
+from bench.stacks import Containers, Ours
 from orchestration.containers import SERVICE_LABEL
 from orchestration.settings import PASSED_ON
-from bench.stacks import Containers, Ours
 from tests.e2e.clone import ROOT, SERVICES, until
 
 LOST_SECONDS = 900

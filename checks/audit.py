@@ -19,7 +19,7 @@ from rich.table import Table
 
 from checks.pins import Key, Pin, pins
 from checks.vulnerabilities import Answers, answers
-from orchestration import StackError
+from orchestration.errors import StackError
 from orchestration.locks import LOCKS
 
 ROOT = Path(__file__).resolve().parents[1]

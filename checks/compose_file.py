@@ -8,7 +8,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from orchestration import StackError, dotenv_file
+from orchestration import dotenv_file
+from orchestration.errors import StackError
 from orchestration.settings import PASSED_ON, SECRETS
 from orchestration.shell import Command, run
 

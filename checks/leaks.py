@@ -14,7 +14,7 @@ from detect_secrets.core.scan import scan_file
 from detect_secrets.settings import default_settings
 
 from checks.tracked import tracked
-from orchestration import StackError
+from orchestration.errors import StackError
 
 CLEAN = ".nox/without_secrets"
 MEANT = "if real, remove and revoke it; if made up, end the line with `# pragma: allowlist secret`"

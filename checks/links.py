@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from markdown_it import MarkdownIt
 
 from checks.tracked import tracked
-from orchestration import StackError
+from orchestration.errors import StackError
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 AN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)

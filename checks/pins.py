@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from orchestration import StackError
+from orchestration.errors import StackError
 
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;[^\\\n]*)?((?: \\\n +--hash=\S+)+)$", re.MULTILINE)
 HASH = re.compile(r"--hash=(\S+)")

@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from checks.pins import Pin, merged, pins
-from orchestration import StackError, dockerd, shell
+from orchestration import dockerd, shell
 from orchestration.drafts import load_or_draft
+from orchestration.errors import StackError
 from orchestration.project import Project
 from orchestration.settings import Settings
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from checks.tracked import tracked
-from orchestration import StackError
+from orchestration.errors import StackError
 from orchestration.shell import Command, run
 
 # Without the option a misspelt key is told and the exit code is 0.

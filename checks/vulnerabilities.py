@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from checks.pins import Key, Pin
-from orchestration import StackError, shell
+from orchestration import shell
+from orchestration.errors import StackError
 
 BAD = Pin(
     "jinja2",

@@ -4,9 +4,10 @@ from http import HTTPStatus
 
 import requests
 
-from orchestration import StackError, shell, web
+from orchestration import shell, web
 from orchestration.airflow_api import Airflow
 from orchestration.engine import Runtime
+from orchestration.errors import StackError
 from orchestration.settings import Settings
 from orchestration.wait import wait_until
 

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import requests
 
-from orchestration import StackError, web
+from orchestration import web
+from orchestration.errors import StackError
 from orchestration.settings import Settings
 from orchestration.wait import attempts, wait_until
 

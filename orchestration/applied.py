@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from orchestration import compose_file
 from orchestration.engine import Runtime, image_of
+from orchestration.errors import Problem
 from orchestration.settings import Settings
-from orchestration.signatures import Finding
 
 OVERRIDE = "orchestration/docker-compose.override.yaml"
 EXECUTION_URL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
@@ -46,7 +46,7 @@ class Compared:
         return found
 
 
-def findings(settings: Settings, engine: Runtime, running: Iterable[str]) -> Iterator[Finding]:
+def findings(settings: Settings, engine: Runtime, running: Iterable[str]) -> Iterator[Problem]:
     """What differs between running services, and between them and .env."""
     started = {name: engine.environment(name) for name in running}
     held = {name: environment for name, environment in started.items() if environment}
@@ -60,7 +60,7 @@ def findings(settings: Settings, engine: Runtime, running: Iterable[str]) -> Ite
     yield from _not_applied(compared, compose_file.references(settings))
 
 
-def _shared(compared: Compared, variable: str, name: str, harm: str) -> Iterator[Finding]:
+def _shared(compared: Compared, variable: str, name: str, harm: str) -> Iterator[Problem]:
     values = _of_airflow(compared.held, variable, compared.meant)
     if len(set(values.values())) < 2:
         return
@@ -69,17 +69,17 @@ def _shared(compared: Compared, variable: str, name: str, harm: str) -> Iterator
     odd = ", ".join(sorted(service for service, value in values.items() if value != right))
     compared.told.add(variable)
     cause = f"{variable} is not the same in all of Airflow's services: {harm}"
-    yield Finding(name, cause, _mend(variable, applied=len(meant) > 1), odd)
+    yield Problem(name, cause, _mend(variable, applied=len(meant) > 1), odd)
 
 
-def _execution_url(compared: Compared, airflow: str) -> Iterator[Finding]:
+def _execution_url(compared: Compared, airflow: str) -> Iterator[Problem]:
     right = f"{airflow}/execution/"
     for service, value in _of_airflow(compared.held, EXECUTION_URL, compared.meant).items():
         if airflow and value != right:
             compared.told.add(EXECUTION_URL)
             cause = "its tasks ask for the execution API where the api-server is not"
             fix = _mend(EXECUTION_URL, applied=compared.meant[service][EXECUTION_URL] != right)
-            yield Finding("execution-api-url", cause, fix, service)
+            yield Problem("execution-api-url", cause, fix, service)
 
 
 def _of_airflow(wanted: Environments, variable: str, meant: Environments) -> dict[str, str]:
@@ -92,7 +92,7 @@ def _mend(variable: str, *, applied: bool) -> str:
     return f"take {variable} out of {OVERRIDE}, then: inv up" if applied else "inv up"
 
 
-def _not_applied(compared: Compared, behind: Mapping[str, set[str]]) -> Iterator[Finding]:
+def _not_applied(compared: Compared, behind: Mapping[str, set[str]]) -> Iterator[Problem]:
     changed = compared.changed()
     if not changed:
         return
@@ -104,7 +104,7 @@ def _not_applied(compared: Compared, behind: Mapping[str, set[str]]) -> Iterator
     if others := [name for name in names if name not in keys]:
         cause = "what runs was started with other settings than .env and this shell hold: "
         cause += ", ".join(others)
-        yield Finding("settings-not-applied", cause, "inv up", where)
+        yield Problem("settings-not-applied", cause, "inv up", where)
 
 
 def _names(
@@ -123,11 +123,11 @@ def _names(
     return sorted(suspected - innocent or suspected or changed)
 
 
-def _other_keys(names: list[str], where: str) -> Finding:
+def _other_keys(names: list[str], where: str) -> Problem:
     several = "are not those" if len(names) > 1 else "is not the one"
     cause = f"{', '.join(names)} in .env {several} the data was made with: do not apply it"
     fix = f"put the {', '.join(names)} of before back in .env, as from a backup of it"
-    return Finding("data-key-edited", cause, fix, where)
+    return Problem("data-key-edited", cause, fix, where)
 
 
 def _only_added(compared: Compared, setting: str) -> bool:

@@ -8,17 +8,17 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from orchestration import StackError
+from orchestration import checksums
+from orchestration.errors import StackError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,6 @@ class Manifest:
     def rows(self) -> int:
         """The rows of all tables."""
         return sum(table["rows"] for tables in self.tables.values() for table in tables.values())
-
-
-def fingerprint(secret: str) -> str:
-    """What tells a secret from another and gives nothing of it away."""
-    return hashlib.sha256(f"mlops-stack {secret}".encode()).hexdigest()[:16]
 
 
 def fernet_fingerprints(folder: Path) -> set[str]:
@@ -131,12 +126,6 @@ def part(tree: Path, names: Collection[str], into: IO[bytes]) -> None:
                 chosen.addfile(member, archive.extractfile(member))
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return _sha256(file)
-
-
 def contents(tree: Path) -> dict[str, str]:
     """The sha256 of each file that a packed tree holds, by its path in it.
 
@@ -147,24 +136,10 @@ def contents(tree: Path) -> dict[str, str]:
         with tarfile.open(tree) as archive:
             for member in archive:
                 if member.isfile() and (file := archive.extractfile(member)):
-                    found[member.name.removeprefix("./")] = _sha256(file)
+                    found[member.name.removeprefix("./")] = checksums.sha256_of_stream(file)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise StackError(f"{tree} cannot be read: {error}") from None
     return found
-
-
-def digest(lines: Iterable[bytes]) -> dict[str, Any]:
-    """How many lines there are, and what tells them from others in whatever order they come."""
-    count = total = 0
-    for line in lines:
-        count += 1
-        total += int.from_bytes(hashlib.sha256(line).digest()[:16], "big")
-    return {"rows": count, "digest": f"{total % 2**128:032x}"}
-
-
-def of_files(found: Mapping[str, str]) -> dict[str, Any]:
-    """The digest of files by path and contents."""
-    return digest([f"{name} {sha256}".encode() for name, sha256 in found.items()])
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -198,14 +173,7 @@ def _parts(folder: Path) -> list[str]:
 
 
 def _measured(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def _sha256(file: Any) -> str:
-    found = hashlib.sha256()
-    while piece := file.read(PIECE):
-        found.update(piece)
-    return found.hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": checksums.sha256_of(path)}
 
 
 def _hash_of(told: Mapping[str, Any]) -> str:

@@ -14,18 +14,11 @@ from urllib.parse import urlsplit
 
 from packaging.version import Version
 
-from orchestration import (
-    StackError,
-    archive,
-    bucket,
-    databases,
-    keys,
-    requirements,
-    shell,
-)
+from orchestration import archive, bucket, checksums, databases, keys, requirements, shell
 from orchestration.archive import Manifest
 from orchestration.background import Steps
 from orchestration.engine import Engine
+from orchestration.errors import StackError
 from orchestration.files import atomic_write
 from orchestration.settings import FORMER_KEYS, Settings
 
@@ -86,7 +79,7 @@ def versions(chosen: Settings) -> dict[str, str]:
 
 def fingerprints(keys: str) -> str:
     """What tells Fernet keys from others, where several are in use after a rotation too."""
-    return ",".join(archive.fingerprint(key) for key in keys.split(","))
+    return ",".join(checksums.fingerprint(key) for key in keys.split(","))
 
 
 def known_keys(manifest: Manifest, keys: str) -> bool:
@@ -97,7 +90,7 @@ def known_keys(manifest: Manifest, keys: str) -> bool:
 def opening(manifest: Manifest, chosen: Settings) -> Settings:
     """The settings with those former keys behind the one in use that the backup was made with."""
     needed = manifest.fernet.split(",")
-    former = [k for k in chosen[FORMER_KEYS].split(",") if archive.fingerprint(k) in needed]
+    former = [k for k in chosen[FORMER_KEYS].split(",") if checksums.fingerprint(k) in needed]
     keys = dict.fromkeys([*chosen["AIRFLOW_FERNET_KEY"].split(","), *former])
     return replace(chosen, values={**chosen.values, "AIRFLOW_FERNET_KEY": ",".join(keys)})
 
@@ -148,7 +141,7 @@ def _pack_artifacts(chosen: Settings, engine: Engine, into: Path) -> dict[str, A
         return {}
     with (into / ARTIFACTS).open("wb") as file:
         shell.run(in_artifacts(engine, *PACK), into=file)
-    return archive.of_files(archive.contents(into / ARTIFACTS))
+    return checksums.of_files(archive.contents(into / ARTIFACTS))
 
 
 def in_artifacts(engine: Engine, *argv: str) -> shell.Command:

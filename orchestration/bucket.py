@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from orchestration import StackError, shell
+from orchestration import shell
 from orchestration.engine import Runtime
+from orchestration.errors import Problem, StackError
 from orchestration.settings import Settings
-from orchestration.signatures import Finding
 
 # Imports of AWS's library, and twice as long as it waits for each of five questions at most.
 PATIENCE_SECONDS = 120
@@ -27,7 +27,7 @@ def is_one(settings: Settings) -> bool:
 
 def findings(
     settings: Settings, engine: Runtime, *, anew: bool = False, names: Iterable[str] = WRITTEN
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """What is in the way of objects that are written, read and deleted again, if anything is.
 
     By the settings that the services run with, or `anew` by those of now. Raises StackError where
@@ -38,7 +38,7 @@ def findings(
         held = {} if anew else engine.environment(service)
         where = held.get(name, settings[name])
         if where.startswith("s3://") and (told := _tried(where, service, engine, anew)):
-            yield Finding(told["name"], f"{what} in {where}: {told['cause']}", told["fix"], where)
+            yield Problem(told["name"], f"{what} in {where}: {told['cause']}", told["fix"], where)
 
 
 def _tried(where: str, service: str, engine: Runtime, anew: bool) -> dict[str, str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from orchestration import StackError, pairs
+from orchestration import pairs
+from orchestration.errors import StackError
 from orchestration.files import atomic_write
 from orchestration.pairs import Pair
 from orchestration.settings import Settings

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 
-from orchestration import StackError, clocks, containers, dockerd, folders, shell
+from orchestration import clocks, containers, dockerd, folders, shell
 from orchestration import images as public_images
 from orchestration.candidates import Candidates
 from orchestration.certificates import Files
 from orchestration.compose_project import WITH_PROXY, ComposeProject
 from orchestration.containers import SERVICE_LABEL
 from orchestration.engine import IMAGES, PROXY, Build, Engine, Service, image_of
+from orchestration.errors import StackError
 from orchestration.machine import Host
 from orchestration.needs import OLDEST_COMPOSE
 from orchestration.replacing import UP_SECONDS, WORKER, Replacing

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from orchestration import StackError
 from orchestration.airflow_api import Airflow
+from orchestration.errors import StackError
 from orchestration.progress import Line, Progress
 
 RUN_SECONDS = 6 * 3600

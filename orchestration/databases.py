@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestration import StackError, archive, shell
+from orchestration import checksums, shell
 from orchestration.engine import Runtime
+from orchestration.errors import StackError
 from orchestration.wait import wait_until
 
 # With the role that each belongs to, in the order of their dumps: an experiment that is made
@@ -101,10 +102,10 @@ def _tables(lines: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
     for line in lines:
         if line.startswith(BEGINS):
             name = line.split()[1].decode().removeprefix("public.")
-            yield name, archive.digest(iter(lambda: next(lines, ENDS).rstrip(b"\n"), ENDS))
+            yield name, checksums.digest(iter(lambda: next(lines, ENDS).rstrip(b"\n"), ENDS))
         elif line.startswith(SEQUENCE):
             sequences.append(line)
-    yield "(sequences)", archive.digest(sequences)
+    yield "(sequences)", checksums.digest(sequences)
 
 
 def load(engine: Runtime, name: str, file: Path) -> None:

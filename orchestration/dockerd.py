@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestration import StackError
 from orchestration.clocks import ahead
+from orchestration.errors import StackError
 from orchestration.needs import GIB, OLDEST_ENGINE, PATIENCE_SECONDS
 
 # An engine under load is slow to answer; taken for dead, `auto` would choose the other one.

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 
-from orchestration import StackError, applied, bucket, conditions, factory, health, heard
+from orchestration import applied, bucket, conditions, factory, health, heard
 from orchestration.background import in_background
 from orchestration.drafts import load_or_draft
 from orchestration.engine import Engine
+from orchestration.errors import Problem, StackError
 from orchestration.health import Report
 from orchestration.machine import Host
 from orchestration.preflight import lost_env
 from orchestration.project import Project
 from orchestration.settings import SECRETS, Settings
-from orchestration.signatures import Finding
 from orchestration.weakness import SHORTEST_PASSWORD
 
 # What may be spent on a verdict where something else has failed already.
@@ -33,10 +33,10 @@ OTHERS_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
                   "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip
 
 
-def words(finding: Finding) -> str:
+def words(finding: Problem) -> str:
     """A finding as people read it."""
     where = f" ({finding.where})" if finding.where not in finding.cause else ""
-    return f"{finding.name}: {finding.cause}{where}\n  fix: {finding.fix}"
+    return f"{finding.code}: {finding.cause}{where}\n  fix: {finding.fix}"
 
 
 def verdict_on(project: Project, error: StackError) -> str:
@@ -51,11 +51,11 @@ def verdict_on(project: Project, error: StackError) -> str:
         return ""
     # The error may say it in several lines.
     plain = " ".join(said.split())
-    news = [one for one in found if one.name not in EXPECTED and one.cause not in plain]
+    news = [one for one in found if one.code not in EXPECTED and one.cause not in plain]
     return "".join(f"\n{words(one)}" for one in news)
 
 
-def examine(project: Project, said: str = "") -> list[Finding]:
+def examine(project: Project, said: str = "") -> list[Problem]:
     """Everything that is known to be wrong; `said`: what a failed `inv up` told.
 
     A check that could not look is a finding too.
@@ -64,8 +64,8 @@ def examine(project: Project, said: str = "") -> list[Finding]:
         settings = load_or_draft(project)
     except StackError as error:
         cause = " ".join(str(error).split())
-        return [Finding("env-unusable", cause, "mend these lines, then: inv up", ".env")]
-    not_installed: list[Finding] = []
+        return [Problem("env-unusable", cause, "mend these lines, then: inv up", ".env")]
+    not_installed: list[Problem] = []
     try:
         settings = project.settings()
     except StackError as error:
@@ -86,7 +86,7 @@ def _engine(settings: Settings) -> Engine:
     return standalone if standalone.surviving_data() or docker.problems() else docker
 
 
-def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool) -> list[Finding]:
+def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool) -> list[Problem]:
     found = [*_looked(".env", conditions.of_env_file, settings)]
     found += conditions.of_unfinished(settings)
     found += _looked("certificates", conditions.of_certificate, settings)
@@ -115,60 +115,60 @@ def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool)
 
 
 def _looked(
-    what: str, look: Callable[..., Iterator[Finding]], *arguments: object, **options: object
-) -> Iterator[Finding]:
+    what: str, look: Callable[..., Iterator[Problem]], *arguments: object, **options: object
+) -> Iterator[Problem]:
     try:
         yield from look(*arguments, **options)
     except Exception as error:
         # Of any kind: what is broken may break its own check, and the others still tell.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         cause = f"{what} could not be looked at: {reason}"
-        yield Finding("could-not-look", cause, "inv health", what)
+        yield Problem("could-not-look", cause, "inv health", what)
 
 
-def _unfit(engine: Engine) -> Iterator[Finding]:
+def _unfit(engine: Engine) -> Iterator[Problem]:
     yield from map(conditions.of_engine, engine.problems())
 
 
-def _host(settings: Settings, engine: Engine) -> Iterator[Finding]:
+def _host(settings: Settings, engine: Engine) -> Iterator[Problem]:
     yield from conditions.of_host(settings, engine.host(), built=engine.is_built())
 
 
-def _lost_data(engine: Engine) -> Iterator[Finding]:
+def _lost_data(engine: Engine) -> Iterator[Problem]:
     if left := engine.surviving_data():
         cause, _, ways_out = lost_env(left).partition(". Two ways out: ")
-        yield Finding("env-lost", cause, ways_out, ".env")
+        yield Problem("env-lost", cause, ways_out, ".env")
 
 
 def _running(report: Report) -> list[str]:
     return [row.name for row in report.services if row.state == "running"]
 
 
-def _merged(found: list[Finding]) -> list[Finding]:
+def _merged(found: list[Problem]) -> list[Problem]:
     """The same of several services once."""
     places: dict[tuple[str, str, str], dict[str, None]] = {}
     for one in found:
-        places.setdefault((one.name, one.cause, one.fix), {})[one.where] = None
-    return [Finding(*key, ", ".join(where)) for key, where in places.items()]
+        places.setdefault((one.code, one.cause, one.fix), {})[one.where] = None
+    return [Problem(*key, ", ".join(where)) for key, where in places.items()]
 
 
-def _explained(found: list[Finding]) -> list[Finding]:
+def _explained(found: list[Problem]) -> list[Problem]:
     """Without symptoms that something else explains."""
-    causes = [one for one in found if one.name not in (*SYMPTOMS, *ASIDE)]
+    causes = [one for one in found if one.code not in (*SYMPTOMS, *ASIDE)]
     places = {place for one in causes for place in one.where.split(", ")}
-    reasons = any(one.name not in (*VAGUE, *ASIDE) for one in found)
+    reasons = any(one.code not in (*VAGUE, *ASIDE) for one in found)
 
-    def explained(one: Finding) -> bool:
-        if one.name == "not-installed":
-            return any(other.name == "env-lost" for other in found)
-        if one.name in VAGUE:
+    def explained(one: Problem) -> bool:
+        if one.code == "not-installed":
+            return any(other.code == "env-lost" for other in found)
+        if one.code in VAGUE:
             return reasons
-        return one.name in SYMPTOMS and one.where in places
+        return one.code in SYMPTOMS and one.where in places
 
     return [one for one in found if not explained(one)]
 
 
-def _without_secrets(finding: Finding, settings: Settings) -> Finding:
+def _without_secrets(finding: Problem, settings: Settings) -> Problem:
     """A last guard: whatever was quoted, it holds no secret of .env."""
     cause, fix = finding.cause, finding.fix
     for name in (*SECRETS, *OTHERS_SECRETS):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from orchestration import StackError
+from orchestration.errors import StackError
 from orchestration.files import atomic_write
 
 BLANKS = " \t"

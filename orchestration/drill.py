@@ -12,19 +12,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from orchestration import (
-    StackError,
-    backup,
-    bucket,
-    databases,
-    factory,
-    ports,
-    restore,
-    shell,
-)
+from orchestration import backup, bucket, databases, factory, ports, restore, shell
 from orchestration.archive import Manifest
 from orchestration.background import Steps
 from orchestration.engine import ONE_SHOTS, Engine
+from orchestration.errors import StackError
 from orchestration.preflight import PORTS
 from orchestration.settings import Settings
 

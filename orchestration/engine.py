@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestration import StackError, shell
+from orchestration import shell
+from orchestration.errors import StackError
 from orchestration.machine import Host
 from orchestration.settings import Settings
 

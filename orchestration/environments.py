@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from orchestration import StackError, interpreter, shell, uv
+from orchestration import interpreter, shell, uv
 from orchestration.engine import Build
+from orchestration.errors import StackError
 from orchestration.interpreter import PYTHON
 from orchestration.progress import Line, Progress
 from orchestration.settings import Settings

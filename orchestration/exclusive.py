@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from orchestration import StackError
+from orchestration.errors import StackError
 
 
 @contextmanager

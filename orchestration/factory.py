@@ -1,7 +1,7 @@
 """Choose the engine of a clone."""
 
-from orchestration import StackError
 from orchestration.engine import Engine
+from orchestration.errors import StackError
 from orchestration.settings import Settings
 
 

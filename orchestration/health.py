@@ -8,8 +8,9 @@ from typing import Any
 
 import requests
 
-from orchestration import StackError, accounts, web
+from orchestration import accounts, web
 from orchestration.engine import PROXY, Runtime, Service
+from orchestration.errors import StackError
 from orchestration.settings import Settings
 from orchestration.status_document import Work, verdicts, work
 

@@ -8,21 +8,21 @@ from functools import partial
 from orchestration import signatures
 from orchestration.background import in_background
 from orchestration.engine import Runtime
+from orchestration.errors import Problem
 from orchestration.health import Report, Row
 from orchestration.settings import Settings
-from orchestration.signatures import Finding
 
 LINES, RECENT = 200, timedelta(minutes=10)
 # What a service said while it ended is in front of its next start.
 ENDING = timedelta(minutes=2)
 
 
-def in_error(settings: Settings, said: str) -> Iterator[Finding]:
+def in_error(settings: Settings, said: str) -> Iterator[Problem]:
     """What the words of a failed `inv up` tell."""
     return signatures.read(signatures.UP, said, well=False, names=_names(settings))
 
 
-def in_logs(settings: Settings, engine: Runtime, report: Report) -> Iterator[Finding]:
+def in_logs(settings: Settings, engine: Runtime, report: Report) -> Iterator[Problem]:
     """What the services' last lines tell, and what the status page says of each."""
     newest = _newest_start(report)
     names = _names(settings)

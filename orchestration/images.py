@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestration import StackError, shell
+from orchestration import shell
 from orchestration.build_output import Stages
 from orchestration.dockerd import client
+from orchestration.errors import StackError
 from orchestration.needs import PATIENCE_SECONDS
 from orchestration.progress import Progress
 from orchestration.settings import Settings

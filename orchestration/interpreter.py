@@ -2,7 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestration import StackError, shell, uv
+from orchestration import shell, uv
+from orchestration.errors import StackError
 from orchestration.outside import headers_of
 from orchestration.settings import Settings
 

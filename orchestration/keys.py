@@ -6,7 +6,7 @@ By hand: age --decrypt KEYS > .env, or python -m orchestration.keys KEYS PASSPHR
 import sys
 from pathlib import Path
 
-from orchestration import StackError
+from orchestration.errors import StackError
 from orchestration.files import atomic_write
 
 SHORTEST = 12

@@ -5,20 +5,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
-from orchestration import (
-    StackError,
-    bucket,
-    certificates,
-    factory,
-    preflight,
-    proof,
-    requirements,
-    web,
-)
+from orchestration import bucket, certificates, factory, preflight, proof, requirements, web
 from orchestration.airflow_api import Airflow
 from orchestration.background import in_background, show_until_done
 from orchestration.drafts import draft_env
 from orchestration.engine import Engine
+from orchestration.errors import StackError
 from orchestration.progress import Line, Progress
 from orchestration.project import Project
 from orchestration.readiness import await_services

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.text import Text
 
-from orchestration import StackError
+from orchestration.errors import StackError
 
 SINCE = re.compile(r"^(\d{1,5})([smhd])$")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

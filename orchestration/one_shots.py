@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestration import StackError, shell
+from orchestration import shell
 from orchestration.engine import ONE_SHOTS, image_of
+from orchestration.errors import StackError
 from orchestration.settings import Settings
 from orchestration.surroundings import State
 

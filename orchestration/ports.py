@@ -3,7 +3,8 @@
 import errno
 import socket
 
-from orchestration import StackError, shell
+from orchestration import shell
+from orchestration.errors import StackError
 
 # These hold ports for containers; the container is what a person knows.
 FORWARDERS = ("docker-proxy", "rootlesskit", "rootlessport")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration import StackError, dotenv_file
+from orchestration import dotenv_file
+from orchestration.errors import StackError
 from orchestration.settings import SECRETS, Settings
 
 NO_ENV = "there is no .env here yet: inv install"

@@ -2,8 +2,9 @@
 
 from rich.console import Console
 
-from orchestration import StackError, dag_runs
+from orchestration import dag_runs
 from orchestration.airflow_api import Airflow
+from orchestration.errors import StackError
 from orchestration.progress import Progress
 
 CANARY = "canary"

@@ -3,12 +3,12 @@
 import time
 from concurrent.futures import Future
 
-from orchestration import StackError, bucket, health, tables
+from orchestration import bucket, health, tables
 from orchestration.background import in_background
 from orchestration.engine import Runtime
+from orchestration.errors import Problem, StackError
 from orchestration.progress import Progress
 from orchestration.settings import Settings
-from orchestration.signatures import Finding
 
 READY_SECONDS = 240
 POLL_SECONDS = 0.25
@@ -22,7 +22,7 @@ def await_services(
     Raises StackError when starting failed, when READY_SECONDS have passed, with the reason, the
     last log lines and the next command, or when nothing but the artifacts' bucket is in the way.
     """
-    trial: Future[list[Finding]] | None = None
+    trial: Future[list[Problem]] | None = None
     while True:
         report = health.look(chosen, engine)
         progress.show(tables.progress_lines(report))
@@ -43,7 +43,7 @@ def _only_artifacts(report: health.Report) -> bool:
     return [part.name for part in waiting] == ["mlflow"] and "artifact store" in waiting[0].detail
 
 
-def _refuse_bucket(trial: Future[list[Finding]]) -> None:
+def _refuse_bucket(trial: Future[list[Problem]]) -> None:
     # One that could not be made tells nothing.
     if trial.done() and not trial.exception():
         for one in trial.result():

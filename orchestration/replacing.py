@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from orchestration import StackError, shell
+from orchestration import shell
 from orchestration.compose_project import ComposeProject
 from orchestration.engine import ONE_SHOTS, Service
+from orchestration.errors import StackError
 from orchestration.wait import wait_until
 
 # The one-shots included; a start that hangs must not make its caller hang.

@@ -8,7 +8,8 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from orchestration import StackError, locks
+from orchestration import locks
+from orchestration.errors import StackError
 from orchestration.settings import Settings
 
 FILE, LOCK = "requirements.txt", "requirements.lock"

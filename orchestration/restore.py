@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from orchestration import (
-    StackError,
     accounts,
     archive,
     backup,
+    checksums,
     databases,
     dotenv_file,
     factory,
@@ -32,6 +32,7 @@ from orchestration.archive import Manifest
 from orchestration.background import Steps
 from orchestration.drafts import draft_env
 from orchestration.engine import Engine
+from orchestration.errors import StackError
 from orchestration.lifecycle import resolve_engine, start
 from orchestration.project import Project
 from orchestration.settings import Settings
@@ -145,7 +146,7 @@ def tell_dags(folder: Path, chosen: Settings, *, take: bool) -> None:
     """Print which DAG files are others than those of the backup, or put its own in their place."""
     packed = folder / backup.DAGS
     root = chosen.project_dir / "dags"
-    here = {name: archive.sha256_of(path) for name, path in backup.dag_files(root).items()}
+    here = {name: checksums.sha256_of(path) for name, path in backup.dag_files(root).items()}
     packed_files = archive.contents(packed).items()
     there = {n.removeprefix("dags/"): s for n, s in packed_files if n.startswith("dags/")}
     if here == there:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from orchestration import StackError
+from orchestration.errors import StackError
 
 TAIL_LINES = 12
 INTERRUPTED = 128 + signal.SIGINT

@@ -8,21 +8,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from orchestration.errors import Problem
+
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Where `inv up` itself stands for a service: what it said when it failed.
 UP = "inv up"
 # Names, or what they begin with.
 AIRFLOW, MLFLOW, ALL = ("airflow-",), ("mlflow",), ("",)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong: a name for machines, a line for people, what to type, where it was seen."""
-
-    name: str
-    cause: str
-    fix: str
-    where: str
 
 
 @dataclass(frozen=True)
@@ -44,11 +36,11 @@ class Signature:
         """Whether that service may print it; what `inv up` said may hold anybody's words."""
         return service == UP or service.startswith(self.services)
 
-    def found_in(self, text: str, service: str, names: Mapping[str, str]) -> Iterator[Finding]:
+    def found_in(self, text: str, service: str, names: Mapping[str, str]) -> Iterator[Problem]:
         """The finding, if the text holds it."""
         if found := re.search(self.pattern, text):
             cause, fix = self.cause.format(*found.groups()), self.fix.format(**names)
-            yield Finding(self.name, cause, fix, service)
+            yield Problem(self.name, cause, fix, service)
 
 
 def _password(role: str, setting: str) -> Signature:
@@ -209,7 +201,7 @@ SIGNATURES = (
 )
 
 
-def read(service: str, text: str, *, well: bool, names: Mapping[str, str]) -> Iterator[Finding]:
+def read(service: str, text: str, *, well: bool, names: Mapping[str, str]) -> Iterator[Problem]:
     """What a service's words tell; of one that is well only what matters all the same."""
     plain = COLOURS.sub("", text)
     for one in SIGNATURES:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
-from orchestration import StackError, leftovers, shell
+from orchestration import leftovers, shell
 from orchestration.engine import Service
+from orchestration.errors import StackError
 from orchestration.wait import wait_until
 
 # supervisord's words in Docker's.

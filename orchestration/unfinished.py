@@ -6,8 +6,9 @@ And new values of secrets, as long as not everything has them: `rotation.py` goe
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestration import StackError, databases, dotenv_file
+from orchestration import databases, dotenv_file
 from orchestration.engine import Runtime
+from orchestration.errors import StackError
 from orchestration.settings import Settings
 
 # These go on: they hold no state that is replaced, or are asked for it; the page only looks.

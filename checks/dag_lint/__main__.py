@@ -11,7 +11,7 @@ from pathlib import Path
 from checks.dag_lint.findings import Finding, shown
 from checks.dag_lint.look import look
 from checks.dag_lint.truth import Airflow, Parsed
-from orchestration import StackError
+from orchestration.errors import StackError
 
 SLOWEST = 3
 

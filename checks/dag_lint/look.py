@@ -8,7 +8,7 @@ from checks.dag_lint import conventions, static
 from checks.dag_lint.findings import Finding, without_waived
 from checks.dag_lint.sources import dag_files
 from checks.dag_lint.truth import Airflow, Parsed, Truth
-from orchestration import StackError
+from orchestration.errors import StackError
 
 Dag = conventions.Dag
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pathspec
 
 from checks.dag_lint.findings import Finding
-from orchestration import StackError
+from orchestration.errors import StackError
 
 IGNORED = ".airflowignore"
 

@@ -9,7 +9,8 @@ from checks.dag_lint import conventions, top_level
 from checks.dag_lint.executed import Executed, executed
 from checks.dag_lint.findings import Finding
 from checks.dag_lint.sources import Source
-from orchestration import StackError, shell
+from orchestration import shell
+from orchestration.errors import StackError
 
 
 @dataclass

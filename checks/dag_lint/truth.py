@@ -18,7 +18,8 @@ from typing import Any
 
 from checks.dag_lint.findings import Finding
 from checks.dag_lint.memory import Memory
-from orchestration import StackError, shell
+from orchestration import shell
+from orchestration.errors import StackError
 
 SERVER = Path(__file__).with_name("server")
 # What the stack's services have as theirs.

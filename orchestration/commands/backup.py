@@ -3,16 +3,9 @@
 import time
 from datetime import datetime
 
-from orchestration import (
-    StackError,
-    archive,
-    backup,
-    dotenv_file,
-    keys,
-    lifecycle,
-    unfinished,
-)
+from orchestration import archive, backup, dotenv_file, keys, lifecycle, unfinished
 from orchestration.background import Steps
+from orchestration.errors import StackError
 from orchestration.progress import Progress
 from orchestration.project import Project
 

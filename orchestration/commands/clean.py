@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestration import StackError, log_files, shell
+from orchestration import log_files, shell
 from orchestration.background import in_background, show_until_done
 from orchestration.engine import Engine
+from orchestration.errors import StackError
 from orchestration.lifecycle import working_engine
 from orchestration.progress import Line, Progress
 from orchestration.project import Project

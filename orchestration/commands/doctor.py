@@ -1,7 +1,6 @@
 """`inv doctor`: diagnose known problems and suggest fixes."""
 
 import json
-from dataclasses import asdict
 
 from orchestration import doctor
 from orchestration.project import Project
@@ -11,8 +10,12 @@ def run(project: Project, *, as_json: bool) -> bool:
     """Print what was found; True: nothing."""
     found = doctor.examine(project)
     if as_json:
-        told = {"status": "findings" if found else "well", "findings": [asdict(f) for f in found]}
-        print(json.dumps(told, indent=2))
+        findings = [
+            {"name": one.code, "cause": one.cause, "fix": one.fix, "where": one.where}
+            for one in found
+        ]
+        document = {"status": "findings" if found else "well", "findings": findings}
+        print(json.dumps(document, indent=2))
     else:
         print(
             "\n".join(map(doctor.words, found))

@@ -1,11 +1,8 @@
 """`inv down`: stop and remove all services."""
 
-from orchestration import (
-    StackError,
-    factory,
-    lifecycle,
-)
+from orchestration import factory, lifecycle
 from orchestration.drafts import load_or_draft
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from orchestration import StackError, archive, backup, drill, lifecycle
+from orchestration import archive, backup, drill, lifecycle
 from orchestration.background import Steps
+from orchestration.errors import StackError
 from orchestration.progress import Progress
 from orchestration.project import Project
 

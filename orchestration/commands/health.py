@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from orchestration import StackError, factory, health, proof, tables
+from orchestration import factory, health, proof, tables
 from orchestration.airflow_api import Airflow
+from orchestration.errors import StackError
 from orchestration.project import Project
 from orchestration.settings import Settings
 

@@ -1,7 +1,8 @@
 """`inv logs`: show service logs."""
 
-from orchestration import StackError, factory, log_files
+from orchestration import factory, log_files
 from orchestration.engine import check_service
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 

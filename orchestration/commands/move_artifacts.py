@@ -8,17 +8,9 @@ import json
 import time
 from dataclasses import replace
 
-from orchestration import (
-    StackError,
-    backup,
-    bucket,
-    dotenv_file,
-    factory,
-    setting_rules,
-    shell,
-    unfinished,
-)
+from orchestration import backup, bucket, dotenv_file, factory, setting_rules, shell, unfinished
 from orchestration.engine import Engine
+from orchestration.errors import StackError
 from orchestration.lifecycle import running, start, working_engine
 from orchestration.progress import Line, Progress
 from orchestration.project import Project

@@ -4,7 +4,8 @@ import webbrowser
 
 import requests
 
-from orchestration import StackError, health, web
+from orchestration import health, web
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 PAGES = {

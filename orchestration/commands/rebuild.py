@@ -3,14 +3,10 @@
 import time
 from contextlib import suppress
 
-from orchestration import (
-    StackError,
-    lifecycle,
-    proof,
-    unfinished,
-)
+from orchestration import lifecycle, proof, unfinished
 from orchestration.airflow_api import Airflow
 from orchestration.engine import ONE_SHOTS, check_service, image_of
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 

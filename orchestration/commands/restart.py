@@ -3,15 +3,11 @@
 import time
 from functools import partial
 
-from orchestration import (
-    StackError,
-    lifecycle,
-    proof,
-    unfinished,
-)
+from orchestration import lifecycle, proof, unfinished
 from orchestration.airflow_api import Airflow
 from orchestration.background import in_background, show_until_done
 from orchestration.engine import ONE_SHOTS, check_service
+from orchestration.errors import StackError
 from orchestration.progress import Progress
 from orchestration.project import Project
 from orchestration.readiness import await_services

@@ -5,19 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestration import (
-    StackError,
-    archive,
-    backup,
-    databases,
-    lifecycle,
-    restore,
-    unfinished,
-)
+from orchestration import archive, backup, databases, lifecycle, restore, unfinished
 from orchestration.archive import Manifest
 from orchestration.background import Steps
 from orchestration.drafts import load_or_draft
 from orchestration.engine import Engine
+from orchestration.errors import StackError
 from orchestration.progress import Progress
 from orchestration.project import Project
 

@@ -18,10 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestration import (
-    StackError,
     accounts,
     archive,
     backup,
+    checksums,
     dotenv_file,
     health,
     proof,
@@ -33,6 +33,7 @@ from orchestration import (
 from orchestration.airflow_api import Airflow
 from orchestration.background import Steps
 from orchestration.engine import ONE_SHOTS, Engine, image_of
+from orchestration.errors import StackError
 from orchestration.lifecycle import running, start, working_engine
 from orchestration.progress import Progress
 from orchestration.project import Project
@@ -201,7 +202,7 @@ def _former_keys(chosen: Settings, new: Mapping[str, str]) -> dict[str, str]:
         return {}
     keys = dict.fromkeys([*chosen[FERNET].split(","), *chosen[FORMER_KEYS].split(",")])
     needed = archive.fernet_fingerprints(backup.folder_of(chosen))
-    kept = [key for key in keys if key != new[FERNET] and archive.fingerprint(key) in needed]
+    kept = [key for key in keys if key != new[FERNET] and checksums.fingerprint(key) in needed]
     if kept:
         print(f"{FORMER_KEYS} keeps the former key for the backups that were made with it")
     return {FORMER_KEYS: ",".join(kept)}

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from orchestration import StackError, factory
+from orchestration import factory
 from orchestration.engine import check_service
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 

@@ -5,7 +5,8 @@ import pwd
 import re
 from pathlib import Path
 
-from orchestration import StackError, shell
+from orchestration import shell
+from orchestration.errors import StackError
 
 UNIT, BACKUP, TIMER = "mlops-docker-compose.service", "mlops-backup.service", "mlops-backup.timer"
 UNITS = (UNIT, BACKUP, TIMER)

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from orchestration import StackError, dag_runs
+from orchestration import dag_runs
 from orchestration.airflow_api import Airflow
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 

@@ -1,10 +1,7 @@
 """`inv up`: start all services and verify them with the canary."""
 
-from orchestration import (
-    StackError,
-    lifecycle,
-    unfinished,
-)
+from orchestration import lifecycle, unfinished
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 

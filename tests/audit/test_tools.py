@@ -11,8 +11,8 @@ import pytest
 from checks import audit, sbom
 from checks.pins import merged, pins
 from checks.vulnerabilities import BAD
-from orchestration import StackError
 from orchestration.drafts import load_or_draft
+from orchestration.errors import StackError
 from orchestration.locks import LOCKS
 from orchestration.project import Project
 

@@ -9,7 +9,7 @@ import pytest
 from checks import audit
 from checks.pins import Pin, pins
 from checks.vulnerabilities import BAD, read, reason, rounds
-from orchestration import StackError
+from orchestration.errors import StackError
 from orchestration.locks import LOCKS
 
 TODAY = date(2026, 11, 26)

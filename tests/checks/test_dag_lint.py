@@ -13,7 +13,7 @@ from checks.dag_lint.findings import RULES, Finding, without_waived
 from checks.dag_lint.look import look
 from checks.dag_lint.sources import dag_files
 from checks.dag_lint.truth import Parsed, _judged
-from orchestration import StackError
+from orchestration.errors import StackError
 
 DAG = "from airflow.sdk import DAG, dag, task, Variable\n"
 

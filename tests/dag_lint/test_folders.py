@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from checks.dag_lint.look import look
-from orchestration import StackError
+from orchestration.errors import StackError
 
 REPO = Path(__file__).resolve().parents[2]
 GOOD = """{top}from datetime import datetime

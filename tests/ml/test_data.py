@@ -1,4 +1,4 @@
-"""Finding, choosing, labelling and keeping flights; what is refused is in test_refused.py."""
+"""Problem, choosing, labelling and keeping flights; what is refused is in test_refused.py."""
 
 import re
 from pathlib import Path

@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestration import StackError, databases, factory, wait
+from orchestration import databases, factory, wait
 from orchestration.airflow_api import Airflow
 from orchestration.drafts import draft_env
 from orchestration.engine import IMAGES, Service
+from orchestration.errors import StackError
 from orchestration.machine import Host
 from orchestration.project import Project
 from orchestration.settings import Settings

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestration import StackError
 from orchestration.airflow_api import Airflow
+from orchestration.errors import StackError
 
 DAG = "/api/v2/dags/flights"
 RUN = f"{DAG}/dagRuns/r1"

@@ -66,7 +66,7 @@ def test_a_key_that_one_service_does_not_share_is_told_with_the_odd_one(
     look, variable, name, harm, value
 ):
     [found] = look(held={"airflow-worker": {variable: value}})
-    assert (found.name, found.where, found.fix) == (name, "airflow-worker", "inv up")
+    assert (found.code, found.where, found.fix) == (name, "airflow-worker", "inv up")
     assert variable in found.cause
     assert harm in found.cause
 
@@ -74,13 +74,13 @@ def test_a_key_that_one_service_does_not_share_is_told_with_the_odd_one(
 def test_a_key_that_an_override_sets_apart_is_not_mended_by_up(look):
     apart = {"airflow-scheduler": {JWT: OTHER}}
     [found] = look(held=apart, meant=apart)
-    assert (found.name, found.where) == ("jwt-secret-differs", "airflow-scheduler")
+    assert (found.code, found.where) == ("jwt-secret-differs", "airflow-scheduler")
     assert found.fix == f"take {JWT} out of {applied.OVERRIDE}, then: inv up"
 
 
 def test_an_execution_url_that_is_not_the_api_servers_is_told(look):
     [found] = look(held={"airflow-worker": {EXECUTION_URL: "http://localhost:8080/execution/"}})
-    assert (found.name, found.where, found.fix) == ("execution-api-url", "airflow-worker", "inv up")
+    assert (found.code, found.where, found.fix) == ("execution-api-url", "airflow-worker", "inv up")
 
 
 def test_an_execution_url_of_an_override_is_to_be_taken_out(look):
@@ -98,7 +98,7 @@ def test_an_execution_url_that_moved_with_the_api_server_is_not_wrong(look):
         "status": {"AIRFLOW_URL": "http://127.0.0.1:8090", "AIRFLOW_PORT": "8090"},
     }
     [found] = look(held=moved)
-    assert found.name == "settings-not-applied"
+    assert found.code == "settings-not-applied"
     assert found.cause.endswith(": AIRFLOW_PORT")
 
 
@@ -126,7 +126,7 @@ def test_an_execution_url_that_moved_with_the_api_server_is_not_wrong(look):
 def test_a_setting_that_is_not_applied_is_told_by_its_name(look, changes, setting, where):
     unused = {"airflow-worker": {"user": None}} if setting == "MINE" else {}
     [found] = look(meant=changes, held=unused)
-    assert (found.name, found.fix, found.where) == ("settings-not-applied", "inv up", where)
+    assert (found.code, found.fix, found.where) == ("settings-not-applied", "inv up", where)
     assert (
         found.cause
         == f"what runs was started with other settings than .env and this shell hold: {setting}"
@@ -147,7 +147,7 @@ def test_what_the_image_alone_sets_does_not_count(look):
 def test_a_key_of_the_data_is_not_to_be_applied(look, variable, value, setting):
     edited = {name: {variable: value} for name in STACK if name.startswith("airflow-")}
     [found] = look(meant=edited)
-    assert found.name == "data-key-edited"
+    assert found.code == "data-key-edited"
     assert setting in found.cause
     assert found.fix.startswith(f"put the {setting} of before back in .env")
 
@@ -155,7 +155,7 @@ def test_a_key_of_the_data_is_not_to_be_applied(look, variable, value, setting):
 def test_a_fernet_key_that_was_put_before_the_old_one_is_to_be_applied(look):
     added = {name: {FERNET: f"{OTHER},{SECRET}"} for name in STACK if name.startswith("airflow-")}
     [found] = look(meant=added)
-    assert found.name == "settings-not-applied"
+    assert found.code == "settings-not-applied"
     assert found.cause.endswith(": AIRFLOW_FERNET_KEY")
 
 

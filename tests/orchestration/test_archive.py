@@ -5,8 +5,9 @@ import tarfile
 
 import pytest
 
-from orchestration import StackError, archive
+from orchestration import archive, checksums
 from orchestration.archive import MANIFEST, Manifest
+from orchestration.errors import StackError
 
 MADE = "2026-11-26T20:00:00+00:00"
 
@@ -156,17 +157,17 @@ def test_without_any_the_next_command_is_told(tmp_path):
 
 def test_a_digest_does_not_depend_on_the_order_but_on_every_line():
     lines = [b"1\ta", b"2\tb", b"2\tb"]
-    assert archive.digest(lines) == archive.digest(lines[::-1])
-    assert archive.digest(lines)["rows"] == 3
+    assert checksums.digest(lines) == checksums.digest(lines[::-1])
+    assert checksums.digest(lines)["rows"] == 3
     changed = ([b"1\ta", b"2\tb"], [b"1\ta", b"2\tb", b"2\tc"], [b"1\ta", b"1\ta", b"2\tb"])
-    assert all(archive.digest(other) != archive.digest(lines) for other in changed)
+    assert all(checksums.digest(other) != checksums.digest(lines) for other in changed)
 
 
 def test_a_tree_is_packed_and_told_by_path_and_contents(tmp_path):
     (tmp_path / "one").write_text("1")
     archive.pack(tmp_path / "tree.tar", {"a/one": tmp_path / "one"})
     found = archive.contents(tmp_path / "tree.tar")
-    assert found == {"a/one": archive.sha256_of(tmp_path / "one")}
+    assert found == {"a/one": checksums.sha256_of(tmp_path / "one")}
     archive.unpack(tmp_path / "tree.tar", tmp_path / "there", ["a/one"])
     assert (tmp_path / "there/a/one").read_text() == "1"
 
@@ -189,6 +190,6 @@ def test_nothing_is_put_outside_the_folder(tmp_path):
 
 
 def test_a_fingerprint_tells_secrets_apart_and_gives_nothing_away():
-    made = archive.fingerprint("one")
-    assert made == archive.fingerprint("one") != archive.fingerprint("two")
+    made = checksums.fingerprint("one")
+    assert made == checksums.fingerprint("one") != checksums.fingerprint("two")
     assert "one" not in made

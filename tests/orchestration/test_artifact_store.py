@@ -5,9 +5,9 @@ from concurrent.futures import Future
 
 import pytest
 
-from orchestration import StackError, bucket, readiness, shell
+from orchestration import bucket, readiness, shell
+from orchestration.errors import Problem, StackError
 from orchestration.settings import Settings
-from orchestration.signatures import Finding
 
 WHERE = "s3://models/of/this"
 
@@ -177,7 +177,7 @@ def test_a_trial_that_fails_is_no_verdict(tmp_path):
 def test_a_start_ends_where_nothing_but_the_bucket_is_in_the_way():
     trial = Future()
     readiness._refuse_bucket(trial)
-    trial.set_result([Finding("bucket-full", "its server has no room", "make room", WHERE)])
+    trial.set_result([Problem("bucket-full", "its server has no room", "make room", WHERE)])
     with pytest.raises(StackError, match="everything runs, but its server has no room\nnext: make"):
         readiness._refuse_bucket(trial)
     failed = Future()

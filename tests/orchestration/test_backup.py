@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, archive, backup, bucket, keys
+from orchestration import archive, backup, bucket, checksums, keys
 from orchestration.commands import backup as backup_command
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 
@@ -137,7 +138,8 @@ def test_what_is_kept_elsewhere_than_in_s3_stays_there_unlisted(
 def of(chosen, **values):
     told = {
         "project": "x", "made_at": "", "engine": "docker", "versions": backup.versions(chosen),
-        "fernet": archive.fingerprint(chosen["AIRFLOW_FERNET_KEY"]), "destination": "/mlflow_data",
+        "fernet": checksums.fingerprint(chosen["AIRFLOW_FERNET_KEY"]),
+        "destination": "/mlflow_data",
         "tables": {}, "artifacts": {},
     }  # fmt: skip
     return archive.Manifest(**{**told, **values})

@@ -9,8 +9,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from orchestration import StackError, authority, certificates, conditions, pairs
+from orchestration import authority, certificates, conditions, pairs
 from orchestration.certificates import Files
+from orchestration.errors import StackError
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from orchestration import StackError, background, compose, environments, lifecycle, readiness
+from orchestration import background, compose, environments, lifecycle, readiness
 from orchestration.commands import clean
 from orchestration.commands.clean import Row, given_back, shown, size, span
 from orchestration.compose import DockerEngine
 from orchestration.engine import Build
 from orchestration.environments import Environments
+from orchestration.errors import StackError
 from orchestration.surroundings import State
 
 CONFIG = Path(__file__).resolve().parents[2] / "orchestration" / "config"

@@ -9,20 +9,11 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import ImageNotFound
 
-from orchestration import (
-    StackError,
-    certificates,
-    compose,
-    containers,
-    dockerd,
-    images,
-    replacing,
-    shell,
-    wait,
-)
+from orchestration import certificates, compose, containers, dockerd, images, replacing, shell, wait
 from orchestration.compose import DockerEngine
 from orchestration.containers import SERVICE_LABEL
 from orchestration.engine import IMAGES, ONE_SHOTS
+from orchestration.errors import StackError
 from orchestration.settings import SECRETS
 
 

@@ -1,6 +1,6 @@
 """What a dump holds, and the words that PostgreSQL is asked with."""
 
-from orchestration import archive, databases
+from orchestration import checksums, databases
 from orchestration.shell import Command
 
 DUMP = b"""--
@@ -19,7 +19,7 @@ SELECT pg_catalog.setval('public.dag_run_id_seq', 2, true);
 
 def test_rows_are_counted_table_by_table_and_sequences_too():
     found = dict(databases._tables(iter(DUMP.splitlines(keepends=True))))
-    assert found["dag_run"] == archive.digest([b"1\tCOPY public.trick (id) FROM stdin;", b"2\tb"])
+    assert found["dag_run"] == checksums.digest([b"1\tCOPY public.trick (id) FROM stdin;", b"2\tb"])
     assert {name: told["rows"] for name, told in found.items()} == {
         "dag_run": 2,
         "empty": 0,

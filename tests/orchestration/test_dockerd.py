@@ -6,7 +6,8 @@ import docker
 import pytest
 import requests
 
-from orchestration import StackError, dockerd
+from orchestration import dockerd
+from orchestration.errors import StackError
 
 
 @pytest.mark.parametrize(

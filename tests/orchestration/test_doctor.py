@@ -11,20 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import (
-    StackError,
-    accounts,
-    clocks,
-    conditions,
-    doctor,
-    factory,
-    heard,
-    machine,
-    ports,
-)
+from orchestration import accounts, clocks, conditions, doctor, factory, heard, machine, ports
 from orchestration.commands import doctor as doctor_command
 from orchestration.drafts import draft_env
 from orchestration.engine import Service
+from orchestration.errors import StackError
 from orchestration.machine import Host
 from orchestration.settings import SECRETS
 from tests.orchestration.conftest import LONG_RUNNING
@@ -131,7 +122,7 @@ def test_a_finding_is_two_lines_and_an_object(report, engine, capsys):
 def test_without_env_nothing_is_installed(installed, the_one):
     (installed / ".env").unlink()
     found = the_one()
-    assert (found.name, found.fix) == ("not-installed", "inv install")
+    assert (found.code, found.fix) == ("not-installed", "inv install")
     assert not (installed / ".env").exists()
 
 
@@ -139,14 +130,14 @@ def test_data_that_outlived_its_env_is_told_with_both_ways_out(installed, engine
     (installed / ".env").unlink()
     engine.volumes = ["x_postgres"]
     found = the_one()
-    assert found.name == "env-lost"
+    assert found.code == "env-lost"
     assert "x_postgres" in found.cause
     assert "inv down --volumes --yes" in found.fix
 
 
 def test_a_rotation_that_was_interrupted_is_told_without_its_values(installed, examine):
     (installed / ".env.rotating").write_text("REDIS_PASSWORD=m4de-up\n")
-    [found] = [each for each in examine() if each.name == "rotation-unfinished"]
+    [found] = [each for each in examine() if each.code == "rotation-unfinished"]
     assert ("REDIS_PASSWORD" in found.cause, found.fix) == (True, "inv up")
     assert "m4de-up" not in str(found)
 
@@ -155,21 +146,21 @@ def test_an_env_that_cannot_be_read_alike_is_told_by_its_line(installed, the_one
     with (installed / ".env").open("a") as file:
         file.write("SMTP_USER: me\n")
     found = the_one()
-    assert found.name == "env-unusable"
+    assert found.code == "env-unusable"
     assert "line " in found.cause
     assert "SMTP_USER" not in found.fix
 
 
 def test_an_env_that_others_may_read(installed, the_one):
     (installed / ".env").chmod(0o644)
-    assert (the_one().name, the_one().fix) == ("env-readable", "chmod 600 .env")
+    assert (the_one().code, the_one().fix) == ("env-readable", "chmod 600 .env")
     assert stat.S_IMODE((installed / ".env").stat().st_mode) == 0o644
 
 
 def test_a_secret_that_can_be_guessed_is_told_without_it(installed, the_one, monkeypatch):
     monkeypatch.setenv("AIRFLOW_JWT_SECRET", "sesame")
     found = the_one()
-    assert found.name == "weak-secret"
+    assert found.code == "weak-secret"
     assert "AIRFLOW_JWT_SECRET" in found.cause
     assert "sesame" not in str(found)
 
@@ -205,13 +196,13 @@ def test_before_the_engine_is_decided_the_one_that_works_is_asked(
 def test_an_engine_that_cannot_work_is_not_asked_further(engine, the_one, problem, name, fix):
     engine.reasons, engine.ps_fails = [problem], AssertionError("asked")
     found = the_one()
-    assert (found.name, found.fix) == (name, fix)
+    assert (found.code, found.fix) == (name, fix)
     assert problem.startswith(found.cause)
 
 
 def test_an_engine_that_refuses_the_compose_file_is_told(engine, examine):
     engine.ps_fails = StackError("docker compose config\nended with 15:\nyaml: line 3: mapping")
-    found = {one.name: one for one in examine()}
+    found = {one.code: one for one in examine()}
     assert found["engine-refuses"].cause.endswith("yaml: line 3: mapping")
 
 
@@ -220,28 +211,28 @@ def test_folders_that_airflows_user_may_not_write_to(engine, the_one):
     problem = f"AIRFLOW_UID=1000 may not write to /clone/logs: {mend}"
     engine.stands_on = Host((problem,))
     found = the_one()
-    assert (found.name, found.fix) == ("folder-rights", mend)
+    assert (found.code, found.fix) == ("folder-rights", mend)
 
 
 def test_a_user_id_that_airflow_cannot_run_as(engine, the_one):
     engine.stands_on = Host(("AIRFLOW_UID=me is not a user's number: leave it blank in .env",))
-    assert the_one().name == "uid-unusable"
+    assert the_one().code == "uid-unusable"
 
 
 def test_a_registry_that_gives_nothing(engine, the_one):
     engine.stands_on = Host(("no registry gives debian, and making it needs root: sudo it",))
-    assert (the_one().name, the_one().fix) == ("registry-unreachable", "sudo it")
+    assert (the_one().code, the_one().fix) == ("registry-unreachable", "sudo it")
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(0, []), (29, []), (600, ["clock-skewed"])])
 def test_a_clock_that_is_skewed(engine, examine, seconds, told):
     engine.stands_on = Host(ahead=seconds)
-    assert [one.name for one in examine()] == told
+    assert [one.code for one in examine()] == told
 
 
 def test_a_clock_that_is_past(the_one, monkeypatch):
     monkeypatch.setattr(clocks, "now", lambda: datetime(2020, 1, 1, tzinfo=UTC))
-    assert (the_one().name, the_one().fix) == ("clock-skewed", clocks.SET_CLOCK)
+    assert (the_one().code, the_one().fix) == ("clock-skewed", clocks.SET_CLOCK)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +244,7 @@ def test_a_disk_that_is_nearly_full(engine, examine, monkeypatch, free, built, t
     usage = type("Usage", (), {"free": int(free * 2**30)})
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: usage)
     engine.built = built
-    assert [one.name for one in examine()] == told
+    assert [one.code for one in examine()] == told
 
 
 @pytest.mark.parametrize(
@@ -262,7 +253,7 @@ def test_a_disk_that_is_nearly_full(engine, examine, monkeypatch, free, built, t
 )
 def test_an_index_counts_only_where_something_is_to_be_built(engine, examine, index, ahead, told):
     engine.stands_on = Host(index=index, index_ahead=ahead)
-    assert [one.name for one in examine()] == told
+    assert [one.code for one in examine()] == told
 
 
 # Ports
@@ -287,7 +278,7 @@ def down(installed, engine, web):
 def test_a_stack_that_is_down_and_could_start_is_told_so(down, dead_port, the_one, monkeypatch):
     for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"):
         monkeypatch.setenv(name, str(dead_port))
-    assert (the_one().name, the_one().fix) == ("stack-down", "inv up")
+    assert (the_one().code, the_one().fix) == ("stack-down", "inv up")
 
 
 def test_a_port_that_another_program_took(down, dead_port, stranger, examine, monkeypatch):
@@ -295,10 +286,10 @@ def test_a_port_that_another_program_took(down, dead_port, stranger, examine, mo
         monkeypatch.setenv(name, str(dead_port))
     monkeypatch.setenv("MLFLOW_PORT", str(stranger))
     taken, nothing = examine()
-    assert (taken.name, taken.where) == ("port-taken", "mlflow")
+    assert (taken.code, taken.where) == ("port-taken", "mlflow")
     assert f"port {stranger} on 127.0.0.1 is taken" in taken.cause
     assert taken.fix == "stop what listens there, or set MLFLOW_PORT in .env, then: inv up"
-    assert nothing.name == "stack-down"
+    assert nothing.code == "stack-down"
 
 
 def test_of_a_half_up_stack_only_the_ports_of_what_does_not_run_are_tried(
@@ -306,7 +297,7 @@ def test_of_a_half_up_stack_only_the_ports_of_what_does_not_run_are_tried(
 ):
     # The stub stands for a stranger there, and for the other two services.
     set_service(engine, "mlflow", state="created")
-    assert (the_one().name, the_one().where) == ("port-taken", "mlflow")
+    assert (the_one().code, the_one().where) == ("port-taken", "mlflow")
 
 
 # Services
@@ -315,34 +306,34 @@ def test_of_a_half_up_stack_only_the_ports_of_what_does_not_run_are_tried(
 def test_a_service_that_was_stopped_is_the_cause_of_those_that_need_it(engine, web, the_one):
     set_service(engine, "redis", state="exited", exit_code=0)
     web.stack_is_well(services=ALL, **{"airflow-worker": "unknown", "redis": "down"})
-    assert (the_one().name, the_one().where) == ("service-stopped", "redis")
+    assert (the_one().code, the_one().where) == ("service-stopped", "redis")
 
 
 def test_a_paused_service_is_not_mended_by_up(engine, the_one):
     set_service(engine, "redis", state="paused")
-    assert (the_one().name, the_one().where) == ("service-paused", "redis")
+    assert (the_one().code, the_one().where) == ("service-paused", "redis")
     assert "unpause" in the_one().fix
 
 
 def test_one_that_is_not_well_and_nobody_knows_why_is_told_by_its_log(engine, web, the_one):
     web.stack_is_well(services=ALL, mlflow="down")
-    assert (the_one().name, the_one().fix) == ("service-not-well", "inv logs -s mlflow")
+    assert (the_one().code, the_one().fix) == ("service-not-well", "inv logs -s mlflow")
 
 
 def test_a_one_shot_that_failed_is_told_by_its_log(engine, the_one):
     set_service(engine, "airflow-init", exit_code=1)
-    assert (the_one().name, the_one().fix) == ("one-shot-failed", "inv logs -s airflow-init")
+    assert (the_one().code, the_one().fix) == ("one-shot-failed", "inv logs -s airflow-init")
 
 
 def test_a_one_shot_that_failed_of_a_known_cause_is_told_by_it(engine, the_one):
     set_service(engine, "airflow-init", exit_code=1)
     engine.said["airflow-init"] = 'FATAL:  password authentication failed for user "airflow"'
-    assert (the_one().name, the_one().where) == ("database-password", "airflow-init")
+    assert (the_one().code, the_one().where) == ("database-password", "airflow-init")
 
 
 def test_services_that_a_killed_supervisord_left_are_told_once(engine, the_one):
     engine.listed = [Service(name, "orphaned") for name in ALL]
-    assert (the_one().name, the_one().where) == ("left-behind", ", ".join(ALL))
+    assert (the_one().code, the_one().where) == ("left-behind", ", ".join(ALL))
 
 
 @pytest.mark.parametrize(
@@ -358,7 +349,7 @@ def test_a_service_that_was_killed_for_its_memory(engine, the_one, service, word
     set_service(
         engine, service, state=state, out_of_memory=True, restarts=4, since=datetime.now(UTC)
     )
-    assert (the_one().name, the_one().where) == ("out-of-memory", service)
+    assert (the_one().code, the_one().where) == ("out-of-memory", service)
     assert the_one().fix.startswith(words)
 
 
@@ -369,7 +360,7 @@ def test_that_it_was_killed_once_and_is_well_since_an_hour_is_history(engine, ex
 
 def test_a_service_that_restarts_again_and_again(engine, examine):
     set_service(engine, "mlflow", state="restarting", restarts=3, since=datetime.now(UTC))
-    assert [(one.name, one.where) for one in examine()] == [("restarting-again", "mlflow")]
+    assert [(one.code, one.where) for one in examine()] == [("restarting-again", "mlflow")]
 
 
 @pytest.mark.parametrize(
@@ -402,35 +393,35 @@ def worker_says(web, detail):
 )
 def test_a_deaf_worker(engine, web, the_one, detail):
     worker_says(web, detail)
-    assert (the_one().name, the_one().fix) == ("deaf-worker", "inv restart -s airflow-worker")
+    assert (the_one().code, the_one().fix) == ("deaf-worker", "inv restart -s airflow-worker")
     set_service(engine, "airflow-worker", since=datetime.now(UTC))
-    assert the_one().name == "service-not-well"
+    assert the_one().code == "service-not-well"
 
 
 def test_a_worker_that_redis_does_not_let_in_is_told_by_its_log(engine, web, examine):
     worker_says(web, "no worker is connected; 4 waiting, 0 in hand")
     engine.said["airflow-worker"] = "invalid username-password pair or user is disabled."
-    assert "redis-password" in {one.name for one in examine()}
+    assert "redis-password" in {one.code for one in examine()}
 
 
 def test_dag_files_that_do_not_import(web, the_one):
     detail = "1 does not import: plain.py: ImportError: no x"
     work = [{"name": "dag-files", "state": "down", "detail": detail}]
     web.stack_is_well(services=ALL, work=work)
-    assert (the_one().name, the_one().fix) == ("dag-import-errors", "nox -s dag_lint")
+    assert (the_one().code, the_one().fix) == ("dag-import-errors", "nox -s dag_lint")
     assert detail in the_one().cause
 
 
 def test_dag_files_that_do_not_import_do_not_explain_a_service_that_is_not_well(web, examine):
     work = [{"name": "dag-files", "state": "down", "detail": "1 does not import: x"}]
     web.stack_is_well(services=ALL, work=work, mlflow="down")
-    assert {one.name for one in examine()} == {"dag-import-errors", "service-not-well"}
+    assert {one.code for one in examine()} == {"dag-import-errors", "service-not-well"}
 
 
 def test_a_disk_that_the_status_page_calls_full(web, the_one):
     work = [{"name": "disk", "state": "degraded", "detail": "nearly full: 1.0 GiB free"}]
     web.stack_is_well(services=ALL, work=work)
-    assert the_one().name == "disk-full"
+    assert the_one().code == "disk-full"
 
 
 @pytest.mark.parametrize(
@@ -438,7 +429,7 @@ def test_a_disk_that_the_status_page_calls_full(web, the_one):
 )
 def test_mlflow_that_is_well_and_refuses_this_machine(web, the_one, code, name):
     web.answers["POST /api/2.0/mlflow/experiments/search"] = (code, {})
-    assert (the_one().name, the_one().where) == (name, "mlflow")
+    assert (the_one().code, the_one().where) == (name, "mlflow")
 
 
 @pytest.mark.parametrize(
@@ -454,7 +445,7 @@ def test_an_account_that_mlflow_refuses_is_told_by_its_setting(web, the_one, ref
     before = [*accounts.PASSWORDS.values()].index(refused)
     web.answers["GET /api/2.0/mlflow/users/current"] = [*well * before, (401, {}), *well]
     found = the_one()
-    assert (found.name, found.where) == ("mlflow-password", "mlflow")
+    assert (found.code, found.where) == ("mlflow-password", "mlflow")
     assert refused in found.cause
     assert found.fix.startswith(fix)
 
@@ -468,13 +459,13 @@ def test_keys_that_differ_between_services_are_told(engine, the_one):
     engine.meant_for = {name: {variable: "one"} for name in names} | {"status": {}}
     engine.held_by = {name: {variable: "one"} for name in names}
     engine.held_by["airflow-worker"][variable] = "another"
-    assert (the_one().name, the_one().where) == ("jwt-secret-differs", "airflow-worker")
+    assert (the_one().code, the_one().where) == ("jwt-secret-differs", "airflow-worker")
 
 
 def test_only_what_runs_is_compared(engine, examine):
     set_service(engine, "mlflow", state="exited")
     engine.held_by = {"mlflow": {"A": "1"}}
-    assert "settings-not-applied" not in {one.name for one in examine()}
+    assert "settings-not-applied" not in {one.code for one in examine()}
 
 
 # Logs
@@ -482,7 +473,7 @@ def test_only_what_runs_is_compared(engine, examine):
 
 def test_who_was_refused_by_a_mlflow_that_is_well_is_told(engine, the_one):
     engine.said["mlflow"] += f"\n{HOST}"
-    assert (the_one().name, the_one().where) == ("host-header-refused", "mlflow")
+    assert (the_one().code, the_one().where) == ("host-header-refused", "mlflow")
 
 
 @pytest.mark.parametrize(
@@ -498,7 +489,7 @@ def test_only_lines_since_the_last_start_and_of_late_count(engine, examine, ago,
     now = datetime.now(UTC)
     set_service(engine, "mlflow", **{name: now - before for name, before in state.items()})
     seen(engine, "mlflow", HOST, ago=ago)
-    assert [one.name for one in examine()] == told
+    assert [one.code for one in examine()] == told
 
 
 @pytest.mark.parametrize(("ago", "told"), [(8, []), (2, ["token-refused"])])
@@ -508,13 +499,13 @@ def test_what_airflow_refused_before_any_of_its_services_was_started_anew_is_ove
     set_service(engine, "airflow-apiserver", since=datetime.now(UTC) - timedelta(minutes=5))
     text = "Invalid auth token: Signature verification failed"
     seen(engine, "airflow-worker", text, ago=timedelta(minutes=ago))
-    assert [one.name for one in examine()] == told
+    assert [one.code for one in examine()] == told
 
 
 def test_of_one_that_ended_its_last_words_count_however_old(engine, examine):
     set_service(engine, "mlflow", state="exited", exit_code=1)
     seen(engine, "mlflow", "Detected out-of-date database schema", ago=HOUR + timedelta(minutes=1))
-    assert [one.name for one in examine()] == ["mlflow-schema-old"]
+    assert [one.code for one in examine()] == ["mlflow-schema-old"]
 
 
 def test_services_that_never_ran_have_no_log(down, engine, examine):
@@ -526,7 +517,7 @@ def test_the_same_of_several_services_is_told_once(engine, web, examine):
     web.stack_is_well(services=ALL, **{name: "down" for name in ALL})
     text = "OSError: [Errno 28] No space left on device"
     engine.said = dict.fromkeys(("airflow-scheduler", "airflow-worker"), text)
-    found = [one for one in examine() if one.name == "disk-full"]
+    found = [one for one in examine() if one.code == "disk-full"]
     assert [one.where for one in found] == ["airflow-scheduler, airflow-worker"]
 
 
@@ -554,7 +545,7 @@ def test_a_check_that_could_not_look_is_told_and_the_others_still_are(engine, ex
 
     engine.host = host
     set_service(engine, "redis", state="exited")
-    found = {one.name: one for one in examine()}
+    found = {one.code: one for one in examine()}
     assert found.keys() == {"could-not-look", "service-stopped"}
     assert "machine could not be looked at" in found["could-not-look"].cause
 
@@ -630,5 +621,5 @@ def test_a_verdict_that_takes_too_long_is_not_waited_for(verdict, monkeypatch):
 def test_the_names_are_kebab_case_and_told_with_one_command(engine, examine):
     set_service(engine, "mlflow", state="exited")
     [found] = examine()
-    assert found.name == found.name.lower().replace("_", "-").replace(" ", "-")
+    assert found.code == found.code.lower().replace("_", "-").replace(" ", "-")
     assert Path(found.fix).name

@@ -7,7 +7,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from orchestration import StackError, dotenv_file
+from orchestration import dotenv_file
+from orchestration.errors import StackError
 
 
 @pytest.mark.parametrize(

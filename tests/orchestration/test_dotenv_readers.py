@@ -12,8 +12,9 @@ import pytest
 from dotenv import dotenv_values
 from hypothesis import strategies as st
 
-from orchestration import StackError, dotenv_file, shell
+from orchestration import dotenv_file, shell
 from orchestration.drafts import draft_env
+from orchestration.errors import StackError
 from orchestration.project import Project
 from orchestration.shell import Command
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, archive, databases, drill
+from orchestration import archive, databases, drill
 from orchestration.commands import backup as backup_command
 from orchestration.commands import drill as drill_command
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 FOUND = {"decrypted": 2, "predicted": ["flight-delay@champion"]}

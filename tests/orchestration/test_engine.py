@@ -4,9 +4,9 @@ import inspect
 
 import pytest
 
-from orchestration import StackError
 from orchestration.compose import DockerEngine
 from orchestration.engine import IMAGES, Engine, Service, check_service, image_of
+from orchestration.errors import StackError
 from orchestration.factory import engine_for
 from orchestration.standalone import StandaloneEngine
 

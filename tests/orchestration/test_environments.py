@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import StackError, environments, interpreter
+from orchestration import environments, interpreter
 from orchestration.environments import LOCKS, NAMES, POSTGRES_FILES, Environments, python_problem
+from orchestration.errors import StackError
 from orchestration.surroundings import PG_BIN, POSTGRES_SYSTEM_USER, State
 
 REPO = Path(__file__).resolve().parents[2]

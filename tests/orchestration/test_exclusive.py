@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from orchestration import StackError, exclusive
+from orchestration import exclusive
+from orchestration.errors import StackError
 
 HOLDER = """
 import subprocess, sys, time

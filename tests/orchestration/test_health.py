@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from orchestration import StackError, health
+from orchestration import health
 from orchestration.engine import Service
+from orchestration.errors import StackError
 from orchestration.health import Check, Report, Row
 
 

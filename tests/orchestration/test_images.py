@@ -4,7 +4,8 @@ import docker
 import pytest
 import requests
 
-from orchestration import StackError, images
+from orchestration import images
+from orchestration.errors import StackError
 
 PUBLIC = ("debian:bookworm-slim", "postgres:16", "redis:7.2-bookworm")
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, environments, interpreter, shell
+from orchestration import environments, interpreter, shell
 from orchestration.environments import Environments, python_problem
+from orchestration.errors import StackError
 
 OFFER = "cpython-3.11.18-linux-x86_64-gnu    https://builds.example/3.11.18.tar.gz\n"
 FIND = "uv python find 3.11"

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from orchestration import StackError, keys
+from orchestration import keys
+from orchestration.errors import StackError
 
 TEXT = "AIRFLOW_FERNET_KEY=made-up\n"  # pragma: allowlist secret
 PHRASE = "correct horse battery"

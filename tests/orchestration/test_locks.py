@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from orchestration import StackError, locks
+from orchestration import locks
 from orchestration.commands import lock as lock_command
+from orchestration.errors import StackError
 from orchestration.locks import LOCKS
 from orchestration.project import Project
 

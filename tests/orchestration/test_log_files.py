@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, log_files
+from orchestration import log_files
+from orchestration.errors import StackError
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import StackError, accounts
+from orchestration import accounts
+from orchestration.errors import StackError
 from tests.orchestration.test_config import module
 
 PASSWORDS = {

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import StackError, shell
+from orchestration import shell
 from orchestration.commands import move_artifacts
+from orchestration.errors import StackError
 
 
 class NoSuchKey(Exception):

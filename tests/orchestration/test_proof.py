@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestration import StackError, dag_runs, proof
+from orchestration import dag_runs, proof
+from orchestration.errors import StackError
 
 DAG = "/api/v2/dags/canary"
 RUNS = f"{DAG}/dagRuns"

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from orchestration import StackError, requirements, shell
+from orchestration import requirements, shell
+from orchestration.errors import StackError
 from orchestration.requirements import FILE, LOCK, NEXT, blamed, locked, unfulfilled
 
 HEAD = """\

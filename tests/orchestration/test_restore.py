@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from orchestration import (
-    StackError,
     archive,
     background,
     databases,
@@ -23,6 +22,7 @@ from orchestration.commands import rebuild, restart
 from orchestration.commands import restore as restore_command
 from orchestration.drafts import draft_env
 from orchestration.engine import Service
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 PHRASE = "correct horse battery"

@@ -5,10 +5,11 @@ import stat
 
 import pytest
 
-from orchestration import StackError, accounts, archive, background, proof, readiness, unfinished
+from orchestration import accounts, archive, background, proof, readiness, unfinished
 from orchestration.commands import backup as backup_command
 from orchestration.commands import secrets, up
 from orchestration.engine import Service
+from orchestration.errors import StackError
 from orchestration.project import Project
 from orchestration.settings import FORMER_KEYS, SECRETS
 

@@ -12,8 +12,9 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from orchestration import StackError, dotenv_file, setting_rules
+from orchestration import dotenv_file, setting_rules
 from orchestration.drafts import draft_env
+from orchestration.errors import StackError
 from orchestration.project import Project
 from orchestration.settings import SECRETS, Settings
 

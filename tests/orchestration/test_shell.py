@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import StackError, shell
+from orchestration import shell
+from orchestration.errors import StackError
 from orchestration.shell import Command
 
 REPO = Path(__file__).resolve().parents[2]

@@ -108,7 +108,7 @@ def read(service, text, *, well=False):
 @pytest.mark.parametrize(("service", "text", "name"), PRINTED)
 def test_what_a_failure_prints_is_named(service, text, name):
     [found] = read(service, f"a line before\n{text}\na line after")
-    assert (found.name, found.where) == (name, service)
+    assert (found.code, found.where) == (name, service)
     assert "{" not in found.cause + found.fix
 
 
@@ -125,7 +125,7 @@ def test_it_is_silent_about_the_words_of_another_kind_of_service(service, text, 
 
 @pytest.mark.parametrize(("service", "text", "name"), PRINTED)
 def test_inv_ups_own_error_may_hold_the_words_of_any_service(service, text, name):
-    assert name in {found.name for found in read(UP, text)}
+    assert name in {found.code for found in read(UP, text)}
 
 
 LASTING = {"token-refused", "token-expired", "log-request-refused", "fernet-key-wrong",
@@ -134,7 +134,7 @@ LASTING = {"token-refused", "token-expired", "log-request-refused", "fernet-key-
 
 @pytest.mark.parametrize(("service", "text", "name"), PRINTED)
 def test_of_a_service_that_is_well_only_what_lasts_is_told(service, text, name):
-    told = {found.name for found in read(service, text, well=True)}
+    told = {found.code for found in read(service, text, well=True)}
     assert told == ({name} & LASTING)
 
 

@@ -8,19 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration import (
-    StackError,
-    background,
-    doctor,
-    factory,
-    lifecycle,
-    preflight,
-    proof,
-    readiness,
-    shell,
-)
+from orchestration import background, doctor, factory, lifecycle, preflight, proof, readiness, shell
 from orchestration.commands import down, rebuild, restart, up
 from orchestration.engine import Service
+from orchestration.errors import StackError
 from orchestration.project import Project
 from orchestration.settings import SECRETS
 

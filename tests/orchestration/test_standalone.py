@@ -23,7 +23,6 @@ import pytest
 import yaml
 
 from orchestration import (
-    StackError,
     compose_file,
     environments,
     leftovers,
@@ -34,6 +33,7 @@ from orchestration import (
 )
 from orchestration import supervisord as supervisord_module
 from orchestration.engine import ONE_SHOTS, image_of
+from orchestration.errors import StackError
 from orchestration.standalone import SCHEDULER, SERVICES, StandaloneEngine
 from orchestration.surroundings import State, services_environment
 

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from orchestration import StackError
 from orchestration.commands import systemd
+from orchestration.errors import StackError
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import webbrowser
 
 import pytest
 
-from orchestration import StackError, dag_runs, factory, proof
+from orchestration import dag_runs, factory, proof
 from orchestration.commands import health as health_command
 from orchestration.commands import logs, open_page, trigger
 from orchestration.commands import shell as shell_command
 from orchestration.drafts import draft_env
 from orchestration.engine import Service
+from orchestration.errors import StackError
 from orchestration.project import Project
 
 

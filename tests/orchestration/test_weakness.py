@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration import StackError, setting_rules, weakness
+from orchestration import setting_rules, weakness
+from orchestration.errors import StackError
 from orchestration.settings import SECRETS
 
 KNOWN = [
