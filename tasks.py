@@ -80,8 +80,8 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
 
         @functools.wraps(function)
         def run(context: Context, *arguments: Any, **flags: Any) -> None:
-            from orchestration import exclusive, shell
             from orchestration.errors import StackError
+            from orchestration.process import lock, runner
             from orchestration.project import Project
 
             project = Project(Path(__file__).resolve().parent, os.environ)
@@ -91,12 +91,12 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
                 if signal.getsignal(ending) != signal.SIG_IGN:
                     signal.signal(ending, signal.default_int_handler)
             try:
-                with exclusive.at_work(name, project.root) if alone else nullcontext():
+                with lock.at_work(name, project.root) if alone else nullcontext():
                     function(project, *arguments, **flags)
             except StackError as error:
                 sys.exit(f"inv {name}: {error}")
             except KeyboardInterrupt:
-                shell.end_running()
+                runner.end_running()
                 sys.exit(f"inv {name}: interrupted; run it again to go on")
             except BrokenPipeError:
                 # Whoever read it, as `head` does, has enough.
@@ -231,7 +231,6 @@ def airflow(project: "Project") -> None:
 
     What stands behind -- reaches it unharmed; its exit code is this one's.
     """
-    from orchestration.commands import shell
 
     # Invoke's own remainder has lost the quoting.
     given = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
@@ -241,7 +240,6 @@ def airflow(project: "Project") -> None:
 @verb(help={"service": "whose surroundings to be in (default: airflow-scheduler)"})
 def shell(project: "Project", service: str = "airflow-scheduler") -> None:
     """A shell where a service runs."""
-    from orchestration.commands import shell
 
     sys.exit(shell.open_shell(project, service))
 
@@ -373,11 +371,11 @@ def secrets(project: "Project", rotate: list[str]) -> None:
     secret where it is held, writes .env, restarts what has it and proves the stack; interrupted,
     the next `inv up` goes on with it.
     """
-    from orchestration import exclusive
     from orchestration.commands import secrets
+    from orchestration.process import lock
 
     if rotate:
-        with exclusive.at_work("secrets", project.root):
+        with lock.at_work("secrets", project.root):
             secrets.rotate(project, rotate)
     elif not secrets.print_secrets(secrets.states(project)):
         sys.exit(1)

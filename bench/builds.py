@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from bench.effort import Effort
 from bench.measures import Told
 from bench.stacks import Ours
-from orchestration.candidates import BUILDERS
-from orchestration.engine import IMAGES
+from orchestration.engines.base import IMAGES
+from orchestration.engines.docker.candidate_images import BUILDERS
 from tests.e2e.clone import Clone, fresh_copy
 
 NAMES = {"airflow": "Airflow image", "mlflow": "MLflow image", "status": "status image"}

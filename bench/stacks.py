@@ -12,7 +12,7 @@ import psutil
 import requests
 from docker.models.containers import Container
 
-from orchestration.containers import SERVICE_LABEL
+from orchestration.engines.docker.containers import SERVICE_LABEL
 from tests.e2e.clone import Clone
 
 MIB = 1024**2

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from bench.stacks import Stack
-from orchestration.supervisord import Supervisord
+from orchestration.engines.standalone.supervisor import Supervisord
 from tests.e2e.clone import Clone
 
 KIB_PER_MIB = 1024

@@ -8,8 +8,8 @@ from pathlib import Path
 import requests
 
 from bench.stacks import Containers, Ours
-from orchestration.containers import SERVICE_LABEL
-from orchestration.settings import PASSED_ON
+from orchestration.engines.docker.containers import SERVICE_LABEL
+from orchestration.settings.model import PASSED_ON
 from tests.e2e.clone import ROOT, SERVICES, until
 
 LOST_SECONDS = 900

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from checks.pins import Key, Pin, pins
 from checks.vulnerabilities import Answers, answers
+from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
-from orchestration.locks import LOCKS
 
 ROOT = Path(__file__).resolve().parents[1]
 IGNORED = "checks/audit_ignored.toml"

@@ -8,10 +8,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from orchestration import dotenv_file
 from orchestration.errors import StackError
-from orchestration.settings import PASSED_ON, SECRETS
-from orchestration.shell import Command, run
+from orchestration.process.runner import Command, run
+from orchestration.settings import envfile
+from orchestration.settings.model import PASSED_ON, SECRETS
 
 FILE = "orchestration/docker-compose.yaml"
 TLS, S3, LOGS = (f"orchestration/docker-compose.{name}.yaml" for name in ("tls", "s3", "logs"))
@@ -40,7 +40,7 @@ def compose() -> list[str]:
 
 def environment(root: Path) -> dict[str, str]:
     """The settings with their defaults; what `inv install` fills gets a word, or an amount."""
-    example = dotenv_file.parse((root / ".env.example").read_text("utf-8"), ".env.example")
+    example = envfile.parse((root / ".env.example").read_text("utf-8"), ".env.example")
     inherited = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
     filled = {name: value or FILLED.get(name, "") for name, value in example.items()}
     filled |= {name: "512m" for name, value in example.items() if value == "auto"}

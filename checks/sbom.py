@@ -16,11 +16,12 @@ from typing import Any
 from urllib.parse import quote
 
 from checks.pins import Pin, merged, pins
-from orchestration import dockerd, shell
-from orchestration.drafts import load_or_draft
+from orchestration.engines.docker import daemon
 from orchestration.errors import StackError
+from orchestration.host.drafts import load_or_draft
+from orchestration.process import runner
 from orchestration.project import Project
-from orchestration.settings import Settings
+from orchestration.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS_OF: Mapping[str, tuple[str, ...]] = {
@@ -86,10 +87,10 @@ def found(tag: str) -> tuple[Any, str]:
     """The image of a name, or None and why there is none."""
     import docker
 
-    if why := dockerd.unreachable():
+    if why := daemon.unreachable():
         return None, why
     try:
-        return dockerd.client().images.get(tag), ""
+        return daemon.client().images.get(tag), ""
     except docker.errors.ImageNotFound:
         return None, f"no image {tag} on this machine"
 
@@ -111,7 +112,7 @@ def python_part(wanted: list[Pin]) -> Bom:
         lines.write_text("\n".join(map(str, wanted)), encoding="utf-8")
         # Validated when it is whole: the schema takes seconds.
         argv = ("cyclonedx-py", "requirements", "--output-reproducible", "--no-validate")
-        shell.run(shell.Command((*argv, "--spec-version", "1.6", "-o", str(out), str(lines))))
+        runner.run(runner.Command((*argv, "--spec-version", "1.6", "-o", str(out), str(lines))))
         bom: Bom = {"components": []} | json.loads(out.read_text(encoding="utf-8"))
     if wrong := unlike(bom, wanted):
         raise StackError(f"cyclonedx-py does not give as pinned: {', '.join(wrong)}")
@@ -137,7 +138,7 @@ def hashes(part: Bom) -> tuple[str, ...]:
 def listed(image_id: str) -> str:
     """What LISTING prints in an image."""
     argv = ("docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image_id)
-    return shell.run(shell.Command((*argv, "-c", LISTING))).output
+    return runner.run(runner.Command((*argv, "-c", LISTING))).output
 
 
 def debian_packages(listing: str) -> list[Bom]:
@@ -146,7 +147,7 @@ def debian_packages(listing: str) -> list[Bom]:
     distro = [row[1:] for row in rows if row[0] == "distro" and len(row) == 3]
     installed = [row[1:] for row in rows if row[0] == "installed" and len(row) == 4]
     if not distro or not installed:
-        raise StackError(f"the image lists no Debian packages:\n{shell.tail(listing)}")
+        raise StackError(f"the image lists no Debian packages:\n{runner.tail(listing)}")
     ((system, release),) = distro
     return [debian_package(system, release, *row) for row in sorted(installed)]
 
@@ -172,7 +173,7 @@ def save(bom: Bom, file: Path) -> None:
     file.write_text(json.dumps(bom, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     # The interpreter that cyclonedx-py runs by: only that one has the schemas.
     python = Path(shutil.which("cyclonedx-py") or "").with_name("python")
-    shell.run(shell.Command((str(python), "-c", VALIDATION, str(file))))
+    runner.run(runner.Command((str(python), "-c", VALIDATION, str(file))))
 
 
 if __name__ == "__main__":

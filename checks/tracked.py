@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestration.shell import Command, run
+from orchestration.process.runner import Command, run
 
 
 def tracked(root: Path, *patterns: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from checks.tracked import tracked
 from orchestration.errors import StackError
-from orchestration.shell import Command, run
+from orchestration.process.runner import Command, run
 
 # Without the option a misspelt key is told and the exit code is 0.
 VERIFY = ("systemd-analyze", "verify", "--recursive-errors=no")

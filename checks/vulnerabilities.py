@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from checks.pins import Key, Pin
-from orchestration import shell
 from orchestration.errors import StackError
+from orchestration.process import runner
 
 BAD = Pin(
     "jinja2",
@@ -72,7 +72,7 @@ def _asked(wanted: Sequence[Pin], options: Sequence[str]) -> Answers:
         lines.write_text("\n".join(map(str, wanted)), encoding="utf-8")
         argv = (*ARGV, *FORMAT, *options, "-r", str(lines), "-o", str(out))
         said: list[str] = []
-        shell.run(shell.Command(argv), check=False, on_line=said.append)
+        runner.run(runner.Command(argv), check=False, on_line=said.append)
         # It ends with 1 for findings and for failures alike, but writes only what it could ask.
         if not out.exists():
             raise StackError(reason("\n".join(said)))
@@ -90,4 +90,4 @@ def read(text: str) -> Answers:
 
 def reason(words: str) -> str:
     """The one line of pip-audit's failure that says why."""
-    return str((REASON.findall(words) or [shell.tail(words, 1)])[-1])
+    return str((REASON.findall(words) or [runner.tail(words, 1)])[-1])

@@ -9,7 +9,7 @@ PLUGIN=/usr/libexec/docker/cli-plugins/docker-compose
 say()  { printf 'docker_engine: %s\n' "$*"; }
 fail() { printf 'docker_engine: %s\n' "$*" >&2; exit 1; }
 
-# A version that is 2.20 or newer, which the compose file needs (orchestration/needs.py).
+# A version that is 2.20 or newer, which the compose file needs (orchestration/host/minimums.py).
 is_new_enough()  { grep -Eq '^v?(2\.([2-9][0-9]|[1-9][0-9]{2})|[3-9]|[1-9][0-9]+)\.'; }
 engine_answers() { $SUDO docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 compose_fits()   { docker compose version --short 2>/dev/null | is_new_enough; }

@@ -5,16 +5,21 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
-from orchestration import bucket, certificates, factory, preflight, proof, requirements, web
-from orchestration.airflow_api import Airflow
-from orchestration.background import in_background, show_until_done
-from orchestration.drafts import draft_env
-from orchestration.engine import Engine
+from orchestration import preflight
+from orchestration.clients import http, object_store
+from orchestration.clients.airflow import Airflow
+from orchestration.dependencies import requirements
+from orchestration.engines import factory
+from orchestration.engines.base import Engine
 from orchestration.errors import StackError
-from orchestration.progress import Line, Progress
+from orchestration.health import canary
+from orchestration.health.readiness import await_services
+from orchestration.host.drafts import draft_env
+from orchestration.process.background import in_background, show_until_done
+from orchestration.process.progress import Line, Progress
 from orchestration.project import Project
-from orchestration.readiness import await_services
-from orchestration.settings import Settings
+from orchestration.settings.model import Settings
+from orchestration.tls import certificates
 
 FOLDERS = ("logs", "plugins", "dags", "backups/report")
 
@@ -42,7 +47,7 @@ def install(project: Project) -> None:
     engine.activate()
     engine.prune()
     # From where MLflow asks it, so not before there is an image.
-    bucket.refuse_unusable(chosen, engine)
+    object_store.refuse_unusable(chosen, engine)
 
 
 def resolve_engine(drafted: Settings) -> Settings:
@@ -67,7 +72,7 @@ def start(chosen: Settings, engine: Engine, *, with_proof: bool = True) -> None:
     with Progress() as progress:
         await_services(chosen, engine, in_background(engine.up), progress)
     if with_proof:
-        proof.prove(Airflow(chosen))
+        canary.prove(Airflow(chosen))
     told = f"up{' and proven' if with_proof else ''} in {time.monotonic() - started:.0f} s"
     print(f"{told}\n{addresses(chosen)}")
 
@@ -155,7 +160,7 @@ def provide_certificate(chosen: Settings) -> None:
 def addresses(chosen: Settings) -> str:
     """Where the pages are, and who may log in."""
     account = f"(user {chosen['_AIRFLOW_WWW_USER_USERNAME']}, password in .env)"
-    known = web.account(chosen, "STATUS_PORT")
+    known = http.account(chosen, "STATUS_PORT")
     page = f"  (user {known[0]}, STATUS_PAGE_PASSWORD in .env)" if known else ""
     return "\n".join(
         (

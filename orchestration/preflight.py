@@ -3,19 +3,19 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestration import certificates
-from orchestration.clocks import clock_problems
-from orchestration.engine import Engine
-from orchestration.folders import folder_problems
-from orchestration.machine import Host, least_cpus, least_memory, resource_problems
-from orchestration.needs import (
+from orchestration.engines.base import Engine
+from orchestration.host.clocks import clock_problems
+from orchestration.host.minimums import (
     CPUS_ADVISED,
     MEMORY_ADVISED_GIB,
     MEMORY_TOLERANCE,
     PATIENCE_SECONDS,
 )
-from orchestration.ports import unusable
-from orchestration.settings import Settings
+from orchestration.host.permissions import folder_problems
+from orchestration.host.ports import unusable
+from orchestration.host.resources import Host, least_cpus, least_memory, resource_problems
+from orchestration.settings.model import Settings
+from orchestration.tls import certificates
 
 PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration import dotenv_file
 from orchestration.errors import StackError
-from orchestration.settings import SECRETS, Settings
+from orchestration.settings import envfile
+from orchestration.settings.model import SECRETS, Settings
 
 NO_ENV = "there is no .env here yet: inv install"
 
@@ -33,7 +33,7 @@ class Project:
         """
         if not self.env_file.exists():
             raise StackError(NO_ENV)
-        return self.settings_of(dotenv_file.read(self.env_file))
+        return self.settings_of(envfile.read(self.env_file))
 
     def settings_of(self, text: str) -> Settings:
         """Return the settings of a .env that may not be written yet; raises as `settings`."""
@@ -48,12 +48,12 @@ class Project:
         example = self.example()
         before, done = example, ".env made from .env.example"
         if self.env_file.exists():
-            before, done = dotenv_file.read(self.env_file), ""
-            if added := dotenv_file.missing_blocks(example, dotenv_file.parse(before)):
-                before = dotenv_file.append(before, f"# added by an upgrade\n{added}")
+            before, done = envfile.read(self.env_file), ""
+            if added := envfile.missing_blocks(example, envfile.parse(before)):
+                before = envfile.append(before, f"# added by an upgrade\n{added}")
                 done = "new settings appended to .env"
-        filled = dotenv_file.fill(before, self._generated())
-        filled = dotenv_file.fill(filled, sizes, ("auto",))
+        filled = envfile.fill(before, self._generated())
+        filled = envfile.fill(filled, sizes, ("auto",))
         return filled, done or ("blank settings of .env filled" if filled != before else "")
 
     def example(self) -> str:
@@ -67,20 +67,18 @@ class Project:
         """
         if not self.env_file.exists():
             raise StackError(NO_ENV)
-        written = dotenv_file.parse(dotenv_file.read(self.env_file))
+        written = envfile.parse(envfile.read(self.env_file))
         return {name: self.environ.get(name, written.get(name, "")) for name in SECRETS}
 
     def keys_are_new(self) -> bool:
         """Return whether .env does not have the keys yet that existing data would need."""
         exists = self.env_file.exists()
-        current = dotenv_file.parse(dotenv_file.read(self.env_file)) if exists else {}
+        current = envfile.parse(envfile.read(self.env_file)) if exists else {}
         return not (current.get("POSTGRES_PASSWORD") and current.get("AIRFLOW_FERNET_KEY"))
 
     def write_env(self, text: str, engine: str) -> None:
         """Write .env (0600), with the engine that was chosen instead of `auto`."""
-        dotenv_file.write(
-            self.env_file, dotenv_file.fill(text, {"STACK_ENGINE": engine}, ("auto",))
-        )
+        envfile.write(self.env_file, envfile.fill(text, {"STACK_ENGINE": engine}, ("auto",)))
 
     @property
     def name(self) -> str:

@@ -9,8 +9,8 @@ from checks.dag_lint import conventions, top_level
 from checks.dag_lint.executed import Executed, executed
 from checks.dag_lint.findings import Finding
 from checks.dag_lint.sources import Source
-from orchestration import shell
 from orchestration.errors import StackError
+from orchestration.process import runner
 
 
 @dataclass
@@ -64,12 +64,12 @@ def airflows_own(files: Sequence[Path]) -> list[Finding]:
     sources = [str(path) for path in files if path.suffix == ".py"]
     if not sources:
         return []
-    said = shell.run(shell.Command([*argv, *sources])).output
+    said = runner.run(runner.Command([*argv, *sources])).output
     try:
         # Warnings of files that are no Python stand before the list; the syntax is told by us.
         told = json.loads(said[said.index("[\n") if "[\n" in said else said.index("[]") :])
     except ValueError:
-        raise StackError(f"ruff did not answer in JSON:\n{shell.tail(said)}") from None
+        raise StackError(f"ruff did not answer in JSON:\n{runner.tail(said)}") from None
     return [
         Finding(Path(one["filename"]), one["location"]["row"], one["code"], one["message"])
         for one in told

@@ -18,8 +18,8 @@ from typing import Any
 
 from checks.dag_lint.findings import Finding
 from checks.dag_lint.memory import Memory
-from orchestration import shell
 from orchestration.errors import StackError
+from orchestration.process import runner
 
 SERVER = Path(__file__).with_name("server")
 # What the stack's services have as theirs.
@@ -74,7 +74,7 @@ class Airflow:
             part = made.with_suffix(".part")
             part.unlink(missing_ok=True)
             argv = (str(self.python), "-m", "airflow", "db", "migrate")
-            shell.run(shell.Command(argv, env=self.environment(self.home, part)))
+            runner.run(runner.Command(argv, env=self.environment(self.home, part)))
             part.rename(made)
         with tempfile.TemporaryDirectory() as folder:
             yield Path(shutil.copy(made, folder))
@@ -143,7 +143,7 @@ class Server:
         self.process.kill()
         self.process.communicate()
         self.log.seek(0)
-        return shell.tail(self.log.read().decode(errors="replace"))
+        return runner.tail(self.log.read().decode(errors="replace"))
 
 
 @dataclass

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestration import log_files, shell
-from orchestration.background import in_background, show_until_done
-from orchestration.engine import Engine
+from orchestration.engines.base import Engine
+from orchestration.engines.standalone import log_files
 from orchestration.errors import StackError
 from orchestration.lifecycle import working_engine
-from orchestration.progress import Line, Progress
+from orchestration.process import runner
+from orchestration.process.background import in_background, show_until_done
+from orchestration.process.progress import Line, Progress
 from orchestration.project import Project
 
 # What ended less than this ago is what somebody may be looking at.
@@ -119,12 +120,12 @@ def _by_script(
     if needed not in up:
         raise StackError(f"{needed} does not run: inv up")
     argv = ["python", engine.script(script), str(seconds), *(["apply"] if remove else [])]
-    said = shell.run(engine.command(service, argv), timeout=SECONDS).output
+    said = runner.run(engine.command(service, argv), timeout=SECONDS).output
     # Among what the service's own code has to say.
     for line in reversed(said.splitlines()):
         if line.startswith('[{"what": '):
             return [Row(**row) for row in json.loads(line)]
-    raise StackError(f"{script} in {service} told nothing:\n{shell.tail(said)}")
+    raise StackError(f"{script} in {service} told nothing:\n{runner.tail(said)}")
 
 
 def _builds(engine: Engine, remove: bool) -> list[Row]:

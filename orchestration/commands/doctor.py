@@ -2,13 +2,13 @@
 
 import json
 
-from orchestration import doctor
+from orchestration.doctor import diagnose
 from orchestration.project import Project
 
 
 def run(project: Project, *, as_json: bool) -> bool:
     """Print what was found; True: nothing."""
-    found = doctor.examine(project)
+    found = diagnose.examine(project)
     if as_json:
         findings = [
             {"name": one.code, "cause": one.cause, "fix": one.fix, "where": one.where}
@@ -18,7 +18,7 @@ def run(project: Project, *, as_json: bool) -> bool:
         print(json.dumps(document, indent=2))
     else:
         print(
-            "\n".join(map(doctor.words, found))
+            "\n".join(map(diagnose.words, found))
             or "well: no known failure, and every service is well"
         )
     return not found

@@ -1,8 +1,9 @@
 """`inv down`: stop and remove all services."""
 
-from orchestration import factory, lifecycle
-from orchestration.drafts import load_or_draft
+from orchestration import lifecycle
+from orchestration.engines import factory
 from orchestration.errors import StackError
+from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
 
 

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from orchestration import archive, backup, drill, lifecycle
-from orchestration.background import Steps
+from orchestration import lifecycle
+from orchestration.backup import archive, drill
+from orchestration.backup import create as backup_create
 from orchestration.errors import StackError
-from orchestration.progress import Progress
+from orchestration.process.background import Steps
+from orchestration.process.progress import Progress
 from orchestration.project import Project
 
 
@@ -20,24 +22,26 @@ def run(project: Project) -> None:
     chosen, engine = lifecycle.working_engine(project)
     if not engine.is_built():
         raise StackError("what a backup is restored with is not built: inv install")
-    started, folder = time.monotonic(), archive.newest(backup.folder_of(chosen))
+    started, folder = time.monotonic(), archive.newest(backup_create.folder_of(chosen))
     made_at = ""
     try:
         with Progress() as progress:
             steps = Steps(progress)
             manifest = steps.do(f"{folder.name} is whole", partial(archive.checked, folder))
             made_at = manifest.made_at
-            chosen = backup.opening(manifest, chosen)
-            backup.fit(manifest, chosen)
+            chosen = backup_create.opening(manifest, chosen)
+            backup_create.fit(manifest, chosen)
             with drill.project_beside(chosen, engine) as other:
                 told = drill.restored(folder, manifest, other, steps)
     except Exception as error:
         # Of any kind: what was told before must not stand.
         made_at = made_at or _moment(folder)
-        backup.report(chosen, made_at, verified=False, detail=f"drill failed: {_reason(error)}")
+        backup_create.report(
+            chosen, made_at, verified=False, detail=f"drill failed: {_reason(error)}"
+        )
         raise
     told = f"drill passed in {time.monotonic() - started:.0f} s: {told}"
-    backup.report(chosen, made_at, verified=True, detail=told)
+    backup_create.report(chosen, made_at, verified=True, detail=told)
     print(told)
 
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from orchestration import factory, health, proof, tables
-from orchestration.airflow_api import Airflow
+from orchestration.clients.airflow import Airflow
+from orchestration.engines import factory
 from orchestration.errors import StackError
+from orchestration.health import canary, render
+from orchestration.health import report as health_report
 from orchestration.project import Project
-from orchestration.settings import Settings
+from orchestration.settings.model import Settings
 
 WATCH_SECONDS = 2
 
@@ -22,33 +24,35 @@ def run(project: Project, *, as_json: bool, deep: bool, watch: bool = False) -> 
     if watch:
         if deep:
             raise StackError("--deep runs the canary once, --watch goes on: choose one of them")
-        return tables.watch(reports(chosen), as_json=as_json)
+        return render.watch(reports(chosen), as_json=as_json)
     engine = factory.engine_for(chosen)
-    report = health.look(chosen, engine, memory=True)
+    report = health_report.look(chosen, engine, memory=True)
     if deep and report.status == "healthy":
         report = replace(report, checks=[*report.checks, canary_check(chosen)])
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
-        tables.print_table(report)
+        render.print_table(report)
         if report.status != "healthy":
-            print(health.explain(report, engine))
+            print(health_report.explain(report, engine))
     return report.status == "healthy"
 
 
-def reports(chosen: Settings) -> Iterator[health.Report]:
+def reports(chosen: Settings) -> Iterator[health_report.Report]:
     """How every service is, again and again."""
     engine = factory.engine_for(chosen)
     while True:
-        yield health.look(chosen, engine, memory=True)
+        yield health_report.look(chosen, engine, memory=True)
         time.sleep(WATCH_SECONDS)
 
 
-def canary_check(chosen: Settings) -> health.Check:
+def canary_check(chosen: Settings) -> health_report.Check:
     """The proof as one more check of the report; its progress goes to standard error."""
     started = time.monotonic()
     try:
-        told = proof.prove(Airflow(chosen), Console(stderr=True, highlight=False))
+        told = canary.prove(Airflow(chosen), Console(stderr=True, highlight=False))
     except StackError as error:
-        return health.Check(proof.CANARY, False, None, str(error))
-    return health.Check(proof.CANARY, True, round((time.monotonic() - started) * 1000), told)
+        return health_report.Check(canary.CANARY, False, None, str(error))
+    return health_report.Check(
+        canary.CANARY, True, round((time.monotonic() - started) * 1000), told
+    )

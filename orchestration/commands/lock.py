@@ -1,7 +1,7 @@
 """`inv lock`: recompile all lock files."""
 
-from orchestration import locks
-from orchestration.drafts import load_or_draft
+from orchestration.dependencies import locks
+from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
 
 

@@ -1,7 +1,8 @@
 """`inv logs`: show service logs."""
 
-from orchestration import factory, log_files
-from orchestration.engine import check_service
+from orchestration.engines import factory
+from orchestration.engines.base import check_service
+from orchestration.engines.standalone import log_files
 from orchestration.errors import StackError
 from orchestration.project import Project
 

@@ -8,13 +8,18 @@ import json
 import time
 from dataclasses import replace
 
-from orchestration import backup, bucket, dotenv_file, factory, setting_rules, shell, unfinished
-from orchestration.engine import Engine
+from orchestration import pending
+from orchestration.backup import create as backup_create
+from orchestration.clients import object_store
+from orchestration.engines import factory
+from orchestration.engines.base import Engine
 from orchestration.errors import StackError
 from orchestration.lifecycle import running, start, working_engine
-from orchestration.progress import Line, Progress
+from orchestration.process import runner
+from orchestration.process.progress import Line, Progress
 from orchestration.project import Project
-from orchestration.settings import Settings
+from orchestration.settings import envfile, validation
+from orchestration.settings.model import Settings
 
 DESTINATION = "MLFLOW_ARTIFACTS_DESTINATION"
 SCRIPT = "move_artifacts.py"
@@ -27,23 +32,23 @@ def run(project: Project, to: str, *, dry_run: bool) -> None:
     differs.
     """
     chosen, engine = working_engine(project)
-    unfinished.refuse(chosen)
+    pending.refuse(chosen)
     there = replace(chosen, values={**chosen.values, DESTINATION: to})
-    if not setting_rules.BUCKET.fullmatch(to):
+    if not validation.BUCKET.fullmatch(to):
         wrong = f"--to {to} is no bucket" if to else "a bucket is needed"
         raise StackError(f"{wrong}: --to s3://bucket/prefix")
-    if told := setting_rules.problems(there.values, ()):
+    if told := validation.problems(there.values, ()):
         raise StackError("\n".join(told))
-    if not backup.carried(chosen[DESTINATION]):
+    if not backup_create.carried(chosen[DESTINATION]):
         raise StackError(
             f"artifacts are in {chosen[DESTINATION]} already: from there to another bucket, use a "
             f"tool of its server, then set {DESTINATION} in .env"
         )
-    written = dotenv_file.parse(dotenv_file.read(chosen.root / ".env"))
+    written = envfile.parse(envfile.read(chosen.root / ".env"))
     if written.get(DESTINATION, chosen[DESTINATION]) != chosen[DESTINATION]:
         raise StackError(f"{DESTINATION} is exported and stands above .env: unset {DESTINATION}")
     target = factory.engine_for(there)
-    bucket.refuse_unusable(there, target, [DESTINATION])
+    object_store.refuse_unusable(there, target, [DESTINATION])
     folder = engine.intended("mlflow")[DESTINATION].removeprefix("file://")
     if dry_run:
         print(f"would move {_words(_copied(target, folder, 0, dry=True))} to {to}")
@@ -70,8 +75,8 @@ def _switch(
         engine.stop(["mlflow"])
         _copied(target, folder, copied_at)
         path = chosen.root / ".env"
-        text = dotenv_file.fill(dotenv_file.read(path), {DESTINATION: to}, None)
-        dotenv_file.write(path, text)
+        text = envfile.fill(envfile.read(path), {DESTINATION: to}, None)
+        envfile.write(path, text)
     except BaseException:
         if was_running:
             engine.up(["mlflow"])
@@ -91,7 +96,7 @@ def _copied(
     """What came of one round; raises StackError with what is in the way."""
     argv = ("python", target.script(SCRIPT), folder, f"{int(since)}", "tell" if dry else "copy")
     told: dict[str, int] = {}
-    with shell.reading(target.command("mlflow", argv, anew=True)) as said:
+    with runner.reading(target.command("mlflow", argv, anew=True)) as said:
         for line in said:
             told = json.loads(line)
             if "cause" in told:

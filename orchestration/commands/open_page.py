@@ -4,8 +4,9 @@ import webbrowser
 
 import requests
 
-from orchestration import health, web
+from orchestration.clients import http
 from orchestration.errors import StackError
+from orchestration.health import report as health_report
 from orchestration.project import Project
 
 PAGES = {
@@ -25,8 +26,8 @@ def run(project: Project, service: str) -> None:
         raise StackError(f"{service} has no page; pages: {', '.join(PAGES)}")
     address = chosen.public_url(PAGES[service])
     try:
-        with web.session(chosen) as session:
-            session.get(chosen.url(PAGES[service]), timeout=health.PATIENCE_SECONDS)
+        with http.session(chosen) as session:
+            session.get(chosen.url(PAGES[service]), timeout=health_report.PATIENCE_SECONDS)
     except requests.RequestException:
         raise StackError(f"nothing answers at {address}: inv up") from None
     print(address)

@@ -3,10 +3,11 @@
 import time
 from contextlib import suppress
 
-from orchestration import lifecycle, proof, unfinished
-from orchestration.airflow_api import Airflow
-from orchestration.engine import ONE_SHOTS, check_service, image_of
+from orchestration import lifecycle, pending
+from orchestration.clients.airflow import Airflow
+from orchestration.engines.base import ONE_SHOTS, check_service, image_of
 from orchestration.errors import StackError
+from orchestration.health import canary
 from orchestration.project import Project
 
 
@@ -18,7 +19,7 @@ def run(project: Project, service: str | None) -> None:
     chosen, engine = lifecycle.working_engine(project)
     if service:
         check_service(engine, service, [name for name in engine.services() if image_of(name)])
-    unfinished.refuse(chosen)
+    pending.refuse(chosen)
     chosen.refuse_exposed()
     images = (image_of(service),) if service else engine.images()
     started = time.monotonic()
@@ -34,5 +35,5 @@ def run(project: Project, service: str | None) -> None:
         # What cannot be tidied now will be the next time; it must not hide why all this failed.
         with suppress(StackError, OSError):
             engine.prune()
-    proof.prove(Airflow(chosen))
+    canary.prove(Airflow(chosen))
     print(f"rebuilt, swapped and proven in {time.monotonic() - started:.0f} s")

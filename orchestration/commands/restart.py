@@ -3,14 +3,15 @@
 import time
 from functools import partial
 
-from orchestration import lifecycle, proof, unfinished
-from orchestration.airflow_api import Airflow
-from orchestration.background import in_background, show_until_done
-from orchestration.engine import ONE_SHOTS, check_service
+from orchestration import lifecycle, pending
+from orchestration.clients.airflow import Airflow
+from orchestration.engines.base import ONE_SHOTS, check_service
 from orchestration.errors import StackError
-from orchestration.progress import Progress
+from orchestration.health import canary
+from orchestration.health.readiness import await_services
+from orchestration.process.background import in_background, show_until_done
+from orchestration.process.progress import Progress
 from orchestration.project import Project
-from orchestration.readiness import await_services
 
 
 def run(project: Project, service: str | None) -> None:
@@ -22,7 +23,7 @@ def run(project: Project, service: str | None) -> None:
     names = [name for name in engine.services() if name not in ONE_SHOTS]
     if service:
         check_service(engine, service, names)
-    unfinished.refuse(chosen)
+    pending.refuse(chosen)
     chosen.refuse_exposed()
     if not lifecycle.running(engine):
         raise StackError("nothing runs that could be restarted: inv up")
@@ -34,5 +35,5 @@ def run(project: Project, service: str | None) -> None:
             restarting, [(name, "wait", "stops and starts") for name in names], progress
         )
         await_services(chosen, engine, restarting, progress)
-    proof.prove(Airflow(chosen))
+    canary.prove(Airflow(chosen))
     print(f"restarted and proven in {time.monotonic() - started:.0f} s")

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestration import archive, backup, databases, lifecycle, restore, unfinished
-from orchestration.archive import Manifest
-from orchestration.background import Steps
-from orchestration.drafts import load_or_draft
-from orchestration.engine import Engine
+from orchestration import lifecycle, pending
+from orchestration.backup import archive, restore
+from orchestration.backup import create as backup_create
+from orchestration.backup.archive import Manifest
+from orchestration.clients import postgres
+from orchestration.engines.base import Engine
 from orchestration.errors import StackError
-from orchestration.progress import Progress
+from orchestration.host.drafts import load_or_draft
+from orchestration.process.background import Steps
+from orchestration.process.progress import Progress
 from orchestration.project import Project
 
 
@@ -37,19 +40,19 @@ def run(
             f"inv restore {name} --yes"
         )
     if keys_file:
-        if not (phrase := backup.passphrase(load_or_draft(project), passphrase_file)):
+        if not (phrase := backup_create.passphrase(load_or_draft(project), passphrase_file)):
             raise StackError(f"what opens {keys_file}: --passphrase-file FILE")
         restore.take_keys(project, manifest, Path(keys_file), phrase)
-    unfinished.refuse_rotation(load_or_draft(project))
-    opening = backup.opening(manifest, load_or_draft(project))
-    backup.fit(manifest, opening, keys_matter=not without_keys)
+    pending.refuse_rotation(load_or_draft(project))
+    opening = backup_create.opening(manifest, load_or_draft(project))
+    backup_create.fit(manifest, opening, keys_matter=not without_keys)
     restore.add_keys(project, opening)
     chosen, engine = lifecycle.ready_to_start(project)
-    unfinished.take_back(chosen, engine)
+    pending.take_back(chosen, engine)
     # Nothing else has to be well: what is there may be what is to be replaced.
     engine.up(("postgres",))
-    databases.wait(engine)
-    databases.complete(engine)
+    postgres.wait(engine)
+    postgres.complete(engine)
     with Progress() as progress, _beside(engine):
         steps = Steps(progress)
         restore.load(folder, manifest, engine, steps)
@@ -75,5 +78,5 @@ def _beside(engine: Engine) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(StackError):
-            databases.forget(engine, "loaded")
+            postgres.forget(engine, "loaded")
         raise

@@ -17,27 +17,22 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from orchestration import (
-    accounts,
-    archive,
-    backup,
-    checksums,
-    dotenv_file,
-    health,
-    proof,
-    setting_rules,
-    shell,
-    tables,
-    unfinished,
-)
-from orchestration.airflow_api import Airflow
-from orchestration.background import Steps
-from orchestration.engine import ONE_SHOTS, Engine, image_of
+from orchestration import checksums, pending
+from orchestration.backup import archive
+from orchestration.backup import create as backup_create
+from orchestration.clients import accounts
+from orchestration.clients.airflow import Airflow
+from orchestration.engines.base import ONE_SHOTS, Engine, image_of
 from orchestration.errors import StackError
+from orchestration.health import canary, render
+from orchestration.health import report as health_report
 from orchestration.lifecycle import running, start, working_engine
-from orchestration.progress import Progress
+from orchestration.process import runner
+from orchestration.process.background import Steps
+from orchestration.process.progress import Progress
 from orchestration.project import Project
-from orchestration.settings import FORMER_KEYS, SECRETS, Settings
+from orchestration.settings import envfile, validation
+from orchestration.settings.model import FORMER_KEYS, SECRETS, Settings
 
 FERNET = "AIRFLOW_FERNET_KEY"
 ACCOUNT = "_AIRFLOW_WWW_USER_PASSWORD"  # pragma: allowlist secret
@@ -58,11 +53,11 @@ AGAIN = "next: inv up goes on with it, or this command again"
 def states(project: Project) -> list[tuple[str, str, str]]:
     """Each secret: its name, what it is for, and what is wrong with its value or `good`."""
     held = project.secrets()
-    purposes = dotenv_file.comments(project.example())
-    told = setting_rules.twice(held)
+    purposes = envfile.comments(project.example())
+    told = validation.twice(held)
     found = []
     for name, value in held.items():
-        wrong = setting_rules.weak(name, value) if value else f"{name} is blank: inv install"
+        wrong = validation.weak(name, value) if value else f"{name} is blank: inv install"
         wrong = wrong or next((line for line in told if line.startswith(f"{name} ")), "")
         verdict = wrong.removeprefix(f"{name} ").rpartition(": ")[0] if wrong else "good"
         found.append((name, MADE_BY.sub("", purposes.get(name, "")), verdict))
@@ -77,9 +72,9 @@ def rotate(project: Project, asked: Sequence[str]) -> None:
     """
     names = wanted(asked)
     chosen, engine = working_engine(project)
-    if pending := unfinished.new_secrets(chosen):
+    if begun := pending.new_secrets(chosen):
         finish(project, chosen, engine)
-        names = [name for name in names if name not in pending]
+        names = [name for name in names if name not in begun]
         if not names:
             return
         chosen, engine = working_engine(project)
@@ -87,7 +82,7 @@ def rotate(project: Project, asked: Sequence[str]) -> None:
     if running(engine):
         with Progress() as progress:
             Steps(progress).do("tasks that run end first", engine.finish_tasks)
-    unfinished.begin_rotation(chosen, {name: SECRETS[name]() for name in names})
+    pending.begin_rotation(chosen, {name: SECRETS[name]() for name in names})
     finish(project, chosen, engine)
 
 
@@ -103,8 +98,8 @@ def wanted(asked: Sequence[str]) -> list[str]:
 
 def _refuse(project: Project, chosen: Settings, engine: Engine, names: Iterable[str]) -> None:
     """Raises StackError where a rotation is not to be begun."""
-    unfinished.refuse(chosen)
-    written = dotenv_file.parse(dotenv_file.read(chosen.root / ".env"))
+    pending.refuse(chosen)
+    written = envfile.parse(envfile.read(chosen.root / ".env"))
     if above := [name for name in names if chosen[name] != written.get(name)]:
         told = f"{', '.join(above)} is set in this shell, which wins over .env"
         raise StackError(f"{told}: unset {' '.join(above)}")
@@ -113,7 +108,7 @@ def _refuse(project: Project, chosen: Settings, engine: Engine, names: Iterable[
         # One that can be guessed keeps a stack from starting: it is changed while nothing runs.
         if all(verdict == "good" for *_, verdict in states(project)):
             raise StackError(f"{told}, and nothing runs: inv up")
-    elif (report := health.look(chosen, engine)).status != "healthy":
+    elif (report := health_report.look(chosen, engine)).status != "healthy":
         unwell = [row.name for row in report.services if not row.healthy]
         unwell += [check.name for check in report.checks if not check.healthy]
         raise StackError(f"{told}, and not well is {', '.join(unwell) or 'all of it'}: inv up")
@@ -124,7 +119,7 @@ def finish(project: Project, chosen: Settings, engine: Engine) -> None:
 
     Raises StackError with what to do where that fails.
     """
-    new = unfinished.new_secrets(chosen)
+    new = pending.new_secrets(chosen)
     print(f"new values for {', '.join(new)}")
     try:
         # Once .env has them all, the database has.
@@ -140,9 +135,9 @@ def finish(project: Project, chosen: Settings, engine: Engine) -> None:
             accounts.let_admin_in(chosen, engine)
     except StackError as error:
         raise StackError(f"{error}\nthe new values are kept in .env.rotating\n{AGAIN}") from None
-    unfinished.end_rotation(chosen)
+    pending.end_rotation(chosen)
     try:
-        proof.prove(Airflow(chosen))
+        canary.prove(Airflow(chosen))
     except StackError as error:
         told = f"the new values of {', '.join(new)} are in place, and {error}"
         raise StackError(f"{told}\nnext: inv doctor, then inv up") from None
@@ -190,7 +185,7 @@ def _ask(engine: Engine, asked: Mapping[str, Any]) -> int:
     with tempfile.TemporaryFile() as source:
         source.write(json.dumps(asked).encode())
         source.seek(0)
-        with shell.reading(command, source) as said:
+        with runner.reading(command, source) as said:
             lines = said.read().decode().splitlines()
     found = next(line for line in reversed(lines) if line.startswith(FOUND))
     return int(json.loads(found)["encrypted_anew"])
@@ -201,7 +196,7 @@ def _former_keys(chosen: Settings, new: Mapping[str, str]) -> dict[str, str]:
     if FERNET not in new:
         return {}
     keys = dict.fromkeys([*chosen[FERNET].split(","), *chosen[FORMER_KEYS].split(",")])
-    needed = archive.fernet_fingerprints(backup.folder_of(chosen))
+    needed = archive.fernet_fingerprints(backup_create.folder_of(chosen))
     kept = [key for key in keys if key != new[FERNET] and checksums.fingerprint(key) in needed]
     if kept:
         print(f"{FORMER_KEYS} keeps the former key for the backups that were made with it")
@@ -210,7 +205,7 @@ def _former_keys(chosen: Settings, new: Mapping[str, str]) -> dict[str, str]:
 
 def _write(chosen: Settings, values: Mapping[str, str]) -> None:
     path = chosen.root / ".env"
-    dotenv_file.write(path, dotenv_file.fill(dotenv_file.read(path), values, None))
+    envfile.write(path, envfile.fill(envfile.read(path), values, None))
 
 
 def print_secrets(states: Iterable[tuple[str, str, str]]) -> bool:
@@ -221,7 +216,7 @@ def print_secrets(states: Iterable[tuple[str, str, str]]) -> bool:
     good = True
     for name, purpose, verdict in states:
         good = good and verdict == "good"
-        colour, mark = tables.WORK_MARKS["up" if verdict == "good" else "down"]
+        colour, mark = render.WORK_MARKS["up" if verdict == "good" else "down"]
         table.add_row(Text(mark, style=colour), name, escape(verdict), escape(purpose))
     width = None if sys.stdout.isatty() else 200
     Console(highlight=False, width=width).print(table)

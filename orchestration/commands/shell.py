@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from orchestration import factory
-from orchestration.engine import check_service
+from orchestration.engines import factory
+from orchestration.engines.base import check_service
 from orchestration.errors import StackError
 from orchestration.project import Project
 

@@ -5,8 +5,8 @@ import pwd
 import re
 from pathlib import Path
 
-from orchestration import shell
 from orchestration.errors import StackError
+from orchestration.process import runner
 
 UNIT, BACKUP, TIMER = "mlops-docker-compose.service", "mlops-backup.service", "mlops-backup.timer"
 UNITS = (UNIT, BACKUP, TIMER)
@@ -15,7 +15,7 @@ INSTALLED = Path("/etc/systemd/system")
 
 def unit(root: Path, name: str = UNIT) -> str:
     """A unit file for the clone at `root`: run from there, as who owns it."""
-    text = (root / "orchestration" / name).read_text(encoding="utf-8")
+    text = (root / "orchestration/systemd" / name).read_text(encoding="utf-8")
     # systemd reads % as the beginning of a name of its own.
     folder = str(root).replace("%", "%%")
     owner = pwd.getpwuid(root.stat().st_uid).pw_name
@@ -39,8 +39,8 @@ def install(root: Path, folder: Path = INSTALLED) -> str:
         raise StackError(f"no systemd here: {folder} does not exist\nnext: inv up, at each boot")
     for name in UNITS:
         (folder / name).write_text(unit(root, name), encoding="utf-8")
-    shell.run(shell.Command(("systemctl", "daemon-reload")))
-    shell.run(shell.Command(("systemctl", "enable", UNIT, TIMER)))
+    runner.run(runner.Command(("systemctl", "daemon-reload")))
+    runner.run(runner.Command(("systemctl", "enable", UNIT, TIMER)))
     return (
         f"{folder / UNIT} is started at each boot, and a backup is made each night\n"
         f"now: sudo systemctl start {UNIT} {TIMER}"

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from orchestration import dag_runs
-from orchestration.airflow_api import Airflow
+from orchestration.clients import dag_runs
+from orchestration.clients.airflow import Airflow
 from orchestration.errors import StackError
 from orchestration.project import Project
 

@@ -1,6 +1,6 @@
 """`inv up`: start all services and verify them with the canary."""
 
-from orchestration import lifecycle, unfinished
+from orchestration import lifecycle, pending
 from orchestration.errors import StackError
 from orchestration.project import Project
 
@@ -12,8 +12,8 @@ def run(project: Project, *, with_proof: bool = True) -> None:
     """
     try:
         chosen, engine = lifecycle.ready_to_start(project)
-        unfinished.take_back(chosen, engine)
-        if unfinished.new_secrets(chosen):
+        pending.take_back(chosen, engine)
+        if pending.new_secrets(chosen):
             # Only where one was interrupted: it stands on this.
             from orchestration.commands import secrets
 
@@ -22,6 +22,6 @@ def run(project: Project, *, with_proof: bool = True) -> None:
         lifecycle.start(chosen, engine, with_proof=with_proof)
     except StackError as error:
         # Only where something failed: importing it takes time.
-        from orchestration import doctor
+        from orchestration.doctor import diagnose
 
-        raise StackError(f"{error}{doctor.verdict_on(project, error)}") from error
+        raise StackError(f"{error}{diagnose.verdict_on(project, error)}") from error

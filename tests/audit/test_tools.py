@@ -11,9 +11,9 @@ import pytest
 from checks import audit, sbom
 from checks.pins import merged, pins
 from checks.vulnerabilities import BAD
-from orchestration.drafts import load_or_draft
+from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
-from orchestration.locks import LOCKS
+from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ import pytest
 from checks import audit
 from checks.pins import Pin, pins
 from checks.vulnerabilities import BAD, read, reason, rounds
+from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
-from orchestration.locks import LOCKS
 
 TODAY = date(2026, 11, 26)
 # As pip-audit 2.10.1 writes it; the last one as it does where --strict is forgotten.

@@ -8,7 +8,7 @@ from packaging.utils import canonicalize_name
 
 from checks import audit, links
 from checks.pins import pins
-from orchestration.locks import LOCKS
+from orchestration.dependencies.locks import LOCKS
 
 PAGE = (audit.ROOT / "docs" / "cves.md").read_text(encoding="utf-8")
 LISTED = audit.entries((audit.ROOT / audit.IGNORED).read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.settings import SECRETS
+from orchestration.settings.model import SECRETS
 from tests.e2e import evidence
 from tests.e2e.clone import ONE_SHOTS, SERVICES, Clone
 

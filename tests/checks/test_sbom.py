@@ -8,9 +8,9 @@ import pytest
 
 from checks import sbom
 from checks.pins import Pin, merged, pins
-from orchestration.drafts import load_or_draft
-from orchestration.engine import IMAGES
+from orchestration.engines.base import IMAGES
 from orchestration.errors import StackError
+from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
 
 # As cyclonedx-py 7.5.0 gives it, without its metadata.

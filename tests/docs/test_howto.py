@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from checks.dag_lint import static
-from orchestration.drafts import load_or_draft
+from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +74,12 @@ def test_a_service_is_complete_when_all_its_steps_are_done_and_what_is_missing_i
     assert failing(copy) == {on_docker_alone, not_asked}
     put(copy, "status/probes.py", '*broker, "postgres", "mlflow"', ', "status-hello"')
     assert failing(copy) == {on_docker_alone}
-    put(copy, "orchestration/standalone.py", '\n    "mlflow",\n', '    "status-hello",\n')
+    put(
+        copy,
+        "orchestration/engines/standalone/engine.py",
+        '\n    "mlflow",\n',
+        '    "status-hello",\n',
+    )
     without_program = "test_every_service_has_a_program_and_besides_there_is_the_watchdog"
     assert without_program in failing(copy)
     conf = copy / "orchestration/supervisord.conf"

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import psutil
 
-from orchestration import ports
+from orchestration.host import ports
 
 BUCKET, LOGS, DATA, PREFIX = "models", "logs", "data", "of/this-stack"
 KEY, SECRET = "tested-key", "tested-secret"  # pragma: allowlist secret

@@ -17,8 +17,8 @@ from signal import SIGHUP, SIGINT
 import psutil
 import requests
 
-from orchestration import ports
 from orchestration.commands import systemd
+from orchestration.host import ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

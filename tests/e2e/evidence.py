@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from orchestration.settings import SECRETS
+from orchestration.settings.model import SECRETS
 from tests.e2e.clone import ONE_SHOTS, ROOT, SERVICES, Clone
 
 KEPT, LINES, PATIENCE_SECONDS = 5, "300", 30

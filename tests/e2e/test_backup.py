@@ -8,7 +8,7 @@ from signal import SIGKILL
 
 import pytest
 
-from orchestration import archive
+from orchestration.backup import archive
 from tests.e2e.clone import until
 
 PHRASE = "made up for this test alone"

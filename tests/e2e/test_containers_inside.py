@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from orchestration import dockerd
+from orchestration.engines.docker import daemon
 from tests.e2e.allowed import ALLOWED
 from tests.e2e.clone import SERVICES
 from tests.e2e.inside import Inside
@@ -51,7 +51,7 @@ of_each_image = pytest.mark.parametrize("service", ONE_OF_EACH)
 
 @pytest.fixture(scope="module")
 def sdk():
-    return dockerd.client()
+    return daemon.client()
 
 
 @pytest.fixture(scope="module")

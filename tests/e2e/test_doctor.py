@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import requests
 
-from orchestration.settings import SECRETS
+from orchestration.settings.model import SECRETS
 from tests.e2e.clone import STANDING, fresh_copy, until
 from tests.e2e.faults import stop
 

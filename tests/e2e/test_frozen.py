@@ -5,7 +5,7 @@ import time
 import psutil
 import pytest
 
-from orchestration import dockerd
+from orchestration.engines.docker import daemon
 from tests.e2e.clone import SERVICES, until
 from tests.e2e.faults import pid_of, restarts, seconds_until_work_flows
 
@@ -33,7 +33,7 @@ def test_all_checks_together_cost_less_than_two_percent_of_a_core(stack, told):
     """Each asked again and again, Docker's own work included, against as long without them."""
     shares = {}
     for service in sorted(SERVICES["docker"]):
-        container = dockerd.client().containers.get(stack.container(service))
+        container = daemon.client().containers.get(stack.container(service))
         check = container.attrs["Config"]["Healthcheck"]
         seconds = seconds_of_processor(container, check["Test"][1:])
         shares[service] = seconds / (check["Interval"] / NANOSECONDS)

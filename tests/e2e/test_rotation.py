@@ -10,7 +10,7 @@ from signal import SIGKILL
 import pytest
 import requests
 
-from orchestration.settings import SECRETS
+from orchestration.settings.model import SECRETS
 from tests.e2e.clone import until
 
 FERNET, ADMIN = "AIRFLOW_FERNET_KEY", "_AIRFLOW_WWW_USER_PASSWORD"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from orchestration.settings import SECRETS
-from orchestration.surroundings import PG_BIN
+from orchestration.engines.standalone.environment import PG_BIN
+from orchestration.settings.model import SECRETS
 from tests.e2e import arguments, doors, evidence
 from tests.e2e.searching import Hunt
 

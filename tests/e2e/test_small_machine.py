@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from orchestration.capacity import fitting
-from orchestration.needs import MEMORY_NEEDED_GIB, MEMORY_TOLERANCE
+from orchestration.host.minimums import MEMORY_NEEDED_GIB, MEMORY_TOLERANCE
+from orchestration.settings.sizing import fitting
 from tests.e2e.clone import SERVICES
 from tests.e2e.conftest import standing_copy
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from orchestration import authority, web
+from orchestration.clients import http
 from orchestration.project import Project
+from orchestration.tls import ca
 from tests.e2e.clone import PORTS, ROOT, Clone, until
 from tests.e2e.conftest import standing_copy
 
@@ -39,7 +40,7 @@ def closed(request, tmp_path_factory):
 def asked(closed):
     """A session that asks this machine as `https://box.example` and trusts the clone's CA alone."""
     settings = Project(closed.folder, closed.environment()).settings()
-    with web.session(settings) as session:
+    with http.session(settings) as session:
         yield session
 
 
@@ -235,8 +236,8 @@ def test_after_ten_wrong_passwords_the_right_one_has_to_wait_too(closed, asked):
 
 
 def test_your_own_certificate_is_taken_and_one_that_does_not_fit_is_refused(closed):
-    pair = authority.issue(authority.authority("elsewhere"), [HOST])
-    other = authority.issue(authority.authority("elsewhere"), ["other.example"])
+    pair = ca.issue(ca.authority("elsewhere"), [HOST])
+    other = ca.issue(ca.authority("elsewhere"), ["other.example"])
     for name, data in (("a", pair), ("b", other)):
         (closed.folder / f"{name}.pem").write_bytes(data.certificate)
         (closed.folder / f"{name}.key").write_bytes(data.key)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.drafts import load_or_draft
+from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from ml import Refused, bucket, data
 from urllib3.exceptions import ProtocolError
 
-from orchestration import ports
+from orchestration.host import ports
 
 
 @pytest.fixture

@@ -13,15 +13,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from orchestration import databases, factory, wait
-from orchestration.airflow_api import Airflow
-from orchestration.drafts import draft_env
-from orchestration.engine import IMAGES, Service
+from orchestration.clients import postgres
+from orchestration.clients.airflow import Airflow
+from orchestration.engines import factory
+from orchestration.engines.base import IMAGES, Service
 from orchestration.errors import StackError
-from orchestration.machine import Host
+from orchestration.host.drafts import draft_env
+from orchestration.host.resources import Host
+from orchestration.process import wait
+from orchestration.process.runner import Command, Completed
 from orchestration.project import Project
-from orchestration.settings import Settings
-from orchestration.shell import Command, Completed
+from orchestration.settings.model import Settings
 
 REPO = Path(__file__).resolve().parents[2]
 LONG_RUNNING = ("postgres", "redis", "airflow-scheduler", "airflow-worker", "mlflow", "status")
@@ -357,7 +359,7 @@ def lived_in(clone, project, engine, tmp_path, monkeypatch):
     project.write_env(draft_env(project)[0], "docker")
     engine.databases = str(tmp_path / "databases")
     Path(engine.databases).mkdir()
-    for name in databases.NAMES:
+    for name in postgres.NAMES:
         Path(engine.databases, name).write_text(ROWS.format(name=f"of_{name}"))
     artifacts = tmp_path / "artifacts"
     (artifacts / "1/model").mkdir(parents=True)
@@ -422,9 +424,9 @@ class Shell:
 @pytest.fixture
 def recorded(monkeypatch):
     """Processes are noted, none is started."""
-    from orchestration import shell
+    from orchestration.process import runner
 
     recorder = Shell()
-    monkeypatch.setattr(shell, "run", recorder.run)
-    monkeypatch.setattr(shell, "attach", recorder.attach)
+    monkeypatch.setattr(runner, "run", recorder.run)
+    monkeypatch.setattr(runner, "attach", recorder.attach)
     return recorder

@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestration import airflow_api, dotenv_file, engine, health, images, setting_rules
-from orchestration.settings import SECRETS
+from orchestration.clients import airflow as airflow_client
+from orchestration.engines import base as engine_base
+from orchestration.engines.docker import public_images
+from orchestration.health import report as health_report
+from orchestration.settings import envfile, validation
+from orchestration.settings.model import SECRETS
 from status import probes
 
 REPO = Path(__file__).resolve().parents[2]
@@ -20,7 +24,7 @@ LOGS_TEXT = (REPO / "orchestration/docker-compose.logs.yaml").read_text(encoding
 BASE_TEXT = (REPO / "install/base/compose.yaml").read_text(encoding="utf-8")
 EXAMPLE_TEXT = (REPO / ".env.example").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load(STACK_TEXT)["services"]
-EXAMPLE = dotenv_file.parse(EXAMPLE_TEXT)
+EXAMPLE = envfile.parse(EXAMPLE_TEXT)
 
 ONE_SHOTS = {name: body for name, body in SERVICES.items() if body.get("restart") == "no"}
 LONG_RUNNING = {name: body for name, body in SERVICES.items() if name not in ONE_SHOTS}
@@ -118,7 +122,7 @@ def test_every_group_of_settings_has_a_comment():
 
 
 def test_the_one_shots_of_compose_are_those_of_the_code():
-    assert set(ONE_SHOTS) == set(engine.ONE_SHOTS)
+    assert set(ONE_SHOTS) == set(engine_base.ONE_SHOTS)
 
 
 @each(ONE_SHOTS)
@@ -165,13 +169,13 @@ def test_every_service_has_its_limits(name):
 
 def test_only_the_three_pages_are_published_by_themselves_or_by_the_proxy():
     assert {name for name, body in SERVICES.items() if "ports" in body} == PUBLISHED | {"tls"}
-    assert set(health.REACHED) == PUBLISHED
+    assert set(health_report.REACHED) == PUBLISHED
 
 
 @each(sorted(PUBLISHED))
 def test_a_page_is_published_at_the_address_and_port_of_its_settings(name):
     [port] = SERVICES[name]["ports"]
-    setting = health.REACHED[name][0]
+    setting = health_report.REACHED[name][0]
     assert re.fullmatch(rf"\$\{{BIND_ADDRESS:-127\.0\.0\.1\}}:\$\{{{setting}:-\d+\}}:\d+", port)
 
 
@@ -314,17 +318,20 @@ def test_the_status_page_knows_no_password_but_its_own():
 
 def test_the_status_page_judges_every_other_service_that_runs():
     # `inv health` takes its word for each of them; one it does not know would never be well.
-    assert set(probes.service_names("redis://x")) == LONG_RUNNING.keys() - {"status", engine.PROXY}
+    assert set(probes.service_names("redis://x")) == LONG_RUNNING.keys() - {
+        "status",
+        engine_base.PROXY,
+    }
 
 
-@pytest.mark.parametrize("role", images.STAND_INS)
+@pytest.mark.parametrize("role", public_images.STAND_INS)
 def test_what_can_be_made_here_is_what_the_example_asks_for(role):
-    assert EXAMPLE[f"{role.upper()}_IMAGE"].startswith(images.STAND_INS[role])
+    assert EXAMPLE[f"{role.upper()}_IMAGE"].startswith(public_images.STAND_INS[role])
     assert SERVICES[role]["image"] == yaml.safe_load(BASE_TEXT)["services"][role]["image"]
 
 
 def test_stand_ins_are_those_that_can_be_built():
-    assert yaml.safe_load(BASE_TEXT)["services"].keys() == images.STAND_INS.keys()
+    assert yaml.safe_load(BASE_TEXT)["services"].keys() == public_images.STAND_INS.keys()
 
 
 def test_every_mounted_file_is_there():
@@ -352,7 +359,7 @@ def test_the_engine_by_hand_reads_the_same_settings():
 
 def test_a_dag_reports_under_the_name_that_is_asked_for():
     pushed = (REPO / "dags" / "runs.py").read_text()
-    assert f'xcom_push("{airflow_api.REPORT}", lines)' in pushed
+    assert f'xcom_push("{airflow_client.REPORT}", lines)' in pushed
 
 
 @pytest.mark.parametrize(
@@ -370,7 +377,7 @@ def test_settings_and_alerts_take_the_same_for_a_web_address(address, good, monk
     monkeypatch.syspath_prepend(REPO / "dags")
     from ml import alerting
 
-    assert bool(setting_rules.WEB_ADDRESS.fullmatch(address)) == good
+    assert bool(validation.WEB_ADDRESS.fullmatch(address)) == good
     assert bool(alerting.ADDRESS.fullmatch(address)) == good
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration.airflow_api import Airflow
+from orchestration.clients.airflow import Airflow
 from orchestration.errors import StackError
 
 DAG = "/api/v2/dags/flights"

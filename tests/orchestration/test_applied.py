@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 
-from orchestration import applied, compose_file
-from orchestration.applied import EXECUTION_URL
+from orchestration.doctor import config_drift
+from orchestration.doctor.config_drift import EXECUTION_URL
+from orchestration.settings import compose_file
 
-JWT, WEB, FERNET = (variable for variable, *_ in applied.SHARED)
+JWT, WEB, FERNET = (variable for variable, *_ in config_drift.SHARED)
 SECRET, OTHER = "made-up-secret", "another-made-up-secret"  # pragma: allowlist secret
 URL = "http://airflow-apiserver:8080"
 AIRFLOW = {
@@ -44,7 +45,7 @@ def look(make_settings, clone, engine, repo):
             services |= {name: {**STACK[name], **dict(changes).get(name, {})} for name in STACK}
             for name, variables in services.items():
                 services[name] = {key: v for key, v in variables.items() if v is not None}
-        found = list(applied.findings(make_settings(**chosen), engine, list(STACK)))
+        found = list(config_drift.findings(make_settings(**chosen), engine, list(STACK)))
         assert SECRET not in str(found)
         assert OTHER not in str(found)
         return found
@@ -57,10 +58,10 @@ def test_a_stack_that_runs_with_what_env_says_has_nothing(look):
 
 
 def test_one_of_which_nothing_can_be_told_has_nothing(make_settings, engine):
-    assert list(applied.findings(make_settings(), engine, ["mlflow"])) == []
+    assert list(config_drift.findings(make_settings(), engine, ["mlflow"])) == []
 
 
-@pytest.mark.parametrize(("variable", "name", "harm"), applied.SHARED)
+@pytest.mark.parametrize(("variable", "name", "harm"), config_drift.SHARED)
 @pytest.mark.parametrize("value", [OTHER, None])
 def test_a_key_that_one_service_does_not_share_is_told_with_the_odd_one(
     look, variable, name, harm, value
@@ -75,7 +76,7 @@ def test_a_key_that_an_override_sets_apart_is_not_mended_by_up(look):
     apart = {"airflow-scheduler": {JWT: OTHER}}
     [found] = look(held=apart, meant=apart)
     assert (found.code, found.where) == ("jwt-secret-differs", "airflow-scheduler")
-    assert found.fix == f"take {JWT} out of {applied.OVERRIDE}, then: inv up"
+    assert found.fix == f"take {JWT} out of {config_drift.OVERRIDE}, then: inv up"
 
 
 def test_an_execution_url_that_is_not_the_api_servers_is_told(look):
@@ -86,7 +87,7 @@ def test_an_execution_url_that_is_not_the_api_servers_is_told(look):
 def test_an_execution_url_of_an_override_is_to_be_taken_out(look):
     wrong = {"airflow-worker": {EXECUTION_URL: "http://localhost:8080/"}}
     [found] = look(held=wrong, meant=wrong)
-    assert found.fix == f"take {EXECUTION_URL} out of {applied.OVERRIDE}, then: inv up"
+    assert found.fix == f"take {EXECUTION_URL} out of {config_drift.OVERRIDE}, then: inv up"
 
 
 def test_an_execution_url_that_moved_with_the_api_server_is_not_wrong(look):

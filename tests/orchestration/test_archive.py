@@ -5,8 +5,9 @@ import tarfile
 
 import pytest
 
-from orchestration import archive, checksums
-from orchestration.archive import MANIFEST, Manifest
+from orchestration import checksums
+from orchestration.backup import archive
+from orchestration.backup.archive import MANIFEST, Manifest
 from orchestration.errors import StackError
 
 MADE = "2026-11-26T20:00:00+00:00"

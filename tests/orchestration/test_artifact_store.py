@@ -5,9 +5,11 @@ from concurrent.futures import Future
 
 import pytest
 
-from orchestration import bucket, readiness, shell
+from orchestration.clients import object_store
 from orchestration.errors import Problem, StackError
-from orchestration.settings import Settings
+from orchestration.health import readiness
+from orchestration.process import runner
+from orchestration.settings.model import Settings
 
 WHERE = "s3://models/of/this"
 
@@ -122,7 +124,7 @@ class Engine:
 
     def command(self, service, argv, *, anew=False):
         self.asked.append((service, *argv, anew))
-        return shell.Command(("printf", "%s", f"a warning\n{self.said}"))
+        return runner.Command(("printf", "%s", f"a warning\n{self.said}"))
 
 
 def settings(root, destination, logs=""):
@@ -132,13 +134,13 @@ def settings(root, destination, logs=""):
 
 def test_a_folder_is_not_tried(tmp_path):
     engine = Engine("no JSON")
-    bucket.refuse_unusable(settings(tmp_path, "/mlflow_data"), engine)
+    object_store.refuse_unusable(settings(tmp_path, "/mlflow_data"), engine)
     assert not engine.asked
 
 
 def test_a_bucket_that_can_be_used_is_no_finding(tmp_path):
     engine = Engine("{}")
-    assert not list(bucket.findings(settings(tmp_path, WHERE), engine))
+    assert not list(object_store.findings(settings(tmp_path, WHERE), engine))
     asked = ("python", "/there/artifact_store.py", "try")
     assert engine.asked == [("mlflow", *asked, WHERE, False)]
 
@@ -146,7 +148,7 @@ def test_a_bucket_that_can_be_used_is_no_finding(tmp_path):
 def test_the_bucket_of_task_logs_is_tried_where_they_are_written(tmp_path):
     told = {"name": "bucket-key", "cause": "there is no key for it", "fix": "set it"}
     engine = Engine(json.dumps(told))
-    [found] = bucket.findings(settings(tmp_path, "/mlflow_data", "s3://logs/p"), engine)
+    [found] = object_store.findings(settings(tmp_path, "/mlflow_data", "s3://logs/p"), engine)
     assert engine.asked[0][0] == "airflow-worker"
     assert found.cause == "task logs in s3://logs/p: there is no key for it"
 
@@ -155,7 +157,7 @@ def test_what_runs_is_tried_with_the_place_that_it_was_started_with(tmp_path):
     chosen = settings(tmp_path, WHERE)
     engine = Engine("no JSON", MLFLOW_ARTIFACTS_DESTINATION="/mlflow_data")
     engine.held["AIRFLOW_LOGS_DESTINATION"] = ""
-    assert not list(bucket.findings(chosen, engine))
+    assert not list(object_store.findings(chosen, engine))
     assert not engine.asked
 
 
@@ -163,15 +165,15 @@ def test_one_that_cannot_be_used_is_refused_with_its_fix_by_the_settings_of_now(
     told = {"name": "bucket-missing", "cause": "there is no such bucket", "fix": "make it"}
     engine = Engine(json.dumps(told))
     with pytest.raises(StackError, match=r"s3://models/of/this: there is no such bucket\nnext: ma"):
-        bucket.refuse_unusable(settings(tmp_path, WHERE), engine)
+        object_store.refuse_unusable(settings(tmp_path, WHERE), engine)
     assert engine.asked[0][-1]
 
 
 def test_a_trial_that_fails_is_no_verdict(tmp_path):
     engine = Engine("")
-    engine.command = lambda *_, **__: shell.Command(("sh", "-c", "echo broken; exit 1"))
+    engine.command = lambda *_, **__: runner.Command(("sh", "-c", "echo broken; exit 1"))
     with pytest.raises(StackError, match="broken"):
-        list(bucket.findings(settings(tmp_path, WHERE), engine))
+        list(object_store.findings(settings(tmp_path, WHERE), engine))
 
 
 def test_a_start_ends_where_nothing_but_the_bucket_is_in_the_way():
@@ -203,10 +205,10 @@ def lists(tmp_path):
 
 def test_a_bucket_that_holds_what_a_backup_names_is_well(lists):
     for now in ("as it was", "more"):
-        assert bucket.refuse_lost(lists / "as it was", lists / now, WHERE) == 2
+        assert object_store.refuse_lost(lists / "as it was", lists / now, WHERE) == 2
 
 
 @pytest.mark.parametrize("now", ["changed", "lost"])
 def test_artifacts_that_are_gone_or_others_are_told_with_one_of_them(lists, now):
     with pytest.raises(StackError, match=f"1 of 2 artifacts are gone from {WHERE}.*, 1/b among"):
-        bucket.refuse_lost(lists / "as it was", lists / now, WHERE)
+        object_store.refuse_lost(lists / "as it was", lists / now, WHERE)

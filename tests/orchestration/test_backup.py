@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import archive, backup, bucket, checksums, keys
+from orchestration import checksums
+from orchestration.backup import archive, keyfile
+from orchestration.backup import create as backup_create
+from orchestration.clients import object_store
 from orchestration.commands import backup as backup_command
 from orchestration.errors import StackError
 from orchestration.project import Project
@@ -71,7 +74,7 @@ def test_the_keys_are_apart_and_encrypted(
     backup_command.run(project, passphrase_file="" if by_setting else str(phrase))
     [folder] = made(lived_in)
     file = folder.with_name(f"{folder.name}.keys.age")
-    assert keys.decrypt(file, "correct horse battery") == (lived_in / ".env").read_text()
+    assert keyfile.decrypt(file, "correct horse battery") == (lived_in / ".env").read_text()
     assert "without the keys" not in capsys.readouterr().out
 
 
@@ -116,12 +119,12 @@ def test_what_one_that_was_killed_left_is_removed_by_the_next(project, lived_in)
 def test_artifacts_in_a_bucket_stay_there(project, lived_in, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "s3://bucket/prefix")
     line = b'{"name": "1/a", "size": 3, "etag": "x"}\n'
-    monkeypatch.setattr(bucket, "write_list", lambda where, engine, into: into.write(line))
+    monkeypatch.setattr(object_store, "write_list", lambda where, engine, into: into.write(line))
     backup_command.run(project)
     [folder] = made(lived_in)
     assert not (folder / "artifacts.tar").exists()
     assert archive.checked(folder).destination == "s3://bucket/prefix"
-    assert bucket.read_list(folder / "artifacts.list") == {"1/a": (3, "x")}
+    assert object_store.read_list(folder / "artifacts.list") == {"1/a": (3, "x")}
     assert "1 artifacts stay in s3://bucket/prefix" in capsys.readouterr().out
 
 
@@ -137,7 +140,8 @@ def test_what_is_kept_elsewhere_than_in_s3_stays_there_unlisted(
 
 def of(chosen, **values):
     told = {
-        "project": "x", "made_at": "", "engine": "docker", "versions": backup.versions(chosen),
+        "project": "x", "made_at": "", "engine": "docker",
+        "versions": backup_create.versions(chosen),
         "fernet": checksums.fingerprint(chosen["AIRFLOW_FERNET_KEY"]),
         "destination": "/mlflow_data",
         "tables": {}, "artifacts": {},
@@ -147,15 +151,15 @@ def of(chosen, **values):
 
 def test_one_of_older_software_fits_one_of_newer_does_not(lived_in):
     chosen = Project(lived_in, {}).settings()
-    backup.fit(of(chosen, versions={"airflow": "2.10.5", "mlflow": "3.1"}), chosen)
+    backup_create.fit(of(chosen, versions={"airflow": "2.10.5", "mlflow": "3.1"}), chosen)
     with pytest.raises(StackError, match=r"of mlflow 3\.18\.0, here is 3\.17\.2"):
-        backup.fit(of(chosen, versions={"airflow": "3.0.1", "mlflow": "3.18.0"}), chosen)
+        backup_create.fit(of(chosen, versions={"airflow": "3.0.1", "mlflow": "3.18.0"}), chosen)
 
 
 def test_one_that_was_locked_with_other_keys_does_not_fit(lived_in):
     chosen = Project(lived_in, {}).settings()
     with pytest.raises(StackError, match="nothing was touched") as refused:
-        backup.fit(of(chosen, fernet="0" * 16), chosen)
+        backup_create.fit(of(chosen, fernet="0" * 16), chosen)
     assert "--keys" in str(refused.value)
     assert chosen["AIRFLOW_FERNET_KEY"] not in str(refused.value)
 
@@ -164,27 +168,29 @@ def test_after_a_rotation_an_older_one_still_fits(lived_in):
     chosen = Project(lived_in, {}).settings()
     old = of(chosen)
     key = chosen["AIRFLOW_FERNET_KEY"]
-    assert backup.known_keys(old, f"new,{key}")
-    assert backup.known_keys(of(chosen, fernet=backup.fingerprints(f"new,{key}")), f"new,{key}")
-    assert not backup.known_keys(old, "new")
+    assert backup_create.known_keys(old, f"new,{key}")
+    assert backup_create.known_keys(
+        of(chosen, fernet=backup_create.fingerprints(f"new,{key}")), f"new,{key}"
+    )
+    assert not backup_create.known_keys(old, "new")
 
 
 def test_one_whose_artifacts_are_in_another_bucket_does_not_fit(lived_in):
     chosen = Project(lived_in, {}).settings()
     with pytest.raises(StackError, match=r"artifacts are in s3://theirs, .* in /mlflow_data"):
-        backup.fit(of(chosen, destination="s3://theirs"), chosen)
-    backup.fit(of(chosen, destination="/elsewhere", artifacts={"rows": 1}), chosen)
+        backup_create.fit(of(chosen, destination="s3://theirs"), chosen)
+    backup_create.fit(of(chosen, destination="/elsewhere", artifacts={"rows": 1}), chosen)
 
 
 @pytest.mark.parametrize(("destination", "carried"), [
     ("/mlflow_data", True), ("file:///mlflow_data/a", True), ("s3://bucket/a", False),
 ])  # fmt: skip
 def test_what_is_in_a_folder_is_carried_and_what_is_in_a_bucket_stays(destination, carried):
-    assert backup.carried(destination) is carried
+    assert backup_create.carried(destination) is carried
 
 
 def test_the_passphrase_s_file_is_seen_from_where_env_is(project, lived_in, monkeypatch, tmp_path):
     (lived_in / "phrase").write_text("correct horse battery\n")
     monkeypatch.setenv("BACKUP_PASSPHRASE_FILE", "phrase")
     monkeypatch.chdir(tmp_path)
-    assert backup.passphrase(project.settings(), "") == "correct horse battery"
+    assert backup_create.passphrase(project.settings(), "") == "correct horse battery"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.build_output import WIDTH, Stages
+from orchestration.engines.docker.build_output import WIDTH, Stages
 
 NAMES = {
     "airflow-init": "airflow image",

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestration import machine
-from orchestration.capacity import fitting
-from orchestration.needs import MEMORY_NEEDED_GIB, MEMORY_TOLERANCE
+from orchestration.host import resources
+from orchestration.host.minimums import MEMORY_NEEDED_GIB, MEMORY_TOLERANCE
+from orchestration.settings.sizing import fitting
 
 REPO = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((REPO / "orchestration/docker-compose.yaml").read_text(encoding="utf-8"))
@@ -72,8 +72,8 @@ def test_tasks_at_once_follow_processors_and_memory(memory, cpus, tasks):
 
 
 def test_the_settings_are_those_of_this_machine(make_settings, monkeypatch):
-    monkeypatch.setattr(machine, "memory_gib", lambda: 8.0)
-    monkeypatch.setattr(machine, "cpus", lambda: 3)
+    monkeypatch.setattr(resources, "memory_gib", lambda: 8.0)
+    monkeypatch.setattr(resources, "cpus", lambda: 3)
     drafted = make_settings()
     for name, value in fitting(8.0, 3).items():
         assert drafted[name] == value

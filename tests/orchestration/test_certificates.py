@@ -9,9 +9,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from orchestration import authority, certificates, conditions, pairs
-from orchestration.certificates import Files
+from orchestration.doctor import state_checks
 from orchestration.errors import StackError
+from orchestration.tls import ca, certificates, keypair
+from orchestration.tls.certificates import Files
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def own(clone, with_tls):
     """Settings with a person's own certificate for some hosts, made by an authority elsewhere."""
 
     def make(*hosts, **values):
-        pair = authority.issue(authority.authority("elsewhere"), hosts or ["box.example"])
+        pair = ca.issue(ca.authority("elsewhere"), hosts or ["box.example"])
         (clone / "mine.pem").write_bytes(pair.certificate)
         (clone / "mine.key").write_bytes(pair.key)
         return with_tls(TLS_CERTIFICATE="mine.pem", TLS_KEY="mine.key", **values)
@@ -66,22 +67,22 @@ def test_it_is_for_all_names_by_which_this_machine_is_asked(with_tls):
     certificates.provide(settings)
     names = {"box.example", socket.gethostname().lower(), "localhost", "127.0.0.1", "10.1.2.3"}
     files = Files.of(settings)
-    assert names <= pairs.read(files.certificate, files.key).hosts
+    assert names <= keypair.read(files.certificate, files.key).hosts
     assert certificates.trusted(settings) == files.ca
 
 
 def test_it_stays_until_it_ends_soon_or_the_host_is_another(with_tls, monkeypatch):
     settings = with_tls()
     certificates.provide(settings)
-    ca, first = Files.of(settings).ca.read_bytes(), served(settings)
+    before, first = Files.of(settings).ca.read_bytes(), served(settings)
     assert certificates.provide(settings) == ""
     assert "for other.example" in certificates.provide(with_tls(PUBLIC_HOST="other.example"))
     assert certificates.provide(settings) != ""
-    monkeypatch.setattr(certificates, "ENDS_SOON", timedelta(days=authority.CERTIFICATE_DAYS + 1))
+    monkeypatch.setattr(certificates, "ENDS_SOON", timedelta(days=ca.CERTIFICATE_DAYS + 1))
     assert certificates.provide(settings) != ""
     assert served(settings).serial_number != first.serial_number
     # Who trusts it needs not do so again.
-    assert Files.of(settings).ca.read_bytes() == ca
+    assert Files.of(settings).ca.read_bytes() == before
 
 
 @pytest.mark.parametrize("broken", ["ca.key", "ca.pem"])
@@ -96,10 +97,11 @@ def test_a_ca_that_lost_a_half_is_made_anew_with_what_it_gave_out(with_tls, clon
 
 
 def test_the_authority_gives_to_servers_alone():
-    ca = authority.authority("here")
-    given = authority.issue(ca, ["box.example"]).opened
+    issuer = ca.authority("here")
+    given = ca.issue(issuer, ["box.example"]).opened
     assert (
-        ca.opened.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0
+        issuer.opened.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+        == 0
     )
     assert not given.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     days = given.not_valid_after_utc - given.not_valid_before_utc
@@ -129,7 +131,7 @@ def encrypted(clone):
 
 
 def of_another(clone):
-    pair = authority.issue(authority.authority("elsewhere"), ["box.example"])
+    pair = ca.issue(ca.authority("elsewhere"), ["box.example"])
     (clone / "mine.key").write_bytes(pair.key)
 
 
@@ -150,7 +152,9 @@ def test_a_pair_that_cannot_be_served_is_refused_with_its_reason(own, clone, tol
     with pytest.raises(StackError, match=told):
         certificates.provide(settings)
     assert not Files.of(settings).key.exists()
-    assert [found.name for found in conditions.of_certificate(settings)] == ["certificate-unusable"]
+    assert [found.name for found in state_checks.of_certificate(settings)] == [
+        "certificate-unusable"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,8 +164,8 @@ def test_a_pair_that_cannot_be_served_is_refused_with_its_reason(own, clone, tol
 )
 def test_one_of_another_time_is_refused(own, monkeypatch, days, told):
     begin, end = days
-    monkeypatch.setattr(authority, "BACKDATED", -timedelta(days=begin))
-    monkeypatch.setattr(authority, "CERTIFICATE_DAYS", end)
+    monkeypatch.setattr(ca, "BACKDATED", -timedelta(days=begin))
+    monkeypatch.setattr(ca, "CERTIFICATE_DAYS", end)
     [problem] = certificates.problems(own())
     assert told in problem
 
@@ -179,14 +183,14 @@ def test_a_key_that_this_user_may_not_read_is_refused(own, clone):
 
 
 def test_the_doctor_warns_a_month_before_the_end(own, with_tls, monkeypatch, clone):
-    assert [*conditions.of_certificate(with_tls())] == []
-    monkeypatch.setattr(authority, "CERTIFICATE_DAYS", 29)
+    assert [*state_checks.of_certificate(with_tls())] == []
+    monkeypatch.setattr(ca, "CERTIFICATE_DAYS", 29)
     settings = own()
     certificates.provide(settings)
-    [found] = conditions.of_certificate(settings)
+    [found] = state_checks.of_certificate(settings)
     assert (found.name, found.fix) == (
         "certificate-ends-soon", f"renew {clone / 'mine.pem'}, then: inv up",
     )  # fmt: skip
     shutil.rmtree(clone / "certificates")
     certificates.provide(with_tls())
-    assert [found.fix for found in conditions.of_certificate(with_tls())] == ["inv up"]
+    assert [found.fix for found in state_checks.of_certificate(with_tls())] == ["inv up"]

@@ -10,14 +10,18 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from orchestration import background, compose, environments, lifecycle, readiness
+from orchestration import lifecycle
 from orchestration.commands import clean
 from orchestration.commands.clean import Row, given_back, shown, size, span
-from orchestration.compose import DockerEngine
-from orchestration.engine import Build
-from orchestration.environments import Environments
+from orchestration.engines.base import Build
+from orchestration.engines.docker import engine as docker_engine
+from orchestration.engines.docker.engine import DockerEngine
+from orchestration.engines.standalone import virtualenvs
+from orchestration.engines.standalone.environment import State
+from orchestration.engines.standalone.virtualenvs import Environments
 from orchestration.errors import StackError
-from orchestration.surroundings import State
+from orchestration.health import readiness
+from orchestration.process import background
 
 CONFIG = Path(__file__).resolve().parents[2] / "orchestration" / "config"
 DAY = 86400
@@ -156,7 +160,7 @@ def test_what_stands_in_brackets_is_told_as_it_is():
 
 
 def test_the_services_that_are_asked_exist_on_both_engines():
-    from orchestration.standalone import SERVICES
+    from orchestration.engines.standalone.engine import SERVICES
 
     for script, service, needed in clean.SCRIPTS.values():
         assert (CONFIG / script).exists()
@@ -191,7 +195,7 @@ def test_images_of_this_clone_that_nothing_needs_are_told(make_settings, recorde
         Build("old", 300, False),
         Build(f"{ours}-mlflow:latest", 900, False),
     ]
-    assert compose.Build is Build
+    assert docker_engine.Build is Build
 
 
 def test_a_machine_without_images_has_no_builds(make_settings):
@@ -220,9 +224,9 @@ def test_files_that_the_cache_has_too_give_nothing_back(tmp_path):
     (tmp_path / "env").mkdir()
     (tmp_path / "cache").write_bytes(b"x" * 9000)
     os.link(tmp_path / "cache", tmp_path / "env" / "linked")
-    assert environments.held_alone(tmp_path / "env") == 0
+    assert virtualenvs.held_alone(tmp_path / "env") == 0
     (tmp_path / "env" / "own").write_bytes(b"x" * 9000)
-    assert environments.held_alone(tmp_path / "env") >= 9000
+    assert virtualenvs.held_alone(tmp_path / "env") >= 9000
 
 
 # The scripts in the services

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import clocks, needs, outside
-from orchestration.machine import Host
-from orchestration.needs import EARLIEST
+from orchestration.host import clocks, minimums, reachability
+from orchestration.host.minimums import EARLIEST
+from orchestration.host.resources import Host
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_index_tells_the_time(today, index, make_settings):
     assert clocks.ask_index(make_settings()) == ("pypi.org", 120.0)
     [(address, options)] = index.asked
     assert address == "https://pypi.org/simple/"
-    assert options["timeout"] == needs.PATIENCE_SECONDS
+    assert options["timeout"] == minimums.PATIENCE_SECONDS
 
 
 def test_an_index_of_ones_own_is_asked_and_its_password_not_told(index, make_settings):
@@ -119,7 +119,7 @@ def test_an_index_that_refuses_has_not_answered(index, make_settings):
 
 
 def test_nobody_waits_longer_for_an_index_than_the_patience(index, make_settings, monkeypatch):
-    monkeypatch.setattr(outside, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(reachability, "PATIENCE_SECONDS", 0.02)
     index.waits = threading.Event()
     assert clocks.ask_index(make_settings()) == ("pypi.org", None)
     index.waits.set()

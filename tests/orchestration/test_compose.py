@@ -9,12 +9,15 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import ImageNotFound
 
-from orchestration import certificates, compose, containers, dockerd, images, replacing, shell, wait
-from orchestration.compose import DockerEngine
-from orchestration.containers import SERVICE_LABEL
-from orchestration.engine import IMAGES, ONE_SHOTS
+from orchestration.engines.base import IMAGES, ONE_SHOTS
+from orchestration.engines.docker import containers, daemon, public_images, rollout
+from orchestration.engines.docker import engine as docker_engine
+from orchestration.engines.docker.containers import SERVICE_LABEL
+from orchestration.engines.docker.engine import DockerEngine
 from orchestration.errors import StackError
-from orchestration.settings import SECRETS
+from orchestration.process import runner, wait
+from orchestration.settings.model import SECRETS
+from orchestration.tls import certificates
 
 
 def attributes(
@@ -140,10 +143,10 @@ def built(recorded, monkeypatch):
     """Public images are there; what is built is noted with the rows shown of it."""
     rows = []
     monkeypatch.setattr(
-        images, "provide", lambda sdk, settings: recorded.commands.append("public images")
+        public_images, "provide", lambda sdk, settings: recorded.commands.append("public images")
     )
     monkeypatch.setattr(
-        images, "build", lambda command, names: rows.append(names) or recorded.run(command)
+        public_images, "build", lambda command, names: rows.append(names) or recorded.run(command)
     )
     return rows
 
@@ -188,15 +191,15 @@ def test_the_candidates_name_is_used_for_building_and_for_nothing_else(docker, r
 
 def test_logs_go_to_a_terminal_as_compose_colours_them(docker, recorded, monkeypatch):
     shown = []
-    monkeypatch.setattr(compose.sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(shell, "attach", lambda command: shown.append(str(command)) or 7)
+    monkeypatch.setattr(docker_engine.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(runner, "attach", lambda command: shown.append(str(command)) or 7)
     assert docker.logs(["redis"], tail=1, since="", follow=False) == 7
     assert shown == ["docker compose logs --tail=1 redis"]
     assert recorded.lines == []
 
 
 def test_logs_for_a_pipe_are_plain_lines(docker, recorded, capsys):
-    recorded.outputs = {"compose logs": f"{compose.ERASE}redis  | one\nredis  | two\n"}
+    recorded.outputs = {"compose logs": f"{docker_engine.ERASE}redis  | one\nredis  | two\n"}
     assert docker.logs(["redis"], tail=2, since="", follow=True) == 0
     assert capsys.readouterr().out == "redis  | one\nredis  | two\n"
 
@@ -205,8 +208,8 @@ def test_followed_logs_that_are_interrupted_end_as_in_a_shell(docker, monkeypatc
     def interrupted(command, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shell, "run", interrupted)
-    assert docker.logs([], tail=2, since="", follow=True) == shell.INTERRUPTED
+    monkeypatch.setattr(runner, "run", interrupted)
+    assert docker.logs([], tail=2, since="", follow=True) == runner.INTERRUPTED
 
 
 # What was built: looked at, adopted, tidied
@@ -285,7 +288,7 @@ def test_import_errors_are_told_by_their_last_lines(checking, recorded):
     assert checking.import_errors() == ""
     said = [f"dags/{number}.py: no such module" for number in range(20)]
     recorded.failures = {"docker start": "\n".join(said)}
-    assert checking.import_errors().splitlines() == said[-shell.TAIL_LINES :]
+    assert checking.import_errors().splitlines() == said[-runner.TAIL_LINES :]
     assert recorded.lines[-1] == "docker rm --force f00d"
 
 
@@ -321,13 +324,13 @@ def test_adopt_takes_all_images_unless_told(adopting):
     project = adopting.docker.settings.project
     adopting.docker.project.sdk.images.known[f"{project}-candidate-status"] = "new"
     adopting.docker.activate()
-    assert {adopting.known()[name] for name in compose.IMAGES} == {"new"}
+    assert {adopting.known()[name] for name in docker_engine.IMAGES} == {"new"}
 
 
 def test_tidy_removes_candidates_and_what_they_replaced(adopting, recorded):
     project = adopting.docker.settings.project
     adopting.docker.prune()
-    assert adopting.known() == dict.fromkeys(compose.IMAGES, "old")
+    assert adopting.known() == dict.fromkeys(docker_engine.IMAGES, "old")
     assert recorded.lines == [
         f"docker image prune --force --filter label=com.docker.compose.project={project}-candidate"
     ]
@@ -445,16 +448,16 @@ def test_a_one_shot_is_not_waited_for_for_ever(docker, one_shots, clock):
     one_shots(attributes("airflow-init"))
     with pytest.raises(StackError, match="airflow-init failed"):
         docker.replace("airflow-init")
-    assert replacing.UP_SECONDS <= sum(clock.slept) < replacing.UP_SECONDS + 1
+    assert rollout.UP_SECONDS <= sum(clock.slept) < rollout.UP_SECONDS + 1
 
 
 def test_what_is_started_does_not_hang_its_caller(docker, monkeypatch):
     limits = []
-    monkeypatch.setattr(shell, "run", lambda command, *, timeout=None: limits.append(timeout))
+    monkeypatch.setattr(runner, "run", lambda command, *, timeout=None: limits.append(timeout))
     docker.up()
     docker.replace("mlflow")
     docker.replace("airflow-worker")
-    assert limits == [replacing.UP_SECONDS] * 3
+    assert limits == [rollout.UP_SECONDS] * 3
 
 
 @pytest.mark.parametrize(
@@ -472,8 +475,8 @@ def test_what_is_started_does_not_hang_its_caller(docker, monkeypatch):
 def test_a_command_runs_where_its_service_does_or_in_a_container_of_its_own(
     docker, recorded, monkeypatch, service, runs, terminal, words
 ):
-    monkeypatch.setattr(shell, "at_terminal", lambda: terminal)
-    monkeypatch.setattr(shell, "attach", lambda command: recorded.attach(command) or 7)
+    monkeypatch.setattr(runner, "at_terminal", lambda: terminal)
+    monkeypatch.setattr(runner, "attach", lambda command: recorded.attach(command) or 7)
     others = [attributes("postgres"), attributes(service, "running" if runs else "exited")]
     docker.project.sdk.containers.found = [SimpleNamespace(attrs=each) for each in others]
     argv = ["dags", "trigger", " a b ", '--conf={"x": "$y"}', "", "-T"]
@@ -599,7 +602,7 @@ def test_it_is_built_when_the_clones_and_the_public_images_are_there(docker, mon
         asked.extend(names)
         return missing
 
-    monkeypatch.setattr(images, "absent", absent)
+    monkeypatch.setattr(public_images, "absent", absent)
     assert docker.is_built()
     project = docker.settings.project
     assert asked == [
@@ -625,21 +628,21 @@ def test_surviving_data_are_the_volumes_of_this_project(docker):
 
 @pytest.mark.parametrize("version", ["2.20.0", "v2.26.1-4", "5.0.2", "2.29.7-desktop.1"])
 def test_a_compose_that_is_new_enough_is_no_problem(docker, recorded, monkeypatch, version):
-    monkeypatch.setattr(dockerd, "unreachable", lambda: "")
+    monkeypatch.setattr(daemon, "unreachable", lambda: "")
     recorded.outputs = {"version --short": f"{version}\n"}
     assert docker.problems() == []
 
 
 @pytest.mark.parametrize("version", ["2.19.1", "1.29.2", "v2.3.4"])
 def test_an_old_compose_is_a_problem_with_the_next_command(docker, recorded, monkeypatch, version):
-    monkeypatch.setattr(dockerd, "unreachable", lambda: "")
+    monkeypatch.setattr(daemon, "unreachable", lambda: "")
     recorded.outputs = {"version --short": f"{version}\n"}
     [problem] = docker.problems()
-    assert problem == f"Compose {version} is older than 2.20: {compose.WITH_DOCKER}"
+    assert problem == f"Compose {version} is older than 2.20: {docker_engine.WITH_DOCKER}"
 
 
 def test_no_engine_and_no_compose_are_told_together(docker, recorded, monkeypatch):
-    monkeypatch.setattr(dockerd, "unreachable", lambda: "no Docker engine answers")
+    monkeypatch.setattr(daemon, "unreachable", lambda: "no Docker engine answers")
     recorded.failures = {"version --short": "unknown command"}
     engine, version = docker.problems()
     assert engine == "no Docker engine answers"
@@ -647,7 +650,7 @@ def test_no_engine_and_no_compose_are_told_together(docker, recorded, monkeypatc
 
 
 def test_the_sdk_is_made_when_it_is_needed(make_settings, monkeypatch):
-    monkeypatch.setattr(dockerd, "client", lambda: "client")
+    monkeypatch.setattr(daemon, "client", lambda: "client")
     assert DockerEngine(make_settings()).project.sdk == "client"
 
 
@@ -692,7 +695,8 @@ def test_where_airflow_uses_a_bucket_files_with_the_keys_are_read(make_settings,
     (clone / "orchestration/docker-compose.override.yml").unlink()
     DockerEngine(make_settings(**told, TLS="on")).stop(["mlflow"])
     both = files.replace(
-        " -f docker-compose.s3", " -f docker-compose.tls.yaml -f docker-compose.s3"
+        " -f docker-compose.s3",
+        " -f docker-compose.tls.yaml -f docker-compose.s3",
     )
     assert recorded.lines[-1] == f"docker compose {both} --profile tls stop mlflow"
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import NotFound
 
-from orchestration import containers
+from orchestration.engines.docker import containers
 
 ID = "4f1c" * 16
 OTHER = "beef" * 16

@@ -6,7 +6,7 @@ import docker
 import pytest
 import requests
 
-from orchestration import dockerd
+from orchestration.engines.docker import daemon
 from orchestration.errors import StackError
 
 
@@ -23,16 +23,16 @@ def test_an_engine_that_does_not_answer_is_told_with_the_next_command(monkeypatc
 
     monkeypatch.setattr(docker, "from_env", silent)
     with pytest.raises(StackError, match="no Docker engine answers") as refused:
-        dockerd.client()
+        daemon.client()
     assert way_out in str(refused.value)
-    assert dockerd.unreachable() == str(refused.value)
+    assert daemon.unreachable() == str(refused.value)
 
 
 def test_an_engine_that_answers_is_reachable(monkeypatch):
     answers = SimpleNamespace(version=dict)
     monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
-    assert dockerd.client() is answers
-    assert dockerd.unreachable() == ""
+    assert daemon.client() is answers
+    assert daemon.unreachable() == ""
 
 
 def test_rights_that_need_a_new_login_are_not_given_twice(monkeypatch):
@@ -40,9 +40,9 @@ def test_rights_that_need_a_new_login_are_not_given_twice(monkeypatch):
         raise docker.errors.DockerException("PermissionError(13, 'Permission denied')")
 
     monkeypatch.setattr(docker, "from_env", silent)
-    monkeypatch.setattr(dockerd, "joined", lambda group: group == "docker")
-    assert "log in again" in dockerd.unreachable()
-    assert "usermod" not in dockerd.unreachable()
+    monkeypatch.setattr(daemon, "joined", lambda group: group == "docker")
+    assert "log in again" in daemon.unreachable()
+    assert "usermod" not in daemon.unreachable()
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_who_joined_a_group_after_the_login_is_known(monkeypatch, members, numbe
             raise KeyError(name)
         return SimpleNamespace(gr_mem=members, gr_gid=number)
 
-    monkeypatch.setattr(dockerd, "grp", SimpleNamespace(getgrnam=entry))
+    monkeypatch.setattr(daemon, "grp", SimpleNamespace(getgrnam=entry))
     me = SimpleNamespace(getpwuid=lambda uid: SimpleNamespace(pw_name="me"))
-    monkeypatch.setattr(dockerd, "pwd", me)
-    monkeypatch.setattr(dockerd.os, "getgroups", lambda: [5, 6])
-    assert dockerd.joined("docker") is expected
+    monkeypatch.setattr(daemon, "pwd", me)
+    monkeypatch.setattr(daemon.os, "getgroups", lambda: [5, 6])
+    assert daemon.joined("docker") is expected
 
 
 @pytest.mark.parametrize(
@@ -73,19 +73,19 @@ def test_an_engine_that_hangs_is_told_with_the_next_command(monkeypatch, silence
     patience = []
     answers = SimpleNamespace(version=version)
     monkeypatch.setattr(docker, "from_env", lambda timeout: patience.append(timeout) or answers)
-    assert dockerd.unreachable().startswith("no Docker engine answers (")
-    assert patience == [dockerd.ENGINE_SECONDS]
+    assert daemon.unreachable().startswith("no Docker engine answers (")
+    assert patience == [daemon.ENGINE_SECONDS]
 
 
 def test_an_engine_that_hangs_is_to_be_restarted():
-    assert "systemctl restart docker" in dockerd._silence(Exception("Read timed out."))
+    assert "systemctl restart docker" in daemon._silence(Exception("Read timed out."))
 
 
 @pytest.mark.parametrize("version", ["19.03.15", "20.9.0", "1.13.1"])
 def test_an_old_engine_is_a_problem_with_the_next_command(monkeypatch, version):
     answers = SimpleNamespace(version=lambda: {"Version": version})
     monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
-    told = dockerd.unreachable()
+    told = daemon.unreachable()
     assert told.startswith(f"Docker Engine {version} is older than 20.10: ")
     assert told.endswith("sudo apt-get install docker.io")
 
@@ -94,19 +94,19 @@ def test_an_old_engine_is_a_problem_with_the_next_command(monkeypatch, version):
 def test_an_engine_that_is_new_enough_is_no_problem(monkeypatch, version):
     answers = SimpleNamespace(version=lambda: {"Version": version})
     monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
-    assert dockerd.unreachable() == ""
+    assert daemon.unreachable() == ""
 
 
 def test_what_the_engine_tells_of_its_machine_is_read(monkeypatch):
-    monkeypatch.setattr(dockerd, "ahead", lambda moment: moment.isoformat())
+    monkeypatch.setattr(daemon, "ahead", lambda moment: moment.isoformat())
     told = {"MemTotal": 2 * 1024**3, "NCPU": 2, "SystemTime": "2026-11-24T14:02:38.123456789+01:00"}
     moment = "2026-11-24T14:02:38.123456+01:00"
-    assert dockerd.figures(told) == {"memory_gib": 2.0, "cpus": 2, "ahead": moment}
+    assert daemon.figures(told) == {"memory_gib": 2.0, "cpus": 2, "ahead": moment}
 
 
 @pytest.mark.parametrize("told", [{}, {"MemTotal": 0, "NCPU": 0, "SystemTime": ""}])
 def test_what_the_engine_does_not_tell_is_left_open(told):
-    assert dockerd.figures(told) == {"cpus": None}
+    assert daemon.figures(told) == {"cpus": None}
 
 
 def test_an_engine_that_does_not_tell_tells_nothing(monkeypatch):
@@ -114,13 +114,13 @@ def test_an_engine_that_does_not_tell_tells_nothing(monkeypatch):
         raise requests.ReadTimeout
 
     monkeypatch.setattr(docker, "from_env", lambda timeout: SimpleNamespace(info=info))
-    assert dockerd.info() == {}
+    assert daemon.info() == {}
 
 
 def test_data_is_looked_at_only_where_it_is_on_this_machine(tmp_path):
-    assert dockerd.data_root({"DockerRootDir": str(tmp_path)}) == [tmp_path]
-    assert dockerd.data_root({"DockerRootDir": str(tmp_path / "absent")}) == []
-    assert dockerd.data_root({}) == []
+    assert daemon.data_root({"DockerRootDir": str(tmp_path)}) == [tmp_path]
+    assert daemon.data_root({"DockerRootDir": str(tmp_path / "absent")}) == []
+    assert daemon.data_root({}) == []
 
 
 @pytest.mark.parametrize(
@@ -134,5 +134,5 @@ def test_data_is_looked_at_only_where_it_is_on_this_machine(tmp_path):
 )
 def test_users_are_others_in_containers_of_an_engine_without_root(tmp_path, options, same):
     told = {"DockerRootDir": str(tmp_path), "SecurityOptions": options}
-    assert dockerd.same_users(told) is same
-    assert not dockerd.same_users({**told, "DockerRootDir": "/absent"})
+    assert daemon.same_users(told) is same
+    assert not daemon.same_users({**told, "DockerRootDir": "/absent"})

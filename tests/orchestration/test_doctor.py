@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import accounts, clocks, conditions, doctor, factory, heard, machine, ports
+from orchestration.clients import accounts
 from orchestration.commands import doctor as doctor_command
-from orchestration.drafts import draft_env
-from orchestration.engine import Service
+from orchestration.doctor import diagnose, log_scan, state_checks
+from orchestration.engines import factory
+from orchestration.engines.base import Service
 from orchestration.errors import StackError
-from orchestration.machine import Host
-from orchestration.settings import SECRETS
+from orchestration.host import clocks, ports, resources
+from orchestration.host.drafts import draft_env
+from orchestration.host.resources import Host
+from orchestration.settings.model import SECRETS
 from tests.orchestration.conftest import LONG_RUNNING
 from tests.orchestration.test_signatures import HEALTHY, HOST
 
@@ -42,17 +45,17 @@ def installed(project, clone, web, engine, monkeypatch, repo):
     engine.listed += [Service("airflow-init", "exited", since=NOW - HOUR)]
     engine.said = dict(HEALTHY)
     engine.stands_on = Host(places=(clone,))
-    monkeypatch.setattr(conditions, "disk_problems", lambda places: [])
+    monkeypatch.setattr(state_checks, "disk_problems", lambda places: [])
     monkeypatch.setattr(factory, "engine_for", lambda settings: engine)
     # The stub listens on all three.
-    monkeypatch.setattr(conditions, "unusable", lambda address, port: "")
+    monkeypatch.setattr(state_checks, "unusable", lambda address, port: "")
     return clone
 
 
 @pytest.fixture
 def examine(project, installed, engine):
     """What the doctor finds."""
-    return lambda said="": doctor.examine(project, said)
+    return lambda said="": diagnose.examine(project, said)
 
 
 @pytest.fixture
@@ -172,7 +175,7 @@ def test_before_the_engine_is_decided_the_one_that_works_is_asked(
     engines = {"docker": type(engine)(), "standalone": engine}
     engines["docker"].reasons = ["no Docker engine answers (connection refused): start it"]
     monkeypatch.setattr(factory, "engine_for", lambda settings: engines[settings.engine])
-    assert doctor.examine(project) == []
+    assert diagnose.examine(project) == []
 
 
 # Engine and machine
@@ -240,9 +243,9 @@ def test_a_clock_that_is_past(the_one, monkeypatch):
     [(50, True, []), (5, True, []), (1.9, True, ["disk-full"]), (5, False, ["disk-full"])],
 )
 def test_a_disk_that_is_nearly_full(engine, examine, monkeypatch, free, built, told):
-    monkeypatch.setattr(conditions, "disk_problems", machine.disk_problems)
+    monkeypatch.setattr(state_checks, "disk_problems", resources.disk_problems)
     usage = type("Usage", (), {"free": int(free * 2**30)})
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: usage)
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: usage)
     engine.built = built
     assert [one.code for one in examine()] == told
 
@@ -262,7 +265,7 @@ def test_an_index_counts_only_where_something_is_to_be_built(engine, examine, in
 @pytest.fixture
 def stranger(installed, monkeypatch):
     """Another program's port, and ports are really tried."""
-    monkeypatch.setattr(conditions, "unusable", ports.unusable)
+    monkeypatch.setattr(state_checks, "unusable", ports.unusable)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
 
@@ -532,7 +535,7 @@ def test_lines_are_asked_for_side_by_side_and_not_too_many(engine, examine):
     engine.tail = tail
     started = time.monotonic()
     examine()
-    assert asked == [heard.LINES] * len(engine.listed)
+    assert asked == [log_scan.LINES] * len(engine.listed)
     assert time.monotonic() - started < 0.1 * len(asked)
 
 
@@ -565,7 +568,7 @@ def test_whatever_is_quoted_holds_no_secret(project, installed, engine, examine,
 @pytest.fixture
 def verdict(project, installed, engine):
     """What is told below an error."""
-    return lambda error: doctor.verdict_on(project, StackError(error))
+    return lambda error: diagnose.verdict_on(project, StackError(error))
 
 
 def test_a_failed_up_is_explained_by_its_own_words(verdict):
@@ -606,13 +609,13 @@ def test_a_verdict_that_fails_is_no_verdict(verdict, monkeypatch, error):
     def examine(*arguments):
         raise error
 
-    monkeypatch.setattr(doctor, "examine", examine)
+    monkeypatch.setattr(diagnose, "examine", examine)
     assert verdict("not ready") == ""
 
 
 def test_a_verdict_that_takes_too_long_is_not_waited_for(verdict, monkeypatch):
-    monkeypatch.setattr(doctor, "VERDICT_SECONDS", 0.05)
-    monkeypatch.setattr(doctor, "examine", lambda *arguments: time.sleep(1))
+    monkeypatch.setattr(diagnose, "VERDICT_SECONDS", 0.05)
+    monkeypatch.setattr(diagnose, "examine", lambda *arguments: time.sleep(1))
     started = time.monotonic()
     assert verdict("not ready") == ""
     assert time.monotonic() - started < 0.9

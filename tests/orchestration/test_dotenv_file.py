@@ -7,8 +7,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from orchestration import dotenv_file
 from orchestration.errors import StackError
+from orchestration.settings import envfile
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ from orchestration.errors import StackError
 )
 def test_a_form_that_readers_take_differently_is_refused_with_its_line(line, why):
     with pytest.raises(StackError) as refused:
-        dotenv_file.parse(f"GOOD=1\n# a comment\n{line}\nLAST=1\n")
+        envfile.parse(f"GOOD=1\n# a comment\n{line}\nLAST=1\n")
     told = str(refused.value).splitlines()
     assert told[0].startswith(".env is not read alike")
     assert len(told) == 2
@@ -60,7 +60,7 @@ def test_a_form_that_readers_take_differently_is_refused_with_its_line(line, why
 
 def test_all_refused_lines_are_told_at_once_and_the_file_is_named():
     with pytest.raises(StackError) as refused:
-        dotenv_file.parse("A\nB=fine\nC=$x\n\nD='open\n", "the.file")
+        envfile.parse("A\nB=fine\nC=$x\n\nD='open\n", "the.file")
     told = str(refused.value)
     assert told.startswith("the.file ")
     assert [line.split(":")[0].strip() for line in told.splitlines()[1:]] == [
@@ -94,11 +94,11 @@ def test_all_refused_lines_are_told_at_once_and_the_file_is_named():
     ],
 )
 def test_a_form_that_all_readers_take_alike_is_read(line, value):
-    assert dotenv_file.parse(f"# first\n\n{line}\n") == {"KEY": value}
+    assert envfile.parse(f"# first\n\n{line}\n") == {"KEY": value}
 
 
 def test_windows_line_ends_are_read_as_any_other():
-    assert dotenv_file.parse("# first\r\nA=1\r\n\r\nB='two'\r\nC=\r\n") == {
+    assert envfile.parse("# first\r\nA=1\r\n\r\nB='two'\r\nC=\r\n") == {
         "A": "1",
         "B": "two",
         "C": "",
@@ -107,33 +107,33 @@ def test_windows_line_ends_are_read_as_any_other():
 
 def test_a_byte_order_mark_is_refused_where_the_file_begins():
     with pytest.raises(StackError, match="line 1: a byte order mark"):
-        dotenv_file.parse("\ufeff# a comment\nKEY=value\n")
+        envfile.parse("\ufeff# a comment\nKEY=value\n")
 
 
 def test_lines_are_counted_as_editors_count_them():
     with pytest.raises(StackError, match="line 4: "):
-        dotenv_file.parse("# one\u2028still one\r\nTWO='\u2028'\r\n\r\nFOUR\r\n")
+        envfile.parse("# one\u2028still one\r\nTWO='\u2028'\r\n\r\nFOUR\r\n")
 
 
 def test_of_two_lines_for_one_name_the_last_counts():
-    assert dotenv_file.parse("KEY=first\nKEY=last\n") == {"KEY": "last"}
+    assert envfile.parse("KEY=first\nKEY=last\n") == {"KEY": "last"}
 
 
 def test_a_comment_behind_a_blank_value_is_refused():
     with pytest.raises(StackError):
-        dotenv_file.parse("KEY= # why\n")
+        envfile.parse("KEY= # why\n")
 
 
 def test_export_is_refused():
     with pytest.raises(StackError):
-        dotenv_file.parse("export KEY=value\n")
+        envfile.parse("export KEY=value\n")
 
 
 def test_only_blanks_are_filled_and_every_other_byte_stays():
     text = "# note\n\nSET=kept  \nBLANK=\n\t garbage \x01 line\nOTHER=\r\nODD='kept'\r\nSPACE= \n"
     values = {"SET": "new", "BLANK": "filled", "ODD": "new", "SPACE": "filled"}
     expected = text.replace("BLANK=", "BLANK=filled").replace("SPACE= ", "SPACE=filled")
-    assert dotenv_file.fill(text, values) == expected
+    assert envfile.fill(text, values) == expected
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_only_blanks_are_filled_and_every_other_byte_stays():
 )
 @pytest.mark.parametrize("end", ["", "\n"])
 def test_a_blank_in_any_form_is_filled_and_what_looks_like_one_is_not(line, filled, end):
-    assert dotenv_file.fill(f"A=1\n{line}{end}", {"KEY": "new"}) == f"A=1\n{filled}{end}"
+    assert envfile.fill(f"A=1\n{line}{end}", {"KEY": "new"}) == f"A=1\n{filled}{end}"
 
 
 LINES = st.from_regex(
     r"[ \t]?(A|B|C|MINE)[ ]?=[ ]?('[^'\n]*'|\"[^\"\n]*\"|[^\n]*)\r?|#[^\n]*|", fullmatch=True
 )
-ACCEPTED = st.lists(LINES.filter(lambda line: not dotenv_file.refusal(line))).map("\n".join)
+ACCEPTED = st.lists(LINES.filter(lambda line: not envfile.refusal(line))).map("\n".join)
 
 
 @hypothesis.settings(
@@ -167,9 +167,9 @@ ACCEPTED = st.lists(LINES.filter(lambda line: not dotenv_file.refusal(line))).ma
 )
 @hypothesis.given(text=ACCEPTED, values=st.dictionaries(st.sampled_from("ABC"), st.just("new")))
 def test_whatever_the_file_only_blank_lines_of_a_wanted_name_are_filled(text, values):
-    after = dotenv_file.fill(text, values).split("\n")
+    after = envfile.fill(text, values).split("\n")
     for old, new in zip(text.split("\n"), after, strict=True):
-        (name, value), *_ = [*dotenv_file.parse(old).items(), ("", "a comment")]
+        (name, value), *_ = [*envfile.parse(old).items(), ("", "a comment")]
         if name in values and not value:
             assert new == f"{name}=new" + "\r" * old.endswith("\r")
         else:
@@ -177,14 +177,14 @@ def test_whatever_the_file_only_blank_lines_of_a_wanted_name_are_filled(text, va
 
 
 def test_a_marker_other_than_blank_can_be_replaced():
-    assert dotenv_file.fill("A=auto\nB=autos\nC=\n", dict.fromkeys("ABC", "4"), ("auto",)) == (
+    assert envfile.fill("A=auto\nB=autos\nC=\n", dict.fromkeys("ABC", "4"), ("auto",)) == (
         "A=4\nB=autos\nC=\n"
     )
 
 
 def test_a_commented_setting_is_not_filled():
-    assert dotenv_file.fill("#A=\n# A=\n", {"A": "x", "#A": "y"}) in ("#A=\n# A=\n", "#A=y\n# A=\n")
-    assert dotenv_file.fill("# A=\n", {"A": "x"}) == "# A=\n"
+    assert envfile.fill("#A=\n# A=\n", {"A": "x", "#A": "y"}) in ("#A=\n# A=\n", "#A=y\n# A=\n")
+    assert envfile.fill("# A=\n", {"A": "x"}) == "# A=\n"
 
 
 EXAMPLE = """# The head of the file.
@@ -199,17 +199,17 @@ THREE=3
 
 
 def test_missing_settings_come_with_the_comment_above_them():
-    assert dotenv_file.missing_blocks(EXAMPLE, {"TWO": "x", "THREE": ""}) == (
+    assert envfile.missing_blocks(EXAMPLE, {"TWO": "x", "THREE": ""}) == (
         "# what one is\n# and why\nONE=1\n"
     )
 
 
 def test_the_comment_of_a_setting_that_is_there_stays_away():
-    assert dotenv_file.missing_blocks(EXAMPLE, {"ONE": "", "TWO": ""}) == "THREE=3\n"
+    assert envfile.missing_blocks(EXAMPLE, {"ONE": "", "TWO": ""}) == "THREE=3\n"
 
 
 def test_nothing_is_missing_where_all_names_are_present():
-    assert dotenv_file.missing_blocks(EXAMPLE, dict.fromkeys(("ONE", "TWO", "THREE"), "")) == ""
+    assert envfile.missing_blocks(EXAMPLE, dict.fromkeys(("ONE", "TWO", "THREE"), "")) == ""
 
 
 @pytest.mark.parametrize(
@@ -226,24 +226,24 @@ def test_nothing_is_missing_where_all_names_are_present():
     ],
 )
 def test_what_is_appended_has_the_line_ends_of_the_file_and_changes_none_of_it(text, expected):
-    assert dotenv_file.append(text, "# b\nB=2\n") == expected
+    assert envfile.append(text, "# b\nB=2\n") == expected
 
 
 def test_a_file_is_read_with_its_line_ends_as_they_are(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes("A=ö\r\nB=2\n".encode())
-    assert dotenv_file.read(path) == "A=ö\r\nB=2\n"
+    assert envfile.read(path) == "A=ö\r\nB=2\n"
 
 
 def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes(b"A=1\r\n# \xc3\xb6\nB=\xff\xfe\nC=\xff\n")
     with pytest.raises(StackError, match=r"^\.env is not read alike.*\n  line 3: not UTF-8"):
-        dotenv_file.read(path)
+        envfile.read(path)
 
 
 def test_line_ends_are_written_as_they_are(tmp_path):
-    dotenv_file.write(tmp_path / ".env", "A=1\r\nB=2\n\nC=3")
+    envfile.write(tmp_path / ".env", "A=1\r\nB=2\n\nC=3")
     assert (tmp_path / ".env").read_bytes() == b"A=1\r\nB=2\n\nC=3"
 
 
@@ -251,7 +251,7 @@ def test_a_written_file_is_for_its_owner_alone_and_replaces_the_old_one(tmp_path
     path = tmp_path / ".env"
     path.write_text("OLD=1\n")
     path.chmod(0o644)
-    dotenv_file.write(path, "NEW=ö\n")
+    envfile.write(path, "NEW=ö\n")
     assert path.read_text(encoding="utf-8") == "NEW=ö\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [file.name for file in tmp_path.iterdir()] == [".env"]

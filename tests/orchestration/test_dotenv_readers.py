@@ -12,11 +12,12 @@ import pytest
 from dotenv import dotenv_values
 from hypothesis import strategies as st
 
-from orchestration import dotenv_file, shell
-from orchestration.drafts import draft_env
 from orchestration.errors import StackError
+from orchestration.host.drafts import draft_env
+from orchestration.process import runner
+from orchestration.process.runner import Command
 from orchestration.project import Project
-from orchestration.shell import Command
+from orchestration.settings import envfile
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,7 @@ LINES = st.tuples(BEFORE, VALUES, AFTER).map("".join)
 def accepted(drawn):
     """Those of the drawn lines that we accept, each with a name of its own."""
     named = (text.replace("KEY", f"V{number}") for number, text in enumerate(drawn))
-    return [line for text in named for line in text.split("\n") if not dotenv_file.refusal(line)]
+    return [line for text in named for line in text.split("\n") if not envfile.refusal(line)]
 
 
 def file_of(drawn, end):
@@ -63,7 +64,7 @@ def root(tmp_path_factory):
 def compose():
     """Compose answers; where it does not, a skip, and with CI=true a failure."""
     try:
-        shell.run(Command(["docker", "compose", "version"]))
+        runner.run(Command(["docker", "compose", "version"]))
     except StackError as missing:
         absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         absent(f"no Compose to read .env with: {missing}")
@@ -95,7 +96,7 @@ def seen_by_compose(root, names, *options, env):
     path = root / "compose.json"
     path.write_text(json.dumps({"services": {"one": document}}))
     command = ["docker", "compose", "-f", str(path), *options, "config", "--format", "json"]
-    shown = json.loads(shell.run(Command(command, env)).output)["services"]["one"]
+    shown = json.loads(runner.run(Command(command, env)).output)["services"]["one"]
     # `config` prints a file that Compose could read again: each $ of a value is doubled.
     return {name: value.replace("$$", "$") for name, value in shown.get("environment", {}).items()}
 
@@ -103,43 +104,43 @@ def seen_by_compose(root, names, *options, env):
 def seen_by_compose_in_the_file(root, text):
     file = written(root, text)
     env = {"PATH": os.environ["PATH"]}
-    return seen_by_compose(root, dotenv_file.parse(text), "--env-file", str(file), env=env)
+    return seen_by_compose(root, envfile.parse(text), "--env-file", str(file), env=env)
 
 
 def seen_by_compose_in_its_environment(root, text):
     env = loaded(root, text).compose_environment()
-    return seen_by_compose(root, dotenv_file.parse(text), env=env)
+    return seen_by_compose(root, envfile.parse(text), env=env)
 
 
 def seen_by_a_process(root, text):
     program = "import json, os; print(json.dumps(dict(os.environ)))"
     env = loaded(root, text).compose_environment()
-    seen = json.loads(shell.run(Command([sys.executable, "-I", "-S", "-c", program], env)).output)
-    return {name: seen[name] for name in dotenv_file.parse(text)}
+    seen = json.loads(runner.run(Command([sys.executable, "-I", "-S", "-c", program], env)).output)
+    return {name: seen[name] for name in envfile.parse(text)}
 
 
 @CHEAP
 @hypothesis.given(text=FILES)
 def test_python_dotenv_reads_the_file_as_we_do(root, text):
-    assert dict(dotenv_values(written(root, text))) == dotenv_file.parse(text)
+    assert dict(dotenv_values(written(root, text))) == envfile.parse(text)
 
 
 @DEAR
 @hypothesis.given(text=FILES)
 def test_compose_reads_the_file_as_we_do(root, compose, text):
-    assert seen_by_compose_in_the_file(root, text) == dotenv_file.parse(text)
+    assert seen_by_compose_in_the_file(root, text) == envfile.parse(text)
 
 
 @DEAR
 @hypothesis.given(text=FILES)
 def test_compose_takes_from_its_environment_what_we_read(root, compose, text):
-    assert seen_by_compose_in_its_environment(root, text) == dotenv_file.parse(text)
+    assert seen_by_compose_in_its_environment(root, text) == envfile.parse(text)
 
 
 @DEAR
 @hypothesis.given(text=FILES)
 def test_a_process_is_given_what_we_read(root, text):
-    assert seen_by_a_process(root, text) == dotenv_file.parse(text)
+    assert seen_by_a_process(root, text) == envfile.parse(text)
 
 
 @pytest.fixture(scope="module", params=["\n", "\r\n"], ids=["LF", "CRLF"])
@@ -161,21 +162,21 @@ def every_short_value(request):
 
 def test_every_short_value_is_read_alike_by_python_dotenv(root, every_short_value):
     read = dict(dotenv_values(written(root, every_short_value)))
-    assert read == dotenv_file.parse(every_short_value)
+    assert read == envfile.parse(every_short_value)
     assert len(read) > 500
 
 
 @pytest.mark.parametrize("seen", [seen_by_compose_in_the_file, seen_by_compose_in_its_environment])
 def test_every_short_value_is_read_alike_by_compose(root, compose, every_short_value, seen):
-    assert seen(root, every_short_value) == dotenv_file.parse(every_short_value)
+    assert seen(root, every_short_value) == envfile.parse(every_short_value)
 
 
 def test_every_short_value_reaches_a_process(root, every_short_value):
-    assert seen_by_a_process(root, every_short_value) == dotenv_file.parse(every_short_value)
+    assert seen_by_a_process(root, every_short_value) == envfile.parse(every_short_value)
 
 
 def test_a_value_with_every_printable_sign_is_accepted_in_single_quotes(root, compose):
     value = "".join(chr(code) for code in range(32, 127) if chr(code) != "'").replace("${", "$ {")
     text = f"KEY='{value}'\n"
-    assert dotenv_file.parse(text) == {"KEY": value}
+    assert envfile.parse(text) == {"KEY": value}
     assert seen_by_compose_in_the_file(root, text) == {"KEY": value}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import archive, databases, drill
+from orchestration.backup import archive, drill
+from orchestration.clients import postgres
 from orchestration.commands import backup as backup_command
 from orchestration.commands import drill as drill_command
 from orchestration.errors import StackError
@@ -22,7 +23,7 @@ def beside(engine, tmp_path, monkeypatch):
     other = type(engine)()
     other.databases = str(tmp_path / "beside")
     Path(other.databases).mkdir()
-    for name in databases.NAMES:
+    for name in postgres.NAMES:
         Path(other.databases, name).write_text("")
     (tmp_path / "restored").mkdir()
     other.environments["mlflow"] = {"MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "restored")}

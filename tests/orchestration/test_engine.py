@@ -4,11 +4,11 @@ import inspect
 
 import pytest
 
-from orchestration.compose import DockerEngine
-from orchestration.engine import IMAGES, Engine, Service, check_service, image_of
+from orchestration.engines.base import IMAGES, Engine, Service, check_service, image_of
+from orchestration.engines.docker.engine import DockerEngine
+from orchestration.engines.factory import engine_for
+from orchestration.engines.standalone.engine import StandaloneEngine
 from orchestration.errors import StackError
-from orchestration.factory import engine_for
-from orchestration.standalone import StandaloneEngine
 
 VERBS = [name for name, _ in inspect.getmembers(Engine, inspect.isfunction) if name[0] != "_"]
 

@@ -6,10 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import environments, interpreter
-from orchestration.environments import LOCKS, NAMES, POSTGRES_FILES, Environments, python_problem
+from orchestration.dependencies import python as python_version
+from orchestration.engines.standalone import virtualenvs
+from orchestration.engines.standalone.environment import PG_BIN, POSTGRES_SYSTEM_USER, State
+from orchestration.engines.standalone.virtualenvs import (
+    LOCKS,
+    NAMES,
+    POSTGRES_FILES,
+    Environments,
+    python_problem,
+)
 from orchestration.errors import StackError
-from orchestration.surroundings import PG_BIN, POSTGRES_SYSTEM_USER, State
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCES = {f"install/{lock}": name for name, locks in LOCKS.items() for lock in locks}
@@ -26,8 +33,8 @@ def become(monkeypatch):
             if name not in names:
                 raise KeyError(name)
 
-        monkeypatch.setattr(environments.os, "getuid", lambda: uid)
-        monkeypatch.setattr(environments, "pwd", SimpleNamespace(getpwnam=getpwnam))
+        monkeypatch.setattr(virtualenvs.os, "getuid", lambda: uid)
+        monkeypatch.setattr(virtualenvs, "pwd", SimpleNamespace(getpwnam=getpwnam))
 
     return user
 
@@ -55,7 +62,7 @@ def disk(recorded, monkeypatch):
             raise KeyboardInterrupt
         return said
 
-    monkeypatch.setattr(environments.shell, "run", act)
+    monkeypatch.setattr(virtualenvs.shell, "run", act)
     return disk
 
 
@@ -157,7 +164,7 @@ def test_where_uv_finds_no_python_the_next_command_is_told(made, recorded):
     recorded.failures = {"uv venv": "no download", "python find": "none"}
     with pytest.raises(StackError) as failed:
         made.build(["mlflow"])
-    assert str(failed.value) == f"{interpreter.MISSING}\nno download"
+    assert str(failed.value) == f"{python_version.MISSING}\nno download"
 
 
 def test_where_the_python_is_not_what_is_missing_uvs_words_stay(made, recorded):
@@ -378,7 +385,7 @@ def test_a_python_that_is_here_is_no_problem(make_settings, recorded):
 def test_a_python_that_can_be_fetched_is_no_problem_and_not_fetched_yet(
     make_settings, recorded, monkeypatch
 ):
-    monkeypatch.setattr(interpreter, "headers_of", lambda place, bundle: {})
+    monkeypatch.setattr(python_version, "headers_of", lambda place, bundle: {})
     recorded.failures = {"python find": "none"}
     assert python_problem(make_settings()) == ""
     assert not [line for line in recorded.lines if "install" in line]
@@ -400,7 +407,7 @@ def test_asking_for_a_python_does_not_last_for_ever(make_settings, monkeypatch):
         limits.append(timeout)
         raise StackError("no answer")
 
-    monkeypatch.setattr(environments.shell, "run", ask)
+    monkeypatch.setattr(virtualenvs.shell, "run", ask)
     python_problem(make_settings())
     assert all(limits)
     assert len(limits) == 2

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import folders
+from orchestration.host import permissions
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def shut(monkeypatch):
 
 def test_a_clone_that_can_be_written_to_is_no_problem(make_settings, clone):
     (clone / "install").mkdir()
-    assert folders.folder_problems(make_settings()) == []
+    assert permissions.folder_problems(make_settings()) == []
 
 
 @pytest.mark.parametrize("name", [".", "install"])
@@ -26,13 +26,13 @@ def test_clone_and_locks_must_be_writable(make_settings, clone, shut, name):
     (clone / "install").mkdir()
     shut.add(clone / name)
     told = f"{clone / name} is not writable for you: sudo chown -R $USER {clone / name}"
-    assert folders.folder_problems(make_settings()) == [told]
+    assert permissions.folder_problems(make_settings()) == [told]
 
 
 def test_a_folder_that_is_mended_with_the_one_around_it_is_not_told(make_settings, clone, shut):
     (clone / "install").mkdir()
     shut |= {clone, clone / "install"}
-    [problem] = folders.folder_problems(make_settings())
+    [problem] = permissions.folder_problems(make_settings())
     assert problem.startswith(f"{clone} is not writable")
 
 
@@ -41,7 +41,7 @@ def test_folders_that_must_be_made_need_a_writable_place(make_settings, tmp_path
     elsewhere.mkdir()
     shut.add(elsewhere)
     chosen = make_settings(AIRFLOW_PROJ_DIR=elsewhere / "not" / "made")
-    [problem] = folders.folder_problems(chosen)
+    [problem] = permissions.folder_problems(chosen)
     assert problem == f"{elsewhere} is not writable for you: sudo chown -R $USER '{elsewhere}'"
 
 
@@ -49,19 +49,19 @@ def test_folders_that_are_there_need_none(make_settings, tmp_path, shut):
     for name in ("dags", "logs", "plugins"):
         (tmp_path / "project" / name).mkdir(parents=True)
     shut.add(tmp_path / "project")
-    assert folders.folder_problems(make_settings(AIRFLOW_PROJ_DIR=tmp_path / "project")) == []
+    assert permissions.folder_problems(make_settings(AIRFLOW_PROJ_DIR=tmp_path / "project")) == []
 
 
 def test_a_read_only_mount_is_told_as_such(make_settings, clone, shut, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
     shut.add(clone)
-    [problem] = folders.folder_problems(make_settings())
+    [problem] = permissions.folder_problems(make_settings())
     assert problem.startswith(f"{clone} is on a read-only file system: ")
 
 
 def test_the_nearest_folder_that_exists_is_found(tmp_path):
-    assert folders.nearest(tmp_path) == tmp_path
-    assert folders.nearest(tmp_path / "a" / "b") == tmp_path
+    assert permissions.nearest(tmp_path) == tmp_path
+    assert permissions.nearest(tmp_path / "a" / "b") == tmp_path
 
 
 # Airflow's user in mounted folders
@@ -78,12 +78,12 @@ def test_the_nearest_folder_that_exists_is_found(tmp_path):
     ],
 )
 def test_airflow_needs_a_user_that_is_not_root(make_settings, uid, why):
-    told = folders.uid_problem(make_settings(AIRFLOW_UID=uid))
+    told = permissions.uid_problem(make_settings(AIRFLOW_UID=uid))
     assert told == f"AIRFLOW_UID={uid} {why}: leave it blank in .env, then inv install"
 
 
 def test_any_other_user_is_fine(make_settings):
-    assert folders.uid_problem(make_settings(AIRFLOW_UID="50000")) == ""
+    assert permissions.uid_problem(make_settings(AIRFLOW_UID="50000")) == ""
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_any_other_user_is_fine(make_settings):
 def test_rights_are_those_of_the_user_in_group_0(owner, group, mode, allowed, monkeypatch):
     monkeypatch.setattr(os, "listxattr", lambda path: [], raising=False)
     held = SimpleNamespace(st_uid=owner, st_gid=group, st_mode=0o040000 | mode)
-    assert folders.permits(SimpleNamespace(stat=lambda: held), 7, 0o7) is allowed
+    assert permissions.permits(SimpleNamespace(stat=lambda: held), 7, 0o7) is allowed
 
 
 def test_an_access_list_is_taken_for_the_persons_intent(tmp_path, monkeypatch):
     tmp_path.chmod(0o700)
-    assert not folders.permits(tmp_path, os.getuid() + 1, 0o7)
+    assert not permissions.permits(tmp_path, os.getuid() + 1, 0o7)
     monkeypatch.setattr(os, "listxattr", lambda path: ["system.posix_acl_access"], raising=False)
-    assert folders.permits(tmp_path, os.getuid() + 1, 0o7)
+    assert permissions.permits(tmp_path, os.getuid() + 1, 0o7)
 
 
 def project(clone, **modes):
@@ -119,7 +119,7 @@ def project(clone, **modes):
 
 
 def mount_problems(make_settings, uid):
-    return list(folders.mount_problems(make_settings(AIRFLOW_UID=uid)))
+    return list(permissions.mount_problems(make_settings(AIRFLOW_UID=uid)))
 
 
 def test_folders_that_airflow_may_use_or_that_are_not_made_are_no_problem(make_settings, clone):

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from orchestration import health
-from orchestration.engine import Service
+from orchestration.engines.base import Service
 from orchestration.errors import StackError
-from orchestration.health import Check, Report, Row
+from orchestration.health import report as health_report
+from orchestration.health.report import Check, Report, Row
 
 
 def a_row(name="mlflow", healthy=True, state="running", **more):
@@ -29,7 +29,7 @@ def look(web, engine, make_settings):
 
     def look(memory=False, **states):
         ports = web.stack_is_well(**states)
-        return health.look(make_settings(**ports), engine, memory=memory)
+        return health_report.look(make_settings(**ports), engine, memory=memory)
 
     return look
 
@@ -52,7 +52,7 @@ def test_mlflow_is_asked_through_its_database(look, web):
 
 def test_only_mlflow_is_asked_with_an_account_and_that_may_only_read(web, engine, make_settings):
     chosen = make_settings(**web.stack_is_well())
-    health.look(chosen, engine)
+    health_report.look(chosen, engine)
     given = {r["question"]: r["headers"].get("Authorization") for r in web.asked}
     [login] = [header.removeprefix("Basic ") for header in given.values() if header]
     name, _, password = base64.b64decode(login).decode().partition(":")
@@ -106,7 +106,7 @@ def test_an_engine_that_does_not_answer_is_a_check_that_is_not_healthy(look, eng
     assert (report.status, report.services) == ("down", [])
     assert report.checks[0] == Check("engine", False, None, str(error))
     assert [check.healthy for check in report.checks[1:]] == [True] * 3
-    told = health.explain(report, engine).splitlines()
+    told = health_report.explain(report, engine).splitlines()
     assert told == [f"engine: {error}", "next: inv up"]
 
 
@@ -127,7 +127,7 @@ def test_engine_and_services_are_asked_side_by_side(look, engine, monkeypatch):
 
         return wait
 
-    for owner, name in ((health, "reach"), (engine, "ps"), (engine, "memory")):
+    for owner, name in ((health_report, "reach"), (engine, "ps"), (engine, "memory")):
         monkeypatch.setattr(owner, name, after_all_came(getattr(owner, name)))
     assert look(memory=True).status == "healthy"
 
@@ -147,20 +147,20 @@ BORN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 )
 def test_what_was_said_of_a_service_before_it_started_does_not_count(seen, since, is_heard):
     verdict = {"name": "redis", "state": "up", "detail": "PONG", "last_seen": seen}
-    row = health.row(Service("redis", "running", since=since), {"redis": verdict}, {})
+    row = health_report.row(Service("redis", "running", since=since), {"redis": verdict}, {})
     detail = "PONG" if is_heard else "started since, not heard of yet"
     assert (row.healthy, row.detail) == (is_heard, detail)
 
 
 def test_a_service_that_is_down_is_down_also_when_it_was_seen_before_its_start():
     verdict = {"name": "redis", "state": "down", "detail": "", "last_seen": "2026-01-01T00:00:00Z"}
-    row = health.row(Service("redis", "running", since=BORN), {"redis": verdict}, {})
+    row = health_report.row(Service("redis", "running", since=BORN), {"redis": verdict}, {})
     assert (row.healthy, row.detail) == (False, "down")
 
 
 def test_silent_services_are_told_and_raise_nothing(engine, make_settings, dead_port):
     ports = {"AIRFLOW_PORT": dead_port, "MLFLOW_PORT": dead_port, "STATUS_PORT": dead_port}
-    report = health.look(make_settings(**ports), engine)
+    report = health_report.look(make_settings(**ports), engine)
     assert report.status == "down"
     refused = f"http://127.0.0.1:{dead_port}: refused"
     assert [check.detail for check in report.checks] == [refused] * 3
@@ -171,33 +171,33 @@ def test_silent_services_are_told_and_raise_nothing(engine, make_settings, dead_
 
 
 def test_a_service_that_hangs_is_given_up(web, make_settings, monkeypatch):
-    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(health_report, "PATIENCE_SECONDS", 0.1)
     web.answers["GET /api/v2/version"] = (200, None)
-    check, document = health.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
+    check, document = health_report.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
     assert (check.healthy, check.latency_ms, document) == (False, None, {})
     assert check.detail.endswith("no answer within 0.1 s")
 
 
 def test_a_stranger_that_speaks_no_json_is_not_well(web, make_settings):
     web.answers["GET /api/v2/version"] = (200, b"<html>welcome</html>")
-    check, _ = health.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
+    check, _ = health_report.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
     assert not check.healthy
     assert check.detail.endswith("no JSON in the answer")
 
 
 def test_an_error_code_is_not_well(web, make_settings):
     web.answers["GET /api/v2/version"] = (500, {"detail": "boom"})
-    check, _ = health.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
+    check, _ = health_report.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
     assert not check.healthy
     assert check.detail == f"{web.url}: HTTP 500"
 
 
 def test_the_status_page_is_well_when_it_tells_of_an_ill_stack(web, make_settings):
     web.answers["GET /status.json"] = (503, {"services": []})
-    check, _ = health.reach(make_settings(STATUS_PORT=web.port), "status")
+    check, _ = health_report.reach(make_settings(STATUS_PORT=web.port), "status")
     assert check.healthy
     web.answers["GET /status.json"] = (503, {"detail": "a proxy"})
-    check, _ = health.reach(make_settings(STATUS_PORT=web.port), "status")
+    check, _ = health_report.reach(make_settings(STATUS_PORT=web.port), "status")
     assert not check.healthy
 
 
@@ -206,7 +206,7 @@ def test_no_proxy_stands_between_this_machine_and_its_own_stack(
 ):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{dead_port}")
     web.stack_is_well()
-    check, _ = health.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
+    check, _ = health_report.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
     assert check.healthy
 
 
@@ -224,7 +224,7 @@ def test_no_proxy_stands_between_this_machine_and_its_own_stack(
 def test_a_stranger_on_the_pages_port_raises_nothing(web, engine, make_settings, document):
     ports = web.stack_is_well()
     web.answers["GET /status.json"] = (200, document)
-    assert health.look(make_settings(**ports), engine).status != "healthy"
+    assert health_report.look(make_settings(**ports), engine).status != "healthy"
 
 
 def test_memory_is_asked_only_when_wanted(look, engine):
@@ -250,7 +250,7 @@ def test_a_stopped_stack_is_down_although_its_one_shots_ended_well(
 ):
     ports = {"AIRFLOW_PORT": dead_port, "MLFLOW_PORT": dead_port, "STATUS_PORT": dead_port}
     engine.listed = [Service("airflow-init", "exited"), Service("mlflow", "exited")]
-    assert health.look(make_settings(**ports), engine).status == "down"
+    assert health_report.look(make_settings(**ports), engine).status == "down"
 
 
 def test_the_document_for_machines_has_the_promised_keys(look):
@@ -293,18 +293,18 @@ def test_the_time_of_a_service_is_written_as_iso(look, engine):
 )
 def test_uptime_is_in_words_of_one_unit(seconds, words):
     since = datetime.now(UTC) - timedelta(seconds=seconds, milliseconds=1)
-    assert health.uptime(a_row(since=since.isoformat())) == words
+    assert health_report.uptime(a_row(since=since.isoformat())) == words
 
 
 def test_uptime_of_what_never_started_is_blank():
-    assert health.uptime(a_row(since=None)) == ""
+    assert health_report.uptime(a_row(since=None)) == ""
 
 
 def test_the_explanation_names_the_service_its_last_words_and_the_next_command(engine):
     engine.said = {"redis": "one\ntwo\nthree"}
     bad = a_row("redis", healthy=False, detail="exited")
     check = Check("mlflow", False, None, "refused")
-    told = health.explain(Report("docker", [a_row(), bad], [check]), engine, lines=2)
+    told = health_report.explain(Report("docker", [a_row(), bad], [check]), engine, lines=2)
     assert told.splitlines() == [
         "redis: exited",
         "mlflow: refused",
@@ -318,16 +318,18 @@ def test_the_explanation_names_the_service_its_last_words_and_the_next_command(e
 def test_what_does_not_run_is_explained_before_what_waits_for_it(engine):
     waits = a_row("airflow-worker", healthy=False)
     cause = a_row("redis", healthy=False, state="restarting")
-    told = health.explain(Report("docker", [waits, cause], []), engine)
+    told = health_report.explain(Report("docker", [waits, cause], []), engine)
     assert told.endswith("next: inv logs -s redis")
 
 
 def test_where_all_is_well_there_is_nothing_to_explain(engine):
-    assert health.explain(Report("docker", [a_row()], []), engine) == ""
+    assert health_report.explain(Report("docker", [a_row()], []), engine) == ""
 
 
 def test_a_check_alone_is_explained_too(engine):
-    told = health.explain(Report("docker", [a_row()], [Check("mlflow", False, None, "x")]), engine)
+    told = health_report.explain(
+        Report("docker", [a_row()], [Check("mlflow", False, None, "x")]), engine
+    )
     assert told.splitlines() == ["mlflow: x", "next: inv up"]
 
 
@@ -336,13 +338,13 @@ def test_logs_that_cannot_be_read_are_left_out(engine, monkeypatch):
         raise StackError("no such container")
 
     monkeypatch.setattr(engine, "tail", unreadable)
-    assert list(health.last_words(engine, "redis", 5)) == []
+    assert list(health_report.last_words(engine, "redis", 5)) == []
 
 
 @pytest.mark.parametrize("state", ["absent", "created", "orphaned"])
 def test_the_next_command_for_what_was_not_started_is_up(engine, state):
     row = Row("redis", state, False, None, 0, None, state)
-    told = health.explain(Report("docker", [row], []), engine)
+    told = health_report.explain(Report("docker", [row], []), engine)
     assert told.splitlines() == [f"redis: {state}", "next: inv up"]
 
 
@@ -350,5 +352,5 @@ def test_the_next_command_for_what_was_not_started_is_up(engine, state):
 def test_the_proxy_is_well_when_a_page_answers_through_it(engine, make_settings, web, well, told):
     engine.listed.append(Service("tls", "running"))
     ports = web.stack_is_well() if well else {"AIRFLOW_PORT": 9, "MLFLOW_PORT": 9, "STATUS_PORT": 9}
-    row = by_name(health.look(make_settings(**ports), engine).services)["tls"]
+    row = by_name(health_report.look(make_settings(**ports), engine).services)["tls"]
     assert (row.healthy, told in row.detail) == (well, True)

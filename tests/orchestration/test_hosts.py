@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import docker
 import pytest
 
-from orchestration import clocks, dockerd, folders, images
-from orchestration.compose import DockerEngine
-from orchestration.machine import Host
-from orchestration.standalone import StandaloneEngine
-from orchestration.surroundings import State
+from orchestration.engines.docker import daemon, public_images
+from orchestration.engines.docker.engine import DockerEngine
+from orchestration.engines.standalone.engine import StandaloneEngine
+from orchestration.engines.standalone.environment import State
+from orchestration.host import clocks, permissions
+from orchestration.host.resources import Host
 
 
 class NoImages:
@@ -29,12 +30,12 @@ def host(make_settings, monkeypatch, tmp_path):
     The user is not root, and no registry gives an image.
     """
     monkeypatch.setattr(docker, "from_env", lambda timeout: SimpleNamespace(images=NoImages()))
-    monkeypatch.setattr(images.os, "getuid", lambda: 1000)
+    monkeypatch.setattr(public_images.os, "getuid", lambda: 1000)
     monkeypatch.setattr(clocks, "ask_index", lambda settings: ("pypi.org", 2.0))
 
     def look(built=False, info=None, **values):
         told = {"DockerRootDir": str(tmp_path), "MemTotal": 1024**3, "NCPU": 3, **(info or {})}
-        monkeypatch.setattr(dockerd, "info", lambda: told)
+        monkeypatch.setattr(daemon, "info", lambda: told)
         engine = DockerEngine(make_settings(**values))
         monkeypatch.setattr(engine, "is_built", lambda: built)
         return engine.host()
@@ -78,7 +79,7 @@ def test_standalone_tells_where_its_data_goes(make_settings, clone, monkeypatch)
 
 
 def test_standalone_needs_a_place_it_may_write_to(make_settings, clone, monkeypatch):
-    monkeypatch.setattr(folders, "unwritable", lambda folder: f"{folder} is not writable")
+    monkeypatch.setattr(permissions, "unwritable", lambda folder: f"{folder} is not writable")
     alone = StandaloneEngine(make_settings())
     alone.state = State(clone / "state")
     monkeypatch.setattr(alone, "is_built", lambda: True)

@@ -4,7 +4,7 @@ import docker
 import pytest
 import requests
 
-from orchestration import images
+from orchestration.engines.docker import public_images
 from orchestration.errors import StackError
 
 PUBLIC = ("debian:bookworm-slim", "postgres:16", "redis:7.2-bookworm")
@@ -44,15 +44,15 @@ DIGEST = "sha256:" + "ab" * 32
 def test_an_image_pinned_by_digest_is_pulled_by_it(machine, make_settings, recorded, name):
     pinned = f"{name}@{DIGEST}"
     machine.here, machine.offered = {PUBLIC[0], PUBLIC[2]}, {pinned}
-    images.provide(machine, make_settings(POSTGRES_IMAGE=pinned))
+    public_images.provide(machine, make_settings(POSTGRES_IMAGE=pinned))
     assert recorded.lines == [f"docker pull {pinned}"]
 
 
-@pytest.mark.parametrize("setting", images.PUBLIC)
+@pytest.mark.parametrize("setting", public_images.PUBLIC)
 def test_nothing_is_made_here_in_the_place_of_a_digest(machine, make_settings, recorded, setting):
     settings = make_settings(**{setting: f"some:16@{DIGEST}"})
     with pytest.raises(StackError) as refused:
-        images.provide(machine, settings)
+        public_images.provide(machine, settings)
     assert f"no registry gives {setting}=some:16@{DIGEST}, and" in str(refused.value)
     assert "take off @sha256:... in .env, then inv install" in str(refused.value)
     assert recorded.lines == []
@@ -64,25 +64,25 @@ def test_a_base_image_pinned_by_digest_is_a_problem_for_root_too(
 ):
     monkeypatch.setattr("os.getuid", lambda: user)
     settings = make_settings(DEBIAN_IMAGE=f"debian:bookworm-slim@{DIGEST}")
-    assert "take off @sha256:" in images.base_problem(machine, settings)
+    assert "take off @sha256:" in public_images.base_problem(machine, settings)
     machine.offered = {settings["DEBIAN_IMAGE"]}
-    assert images.base_problem(machine, settings) == ""
+    assert public_images.base_problem(machine, settings) == ""
 
 
 def test_absent_names_what_is_not_here(machine):
     machine.here = {"a", "c"}
-    assert images.absent(machine, ["a", "b", "c", "d"]) == ["b", "d"]
+    assert public_images.absent(machine, ["a", "b", "c", "d"]) == ["b", "d"]
 
 
 def test_nothing_is_done_where_all_is_here(machine, make_settings, recorded):
     machine.here = set(PUBLIC)
-    images.provide(machine, make_settings())
+    public_images.provide(machine, make_settings())
     assert recorded.lines == []
 
 
 def test_what_a_registry_gives_is_pulled(machine, make_settings, recorded, capsys):
     machine.here, machine.offered = {PUBLIC[0]}, set(PUBLIC)
-    images.provide(machine, make_settings())
+    public_images.provide(machine, make_settings())
     assert recorded.lines == ["docker pull postgres:16", "docker pull redis:7.2-bookworm"]
     assert capsys.readouterr().out == ""
 
@@ -92,7 +92,7 @@ def test_what_no_registry_gives_is_made_base_first(
     machine, make_settings, recorded, clone, capsys, silence
 ):
     machine.silence = silence
-    images.provide(machine, make_settings())
+    public_images.provide(machine, make_settings())
     debian, stand_ins = recorded.commands
     assert debian.argv == ("sh", str(clone / "install/base/debian.sh"), "debian:bookworm-slim")
     file = str(clone / "install/base/compose.yaml")
@@ -103,7 +103,7 @@ def test_what_no_registry_gives_is_made_base_first(
 
 
 def test_stand_ins_do_not_become_part_of_the_stack(machine, make_settings, recorded):
-    images.provide(machine, make_settings())
+    public_images.provide(machine, make_settings())
     environment = recorded.commands[-1].env
     assert "COMPOSE_PROJECT_NAME" not in environment
     assert environment["POSTGRES_IMAGE"] == "postgres:16"
@@ -111,7 +111,7 @@ def test_stand_ins_do_not_become_part_of_the_stack(machine, make_settings, recor
 
 def test_only_what_is_missing_is_made(machine, make_settings, recorded):
     machine.here = {PUBLIC[0], PUBLIC[1]}
-    images.provide(machine, make_settings())
+    public_images.provide(machine, make_settings())
     [command] = recorded.commands
     assert command.argv[-2:] == ("build", "redis")
 
@@ -121,7 +121,7 @@ def test_an_airflow_base_that_nobody_gives_is_refused_with_the_way_out(
 ):
     machine.here = set(PUBLIC)
     with pytest.raises(StackError) as refused:
-        images.provide(machine, make_settings(AIRFLOW_BASE_IMAGE="apache/airflow:3.0.1"))
+        public_images.provide(machine, make_settings(AIRFLOW_BASE_IMAGE="apache/airflow:3.0.1"))
     assert "no registry gives apache/airflow:3.0.1" in str(refused.value)
     assert "AIRFLOW_BASE_IMAGE=debian:bookworm-slim" in str(refused.value)
     assert recorded.lines == []
@@ -135,13 +135,15 @@ def test_an_image_that_cannot_be_made_here_is_refused(
 ):
     machine.here = set(PUBLIC)
     with pytest.raises(StackError, match=f"no registry gives {image}.*set {setting} in .env"):
-        images.provide(machine, make_settings(**{setting: image}))
+        public_images.provide(machine, make_settings(**{setting: image}))
     assert recorded.lines == []
 
 
 def test_a_registrys_own_name_before_the_image_may_stand(machine, make_settings, recorded):
     machine.here = set(PUBLIC)
-    images.provide(machine, make_settings(POSTGRES_IMAGE="mirror.example:5000/lib/postgres:16.4"))
+    public_images.provide(
+        machine, make_settings(POSTGRES_IMAGE="mirror.example:5000/lib/postgres:16.4")
+    )
     assert recorded.commands[-1].argv[-2:] == ("build", "postgres")
 
 
@@ -151,24 +153,24 @@ def test_a_registrys_own_name_before_the_image_may_stand(machine, make_settings,
 @pytest.fixture
 def person(monkeypatch):
     """A user without root's rights."""
-    monkeypatch.setattr(images.os, "getuid", lambda: 1000)
+    monkeypatch.setattr(public_images.os, "getuid", lambda: 1000)
 
 
 def test_a_base_that_only_root_could_make_is_a_problem(machine, make_settings, person):
-    told = images.base_problem(machine, make_settings())
+    told = public_images.base_problem(machine, make_settings())
     assert told.endswith("needs root: sudo install/base/debian.sh debian:bookworm-slim")
     machine.silence = requests.ReadTimeout()
-    assert images.base_problem(machine, make_settings()) == told
+    assert public_images.base_problem(machine, make_settings()) == told
 
 
 def test_a_base_that_is_here_or_given_is_no_problem(machine, make_settings, person):
     machine.offered = {PUBLIC[0]}
-    assert images.base_problem(machine, make_settings()) == ""
+    assert public_images.base_problem(machine, make_settings()) == ""
     machine.here, machine.offered = {PUBLIC[0]}, set()
-    assert images.base_problem(machine, make_settings()) == ""
+    assert public_images.base_problem(machine, make_settings()) == ""
 
 
 def test_root_makes_the_base_without_asking_a_registry(machine, make_settings, monkeypatch):
-    monkeypatch.setattr(images.os, "getuid", lambda: 0)
-    monkeypatch.setattr(images, "_offered", lambda name: pytest.fail("asked"))
-    assert images.base_problem(machine, make_settings()) == ""
+    monkeypatch.setattr(public_images.os, "getuid", lambda: 0)
+    monkeypatch.setattr(public_images, "_offered", lambda name: pytest.fail("asked"))
+    assert public_images.base_problem(machine, make_settings()) == ""

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import environments, interpreter, shell
-from orchestration.environments import Environments, python_problem
+from orchestration.dependencies import python as python_version
+from orchestration.engines.standalone import virtualenvs
+from orchestration.engines.standalone.virtualenvs import Environments, python_problem
 from orchestration.errors import StackError
+from orchestration.process import runner
 
 OFFER = "cpython-3.11.18-linux-x86_64-gnu    https://builds.example/3.11.18.tar.gz\n"
 FIND = "uv python find 3.11"
@@ -26,7 +28,7 @@ def answering(monkeypatch):
         addresses.asked = {*addresses.asked, (address, bundle)}
         return {} if address in addresses else None
 
-    monkeypatch.setattr(interpreter, "headers_of", headers_of)
+    monkeypatch.setattr(python_version, "headers_of", headers_of)
     return addresses
 
 
@@ -44,7 +46,7 @@ def test_a_python_that_is_here_is_found_and_nobody_is_asked(make_settings, recor
     assert answering.asked == ()
 
 
-@pytest.mark.parametrize("place", ["https://builds.example/3.11.18.tar.gz", interpreter.BUILDS])
+@pytest.mark.parametrize("place", ["https://builds.example/3.11.18.tar.gz", python_version.BUILDS])
 def test_one_place_that_answers_is_enough(make_settings, absent, answering, place):
     answering.add(place)
     assert python_problem(make_settings(CA_BUNDLE="/my.crt")) == ""
@@ -72,8 +74,8 @@ def test_without_a_python_the_next_command_is_told(make_settings, absent, answer
 
 def test_a_uv_that_does_not_answer_offers_nothing(make_settings, recorded, answering):
     recorded.failures = {"uv python": "no answer within 5 s"}
-    answering.add(interpreter.BUILDS)
-    assert python_problem(make_settings()) == interpreter.MISSING
+    answering.add(python_version.BUILDS)
+    assert python_problem(make_settings()) == python_version.MISSING
 
 
 def test_asking_for_a_python_does_not_last_for_ever(make_settings, answering, monkeypatch):
@@ -83,18 +85,18 @@ def test_asking_for_a_python_does_not_last_for_ever(make_settings, answering, mo
         limits.append(timeout)
         if "find" in command.argv:
             raise StackError("no answer")
-        return shell.Completed(0, OFFER)
+        return runner.Completed(0, OFFER)
 
-    monkeypatch.setattr(environments.shell, "run", ask)
+    monkeypatch.setattr(virtualenvs.shell, "run", ask)
     python_problem(make_settings())
-    assert limits == [interpreter.UV_SECONDS] * 2
+    assert limits == [python_version.UV_SECONDS] * 2
 
 
 def test_a_python_that_uv_could_not_fetch_is_told_with_its_words(make_settings, absent):
     absent.failures["uv venv"] = "downloads are set to 'never'"
     with pytest.raises(StackError) as refused:
         Environments(make_settings())._empty(Path("/absent"))
-    assert str(refused.value) == f"{interpreter.MISSING}\ndownloads are set to 'never'"
+    assert str(refused.value) == f"{python_version.MISSING}\ndownloads are set to 'never'"
 
 
 def test_another_fault_of_uv_is_not_taken_for_a_missing_python(make_settings, recorded):

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestration import leftovers
+from orchestration.engines.standalone import orphans
 
 DEAF = ("bash", "-c", 'trap "" TERM; echo ready; exec sleep 60')
 ORDERLY = ("bash", "-c", 'trap "echo left in good order; exit" TERM; echo ready; read -r _')
@@ -57,7 +57,7 @@ def gone(process):
 
 
 def found(address):
-    return {process.pid: name for process, name in leftovers.left_by(address).items()}
+    return {process.pid: name for process, name in orphans.left_by(address).items()}
 
 
 def test_they_are_found_by_their_address_with_the_name_of_their_service(address, start):
@@ -91,7 +91,7 @@ def test_they_are_asked_to_end_and_do_so_in_good_order(address, start):
     first, second = start(address, "postgres", ORDERLY), start(address, "mlflow", ORDERLY)
     for process in (first, second):
         assert process.stdout.readline() == "ready\n"
-    leftovers.end(address, grace_seconds=10)
+    orphans.end(address, grace_seconds=10)
     assert gone(first)
     assert gone(second)
     assert [process.stdout.read() for process in (first, second)] == ["left in good order\n"] * 2
@@ -100,7 +100,7 @@ def test_they_are_asked_to_end_and_do_so_in_good_order(address, start):
 def test_one_that_does_not_listen_is_ended_by_force(address, start):
     deaf = start(address, "mlflow", DEAF)
     assert deaf.stdout.readline() == "ready\n"
-    leftovers.end(address, grace_seconds=0.2)
+    orphans.end(address, grace_seconds=0.2)
     assert gone(deaf)
 
 
@@ -108,13 +108,13 @@ def test_force_is_used_after_the_grace_not_before(address, start):
     deaf = start(address, "mlflow", DEAF)
     assert deaf.stdout.readline() == "ready\n"
     began = time.monotonic()
-    leftovers.end(address, grace_seconds=0.3)
+    orphans.end(address, grace_seconds=0.3)
     assert time.monotonic() - began >= 0.3
 
 
 def test_others_live_on(address, start):
     mine, other, stranger = start(address), start(f"{address}2"), start("")
-    leftovers.end(address, grace_seconds=5)
+    orphans.end(address, grace_seconds=5)
     assert gone(mine)
     assert other.poll() is None
     assert stranger.poll() is None
@@ -122,7 +122,7 @@ def test_others_live_on(address, start):
 
 def test_with_nothing_left_there_is_nothing_to_wait_for(address):
     began = time.monotonic()
-    leftovers.end(address, grace_seconds=30)
+    orphans.end(address, grace_seconds=30)
     assert time.monotonic() - began < 10
 
 
@@ -131,45 +131,45 @@ def test_one_that_ended_meanwhile_is_no_error(address, start, monkeypatch):
     known = psutil.Process(process.pid)
     process.kill()
     process.wait()
-    monkeypatch.setattr(leftovers, "left_by", lambda supervisor: {known: "mlflow"})
-    leftovers.end(address, grace_seconds=0.1)
+    monkeypatch.setattr(orphans, "left_by", lambda supervisor: {known: "mlflow"})
+    orphans.end(address, grace_seconds=0.1)
     assert gone(process)
 
 
 def test_a_family_is_the_process_and_all_below_it(start):
     parent = start("", argv=PARENT)
     child = int(parent.stdout.readline())
-    assert [process.pid for process in leftovers.family(parent.pid)] == [parent.pid, child]
+    assert [process.pid for process in orphans.family(parent.pid)] == [parent.pid, child]
 
 
 def test_a_family_reaches_down_to_the_last(start):
     middle = "sleep 60 & echo $$ $!; wait"
     parent = start("", argv=("bash", "-c", 'bash -c "$1" & wait', "parent", middle))
     below = [int(pid) for pid in parent.stdout.readline().split()]
-    assert [process.pid for process in leftovers.family(parent.pid)] == [parent.pid, *below]
+    assert [process.pid for process in orphans.family(parent.pid)] == [parent.pid, *below]
 
 
 def test_of_one_that_is_gone_there_is_no_family_and_no_memory(start):
     process = start("")
     process.kill()
     process.wait()
-    assert list(leftovers.family(process.pid)) == []
-    assert leftovers.memory(process.pid) == 0
+    assert list(orphans.family(process.pid)) == []
+    assert orphans.memory(process.pid) == 0
 
 
 def test_what_a_process_was_started_with_is_told_as_long_as_it_lives(start):
     process = start("unix:///x", "mlflow")
-    assert leftovers.environment(process.pid)["SUPERVISOR_PROCESS_NAME"] == "mlflow"
+    assert orphans.environment(process.pid)["SUPERVISOR_PROCESS_NAME"] == "mlflow"
     process.kill()
     process.wait()
-    assert leftovers.environment(process.pid) == {}
+    assert orphans.environment(process.pid) == {}
 
 
 def test_memory_is_that_of_the_whole_family(start):
     parent = start("", argv=PARENT)
     child = int(parent.stdout.readline())
-    below = leftovers.memory(child)
-    assert 0 < below < leftovers.memory(parent.pid) < 100 * 2**20
+    below = orphans.memory(child)
+    assert 0 < below < orphans.memory(parent.pid) < 100 * 2**20
 
 
 def test_pages_that_a_family_shares_count_once(start):
@@ -183,9 +183,9 @@ input()
 """
     parent = start("", argv=(sys.executable, "-c", program))
     assert parent.stdout.readline() == "ready\n"
-    resident = [process.memory_info().rss for process in leftovers.family(parent.pid)]
+    resident = [process.memory_info().rss for process in orphans.family(parent.pid)]
     assert len(resident) == 2
-    assert 30_000_000 < leftovers.memory(parent.pid) < 0.75 * sum(resident)
+    assert 30_000_000 < orphans.memory(parent.pid) < 0.75 * sum(resident)
 
 
 def test_one_whose_memory_may_not_be_read_counts_nothing(start, monkeypatch):
@@ -195,12 +195,12 @@ def test_one_whose_memory_may_not_be_read_counts_nothing(start, monkeypatch):
         raise psutil.AccessDenied(asked.pid)
 
     monkeypatch.setattr(psutil.Process, "memory_full_info", refused)
-    assert leftovers.memory(process.pid) == 0
+    assert orphans.memory(process.pid) == 0
 
 
 def test_one_that_ended_but_was_not_collected_is_not_alive():
     ended = subprocess.Popen(["true"])
     while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
-    assert list(leftovers.family(ended.pid)) == []
+    assert list(orphans.family(ended.pid)) == []
     ended.wait()

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from orchestration import locks
 from orchestration.commands import lock as lock_command
+from orchestration.dependencies import locks
+from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
-from orchestration.locks import LOCKS
 from orchestration.project import Project
 
 

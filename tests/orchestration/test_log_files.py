@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import log_files
+from orchestration.engines.standalone import log_files
 from orchestration.errors import StackError
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)

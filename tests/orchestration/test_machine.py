@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import machine
-from orchestration.machine import Host
-from orchestration.needs import GIB
+from orchestration.host import resources
+from orchestration.host.minimums import GIB
+from orchestration.host.resources import Host
 
 UNLIMITED = "9223372036854771712"
 
@@ -16,45 +16,45 @@ UNLIMITED = "9223372036854771712"
 def figures(monkeypatch):
     """A machine with plenty of everything; its figures can be set."""
     figures = SimpleNamespace(memory=16.0, limit=float("inf"), cpus=4, free=100.0)
-    monkeypatch.setattr(machine, "machine_gib", lambda: figures.memory)
-    monkeypatch.setattr(machine, "memory_limit_gib", lambda: figures.limit)
-    monkeypatch.setattr(machine, "cpus", lambda: figures.cpus)
+    monkeypatch.setattr(resources, "machine_gib", lambda: figures.memory)
+    monkeypatch.setattr(resources, "memory_limit_gib", lambda: figures.limit)
+    monkeypatch.setattr(resources, "cpus", lambda: figures.cpus)
     usage = SimpleNamespace(disk_usage=lambda place: SimpleNamespace(free=figures.free * GIB))
-    monkeypatch.setattr(machine, "shutil", usage)
+    monkeypatch.setattr(resources, "shutil", usage)
     return figures
 
 
-def resources(host=None):
-    return machine.resource_problems(host or Host())
+def problems_of(host=None):
+    return resources.resource_problems(host or Host())
 
 
 @pytest.mark.parametrize(("memory", "enough"), [(3.7, False), (3.85, True), (4.0, True)])
 def test_memory_below_what_is_needed_is_a_problem(figures, memory, enough):
     figures.memory = memory
-    assert resources() == (
+    assert problems_of() == (
         [] if enough else ["3.7 GiB of memory: the stack needs 4 GiB: add memory"]
     )
 
 
 def test_a_limit_below_the_machines_memory_counts(figures):
     figures.limit = 2.0
-    [problem] = resources()
+    [problem] = problems_of()
     assert problem.startswith("2.0 GiB of memory: ")
     assert problem.endswith("raise the memory limit of this container or session")
 
 
 def test_the_engines_own_machine_may_be_the_smaller_one(figures):
-    [problem] = resources(Host(memory_gib=1.9))
+    [problem] = problems_of(Host(memory_gib=1.9))
     assert problem.startswith("1.9 GiB of memory in the engine's machine: ")
     assert "Docker Desktop" in problem
     figures.memory = 1.0
-    [problem] = resources(Host(memory_gib=1.9))
+    [problem] = problems_of(Host(memory_gib=1.9))
     assert problem.startswith("1.0 GiB of memory: ")
 
 
 def test_this_machines_figures_are_sane():
-    assert 0.1 < machine.memory_gib() <= machine.machine_gib() < 100_000
-    assert 1 <= machine.cpus() < 10_000
+    assert 0.1 < resources.memory_gib() <= resources.machine_gib() < 100_000
+    assert 1 <= resources.cpus() < 10_000
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def cgroups(tmp_path):
         for name, text in files.items():
             (tmp_path / "top" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "top" / name).write_text(f"{text}\n")
-        return machine.memory_limit_gib(tmp_path / "top", tmp_path / "membership")
+        return resources.memory_limit_gib(tmp_path / "top", tmp_path / "membership")
 
     return limit
 
@@ -104,12 +104,12 @@ def test_an_unlimited_cgroup_of_version_1_is_no_limit(cgroups):
 
 
 def test_a_system_without_cgroups_has_no_limit(tmp_path):
-    assert machine.memory_limit_gib(tmp_path, tmp_path / "absent") == float("inf")
+    assert resources.memory_limit_gib(tmp_path, tmp_path / "absent") == float("inf")
 
 
 def test_a_full_disk_is_a_problem_with_its_folder(figures, tmp_path):
     figures.free = 1.25
-    [problem] = resources(Host(places=(tmp_path,)))
+    [problem] = problems_of(Host(places=(tmp_path,)))
     assert problem.startswith(f"1.2 GiB of disk free in {tmp_path}: the stack needs 6 GiB: ")
     assert f"sudo du -xhd1 {tmp_path}" in problem
 
@@ -117,7 +117,7 @@ def test_a_full_disk_is_a_problem_with_its_folder(figures, tmp_path):
 def test_a_file_system_is_named_once_by_where_the_data_goes(figures, tmp_path):
     figures.free, data = 0.5, tmp_path / "data"
     data.mkdir()
-    [problem] = resources(Host(places=(tmp_path, data)))
+    [problem] = problems_of(Host(places=(tmp_path, data)))
     assert problem.startswith(f"0.5 GiB of disk free in {data}: the stack needs 6 GiB")
 
 
@@ -131,7 +131,7 @@ class Place(type(Path())):
 def test_the_clone_needs_less_where_the_data_goes_elsewhere(figures):
     clone, data = Place("/home"), Place("/var")
     figures.free = 3.0
-    [problem] = resources(Host(places=(clone, data)))
+    [problem] = problems_of(Host(places=(clone, data)))
     assert "free in /var: the stack needs 6 GiB" in problem
     figures.free = 0.5
-    assert len(resources(Host(places=(clone, data)))) == 2
+    assert len(problems_of(Host(places=(clone, data)))) == 2

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import accounts
+from orchestration.clients import accounts
 from orchestration.errors import StackError
 from tests.orchestration.test_config import module
 

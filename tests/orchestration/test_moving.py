@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import shell
 from orchestration.commands import move_artifacts
 from orchestration.errors import StackError
+from orchestration.process import runner
 
 
 class NoSuchKey(Exception):
@@ -154,7 +154,7 @@ class Engine:
 
     def command(self, service, argv, *, anew=False):
         assert anew
-        return shell.Command(("printf", "%s\n", *map(json.dumps, self.lines)))
+        return runner.Command(("printf", "%s\n", *map(json.dumps, self.lines)))
 
 
 DONE = {"files": 2, "of_files": 2, "bytes": 3 * 2**20, "of_bytes": 3 * 2**20, "sent": 0}

@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from orchestration import ports
+from orchestration.host import ports
 
 LISTEN = """
 import socket, sys

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestration import clocks, folders, machine, preflight
-from orchestration.engine import Service
-from orchestration.machine import Host
-from orchestration.needs import EARLIEST, GIB
+from orchestration import preflight
+from orchestration.engines.base import Service
+from orchestration.host import clocks, permissions, resources
+from orchestration.host.minimums import EARLIEST, GIB
+from orchestration.host.resources import Host
 
 
 @pytest.fixture
@@ -20,12 +21,12 @@ def figures(monkeypatch):
     figures = SimpleNamespace(
         memory=16.0, limit=float("inf"), cpus=4, free=100.0, now=EARLIEST + timedelta(days=1)
     )
-    monkeypatch.setattr(machine, "machine_gib", lambda: figures.memory)
-    monkeypatch.setattr(machine, "memory_limit_gib", lambda: figures.limit)
-    monkeypatch.setattr(machine, "cpus", lambda: figures.cpus)
+    monkeypatch.setattr(resources, "machine_gib", lambda: figures.memory)
+    monkeypatch.setattr(resources, "memory_limit_gib", lambda: figures.limit)
+    monkeypatch.setattr(resources, "cpus", lambda: figures.cpus)
     monkeypatch.setattr(clocks, "now", lambda: figures.now)
     usage = SimpleNamespace(disk_usage=lambda place: SimpleNamespace(free=figures.free * GIB))
-    monkeypatch.setattr(machine, "shutil", usage)
+    monkeypatch.setattr(resources, "shutil", usage)
     return figures
 
 
@@ -64,7 +65,7 @@ def test_all_problems_are_told_at_once(
     figures.memory, figures.free, figures.cpus, stopped.volumes = 1.0, 0.5, 0, ["x_postgres"]
     figures.now = EARLIEST - timedelta(days=1)
     stopped.stands_on = Host(problems=("AIRFLOW_UID=0",), places=(clone,), ahead=60.0)
-    monkeypatch.setattr(folders, "unwritable", lambda folder: f"{folder} is not writable")
+    monkeypatch.setattr(permissions, "unwritable", lambda folder: f"{folder} is not writable")
     chosen = make_settings(**free_ports | {"AIRFLOW_PORT": listener})
     told, _ = preflight.look(chosen, stopped, fresh_env=True)
     expected = [
@@ -78,7 +79,7 @@ def test_all_problems_are_told_at_once(
 
 def test_an_engine_that_cannot_work_is_not_asked_further(figures, make_settings, monkeypatch):
     figures.free, figures.now = 1.0, EARLIEST - timedelta(days=1)
-    monkeypatch.setattr(folders, "unwritable", lambda folder: "not writable")
+    monkeypatch.setattr(permissions, "unwritable", lambda folder: "not writable")
 
     class Silent:
         def problems(self):
@@ -122,7 +123,7 @@ def test_a_single_processor_here_or_there_is_worth_a_line(figures, here, there, 
     figures.cpus, host = here, Host(cpus=there)
     lines = list(preflight.advice(host))
     assert [line[:5] for line in lines] == (["1 CPU"] if told else [])
-    assert machine.resource_problems(host) == []
+    assert resources.resource_problems(host) == []
 
 
 def test_an_index_that_does_not_answer_is_worth_a_line(figures):

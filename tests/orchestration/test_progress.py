@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from orchestration.progress import Progress
+from orchestration.process.progress import Progress
 
 
 @pytest.fixture(autouse=True)

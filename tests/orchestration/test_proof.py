@@ -2,12 +2,13 @@
 
 import pytest
 
-from orchestration import dag_runs, proof
+from orchestration.clients import dag_runs
 from orchestration.errors import StackError
+from orchestration.health import canary
 
 DAG = "/api/v2/dags/canary"
 RUNS = f"{DAG}/dagRuns"
-HOPS = {name: number / 4 for number, name in enumerate(proof.HOPS, 1)}
+HOPS = {name: number / 4 for number, name in enumerate(canary.HOPS, 1)}
 
 
 def a_task(task_id, state="success", start_date="2026-01-01", **more):
@@ -99,7 +100,7 @@ def test_a_run_can_fail_without_a_failed_task(airflow, run, capsys):
 
 def test_the_proof_tells_the_seconds_of_every_hop(airflow, web, run, capsys):
     run("running", "success")
-    told = proof.prove(airflow)
+    told = canary.prove(airflow)
     assert told == ", ".join(f"{name} {seconds:.2f} s" for name, seconds in HOPS.items())
     assert "✓ proof" in capsys.readouterr().out
     assert web.of(f"GET {RUNS}"), "old runs are pruned"
@@ -108,32 +109,32 @@ def test_the_proof_tells_the_seconds_of_every_hop(airflow, web, run, capsys):
 def test_a_failed_proof_says_so_before_the_reason(airflow, run, capsys):
     run("failed", tasks=[a_task("sing", "failed")])
     with pytest.raises(StackError, match=r"^the proof failed\. canary: task sing failed"):
-        proof.prove(airflow)
+        canary.prove(airflow)
 
 
 @pytest.mark.parametrize(
     ("returned", "missing"),
     [
-        ({name: 1 for name in proof.HOPS if name not in ("model", "client")}, "client, model"),
-        (None, ", ".join(sorted(proof.HOPS))),
+        ({name: 1 for name in canary.HOPS if name not in ("model", "client")}, "client, model"),
+        (None, ", ".join(sorted(canary.HOPS))),
     ],
 )
 def test_a_canary_that_is_silent_about_a_hop_proves_nothing(airflow, run, returned, missing):
     run(returned=returned)
     with pytest.raises(StackError, match=f"the canary did not tell of {missing}$"):
-        proof.prove(airflow)
+        canary.prove(airflow)
 
 
 def test_a_canary_that_does_not_come_back_is_given_up(airflow, run, clock, monkeypatch):
-    monkeypatch.setattr(proof, "CANARY_SECONDS", 3)
+    monkeypatch.setattr(canary, "CANARY_SECONDS", 3)
     run("queued")
     with pytest.raises(StackError, match="canary is still queued after 3 s"):
-        proof.prove(airflow)
+        canary.prove(airflow)
     assert sum(clock.slept) >= 3
 
 
 def test_a_fresh_stack_has_time_to_parse_the_canary(airflow, web, run, clock):
     run()
     web.answers[f"GET {DAG}"] = [(404, {})] * 20 + [(200, {"is_paused": False})]
-    proof.prove(airflow)
+    canary.prove(airflow)
     assert sum(clock.slept) == 10

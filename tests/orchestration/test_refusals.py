@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.drafts import draft_env
+from orchestration.host.drafts import draft_env
 from orchestration.project import Project
 
 REPO = Path(__file__).resolve().parents[2]

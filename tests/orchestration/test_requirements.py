@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from orchestration import requirements, shell
+from orchestration.dependencies import requirements
+from orchestration.dependencies.requirements import FILE, LOCK, NEXT, blamed, locked, unfulfilled
 from orchestration.errors import StackError
-from orchestration.requirements import FILE, LOCK, NEXT, blamed, locked, unfulfilled
+from orchestration.process import runner
 
 HEAD = """\
 # Your additions to the Airflow image. Edit, then: inv lock && inv rebuild
@@ -260,7 +261,7 @@ def compiled(install, monkeypatch):
         if fails:
             raise fails[0]
 
-    monkeypatch.setattr(shell, "run", compile_it)
+    monkeypatch.setattr(runner, "run", compile_it)
     return fails
 
 

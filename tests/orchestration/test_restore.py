@@ -5,24 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import (
-    archive,
-    background,
-    databases,
-    factory,
-    keys,
-    preflight,
-    proof,
-    readiness,
-    restore,
-    unfinished,
-)
+from orchestration import pending, preflight
+from orchestration.backup import archive, keyfile, restore
+from orchestration.clients import postgres
 from orchestration.commands import backup as backup_command
 from orchestration.commands import rebuild, restart
 from orchestration.commands import restore as restore_command
-from orchestration.drafts import draft_env
-from orchestration.engine import Service
+from orchestration.engines import factory
+from orchestration.engines.base import Service
 from orchestration.errors import StackError
+from orchestration.health import canary, readiness
+from orchestration.host.drafts import draft_env
+from orchestration.process import background
 from orchestration.project import Project
 
 PHRASE = "correct horse battery"
@@ -37,7 +31,7 @@ def well(web, monkeypatch):
     monkeypatch.setattr(background, "POLL_SECONDS", 0)
     monkeypatch.setattr(readiness, "POLL_SECONDS", 0)
     monkeypatch.setattr(readiness, "READY_SECONDS", 5)
-    monkeypatch.setattr(proof, "prove", lambda airflow: "well")
+    monkeypatch.setattr(canary, "prove", lambda airflow: "well")
 
 
 @pytest.fixture
@@ -70,7 +64,7 @@ def test_what_was_backed_up_is_there_again_and_what_came_later_is_not(
 ):
     restore_command.run(project, str(made), yes=True)
     assert rows(engine) == later.replace("3\n", "")
-    assert names(engine) == sorted(databases.NAMES)
+    assert names(engine) == sorted(postgres.NAMES)
     assert "restored and proven in" in capsys.readouterr().out
     assert not (made.parent.parent / ".restoring").exists()
 
@@ -124,7 +118,7 @@ def test_one_of_before_mlflow_asked_for_accounts_brings_an_empty_database_for_th
     restore_command.run(project, str(made), yes=True)
     assert rows(engine, "mlflow_auth") == ""
     assert "COPY" in rows(engine, "mlflow")
-    assert names(engine) == sorted(databases.NAMES)
+    assert names(engine) == sorted(postgres.NAMES)
 
 
 def test_without_yes_it_only_tells_what_it_would_do(project, made, later, engine):
@@ -181,11 +175,11 @@ def test_where_the_canary_fails_the_old_state_comes_back(
         if answers:
             raise answers.pop()
 
-    monkeypatch.setattr(proof, "prove", prove)
+    monkeypatch.setattr(canary, "prove", prove)
     with pytest.raises(type(error)) as failed:
         restore_command.run(project, str(made), yes=True)
     assert rows(engine) == later
-    assert names(engine) == sorted(databases.NAMES)
+    assert names(engine) == sorted(postgres.NAMES)
     if isinstance(error, StackError):
         assert "the canary failed\nthe old state is back" in str(failed.value)
 
@@ -198,25 +192,25 @@ def test_the_next_start_takes_back_one_that_was_killed(
 
     with monkeypatch.context() as patched:
         patched.setattr(restore, "start", killed)
-        patched.setattr(unfinished, "take_back", lambda chosen, engine: None)
+        patched.setattr(pending, "take_back", lambda chosen, engine: None)
         with pytest.raises(SystemExit):
             restore_command.run(project, str(made), yes=True)
     assert rows(engine) != later
     chosen = Project(lived_in, {}).settings()
-    unfinished.take_back(chosen, engine)
+    pending.take_back(chosen, engine)
     assert rows(engine) == later
     # Somebody may have worked with it.
-    assert names(engine) == sorted(f"{n}{end}" for n in databases.NAMES for end in ("", "_loaded"))
+    assert names(engine) == sorted(f"{n}{end}" for n in postgres.NAMES for end in ("", "_loaded"))
     assert f"the restore of {made} did not come to its end" in capsys.readouterr().out
     engine.asked.clear()
-    unfinished.take_back(chosen, engine)
+    pending.take_back(chosen, engine)
     assert engine.asked == []
 
 
 def test_one_that_was_killed_before_it_switched_changed_nothing(made, later, engine, lived_in):
     Path(engine.databases, "airflow_loaded").write_text("half")
     (lived_in / ".restoring").write_text(str(made))
-    unfinished.take_back(Project(lived_in, {}).settings(), engine)
+    pending.take_back(Project(lived_in, {}).settings(), engine)
     assert rows(engine) == later
     # Not all of it: nothing is to run on a state that nobody has proven.
     assert "up postgres" in engine.asked
@@ -226,7 +220,7 @@ def test_one_that_was_killed_before_it_switched_changed_nothing(made, later, eng
 def test_one_shots_of_the_start_that_was_killed_are_ended_too(made, engine, lived_in):
     (lived_in / ".restoring").write_text(str(made))
     engine.listed.append(Service("mlflow-migrate", "running"))
-    unfinished.take_back(Project(lived_in, {}).settings(), engine)
+    pending.take_back(Project(lived_in, {}).settings(), engine)
     [stopped] = [asked for asked in engine.asked if asked.startswith("stop")]
     assert "mlflow-migrate" in stopped.split()
 
@@ -302,7 +296,7 @@ def test_a_backup_of_before_a_rotation_is_opened_by_the_key_that_was_kept(
 
 
 def test_keys_of_another_backup_are_refused(project, made, lived_in, tmp_path):
-    keys.encrypt("AIRFLOW_FERNET_KEY=other\n", PHRASE, Path(f"{made}.keys.age"))
+    keyfile.encrypt("AIRFLOW_FERNET_KEY=other\n", PHRASE, Path(f"{made}.keys.age"))
     with pytest.raises(StackError, match="the keys of another backup"):
         take(project, made, tmp_path)
 
@@ -339,11 +333,11 @@ def test_only_the_database_has_to_be_there(project, made, engine, monkeypatch):
 
 
 def test_what_an_earlier_one_forgot_is_not_taken_for_the_old_state(project, made, later, engine):
-    for name in databases.NAMES:
+    for name in postgres.NAMES:
         Path(engine.databases, f"{name}_before").write_text("stale")
     restore_command.run(project, str(made), yes=True)
     assert rows(engine) == later.replace("3\n", "")
-    assert names(engine) == sorted(databases.NAMES)
+    assert names(engine) == sorted(postgres.NAMES)
 
 
 def test_meanwhile_nothing_is_built_on_what_is_unproven(project, made, lived_in):

@@ -5,13 +5,17 @@ import stat
 
 import pytest
 
-from orchestration import accounts, archive, background, proof, readiness, unfinished
+from orchestration import pending
+from orchestration.backup import archive
+from orchestration.clients import accounts
 from orchestration.commands import backup as backup_command
 from orchestration.commands import secrets, up
-from orchestration.engine import Service
+from orchestration.engines.base import Service
 from orchestration.errors import StackError
+from orchestration.health import canary, readiness
+from orchestration.process import background
 from orchestration.project import Project
-from orchestration.settings import FORMER_KEYS, SECRETS
+from orchestration.settings.model import FORMER_KEYS, SECRETS
 
 KEY, ADMIN = "AIRFLOW_FERNET_KEY", "_AIRFLOW_WWW_USER_PASSWORD"
 SCRIPT = """
@@ -30,7 +34,7 @@ def well(web, monkeypatch, lived_in, engine, tmp_path):
     web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
     monkeypatch.setattr(background, "POLL_SECONDS", 0)
     monkeypatch.setattr(readiness, "POLL_SECONDS", 0)
-    monkeypatch.setattr(proof, "prove", lambda airflow: engine.asked.append("proof"))
+    monkeypatch.setattr(canary, "prove", lambda airflow: engine.asked.append("proof"))
     script = tmp_path / "new_secrets.py"
     script.write_text(SCRIPT.format(said=str(tmp_path / "said")))
     monkeypatch.setattr(engine, "script", lambda name: str(tmp_path / name))
@@ -100,7 +104,7 @@ def test_the_former_key_is_in_env_behind_the_new_one_while_that_goes_on(
     (tmp_path / "new_secrets.py").write_text("import sys; sys.exit('no room left')")
     with pytest.raises(StackError, match="no room left"):
         secrets.rotate(project, [KEY])
-    new = unfinished.new_secrets(Project(lived_in, {}).settings())[KEY]
+    new = pending.new_secrets(Project(lived_in, {}).settings())[KEY]
     assert held(lived_in)[KEY] == f"{new},{former}"
 
 
@@ -153,7 +157,7 @@ def kill_at(step, engine, monkeypatch):
         "env": (secrets, "_write"),
         "start": (secrets, "start"),
         "the account": (accounts, "let_first_account_in"),
-        "the end": (unfinished, "end_rotation"),
+        "the end": (pending, "end_rotation"),
     }
     monkeypatch.setattr(*places[step], kill)
 
@@ -168,7 +172,7 @@ def test_killed_at_any_step_it_goes_on_with_the_values_it_had_made(
         kill_at(step, engine, patched)
         with pytest.raises(Killed):
             secrets.rotate(project, ["all"])
-    new = unfinished.new_secrets(Project(lived_in, {}).settings())
+    new = pending.new_secrets(Project(lived_in, {}).settings())
     assert stat.S_IMODE((lived_in / ".env.rotating").stat().st_mode) == 0o600
     assert {*new} == {*SECRETS}
     up.run(project) if again == "up" else secrets.rotate(project, ["all"])
@@ -214,7 +218,7 @@ def test_a_proof_that_fails_says_that_the_values_are_in_place(project, lived_in,
     def fail(airflow):
         raise StackError("the proof failed")
 
-    monkeypatch.setattr(proof, "prove", fail)
+    monkeypatch.setattr(canary, "prove", fail)
     with pytest.raises(StackError, match=r"are in place, and the proof failed\nnext: inv doctor"):
         secrets.rotate(project, ["REDIS_PASSWORD"])
     assert not (lived_in / ".env.rotating").exists()

@@ -12,11 +12,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from orchestration import dotenv_file, setting_rules
-from orchestration.drafts import draft_env
 from orchestration.errors import StackError
+from orchestration.host.drafts import draft_env
 from orchestration.project import Project
-from orchestration.settings import SECRETS, Settings
+from orchestration.settings import envfile, validation
+from orchestration.settings.model import SECRETS, Settings
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -170,7 +170,7 @@ def test_a_port_that_is_none_is_refused(make_settings, port):
         make_settings(STATUS_PORT=port)
 
 
-@pytest.mark.parametrize("name", setting_rules.IN_URLS)
+@pytest.mark.parametrize("name", validation.IN_URLS)
 def test_a_password_that_would_break_a_url_is_refused(make_settings, name):
     with pytest.raises(StackError, match=f"{name} stands in a URL"):
         make_settings(**{name: "p@ss/word"})
@@ -352,7 +352,7 @@ def test_e_mail_needs_a_server_and_a_server_no_e_mail(make_settings):
     make_settings(SMTP_HOST="mail.example.org")
 
 
-OTHERS = [name for name in SECRETS if name not in ("AIRFLOW_FERNET_KEY", *setting_rules.IN_URLS)]
+OTHERS = [name for name in SECRETS if name not in ("AIRFLOW_FERNET_KEY", *validation.IN_URLS)]
 PLACEHOLDERS = [
     "<put a secret here>",
     "change-me!!!!!!!!!!",
@@ -477,7 +477,7 @@ GARBAGE = ["0", "'$(rm -rf)'", '" x "', "#not=a;comment%  ", "'C:\\x'", "'\"'", 
 def garbled(root, end):
     """Every setting set to garbage, from the last to the first, among lines of the person's own."""
     example = (root / ".env.example").read_text(encoding="utf-8")
-    names = [*reversed(dotenv_file.parse(example)), "MY_OWN"]
+    names = [*reversed(envfile.parse(example)), "MY_OWN"]
     lines = [f"{name}={GARBAGE[number % len(GARBAGE)]}" for number, name in enumerate(names)]
     return end.join(["# mine,  kept \t", "", *lines, " \t", " # BLANK="])
 
@@ -539,7 +539,7 @@ LINES = st.from_regex(
     r"('[^'\n]*'|\"[^\"\n]*\"|auto|[^\n]*)\r?|#[^\n]*|",
     fullmatch=True,
 )
-ACCEPTED = st.lists(LINES.filter(lambda line: not dotenv_file.refusal(line))).map("\n".join)
+ACCEPTED = st.lists(LINES.filter(lambda line: not envfile.refusal(line))).map("\n".join)
 
 
 @pytest.fixture(scope="module")
@@ -561,7 +561,7 @@ def test_whatever_the_file_set_values_stay_and_a_second_run_changes_nothing(used
     path.write_bytes(once.encode())
     assert draft_env(Project(used, os.environ)) == (once, "")
     for old, new in zip(text.split("\n"), once.split("\n"), strict=False):
-        is_open = set(dotenv_file.parse(old).values()) & {"", "auto"}
+        is_open = set(envfile.parse(old).values()) & {"", "auto"}
         assert is_open or new.removesuffix("\r") == old.removesuffix("\r")
         assert new.endswith("\r") or not old.endswith("\r")
 

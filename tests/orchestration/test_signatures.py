@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestration import signatures
-from orchestration.signatures import SIGNATURES, UP
+from orchestration.doctor import log_patterns
+from orchestration.doctor.log_patterns import SIGNATURES, UP
 
 NAMES = {"mlflow": "http://127.0.0.1:5000", "own_logs": "sudo chown -R 1000:0 /clone/logs"}
 TOKEN = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhIn0.mIX5"  # pragma: allowlist secret
@@ -102,7 +102,7 @@ PRINTED = [
 
 
 def read(service, text, *, well=False):
-    return list(signatures.read(service, text, well=well, names=NAMES))
+    return list(log_patterns.read(service, text, well=well, names=NAMES))
 
 
 @pytest.mark.parametrize(("service", "text", "name"), PRINTED)

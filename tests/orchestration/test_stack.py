@@ -8,12 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration import background, doctor, factory, lifecycle, preflight, proof, readiness, shell
+from orchestration import lifecycle, preflight
 from orchestration.commands import down, rebuild, restart, up
-from orchestration.engine import Service
+from orchestration.doctor import diagnose
+from orchestration.engines import factory
+from orchestration.engines.base import Service
 from orchestration.errors import StackError
+from orchestration.health import canary, readiness
+from orchestration.process import background, runner
 from orchestration.project import Project
-from orchestration.settings import SECRETS
+from orchestration.settings.model import SECRETS
 
 PLACES = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
 INSTALLED = ["build", "activate", "prune"]
@@ -194,7 +198,7 @@ def test_up_builds_images_that_are_gone(project, clone, engine):
 
 def test_up_proves_the_stack_unless_told_not_to(project, clone, engine, monkeypatch, capsys):
     proven = []
-    monkeypatch.setattr(proof, "prove", lambda airflow: proven.append(airflow.address))
+    monkeypatch.setattr(canary, "prove", lambda airflow: proven.append(airflow.address))
     up.run(project)
     assert len(proven) == 1
     assert "up and proven in" in capsys.readouterr().out
@@ -287,7 +291,7 @@ def test_a_doctor_that_knows_nothing_or_fails_leaves_the_error_as_it_is(
         with pytest.raises(StackError) as failed:
             up.run(project, with_proof=False)
         assert str(failed.value) == "it did not start"
-        monkeypatch.setattr(doctor, "examine", examine)
+        monkeypatch.setattr(diagnose, "examine", examine)
 
 
 def test_up_gives_up_on_a_start_that_hangs(project, clone, engine, monkeypatch, capsys):
@@ -333,7 +337,7 @@ def test_a_lost_env_is_drafted_where_the_clone_is(project, clone, engine):
 def proven(monkeypatch):
     """The addresses to which a canary was sent; each came back well."""
     proven = []
-    monkeypatch.setattr(proof, "prove", lambda airflow: proven.append(airflow.address))
+    monkeypatch.setattr(canary, "prove", lambda airflow: proven.append(airflow.address))
     return proven
 
 
@@ -447,7 +451,7 @@ def lock(clone, recorded, monkeypatch):
             path.write_text(NEW)
         return compiled(command, **options)
 
-    monkeypatch.setattr(shell, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     return path
 
 
@@ -568,7 +572,7 @@ def test_an_interrupt_while_the_lock_is_compiled_changes_nothing(
         lock.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shell, "run", interrupted)
+    monkeypatch.setattr(runner, "run", interrupted)
     refused_rebuild(project, in_use, lock, KeyboardInterrupt)
 
 

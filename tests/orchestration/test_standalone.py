@@ -22,20 +22,16 @@ import psutil
 import pytest
 import yaml
 
-from orchestration import (
-    compose_file,
-    environments,
-    leftovers,
-    shell,
-    standalone,
-    surroundings,
-    wait,
-)
-from orchestration import supervisord as supervisord_module
-from orchestration.engine import ONE_SHOTS, image_of
+from orchestration.engines.base import ONE_SHOTS, image_of
+from orchestration.engines.standalone import engine as standalone_engine
+from orchestration.engines.standalone import environment as standalone_environment
+from orchestration.engines.standalone import orphans, virtualenvs
+from orchestration.engines.standalone import supervisor as supervisord_module
+from orchestration.engines.standalone.engine import SCHEDULER, SERVICES, StandaloneEngine
+from orchestration.engines.standalone.environment import State, services_environment
 from orchestration.errors import StackError
-from orchestration.standalone import SCHEDULER, SERVICES, StandaloneEngine
-from orchestration.surroundings import State, services_environment
+from orchestration.process import runner, wait
+from orchestration.settings import compose_file
 
 REPO = Path(__file__).resolve().parents[2]
 SHUTTING_DOWN = Fault(6, "SHUTDOWN_STATE")
@@ -140,7 +136,7 @@ class Machine:
             data.write_text("16\n", encoding="utf-8")
         if name in self.failing:
             raise StackError(self.failing[name])
-        return shell.Completed(0, f"{name} says so\n")
+        return runner.Completed(0, f"{name} says so\n")
 
     def name(self, command):
         return Path(command.argv[-1] if len(command.argv) == 2 else command.argv[0]).stem
@@ -164,15 +160,15 @@ def state(tmp_path_factory, monkeypatch):
 def make_engine(clone, state, make_settings, monkeypatch):
     """Engines of a clone with the real files and short locks, for a normal user."""
     person = os.getuid()
-    monkeypatch.setattr(standalone.os, "getuid", lambda: person or 1234)
-    monkeypatch.setattr(surroundings, "postgres_user", lambda: "person")
+    monkeypatch.setattr(standalone_engine.os, "getuid", lambda: person or 1234)
+    monkeypatch.setattr(standalone_environment, "postgres_user", lambda: "person")
     # The compose file is read once for all tests.
     monkeypatch.setattr(compose_file, "yaml", SimpleNamespace(safe_load=LOAD))
     for name in ("docker-compose.yaml", "supervisord.conf"):
         shutil.copy(REPO / "orchestration" / name, clone / "orchestration")
-    locks = [lock for names in environments.LOCKS.values() for lock in names]
+    locks = [lock for names in virtualenvs.LOCKS.values() for lock in names]
     sources = [f"install/{lock}" for lock in (*locks, "base/postgres.lock")]
-    for source in (*sources, *environments.POSTGRES_FILES.values()):
+    for source in (*sources, *virtualenvs.POSTGRES_FILES.values()):
         (clone / source).parent.mkdir(parents=True, exist_ok=True)
         (clone / source).write_text("of today\n", encoding="utf-8")
     return lambda **values: StandaloneEngine(make_settings(**values))
@@ -196,7 +192,7 @@ def supervisord(state):
 def machine(state, supervisord, monkeypatch):
     """Nothing is run but the stand-ins."""
     paper = Machine(state, supervisord)
-    monkeypatch.setattr(shell, "run", paper.run)
+    monkeypatch.setattr(runner, "run", paper.run)
     return paper
 
 
@@ -222,8 +218,8 @@ def orphan(state):
 @pytest.fixture
 def linux(monkeypatch):
     """A machine that has all it takes."""
-    monkeypatch.setattr(standalone.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(standalone, "python_problem", lambda settings: "")
+    monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: "")
 
 
 def test_on_linux_with_a_python_there_is_no_problem(alone, linux):
@@ -231,7 +227,7 @@ def test_on_linux_with_a_python_there_is_no_problem(alone, linux):
 
 
 def test_another_system_is_a_problem(alone, linux, monkeypatch):
-    monkeypatch.setattr(standalone.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Darwin")
     [problem] = alone.problems()
     assert problem == "the standalone engine runs on Linux, this is Darwin: use Docker"
 
@@ -248,7 +244,7 @@ def test_a_path_too_long_for_sockets_is_told_by_how_much(alone, linux, excess, t
 
 
 def test_a_missing_python_is_told_unless_the_environment_is_there(alone, linux, monkeypatch, state):
-    monkeypatch.setattr(standalone, "python_problem", lambda settings: "no Python 3.11")
+    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: "no Python 3.11")
     assert alone.problems() == ["no Python 3.11"]
     state.python("airflow").parent.mkdir(parents=True)
     state.python("airflow").touch()
@@ -256,8 +252,8 @@ def test_a_missing_python_is_told_unless_the_environment_is_there(alone, linux, 
 
 
 def test_problems_are_told_together(alone, linux, monkeypatch):
-    monkeypatch.setattr(standalone.platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(standalone, "python_problem", lambda settings: "no Python 3.11")
+    monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: "no Python 3.11")
     alone.state = State(Path("/" + "f" * 200))
     assert len(alone.problems()) == 3
 
@@ -294,7 +290,7 @@ def test_dags_are_imported_in_what_was_built_last(alone, recorded, clone):
     recorded.failures = {"parse_dags.py": "\n".join(f"dags/{n}.py: error" for n in range(20))}
     alone.environments.candidate("airflow").mkdir(parents=True)
     assert alone.import_errors().splitlines()[-1] == "dags/19.py: error"
-    assert len(alone.import_errors().splitlines()) == shell.TAIL_LINES
+    assert len(alone.import_errors().splitlines()) == runner.TAIL_LINES
     command = recorded.commands[-1]
     assert command.argv == (
         f"{alone.environments.candidate('airflow')}/bin/python",
@@ -313,7 +309,7 @@ def changed(alone, clone, *names):
     """Adopt other environments than those in use; the folders of before."""
     before = {name: alone.environments.in_use(name) for name in names}
     for name in names:
-        lock = environments.LOCKS[name][0] if name != "postgres" else "base/postgres.lock"
+        lock = virtualenvs.LOCKS[name][0] if name != "postgres" else "base/postgres.lock"
         (clone / "install" / lock).write_text("of tomorrow\n", encoding="utf-8")
     alone.build()
     alone.activate()
@@ -451,7 +447,7 @@ def test_a_scheduler_that_does_not_end_is_told_and_the_watchdog_runs_again(
     monkeypatch.setattr(wait, "time", clock)
     supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
     supervisord.start()
-    monkeypatch.setattr(standalone, "TASK_SECONDS", 5)
+    monkeypatch.setattr(standalone_engine, "TASK_SECONDS", 5)
     with pytest.raises(StackError) as failed:
         alone.replace(SCHEDULER)
     assert str(failed.value) == (
@@ -506,7 +502,7 @@ def test_a_scheduler_that_does_not_run_is_started(alone, supervisord, state):
 def test_a_command_finds_the_programs_of_the_services_environment(
     alone, recorded, state, clone, service, image, monkeypatch
 ):
-    monkeypatch.setattr(shell, "attach", lambda command: recorded.attach(command) or 7)
+    monkeypatch.setattr(runner, "attach", lambda command: recorded.attach(command) or 7)
     assert alone.run(service, ["airflow", "dags list", "$x"]) == 7
     (command,) = recorded.commands
     assert command.argv == ["airflow", "dags list", "$x"]
@@ -568,8 +564,10 @@ def test_folders_are_the_persons_own_but_sockets_can_be_reached(alone, machine, 
 
 def test_for_root_postgres_owns_its_folders(alone, machine, state, monkeypatch):
     owned = []
-    monkeypatch.setattr(standalone.os, "getuid", lambda: 0)
-    monkeypatch.setattr(standalone.shutil, "chown", lambda *arguments: owned.append(arguments))
+    monkeypatch.setattr(standalone_engine.os, "getuid", lambda: 0)
+    monkeypatch.setattr(
+        standalone_engine.shutil, "chown", lambda *arguments: owned.append(arguments)
+    )
     alone.up()
     user = "mlops-postgres"
     assert owned == [(state.folder / name, user, user) for name in ("postgres", "sockets")]
@@ -698,7 +696,7 @@ def test_what_a_one_shot_said_is_its_log(alone, machine):
 def test_a_one_shot_does_not_last_for_ever(alone, machine, monkeypatch):
     limits = []
     monkeypatch.setattr(
-        shell,
+        runner,
         "run",
         lambda command, **options: limits.append(options) or machine.run(command),
     )
@@ -779,7 +777,7 @@ def test_down_asks_supervisord_and_waits_for_its_end(alone, supervisord):
 def test_down_does_not_wait_for_ever(alone, supervisord, clock, monkeypatch):
     monkeypatch.setattr(wait, "time", clock)
     supervisord.pid = os.getpid()
-    monkeypatch.setattr(leftovers, "family", lambda pid: iter([psutil.Process(pid)]))
+    monkeypatch.setattr(orphans, "family", lambda pid: iter([psutil.Process(pid)]))
     supervisord.start()
     alone.down(volumes=False)
     assert supervisord_module.STOP_SECONDS <= sum(clock.slept) < supervisord_module.STOP_SECONDS + 1
@@ -867,7 +865,7 @@ def test_without_a_log_nothing_was_restarted(alone, supervisord):
 def test_memory_is_that_of_each_process_that_lives(alone, supervisord, monkeypatch):
     supervisord.shows().processes[0] = process("postgres", pid=os.getpid())
     supervisord.start()
-    monkeypatch.setattr(leftovers, "memory", lambda pid: pid * 10)
+    monkeypatch.setattr(orphans, "memory", lambda pid: pid * 10)
     assert alone.memory() == {"postgres": os.getpid() * 10}
 
 
@@ -882,7 +880,9 @@ def test_all_services_are_named_one_shots_included(alone):
 def test_logs_are_those_of_the_services_asked_for_or_of_all(alone, state, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        standalone.log_files, "show", lambda files, **options: asked.append((files, options)) or 7
+        standalone_engine.log_files,
+        "show",
+        lambda files, **options: asked.append((files, options)) or 7,
     )
     options = {"tail": 5, "since": "10m", "follow": True}
     assert alone.logs(["mlflow"], **options) == 7
@@ -979,12 +979,12 @@ def sleeping(make_engine, clone, state, monkeypatch):
     """An engine whose services sleep and whose one-shots print their name."""
     # Whatever collects ended processes here may be in no hurry.
     monkeypatch.setattr(supervisord_module, "STOP_SECONDS", 2)
-    monkeypatch.setattr(leftovers.end, "__defaults__", (1.0,))
+    monkeypatch.setattr(orphans.end, "__defaults__", (1.0,))
     (clone / "orchestration" / "config").mkdir(exist_ok=True)
     for name in ONE_SHOTS:
         script = clone / "orchestration" / "config" / f"{name.replace('-', '_')}.py"
         script.write_text(f"print('{name} ran')", encoding="utf-8")
-    for name in environments.NAMES:
+    for name in virtualenvs.NAMES:
         use(state, name, "of-today")
     commands = {SCHEDULER: f"bash {clone}/scheduler"}
     (clone / "scheduler").write_text(TASK.format(folder=clone), encoding="utf-8")
@@ -1000,7 +1000,7 @@ def sleeping(make_engine, clone, state, monkeypatch):
     with suppress(psutil.NoSuchProcess):
         if pid.exists():
             psutil.Process(int(pid.read_text())).kill()
-    for process in leftovers.left_by(state.supervisor):
+    for process in orphans.left_by(state.supervisor):
         with suppress(psutil.NoSuchProcess):
             process.kill()
 
@@ -1045,7 +1045,7 @@ def test_a_real_supervisord_is_brought_up_watched_and_taken_down(sleeping, state
     assert restarts == dict.fromkeys(SERVICES, 0) | {"mlflow": 1}
 
     sleeping.down(volumes=False)
-    assert leftovers.left_by(state.supervisor) == {}
+    assert orphans.left_by(state.supervisor) == {}
     assert {service.state for service in sleeping.ps()} == {"absent"}
 
 
@@ -1069,7 +1069,7 @@ def test_after_a_real_supervisord_was_killed_up_leaves_nothing_twice(sleeping, s
 
 
 def of_this_stack(state):
-    found = leftovers.left_by(state.supervisor)
+    found = orphans.left_by(state.supervisor)
     return {process.pid for process, name in found.items() if name != SCHEDULER}
 
 
@@ -1140,7 +1140,7 @@ def test_a_real_scheduler_ends_by_itself_and_is_started_again(sleeping, swapping
 @pytest.fixture
 def impatient(monkeypatch):
     """A task has less than a second to end."""
-    monkeypatch.setattr(standalone, "TASK_SECONDS", 0.4)
+    monkeypatch.setattr(standalone_engine, "TASK_SECONDS", 0.4)
 
 
 def test_the_real_watchdog_runs_again_also_where_the_scheduler_did_not_end(

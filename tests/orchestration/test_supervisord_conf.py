@@ -14,12 +14,13 @@ import yaml
 from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
-from orchestration import engine, standalone
-from orchestration import supervisord as supervisord_module
-from orchestration.drafts import load_or_draft
+from orchestration.engines import base as engine_base
+from orchestration.engines.standalone import engine as standalone_engine
+from orchestration.engines.standalone import supervisor as supervisord_module
+from orchestration.engines.standalone.environment import State, services_environment
+from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
-from orchestration.settings import SECRETS
-from orchestration.surroundings import State, services_environment
+from orchestration.settings.model import SECRETS
 
 REPO = Path(__file__).resolve().parents[2]
 FILE = REPO / "orchestration" / "supervisord.conf"
@@ -77,24 +78,24 @@ def each(names):
 
 
 def test_every_service_has_a_program_and_besides_there_is_the_watchdog(programs):
-    assert programs.keys() == {*standalone.SERVICES, "watchdog"}
+    assert programs.keys() == {*standalone_engine.SERVICES, "watchdog"}
 
 
 def test_compose_has_the_same_services_and_five_more():
-    assert COMPOSE_SERVICES.keys() - set(standalone.SERVICES) == COMPOSE_ALONE
-    assert set(standalone.SERVICES) <= COMPOSE_SERVICES.keys()
+    assert COMPOSE_SERVICES.keys() - set(standalone_engine.SERVICES) == COMPOSE_ALONE
+    assert set(standalone_engine.SERVICES) <= COMPOSE_SERVICES.keys()
 
 
 def test_the_one_shots_are_the_same_in_both_engines():
-    assert standalone.ONE_SHOTS is engine.ONE_SHOTS
-    assert set(engine.ONE_SHOTS) <= COMPOSE_ALONE
-    scripts = [f"orchestration/config/{n.replace('-', '_')}.py" for n in engine.ONE_SHOTS]
+    assert standalone_engine.ONE_SHOTS is engine_base.ONE_SHOTS
+    assert set(engine_base.ONE_SHOTS) <= COMPOSE_ALONE
+    scripts = [f"orchestration/config/{n.replace('-', '_')}.py" for n in engine_base.ONE_SHOTS]
     assert all((REPO / script).is_file() for script in scripts)
 
 
 def test_the_order_of_the_services_begins_with_the_database():
-    assert standalone.SERVICES[0] == "postgres"
-    assert len(standalone.SERVICES) == len(set(standalone.SERVICES))
+    assert standalone_engine.SERVICES[0] == "postgres"
+    assert len(standalone_engine.SERVICES) == len(set(standalone_engine.SERVICES))
 
 
 def test_what_tasks_need_ends_after_them(programs):
@@ -143,7 +144,7 @@ def test_the_database_runs_as_its_own_user_the_others_as_supervisord(programs):
     assert [name for name, section in SECTIONS.items() if "user" in section] == ["postgres"]
 
 
-@each(standalone.SERVICES)
+@each(standalone_engine.SERVICES)
 def test_a_service_has_one_log_that_is_rotated(programs, state, name):
     program = programs[name]
     assert program.stdout_logfile == str(state.logs / f"{name}.log")
@@ -207,7 +208,7 @@ def test_a_program_is_named_by_its_full_path(programs, state, name):
     elif name == "watchdog":
         assert Path(words[0]).exists()
     else:
-        environment = engine.image_of(name)
+        environment = engine_base.image_of(name)
         assert environment
         assert words[0].startswith(f"{state.folder}/envs/{environment}/bin/")
 

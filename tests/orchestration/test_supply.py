@@ -62,7 +62,7 @@ def test_python_packages_are_installed_with_their_hashes():
     assert "-c /tmp/held.txt -r /tmp/requirements.txt" in command
 
 
-@pytest.mark.parametrize("path", ["noxfile.py", "orchestration/environments.py"])
+@pytest.mark.parametrize("path", ["noxfile.py", "orchestration/engines/standalone/virtualenvs.py"])
 def test_environments_are_made_with_hashes(path):
     text = code(REPO / path)
     made = re.findall(r'"pip", "(?:sync|install)"|session\.install\(', text)

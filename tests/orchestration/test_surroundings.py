@@ -12,20 +12,21 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from orchestration import standalone, surroundings
-from orchestration.compose_file import interpolate
-from orchestration.compose_file import variables as variables_of
-from orchestration.surroundings import (
+from orchestration.engines.standalone import engine as standalone_engine
+from orchestration.engines.standalone import environment as standalone_environment
+from orchestration.engines.standalone.environment import (
     State,
     postgres_user,
     services_environment,
 )
+from orchestration.settings.compose_file import interpolate
+from orchestration.settings.compose_file import variables as variables_of
 
 REPO = Path(__file__).resolve().parents[2]
 COMPOSE = REPO / "orchestration" / "docker-compose.yaml"
 DOCUMENT = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
 CONFIGURED = [name for name, body in DOCUMENT["services"].items() if "environment" in body]
-RUN_HERE = (*standalone.SERVICES, *standalone.ONE_SHOTS)
+RUN_HERE = (*standalone_engine.SERVICES, *standalone_engine.ONE_SHOTS)
 LINKS = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL")
 CODE = "\n".join(
     line for line in COMPOSE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
@@ -38,9 +39,9 @@ def become(monkeypatch):
     """Be another user, in the eyes of the code."""
 
     def user(uid):
-        monkeypatch.setattr(surroundings.os, "getuid", lambda: uid)
+        monkeypatch.setattr(standalone_environment.os, "getuid", lambda: uid)
         entry = SimpleNamespace(pw_name=f"person{uid}")
-        monkeypatch.setattr(surroundings.pwd, "getpwuid", lambda uid: entry)
+        monkeypatch.setattr(standalone_environment.pwd, "getpwuid", lambda uid: entry)
 
     return user
 
@@ -403,14 +404,14 @@ def test_postgres_runs_as_the_person_or_for_root_as_a_user_of_its_own(become):
     become(1234)
     assert postgres_user() == "person1234"
     become(0)
-    assert postgres_user() == surroundings.POSTGRES_SYSTEM_USER
+    assert postgres_user() == standalone_environment.POSTGRES_SYSTEM_USER
 
 
 def test_for_root_postgres_is_told_to_run_as_its_own_user(settings, become):
     made = settings()
     become(0)
     environment = services_environment(made)
-    assert environment["STACK_POSTGRES_USER"] == surroundings.POSTGRES_SYSTEM_USER
+    assert environment["STACK_POSTGRES_USER"] == standalone_environment.POSTGRES_SYSTEM_USER
     assert environment["STACK_STATE"].startswith("/var/lib/mlops-stack/")
 
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration import lifecycle, tables
-from orchestration.health import Check, Report, Row
-from orchestration.status_document import Work
+from orchestration import lifecycle
+from orchestration.clients.status_page import Work
+from orchestration.health import render
+from orchestration.health.report import Check, Report, Row
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*3\dm")
 
@@ -54,7 +55,7 @@ def at_terminal(monkeypatch):
 
 
 def test_the_table_shows_a_detail_in_brackets(capsys):
-    tables.print_table(a_report(False, "[/data/x] is gone", [Check("mlflow", True, 1.0, "")]))
+    render.print_table(a_report(False, "[/data/x] is gone", [Check("mlflow", True, 1.0, "")]))
     assert "[/data/x] is gone" in capsys.readouterr().out
 
 
@@ -67,7 +68,7 @@ def test_work_stands_below_the_services_and_does_not_change_the_verdict(capsys):
         work("drift", "none"),
         work("monitoring", "of tomorrow"),
     ]
-    tables.print_table(dataclasses.replace(a_report(), work=told))
+    render.print_table(dataclasses.replace(a_report(), work=told))
     *lines, verdict = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[-5:] == [
         ["✓", "canary", "well", "3", "min", "ago", "queued", "1", "s"],
@@ -81,7 +82,7 @@ def test_work_stands_below_the_services_and_does_not_change_the_verdict(capsys):
 
 def test_a_service_is_a_line_with_all_that_is_known_of_it(capsys):
     since = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
-    tables.print_table(a_report(since=since, restarts=3, memory_bytes=7 * 2**20))
+    render.print_table(a_report(since=since, restarts=3, memory_bytes=7 * 2**20))
     heading, line, verdict = capsys.readouterr().out.splitlines()
     assert heading.split() == ["service", "state", "for", "restarts", "memory", "detail"]
     assert line.split() == ["✓", "redis", "running", "5", "min", "3", "7", "MiB", "PONG"]
@@ -89,7 +90,7 @@ def test_a_service_is_a_line_with_all_that_is_known_of_it(capsys):
 
 
 def test_what_is_not_well_is_marked_and_decides_the_verdict(capsys):
-    tables.print_table(a_report(False))
+    render.print_table(a_report(False))
     _, line, verdict = capsys.readouterr().out.splitlines()
     assert line.startswith("✗ ")
     assert verdict == "down (docker)"
@@ -97,12 +98,12 @@ def test_what_is_not_well_is_marked_and_decides_the_verdict(capsys):
 
 def test_what_the_canary_told_stands_below_the_table(capsys):
     checks = [Check("mlflow", True, 1.0, "HTTP 200"), Check("canary", True, 9.0, "[queued] 1 s")]
-    tables.print_table(a_report(checks=checks))
+    render.print_table(a_report(checks=checks))
     assert capsys.readouterr().out.splitlines()[-2:] == ["canary: [queued] 1 s", "healthy (docker)"]
 
 
 def test_a_pipe_gets_whole_lines_without_colour(capsys):
-    tables.print_table(a_report(detail="x" * 100))
+    render.print_table(a_report(detail="x" * 100))
     told = capsys.readouterr().out
     assert "x" * 100 in told
     assert "\x1b" not in told
@@ -112,7 +113,7 @@ def test_a_pipe_gets_whole_lines_without_colour(capsys):
 def test_a_terminal_gets_colours_unless_the_person_wants_none(monkeypatch, no_color, has_colour):
     screen = at_terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", no_color)
-    tables.print_table(a_report())
+    render.print_table(a_report())
     assert bool(COLOUR.search(screen.getvalue())) == has_colour
 
 
@@ -130,15 +131,15 @@ WELL, ILL = a_report(), a_report(False)
 @pytest.mark.parametrize(("reports", "verdict"), [([WELL, ILL], False), ([ILL, WELL], True)])
 @pytest.mark.parametrize("as_json", [True, False])
 def test_watching_ends_with_the_last_verdict(capsys, reports, verdict, as_json):
-    assert tables.watch(until_interrupted(*reports), as_json=as_json) is verdict
+    assert render.watch(until_interrupted(*reports), as_json=as_json) is verdict
 
 
 def test_watching_that_ends_before_anything_was_seen_is_not_well(capsys):
-    assert tables.watch(until_interrupted(), as_json=False) is False
+    assert render.watch(until_interrupted(), as_json=False) is False
 
 
 def test_watching_for_machines_is_a_document_a_line(capsys):
-    tables.watch(until_interrupted(WELL, WELL, ILL), as_json=True)
+    render.watch(until_interrupted(WELL, WELL, ILL), as_json=True)
     documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert documents == [report.as_dict() for report in (WELL, WELL, ILL)]
 
@@ -146,7 +147,7 @@ def test_watching_for_machines_is_a_document_a_line(capsys):
 def test_a_pipe_is_told_only_when_a_verdict_changed(capsys):
     same = a_report(detail="PONG again", restarts=1)
     unreached = a_report(checks=[Check("mlflow", False, None, "refused")])
-    tables.watch(until_interrupted(WELL, same, WELL, ILL, ILL, WELL, unreached), as_json=False)
+    render.watch(until_interrupted(WELL, same, WELL, ILL, ILL, WELL, unreached), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     verdicts = [line for line in lines if line.endswith("(docker)")]
     assert verdicts == [f"{word} (docker)" for word in ("healthy", "down", "healthy", "degraded")]
@@ -159,7 +160,7 @@ def test_a_terminal_shows_the_newest_in_the_place_of_the_one_before(
 ):
     screen = at_terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", no_color)
-    assert not tables.watch(until_interrupted(WELL, WELL, ILL), as_json=False)
+    assert not render.watch(until_interrupted(WELL, WELL, ILL), as_json=False)
     shown = screen.getvalue()
     assert shown.count("healthy (docker)") == 2
     assert "\x1b[2K" in shown
@@ -170,14 +171,14 @@ def test_a_terminal_shows_the_newest_in_the_place_of_the_one_before(
 def test_a_dumb_terminal_is_told_like_a_pipe(monkeypatch):
     screen = at_terminal(monkeypatch)
     monkeypatch.setenv("TERM", "dumb")
-    tables.watch(until_interrupted(WELL, WELL, ILL), as_json=False)
+    render.watch(until_interrupted(WELL, WELL, ILL), as_json=False)
     assert "\x1b[2K" not in screen.getvalue()
     assert screen.getvalue().count("(docker)") == 2
 
 
 def test_json_on_a_terminal_is_json_alone(monkeypatch):
     screen = at_terminal(monkeypatch)
-    tables.watch(until_interrupted(WELL), as_json=True)
+    render.watch(until_interrupted(WELL), as_json=True)
     assert json.loads(screen.getvalue()) == WELL.as_dict()
 
 
@@ -186,7 +187,7 @@ def test_json_on_a_terminal_is_json_alone(monkeypatch):
 
 def test_services_and_what_is_reached_from_here_are_rows_of_a_start():
     checks = [Check("mlflow", True, 1.0, "HTTP 200"), Check("status", False, None, "refused")]
-    assert tables.progress_lines(a_report(checks=checks)) == [
+    assert render.progress_lines(a_report(checks=checks)) == [
         ("redis", "ok", "PONG"),
         ("mlflow from here", "ok", "HTTP 200"),
         ("status from here", "wait", "refused"),
@@ -198,7 +199,7 @@ def test_services_and_what_is_reached_from_here_are_rows_of_a_start():
 )
 def test_a_one_shot_that_runs_is_not_yet_bad(state, kind):
     row = Row("airflow-init", state, False, None, 0, None, "…")
-    assert tables.line(row) == ("airflow-init", kind, "…")
+    assert render.line(row) == ("airflow-init", kind, "…")
 
 
 def test_the_addresses_name_the_account_and_never_its_password(make_settings):

@@ -234,7 +234,7 @@ def test_an_interrupt_is_a_line_too(inv, surroundings):
 
 
 WORKS = """
-from orchestration.shell import Command, attach
+from orchestration.process.runner import Command, attach
 def run(project, **options):
     attach(Command(("/bin/sh", "-c", "echo at work; exec /bin/sleep {seconds}")))
 """

@@ -7,13 +7,15 @@ import webbrowser
 
 import pytest
 
-from orchestration import dag_runs, factory, proof
+from orchestration.clients import dag_runs
 from orchestration.commands import health as health_command
 from orchestration.commands import logs, open_page, trigger
 from orchestration.commands import shell as shell_command
-from orchestration.drafts import draft_env
-from orchestration.engine import Service
+from orchestration.engines import factory
+from orchestration.engines.base import Service
 from orchestration.errors import StackError
+from orchestration.health import canary
+from orchestration.host.drafts import draft_env
 from orchestration.project import Project
 
 
@@ -63,7 +65,7 @@ def test_deep_health_sends_the_canary_but_not_through_an_ill_stack(
     project, installed, web, monkeypatch
 ):
     proven = []
-    monkeypatch.setattr(proof, "prove", lambda airflow, console: proven.append(1) or "well")
+    monkeypatch.setattr(canary, "prove", lambda airflow, console: proven.append(1) or "well")
     assert health_command.run(project, as_json=False, deep=True)
     assert len(proven) == 1
     web.stack_is_well(redis="down")
@@ -72,7 +74,7 @@ def test_deep_health_sends_the_canary_but_not_through_an_ill_stack(
 
 
 def test_deep_health_for_machines_is_json_alone_too(project, installed, monkeypatch, capsys):
-    monkeypatch.setattr(proof, "prove", lambda airflow, console: console.print("✓") or "well")
+    monkeypatch.setattr(canary, "prove", lambda airflow, console: console.print("✓") or "well")
     assert health_command.run(project, as_json=True, deep=True)
     said = json.loads(capsys.readouterr().out)
     assert said["status"] == "healthy"
@@ -83,7 +85,7 @@ def test_deep_health_fails_with_the_canary(project, installed, monkeypatch, caps
     def refuse(airflow, console):
         raise StackError("the proof failed")
 
-    monkeypatch.setattr(proof, "prove", refuse)
+    monkeypatch.setattr(canary, "prove", refuse)
     assert not health_command.run(project, as_json=False, deep=True)
     assert "the proof failed" in capsys.readouterr().out
 

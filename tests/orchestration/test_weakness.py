@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration import setting_rules, weakness
 from orchestration.errors import StackError
-from orchestration.settings import SECRETS
+from orchestration.settings import secret_strength, validation
+from orchestration.settings.model import SECRETS
 
 KNOWN = [
     "password1234password1234", "changeme123456789", "airflow-webserver-secret-key-2024",
@@ -24,26 +24,26 @@ TYPED = "password1234 airflow2024 admin1234 foobared1 Passw0rd! P@ssw0rd123 letm
 
 @pytest.mark.parametrize("value", KNOWN)
 def test_what_defaults_and_guides_are_made_of_is_refused(value):
-    told = setting_rules.weak("AIRFLOW_JWT_SECRET", value)
+    told = validation.weak("AIRFLOW_JWT_SECRET", value)
     assert told.startswith("AIRFLOW_JWT_SECRET is ")
     assert value not in told
 
 
 @pytest.mark.parametrize("value", TYPED.split())
 def test_a_password_that_people_type_is_judged_too(value):
-    assert setting_rules.weak("_AIRFLOW_WWW_USER_PASSWORD", value)
+    assert validation.weak("_AIRFLOW_WWW_USER_PASSWORD", value)
 
 
 @pytest.mark.parametrize("name", [name for name in SECRETS if name != "AIRFLOW_FERNET_KEY"])
 @pytest.mark.parametrize("written", [str.upper, str.lower, lambda name: name.replace("_", "-")])
 def test_the_name_of_a_secret_is_none(name, written):
-    assert weakness.guessable(name, written(name))
+    assert secret_strength.guessable(name, written(name))
 
 
-@pytest.mark.parametrize("key", sorted(weakness.KNOWN))
+@pytest.mark.parametrize("key", sorted(secret_strength.KNOWN))
 def test_a_key_that_guides_hand_out_is_refused_and_never_repeated(key):
     for name in ("AIRFLOW_FERNET_KEY", "AIRFLOW_WEB_SECRET_KEY"):
-        told = setting_rules.weak(name, key)
+        told = validation.weak(name, key)
         assert key not in told
     assert "is a sample that everybody knows" in told
 
@@ -58,18 +58,18 @@ def test_a_key_that_guides_hand_out_is_refused_and_never_repeated(key):
 )
 def test_a_fernet_key_that_nobody_drew_is_refused(raw, why):
     key = base64.urlsafe_b64encode(raw).decode()
-    assert why in setting_rules.weak("AIRFLOW_FERNET_KEY", key)
+    assert why in validation.weak("AIRFLOW_FERNET_KEY", key)
 
 
 def test_a_former_fernet_key_behind_the_new_one_is_not_judged():
-    new, former = SECRETS["AIRFLOW_FERNET_KEY"](), sorted(weakness.KNOWN)[0]
-    assert setting_rules.weak("AIRFLOW_FERNET_KEY", f"{new},{former}") == ""
-    assert setting_rules.weak("AIRFLOW_FERNET_KEY", f"{former},{new}")
+    new, former = SECRETS["AIRFLOW_FERNET_KEY"](), sorted(secret_strength.KNOWN)[0]
+    assert validation.weak("AIRFLOW_FERNET_KEY", f"{new},{former}") == ""
+    assert validation.weak("AIRFLOW_FERNET_KEY", f"{former},{new}")
 
 
 @given(st.sampled_from([*SECRETS]))
 def test_what_is_made_here_is_never_refused(name):
-    assert setting_rules.weak(name, SECRETS[name]()) == ""
+    assert validation.weak(name, SECRETS[name]()) == ""
 
 
 def test_one_value_for_two_secrets_is_refused(make_settings):

@@ -8,8 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from orchestration import authority, certificates, health, pairs, web
-from orchestration.certificates import Files
+from orchestration.clients import http
+from orchestration.health import report as health_report
+from orchestration.tls import ca, certificates, keypair
+from orchestration.tls.certificates import Files
 
 
 class Page(BaseHTTPRequestHandler):
@@ -59,9 +61,9 @@ def test_the_address_is_asked_for_the_name_and_the_page_gets_its_password(with_t
     settings = with_tls()
     certificates.provide(settings)
     files = Files.of(settings)
-    server = served(pairs.Pair(files.certificate.read_bytes(), files.key.read_bytes()))
+    server = served(keypair.Pair(files.certificate.read_bytes(), files.key.read_bytes()))
     settings = with_tls(STATUS_PORT=server.server_port)
-    check, document = health.reach(settings, "status")
+    check, document = health_report.reach(settings, "status")
     assert (check.detail, document) == (f"https://127.0.0.1:{server.server_port}: HTTP 200", {})
     [(host, password)] = server.heard
     assert host == f"box.example:{server.server_port}"
@@ -70,9 +72,9 @@ def test_the_address_is_asked_for_the_name_and_the_page_gets_its_password(with_t
 
 def test_a_stranger_with_a_certificate_of_his_own_is_told_nothing(with_tls, served):
     certificates.provide(with_tls())
-    stranger = served(authority.issue(authority.authority("stranger"), ["box.example"]))
+    stranger = served(ca.issue(ca.authority("stranger"), ["box.example"]))
     settings = with_tls(STATUS_PORT=stranger.server_port)
-    check, _ = health.reach(settings, "status")
+    check, _ = health_report.reach(settings, "status")
     assert not check.healthy
     assert "its certificate is not the one that is expected" in check.detail
     assert stranger.heard == []
@@ -82,30 +84,30 @@ def test_the_ca_s_word_for_another_host_does_not_count(with_tls, served):
     settings = with_tls()
     certificates.provide(settings)
     files = Files.of(settings)
-    ca = pairs.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
-    other = served(authority.issue(ca, ["other.example"]))
-    with web.session(settings) as session, pytest.raises(requests.exceptions.SSLError):
+    ca = keypair.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
+    other = served(ca.issue(ca, ["other.example"]))
+    with http.session(settings) as session, pytest.raises(requests.exceptions.SSLError):
         session.get(f"https://127.0.0.1:{other.server_port}")
 
 
 def test_an_own_certificate_is_known_without_who_signed_it(with_tls, served, clone):
-    pair = authority.issue(authority.authority("elsewhere"), ["box.example"])
+    pair = ca.issue(ca.authority("elsewhere"), ["box.example"])
     (clone / "mine.pem").write_bytes(pair.certificate)
     (clone / "mine.key").write_bytes(pair.key)
     given = {"TLS_CERTIFICATE": "mine.pem", "TLS_KEY": "mine.key"}
     server = served(pair)
     settings = with_tls(**given, STATUS_PORT=server.server_port)
     certificates.provide(settings)
-    assert health.reach(settings, "status")[0].healthy is not None
+    assert health_report.reach(settings, "status")[0].healthy is not None
     assert len(server.heard) == 1
 
 
 def test_before_a_certificate_is_there_nothing_is_believed(with_tls, served):
-    server = served(authority.issue(authority.authority("stranger"), ["box.example"]))
-    check, _ = health.reach(with_tls(STATUS_PORT=server.server_port), "status")
+    server = served(ca.issue(ca.authority("stranger"), ["box.example"]))
+    check, _ = health_report.reach(with_tls(STATUS_PORT=server.server_port), "status")
     assert not check.healthy
     assert server.heard == []
 
 
 def test_without_tls_no_page_gets_a_password(make_settings):
-    assert web.account(make_settings(), "STATUS_PORT") is None
+    assert http.account(make_settings(), "STATUS_PORT") is None

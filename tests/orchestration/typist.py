@@ -15,9 +15,11 @@ from typing import Any
 import docker  # noqa: F401  the verbs import it late
 from invoke.main import program
 
-# For the libraries that they bring along: each fork imports those of its own folder.
-from orchestration import locks, standalone  # noqa: F401
 from orchestration.commands import health  # noqa: F401
+
+# For the libraries that they bring along: each fork imports those of its own folder.
+from orchestration.dependencies import locks  # noqa: F401
+from orchestration.engines.standalone import engine as standalone_engine  # noqa: F401
 
 SECONDS = 60
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import proof
+from orchestration.health import canary
 from status import work
 from status.metadata import CANARY, PIPELINES, Metadata, Run
 from status.models import DRIFT_LIMIT, MODEL, MONITORING, Models, Version
@@ -162,4 +162,4 @@ def test_the_runs_are_those_of_dags_that_there_are(dag_id):
 
 
 def test_the_hops_are_those_the_proof_tells():
-    assert work.HOPS == proof.HOPS
+    assert work.HOPS == canary.HOPS

@@ -1,0 +1,1 @@
+"""Create, verify, restore and drill backups."""

@@ -1,0 +1,1 @@
+"""Clients of the services: HTTP, Airflow, MLflow accounts, PostgreSQL, S3, status page."""

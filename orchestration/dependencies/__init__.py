@@ -1,0 +1,1 @@
+"""Lock files, uv, Python versions and requirements.txt."""

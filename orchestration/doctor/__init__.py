@@ -1,0 +1,1 @@
+"""Diagnosis: state checks, configuration drift, log patterns."""

@@ -1,0 +1,1 @@
+"""What runs the services: Docker, or plain processes under supervisord."""

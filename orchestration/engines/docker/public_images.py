@@ -1,0 +1,145 @@
+"""The images the stack stands on: pulled where a registry answers, made here where none does."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestration.engines.docker.build_output import Stages
+from orchestration.engines.docker.daemon import client
+from orchestration.errors import StackError
+from orchestration.host.minimums import PATIENCE_SECONDS
+from orchestration.process import runner
+from orchestration.process.progress import Progress
+from orchestration.settings.model import Settings
+
+REGISTRY_SECONDS = 8
+# What install/base can stand in for, by the image's name and major version.
+STAND_INS = {"postgres": "postgres:16", "redis": "redis:7"}
+PUBLIC = ("DEBIAN_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "AIRFLOW_BASE_IMAGE")
+
+
+def base_problem(sdk: Any, settings: Settings) -> str:
+    """Why the base image can neither be pulled nor made by this user, or blank."""
+    base = settings["DEBIAN_IMAGE"]
+    by_digest = "@" in base
+    if (os.getuid() == 0 and not by_digest) or not absent(sdk, [base]) or _offered(base):
+        return ""
+    if by_digest:
+        return _only_pulled([base], settings)
+    return (
+        f"no registry gives {base}, and making it here needs root: "
+        f"sudo install/base/debian.sh {base}"
+    )
+
+
+def _offered(name: str) -> bool:
+    import docker
+    import requests
+
+    try:
+        client(PATIENCE_SECONDS).images.get_registry_data(name)
+    except (StackError, docker.errors.DockerException, requests.RequestException):
+        return False
+    return True
+
+
+def absent(sdk: Any, names: Iterable[str]) -> list[str]:
+    """Those of the images that are not on this machine."""
+    import docker
+
+    missing = []
+    for name in names:
+        try:
+            sdk.images.get(name)
+        except docker.errors.ImageNotFound:
+            missing.append(name)
+    return missing
+
+
+def provide(sdk: Any, settings: Settings) -> None:
+    """Have every public image of the settings on this machine: pull it, else make a stand-in.
+
+    Raises StackError when neither can be done.
+    """
+    missing = absent(sdk, dict.fromkeys(settings[name] for name in PUBLIC))
+    refused = [name for name in missing if not _pulled(sdk, name)]
+    if not refused:
+        return
+    if by_digest := [name for name in refused if "@" in name]:
+        raise StackError(_only_pulled(by_digest, settings))
+    print(f"no registry gives {', '.join(refused)}: made from Debian and PyPI instead", flush=True)
+    debian, airflow = settings["DEBIAN_IMAGE"], settings["AIRFLOW_BASE_IMAGE"]
+    if debian in refused:
+        script = settings.root / "install" / "base" / "debian.sh"
+        runner.attach(
+            runner.Command(("sh", str(script), debian), env=settings.environment),
+            check=True,
+            echo=True,
+        )
+    if airflow in refused and airflow != debian:
+        raise StackError(
+            f"no registry gives {airflow}: "
+            f"set AIRFLOW_BASE_IMAGE={debian} in .env, then inv install"
+        )
+    _build_stand_ins(settings, refused)
+
+
+def _only_pulled(names: Iterable[str], settings: Settings) -> str:
+    pinned = [f"{name}={settings[name]}" for name in PUBLIC if settings[name] in names]
+    return (
+        f"no registry gives {' '.join(pinned)}, and what is made here has no such digest: "
+        "take off @sha256:... in .env, then inv install"
+    )
+
+
+def build(command: runner.Command, names: Mapping[str, str]) -> None:
+    """Run a `docker compose --progress=plain build`, with a row for each image as it comes about.
+
+    `names` gives the image of each of its services a name. Raises StackError with the last lines
+    of the step that failed.
+    """
+    stages = Stages(names)
+    with Progress() as progress:
+
+        def told(line: str) -> None:
+            stages.feed(line)
+            progress.show(stages.lines())
+
+        code = runner.run(command, check=False, on_line=told).code
+        if not code:
+            stages.finish()
+        progress.show(stages.lines())
+    if code:
+        raise StackError("\n".join([f"{command}\nended with {code}:", *stages.failure()]))
+
+
+def _build_stand_ins(settings: Settings, refused: list[str]) -> None:
+    wanted = [name for name in STAND_INS if settings[f"{name.upper()}_IMAGE"] in refused]
+    for name in wanted:
+        setting = f"{name.upper()}_IMAGE"
+        if not settings[setting].rsplit("/", 1)[-1].startswith(STAND_INS[name]):
+            raise StackError(
+                f"no registry gives {settings[setting]}, and only {STAND_INS[name]} can be made "
+                f"here: set {setting} in .env, then inv install"
+            )
+    if wanted:
+        file = settings.root / "install" / "base" / "compose.yaml"
+        environment = {**settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
+        # Its own project name: the clone's would make these two part of the stack.
+        environment.pop("COMPOSE_PROJECT_NAME")
+        argv = ("docker", "compose", "--progress=plain", "-f", str(file), "build", *wanted)
+        build(runner.Command(argv, env=environment), {name: f"{name} image" for name in wanted})
+
+
+def _pulled(sdk: Any, name: str) -> bool:
+    # Asked first, with a short patience: a pull against a silent network hangs for minutes.
+    import docker
+    import requests
+
+    quick = docker.from_env(timeout=REGISTRY_SECONDS)
+    try:
+        quick.images.get_registry_data(name)
+    except (docker.errors.APIError, requests.RequestException):
+        return False
+    runner.attach(runner.Command(("docker", "pull", name)), check=True, echo=True)
+    return True

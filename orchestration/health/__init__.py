@@ -1,0 +1,1 @@
+"""The health report, the canary check and readiness."""

@@ -1,0 +1,1 @@
+"""Facts about this machine: resources, clocks, permissions, ports, reachability."""

@@ -1,0 +1,98 @@
+"""The moment in which a restored state takes the live one's place, and the way back from it.
+
+And new values of secrets, as long as not everything has them: `rotation.py` goes on with those.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestration.clients import postgres
+from orchestration.engines.base import Runtime
+from orchestration.errors import StackError
+from orchestration.settings import envfile
+from orchestration.settings.model import Settings
+
+# These go on: they hold no state that is replaced, or are asked for it; the page only looks.
+STAY = ("postgres", "redis", "status")
+
+
+def begin(chosen: Settings, engine: Runtime, what: str) -> None:
+    """Stop who writes, and put what was loaded in the place of what is live.
+
+    From here on it is unfinished, until `end`.
+    """
+    # Left by one that was ended while it forgot them: they are of no use to anybody.
+    postgres.forget(engine, "before")
+    _marker(chosen).write_text(f"{what}\n", encoding="utf-8")
+    _stop(engine)
+    postgres.switch(engine)
+
+
+def end(chosen: Settings, engine: Runtime) -> None:
+    """What was live before is not needed any more."""
+    _marker(chosen).unlink()
+    postgres.forget(engine, "before")
+
+
+def take_back(chosen: Settings, engine: Runtime) -> None:
+    """Put the old state back where there is something unfinished; what writes is stopped then.
+
+    What had taken its place is kept as `…_loaded` until the next restore: somebody may have worked
+    with it.
+    """
+    marker = _marker(chosen)
+    if not marker.exists():
+        return
+    what = marker.read_text(encoding="utf-8").strip()
+    print(f"the restore of {what} did not come to its end: it is taken back")
+    _stop(engine)
+    # The database alone: nothing is to run on a state that nobody has proven.
+    engine.up(("postgres",))
+    postgres.wait(engine)
+    if f"{postgres.NAMES[-1]}_before" in postgres.existing(engine):
+        postgres.switch(engine, back=True)
+    marker.unlink()
+
+
+def refuse(chosen: Settings) -> None:
+    """Raises StackError while there is something unfinished."""
+    if _marker(chosen).exists():
+        raise StackError("a restore did not come to its end: inv up takes it back")
+    refuse_rotation(chosen)
+
+
+def refuse_rotation(chosen: Settings) -> None:
+    """Raises StackError while not everything has the new values of secrets."""
+    if names := new_secrets(chosen):
+        told = f"a rotation of {', '.join(names)} did not come to its end"
+        raise StackError(f"{told}: inv up goes on with it")
+
+
+def new_secrets(chosen: Settings) -> dict[str, str]:
+    """The secrets that are being changed, with their new values; none where none is."""
+    path = _beside(chosen)
+    return envfile.parse(envfile.read(path), path.name) if path.exists() else {}
+
+
+def begin_rotation(chosen: Settings, values: Mapping[str, str]) -> None:
+    """Keep the new values beside .env (0600), before anything has them."""
+    text = "".join(f"{name}={value}\n" for name, value in values.items())
+    envfile.write(_beside(chosen), text)
+
+
+def end_rotation(chosen: Settings) -> None:
+    """Everything has the new values."""
+    _beside(chosen).unlink()
+
+
+def _stop(engine: Runtime) -> None:
+    # One-shots too: those of a start that was killed in its midst still run.
+    engine.stop([name for name in engine.services() if name not in STAY])
+
+
+def _beside(chosen: Settings) -> Path:
+    return chosen.root / ".env.rotating"
+
+
+def _marker(chosen: Settings) -> Path:
+    return chosen.root / ".restoring"

@@ -1,0 +1,1 @@
+"""Child processes, background work, progress, locks and waiting."""

@@ -1,0 +1,1 @@
+"""Settings: read .env, validate, generate, write."""

@@ -1,0 +1,1 @@
+"""The proxy's certificate and the internal CA."""
