@@ -1,11 +1,14 @@
 """Public images: there, pulled, or made here; and what is said where none of it goes."""
 
+import io
+
 import docker
 import pytest
 import requests
 
 from orchestration.engines.docker import public_images
 from orchestration.errors import StackError
+from orchestration.process.runner import Command
 
 PUBLIC = ("debian:bookworm-slim", "postgres:16", "redis:7.2-bookworm")
 
@@ -174,3 +177,88 @@ def test_root_makes_the_base_without_asking_a_registry(machine, make_settings, m
     monkeypatch.setattr(public_images.os, "getuid", lambda: 0)
     monkeypatch.setattr(public_images, "_offered", lambda name: pytest.fail("asked"))
     assert public_images.base_problem(machine, make_settings()) == ""
+
+
+# Builds
+
+STEP = "#28 [status stage-1 3/5] RUN uv pip install -r /tmp/status.lock\n"
+SUMMARY = """\
+#28 0.367 error: No solution found when resolving dependencies
+#28 0.367   cause: Because no-such-package was not found in the package registry
+#28 ERROR: process "/bin/sh -c uv pip install" did not complete successfully: exit code: 1
+------
+ > [status stage-1 3/5] RUN uv pip install -r /tmp/status.lock:
+0.367 error: No solution found when resolving dependencies
+0.367   cause: Because no-such-package was not found in the package registry
+------
+failed to solve: process "/bin/sh -c uv pip install" did not complete successfully: exit code: 1
+"""
+# A Dockerfile that is none.
+NO_STEP = """\
+#2 [status internal] load .dockerignore
+#2 DONE 0.0s
+failed to solve: dockerfile parse error line 2: RUNN
+"""
+SILENT = """\
+#8 ERROR: process "/bin/sh -c exit 3" did not complete successfully: exit code: 3
+------
+ > [status 2/2] RUN exit 3:
+------
+failed to solve: process "/bin/sh -c exit 3" did not complete successfully: exit code: 3
+"""
+
+
+def printing(text, code=0):
+    """A build that prints `text` and exits with `code`."""
+    return Command(("sh", "-c", 'printf %s "$0"; exit "$1"', text, str(code)))
+
+
+def failure(text):
+    with pytest.raises(StackError) as failed:
+        public_images.build(printing(text, 17))
+    return str(failed.value).partition("\nended with 17:\n")[2]
+
+
+def test_build_prints_the_output_of_docker(capsys):
+    public_images.build(printing(STEP + "#28 DONE 1.0s\n"))
+    assert capsys.readouterr().out == STEP + "#28 DONE 1.0s\n"
+
+
+def test_build_failure_is_the_output_of_the_failed_step():
+    assert failure("#27 unrelated\n" * 300 + STEP + SUMMARY).splitlines() == [
+        "0.367 error: No solution found when resolving dependencies",
+        "0.367   cause: Because no-such-package was not found in the package registry",
+    ]
+
+
+def test_build_failure_of_a_long_step_is_its_last_lines():
+    lines = "".join(f"{number}\n" for number in range(100))
+    assert failure(SUMMARY.replace("0.367 error", f"{lines}0.367 error")).startswith("90\n91\n")
+
+
+@pytest.mark.parametrize("text", [NO_STEP, SILENT])
+def test_build_failure_without_output_of_a_step_ends_with_the_reason(text):
+    assert failure(text) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:pa55@host/simple", "https://***@host/simple"),
+        ("https://me:p@55@host/simple", "https://***@host/simple"),
+        ("https://pa55@host:8443", "https://***@host:8443"),
+        ("git+ssh://me:pa55@host/a@1", "git+ssh://***@host/a@1"),
+        ("https://host/simple/pa@1", "https://host/simple/pa@1"),
+    ],
+)
+def test_build_hides_passwords_of_addresses(capsys, address, shown):
+    text = SUMMARY.replace("no-such-package", f'"{address}"')
+    assert f'Because "{shown}" was' in failure(text)
+    assert capsys.readouterr().out == text.replace(address, shown)
+
+
+def test_build_output_reaches_a_terminal_that_is_not_utf8(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    public_images.build(printing("╰─▶ Because\n"))
+    assert out.buffer.getvalue() == b"??? Because\n"

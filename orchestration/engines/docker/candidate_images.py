@@ -26,9 +26,9 @@ class Candidates:
     def build(self, images: Collection[str]) -> None:
         """Build them, public images first; raises StackError with the last words of what failed."""
         public_images.provide(self.project.sdk, self.project.settings)
-        wanted = {BUILDERS[image]: f"{image} image" for image in images}
+        wanted = [BUILDERS[image] for image in images]
         command = self.project.compose("--progress=plain", "build", *wanted, project=self.name)
-        public_images.build(command, wanted)
+        public_images.build(command)
 
     def import_errors(self) -> str:
         """Import every DAG in the Airflow image; the errors, a line each, or blank."""

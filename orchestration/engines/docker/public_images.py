@@ -1,21 +1,27 @@
 """The images the stack stands on: pulled where a registry answers, made here where none does."""
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+import sys
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
-from orchestration.engines.docker.build_output import Stages
 from orchestration.engines.docker.daemon import client
 from orchestration.errors import StackError
 from orchestration.host.minimums import PATIENCE_SECONDS
 from orchestration.process import runner
-from orchestration.process.progress import Progress
 from orchestration.settings.model import Settings
 
 REGISTRY_SECONDS = 8
 # What install/base can stand in for, by the image's name and major version.
 STAND_INS = {"postgres": "postgres:16", "redis": "redis:7"}
 PUBLIC = ("DEBIAN_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "AIRFLOW_BASE_IMAGE")
+# BuildKit prints a step's command with the values of its arguments, PYPI_INDEX_URL among them.
+CREDENTIALS = re.compile(r"(?<=://)[^\s/]*@")
+# After a failure BuildKit repeats the output of the failed step, 100 lines at most.
+FAILED_STEP = re.compile(r"^ > \[.*?\n(.*?)^------$", re.MULTILINE | re.DOTALL)
+KEPT_LINES = 200
 
 
 def base_problem(sdk: Any, settings: Settings) -> str:
@@ -92,25 +98,24 @@ def _only_pulled(names: Iterable[str], settings: Settings) -> str:
     )
 
 
-def build(command: runner.Command, names: Mapping[str, str]) -> None:
-    """Run a `docker compose --progress=plain build`, with a row for each image as it comes about.
+def build(command: runner.Command) -> None:
+    """Run a `docker compose --progress=plain build` and print its output, without passwords.
 
-    `names` gives the image of each of its services a name. Raises StackError with the last lines
-    of the step that failed.
+    Raises StackError with the last lines of the step that failed.
     """
-    stages = Stages(names)
-    with Progress() as progress:
+    lines: deque[str] = deque(maxlen=KEPT_LINES)
+    encoding = sys.stdout.encoding or "utf-8"
 
-        def told(line: str) -> None:
-            stages.feed(line)
-            progress.show(stages.lines())
+    def show(line: str) -> None:
+        lines.append(CREDENTIALS.sub("***@", line))
+        # A terminal that is not UTF-8 cannot show the arrows that uv prints.
+        print(lines[-1].encode(encoding, "replace").decode(encoding), flush=True)
 
-        code = runner.run(command, check=False, on_line=told).code
-        if not code:
-            stages.finish()
-        progress.show(stages.lines())
-    if code:
-        raise StackError("\n".join([f"{command}\nended with {code}:", *stages.failure()]))
+    if code := runner.run(command, check=False, on_line=show).code:
+        text = "\n".join(lines)
+        step = FAILED_STEP.search(text)
+        reason = runner.tail(step[1] if step else "") or runner.tail(text)
+        raise StackError(f"{command}\nended with {code}:\n{reason}")
 
 
 def _build_stand_ins(settings: Settings, refused: list[str]) -> None:
@@ -128,7 +133,7 @@ def _build_stand_ins(settings: Settings, refused: list[str]) -> None:
         # Its own project name: the clone's would make these two part of the stack.
         environment.pop("COMPOSE_PROJECT_NAME")
         argv = ("docker", "compose", "--progress=plain", "-f", str(file), "build", *wanted)
-        build(runner.Command(argv, env=environment), {name: f"{name} image" for name in wanted})
+        build(runner.Command(argv, env=environment))
 
 
 def _pulled(sdk: Any, name: str) -> bool:
