@@ -1,14 +1,21 @@
 """Log files shown as Compose shows containers: how many lines, how old, whose."""
 
 import io
+import signal
+import subprocess
+import sys
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestration.engines.standalone import log_files
 from orchestration.errors import StackError
 
+REPO = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 
@@ -149,210 +156,23 @@ def test_a_bad_span_is_told_before_any_line(log, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_line_that_has_not_ended_is_shown_where_nothing_is_followed(tmp_path, capsys):
+def test_last_lines_includes_an_unfinished_line(tmp_path):
     file = tmp_path / "mlflow.log"
     file.write_bytes(b"one\ntwo")
     assert log_files.last_lines(file, 1) == ["two"]
-    log_files.show({"mlflow": file}, tail=5, since="", follow=False)
-    assert capsys.readouterr().out == "mlflow | one\nmlflow | two\n"
 
 
-def test_windows_ends_and_progress_bars_are_lines(tmp_path):
+def test_windows_line_ends_and_progress_bars_are_lines(tmp_path, capsys):
     file = tmp_path / "mlflow.log"
     file.write_bytes(b"one\r\n10%\r20%\r\ntwo\r\n")
-    assert log_files.last_lines(file, 9) == ["one", "10%", "20%", "two"]
+    log_files.show({"mlflow": file}, tail=9, since="", follow=False)
+    assert capsys.readouterr().out == "mlflow | one\nmlflow | 10%\nmlflow | 20%\nmlflow | two\n"
 
 
-class Metered(io.BytesIO):
-    """Bytes that count how many were read."""
-
-    taken = 0
-
-    def read(self, size=-1):
-        block = super().read(size)
-        self.taken += len(block)
-        return block
-
-
-class MeteredFile(type(Path())):
-    """A file of which it is known how much was read."""
-
-    def open(self, mode):
-        self.log = Metered(b"an old line\n" * 500_000 + b"one\ntwo\n")
-        return self.log
-
-
-def test_of_a_large_log_only_the_end_is_read():
-    file = MeteredFile("mlflow.log")
-    assert log_files.last_lines(file, 2) == ["one", "two"]
-    assert file.log.taken <= log_files.BLOCK_BYTES
-
-
-def test_how_old_a_long_traceback_is_stands_far_above_its_end(log, monkeypatch):
-    monkeypatch.setattr(log_files, "BLOCK_BYTES", 7)
+def test_lines_of_a_long_traceback_have_the_time_above_it(log):
     traceback = [f"  in line {number}" for number in range(100)]
     file = log("2026-11-22 13:00:00 ERROR", *traceback)
     assert log_files.last_lines(file, 3, NOON) == traceback[-3:]
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 399, 400, 401, 9999])
-@pytest.mark.parametrize("end", ["", "\n"])
-def test_lines_longer_than_a_block_and_many_of_them_are_counted_right(
-    tmp_path, monkeypatch, count, end
-):
-    monkeypatch.setattr(log_files, "BLOCK_BYTES", 7)
-    lines = [f"{number} ü{'x' * (number % 23)}" for number in range(400)]
-    file = tmp_path / "mlflow.log"
-    file.write_text("\n".join(lines) + end, encoding="utf-8")
-    assert log_files.last_lines(file, count) == lines[max(0, 400 - count) :]
-
-
-# Following
-
-
-@pytest.fixture
-def follow(capsys):
-    """Follow while each of `steps` happens in turn, then press Ctrl-C; what was printed in each."""
-
-    def run(files, *steps, tail=0, since=""):
-        left, printed = iter(steps), []
-
-        def sleep(seconds):
-            assert seconds == 0.25
-            printed.append(capsys.readouterr().out.splitlines())
-            step = next(left, None)
-            if step is None:
-                raise KeyboardInterrupt
-            step()
-
-        assert log_files.show(files, tail=tail, since=since, follow=True, sleep=sleep) == 130
-        return printed
-
-    return run
-
-
-def adding(file, text):
-    """A step that writes at the end of a file, made if need be."""
-
-    def step():
-        with file.open("ab") as log:
-            log.write(text if isinstance(text, bytes) else text.encode())
-
-    return step
-
-
-def rotating(file, last="", first=""):
-    """A step as supervisord takes it: write, close, rename, open anew, write on."""
-
-    def step():
-        adding(file, last)()
-        file.rename(f"{file}.1")
-        adding(file, first)()
-
-    return step
-
-
-def test_new_lines_stand_behind_their_services_name_and_are_printed_once(log, follow):
-    mlflow, status = log("one"), log("two", name="status.log")
-    printed = follow(
-        {"mlflow": mlflow, "status": status},
-        adding(status, "three\nfour\n"),
-        lambda: None,
-        adding(mlflow, "five\n"),
-        tail=1,
-    )
-    assert printed == [
-        ["mlflow | one", "status | two"],
-        ["status | three", "status | four"],
-        [],
-        ["mlflow | five"],
-    ]
-
-
-def test_a_line_is_printed_once_it_is_complete(tmp_path, follow):
-    file = tmp_path / "mlflow.log"
-    file.write_bytes(b"one\nt")
-    steps = adding(file, "w"), adding(file, "o\nth"), adding(file, b"\xc3"), adding(file, b"\xa9\n")
-    printed = follow({"mlflow": file}, *steps, tail=5)
-    assert printed == [["mlflow | one"], [], ["mlflow | two"], [], ["mlflow | thé"]]
-
-
-def test_a_line_begun_before_since_is_printed_once_it_is_complete(tmp_path, follow):
-    file = tmp_path / "mlflow.log"
-    file.write_text(f"{ago(hours=2)} old\n{ago(minutes=1)} one\ntw", encoding="utf-8")
-    first, second = follow({"mlflow": file}, adding(file, "o\n"), tail=5, since="10m")
-    assert [line.split()[-1] for line in first] == ["one"]
-    assert second == ["mlflow | two"]
-
-
-def test_rotation_loses_no_line_and_repeats_none(log, follow):
-    file = log("one")
-    printed = follow(
-        {"mlflow": file},
-        rotating(file, last="two\nth", first="ree\nfour\n"),
-        adding(file, "five\n"),
-        lambda: None,
-    )
-    assert printed == [
-        [],
-        ["mlflow | two", "mlflow | three", "mlflow | four"],
-        ["mlflow | five"],
-        [],
-    ]
-
-
-def test_between_renaming_and_the_new_file_nothing_is_lost(log, tmp_path, follow):
-    file = log("one")
-    old = tmp_path / "mlflow.log.1"
-    printed = follow(
-        {"mlflow": file},
-        lambda: file.rename(old),
-        adding(old, "two\n"),
-        adding(file, "three\n"),
-    )
-    assert printed == [[], [], ["mlflow | two"], ["mlflow | three"]]
-
-
-class RotatedAtALook(type(Path())):
-    """A file that is rotated just before somebody looks whether it was."""
-
-    step = None
-
-    def stat(self, **options):
-        if step := self.step:
-            self.step = None
-            step()
-        return super().stat(**options)
-
-
-def test_what_is_written_just_before_the_rotation_is_seen(log, follow):
-    file = RotatedAtALook(log("one"))
-
-    def step():
-        file.step = rotating(Path(file), last="two\n", first="three\n")
-
-    assert follow({"mlflow": file}, step)[1] == ["mlflow | two", "mlflow | three"]
-
-
-def test_a_file_that_was_emptied_is_read_from_its_start(tmp_path, follow):
-    file = tmp_path / "mlflow.log"
-    file.write_bytes(b"a long line\nunfinis")
-    printed = follow({"mlflow": file}, lambda: file.write_text("two\n"), adding(file, "three\n"))
-    assert printed == [[], ["mlflow | unfinis", "mlflow | two"], ["mlflow | three"]]
-
-
-def test_a_file_that_comes_later_is_shown_from_its_first_line(tmp_path, follow):
-    file = tmp_path / "status.log"
-    printed = follow({"status": file}, lambda: None, adding(file, "one\ntwo\n"), tail=1)
-    assert printed == [[], [], ["status | one", "status | two"]]
-
-
-def test_bytes_that_are_no_text_do_not_end_following(log, follow):
-    file = log("one")
-    junk = bytes(range(256)) + b"\n"
-    _, printed, end = follow({"mlflow": file}, adding(file, junk), adding(file, "end\n"))
-    assert printed
-    assert end == ["mlflow | end"]
 
 
 def test_a_terminal_that_is_not_utf8_gets_what_it_can_show(log, monkeypatch):
@@ -360,6 +180,135 @@ def test_a_terminal_that_is_not_utf8_gets_what_it_can_show(log, monkeypatch):
     monkeypatch.setattr("sys.stdout", out)
     log_files.show({"mlflow": log("thé")}, tail=1, since="", follow=False)
     assert out.buffer.getvalue() == b"mlflow | th?\n"
+
+
+# Following
+
+SHOW = """
+import sys
+from pathlib import Path
+from orchestration import log_files
+
+files = {Path(file).stem: Path(file) for file in sys.argv[3:]}
+sys.exit(log_files.show(files, tail=int(sys.argv[1]), since=sys.argv[2], follow=True))
+"""
+
+
+@pytest.fixture
+def follow():
+    """Start a process that follows the files; it is killed where a test waits in vain."""
+    started = []
+
+    def start(*files, tail=5, since=""):
+        argv = [sys.executable, "-c", SHOW, str(tail), since, *map(str, files)]
+        process = subprocess.Popen(
+            argv, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+        )
+        started.append((process, threading.Timer(20, process.kill)))
+        started[-1][1].start()
+        return process
+
+    yield start
+    for process, timer in started:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+
+
+def read(process, count=1):
+    """Return the next lines that the process prints."""
+    return [process.stdout.readline().rstrip("\n") for _ in range(count)]
+
+
+def add(file, text):
+    """Append to a file, made if need be."""
+    with file.open("ab") as log:
+        log.write(text if isinstance(text, bytes) else text.encode())
+
+
+def has_ended(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def all_end(processes):
+    end = time.monotonic() + 10
+    while not all(map(has_ended, processes)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return all(map(has_ended, processes))
+
+
+def test_follow_prints_last_lines_then_new_ones_after_the_service_name(log, follow):
+    mlflow, status = log("one", "two"), log("three", name="status.log")
+    process = follow(mlflow, status, tail=1)
+    assert sorted(read(process, 2)) == ["mlflow | two", "status | three"]
+    add(status, "four\nfive\n")
+    assert read(process, 2) == ["status | four", "status | five"]
+    add(mlflow, b"\xff six\n")
+    assert read(process) == ["mlflow | \ufffd six"]
+
+
+def test_follow_prints_a_line_once_it_is_complete(log, follow):
+    mlflow, status = log("one"), log(name="status.log")
+    process = follow(mlflow, status)
+    assert read(process) == ["mlflow | one"]
+    add(mlflow, b"tw\xc3")
+    add(status, "between\n")
+    assert read(process) == ["status | between"]
+    add(mlflow, b"\xa9\n")
+    assert read(process) == ["mlflow | twé"]
+
+
+def test_follow_continues_through_rotation_in_the_middle_of_a_line(log, follow):
+    file = log("one")
+    process = follow(file)
+    assert read(process) == ["mlflow | one"]
+    # Once a new line is shown, `tail` watches the file.
+    add(file, "two\n")
+    assert read(process) == ["mlflow | two"]
+    add(file, "three\nfo")
+    file.rename(f"{file}.1")
+    add(file, "ur\nfive\n")
+    assert read(process, 3) == ["mlflow | three", "mlflow | four", "mlflow | five"]
+
+
+def test_follow_prints_a_file_that_is_made_later_from_its_first_line(log, tmp_path, follow):
+    process = follow(log("one"), tmp_path / "status.log")
+    assert read(process) == ["mlflow | one"]
+    add(tmp_path / "status.log", "two\nthree\n")
+    assert read(process, 2) == ["status | two", "status | three"]
+
+
+def test_follow_with_since_leaves_out_old_lines_only(log, follow):
+    file = log(f"{ago(hours=2)} old", f"{ago(minutes=1)} new")
+    process = follow(file, since="10m")
+    assert read(process)[0].endswith(" new")
+    add(file, "without a time\n")
+    assert read(process) == ["mlflow | without a time"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_follow_leaves_no_process_behind(log, follow, number, code):
+    process = follow(log("one"), log("two", name="status.log"))
+    read(process, 2)
+    tails = psutil.Process(process.pid).children()
+    assert [tail.name() for tail in tails] == ["tail", "tail"]
+    process.send_signal(number)
+    assert process.wait() == code
+    assert all_end(tails)
+
+
+def test_follow_ends_with_its_reader(log, follow):
+    file = log("one")
+    process = follow(file)
+    read(process)
+    tails = psutil.Process(process.pid).children()
+    process.stdout.close()
+    add(file, "two\n")
+    assert "BrokenPipeError" in process.stderr.read()
+    assert all_end(tails)
 
 
 class Screen(io.StringIO):
