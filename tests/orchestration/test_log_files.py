@@ -187,7 +187,7 @@ def test_a_terminal_that_is_not_utf8_gets_what_it_can_show(log, monkeypatch):
 SHOW = """
 import sys
 from pathlib import Path
-from orchestration import log_files
+from orchestration.engines.standalone import log_files
 
 files = {Path(file).stem: Path(file) for file in sys.argv[3:]}
 sys.exit(log_files.show(files, tail=int(sys.argv[1]), since=sys.argv[2], follow=True))
