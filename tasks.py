@@ -231,6 +231,7 @@ def airflow(project: "Project") -> None:
 
     What stands behind -- reaches it unharmed; its exit code is this one's.
     """
+    from orchestration.commands import shell
 
     # Invoke's own remainder has lost the quoting.
     given = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
@@ -240,6 +241,7 @@ def airflow(project: "Project") -> None:
 @verb(help={"service": "whose surroundings to be in (default: airflow-scheduler)"})
 def shell(project: "Project", service: str = "airflow-scheduler") -> None:
     """A shell where a service runs."""
+    from orchestration.commands import shell
 
     sys.exit(shell.open_shell(project, service))
 

@@ -152,7 +152,7 @@ def test_a_pair_that_cannot_be_served_is_refused_with_its_reason(own, clone, tol
     with pytest.raises(StackError, match=told):
         certificates.provide(settings)
     assert not Files.of(settings).key.exists()
-    assert [found.name for found in state_checks.of_certificate(settings)] == [
+    assert [found.code for found in state_checks.of_certificate(settings)] == [
         "certificate-unusable"
     ]
 
@@ -188,7 +188,7 @@ def test_the_doctor_warns_a_month_before_the_end(own, with_tls, monkeypatch, clo
     settings = own()
     certificates.provide(settings)
     [found] = state_checks.of_certificate(settings)
-    assert (found.name, found.fix) == (
+    assert (found.code, found.fix) == (
         "certificate-ends-soon", f"renew {clone / 'mine.pem'}, then: inv up",
     )  # fmt: skip
     shutil.rmtree(clone / "certificates")

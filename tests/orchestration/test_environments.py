@@ -62,7 +62,7 @@ def disk(recorded, monkeypatch):
             raise KeyboardInterrupt
         return said
 
-    monkeypatch.setattr(virtualenvs.shell, "run", act)
+    monkeypatch.setattr(virtualenvs.runner, "run", act)
     return disk
 
 
@@ -407,7 +407,7 @@ def test_asking_for_a_python_does_not_last_for_ever(make_settings, monkeypatch):
         limits.append(timeout)
         raise StackError("no answer")
 
-    monkeypatch.setattr(virtualenvs.shell, "run", ask)
+    monkeypatch.setattr(virtualenvs.runner, "run", ask)
     python_problem(make_settings())
     assert all(limits)
     assert len(limits) == 2

@@ -87,7 +87,7 @@ def test_asking_for_a_python_does_not_last_for_ever(make_settings, answering, mo
             raise StackError("no answer")
         return runner.Completed(0, OFFER)
 
-    monkeypatch.setattr(virtualenvs.shell, "run", ask)
+    monkeypatch.setattr(virtualenvs.runner, "run", ask)
     python_problem(make_settings())
     assert limits == [python_version.UV_SECONDS] * 2
 

@@ -66,7 +66,13 @@ def test_a_file_that_is_not_there_is_told():
 
 def test_by_hand_it_is_one_command(file, tmp_path, repo):
     (tmp_path / "phrase").write_text(PHRASE)
-    argv = [sys.executable, "-m", "orchestration.keys", str(file), str(tmp_path / "phrase")]
+    argv = [
+        sys.executable,
+        "-m",
+        "orchestration.backup.keyfile",
+        str(file),
+        str(tmp_path / "phrase"),
+    ]
     done = subprocess.run(argv, cwd=repo, capture_output=True, text=True, check=True)
     assert done.stdout == TEXT
     without = subprocess.run(argv[:3], cwd=repo, capture_output=True, text=True, check=False)

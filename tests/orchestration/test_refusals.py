@@ -217,8 +217,8 @@ def mount(place, *arguments, undo=True):
 
 def at_work(place):
     place.write_env()
-    code = "import sys, time; from pathlib import Path; from orchestration import exclusive\n"
-    code += "with exclusive.at_work('backup', Path('.')): print('.', flush=True); time.sleep(60)"
+    code = "import sys, time; from pathlib import Path; from orchestration.process import lock\n"
+    code += "with lock.at_work('backup', Path('.')): print('.', flush=True); time.sleep(60)"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=place.folder
     )

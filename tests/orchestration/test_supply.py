@@ -46,7 +46,7 @@ def installs():
 
 def test_the_recipes_are_found():
     names = {path.name for path in RECIPES}
-    assert {"airflow.dockerfile", "debian.sh", "1st_run_install.sh", "environments.py"} <= names
+    assert {"airflow.dockerfile", "debian.sh", "1st_run_install.sh", "virtualenvs.py"} <= names
     assert len([path for path, _ in installs() if path.suffix != ".py"]) >= 12
 
 

@@ -15,9 +15,9 @@ from orchestration.errors import StackError
 def here(repo, tmp_path):
     """A clone in a folder whose name systemd would read otherwise."""
     root = tmp_path / "50% of it"
-    (root / "orchestration").mkdir(parents=True)
+    (root / "orchestration/systemd").mkdir(parents=True)
     for name in systemd.UNITS:
-        shutil.copy2(repo / "orchestration" / name, root / "orchestration")
+        shutil.copy2(repo / "orchestration/systemd" / name, root / "orchestration/systemd")
     return root
 
 
@@ -27,7 +27,7 @@ def lines(text):
 
 @pytest.mark.parametrize("name", [systemd.UNIT, systemd.BACKUP])
 def test_it_is_the_file_of_the_repository_with_folder_and_owner_of_this_clone(here, repo, name):
-    before = lines((repo / "orchestration" / name).read_text())
+    before = lines((repo / "orchestration/systemd" / name).read_text())
     changed = set(lines(systemd.unit(here, name))) - set(before)
     assert changed <= {
         f"WorkingDirectory={str(here).replace('%', '%%')}",
@@ -48,7 +48,7 @@ def test_systemd_reads_it(here, tmp_path):
 
 def test_root_puts_it_in_place_for_each_boot(here, tmp_path, recorded, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    monkeypatch.setattr(systemd.shell, "run", recorded.run)
+    monkeypatch.setattr(systemd.runner, "run", recorded.run)
     said = systemd.install(here, tmp_path)
     for name in systemd.UNITS:
         assert (tmp_path / name).read_text() == systemd.unit(here, name)

@@ -84,8 +84,8 @@ def test_the_ca_s_word_for_another_host_does_not_count(with_tls, served):
     settings = with_tls()
     certificates.provide(settings)
     files = Files.of(settings)
-    ca = keypair.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
-    other = served(ca.issue(ca, ["other.example"]))
+    issuer = keypair.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
+    other = served(ca.issue(issuer, ["other.example"]))
     with http.session(settings) as session, pytest.raises(requests.exceptions.SSLError):
         session.get(f"https://127.0.0.1:{other.server_port}")
 
