@@ -244,10 +244,10 @@ def test_build_failure_without_output_of_a_step_ends_with_the_reason(text):
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("https://me:pa55@host/simple", "https://***@host/simple"),
+        ("https://me:pa55@host/simple", "https://***@host/simple"),  # pragma: allowlist secret
         ("https://me:p@55@host/simple", "https://***@host/simple"),
         ("https://pa55@host:8443", "https://***@host:8443"),
-        ("git+ssh://me:pa55@host/a@1", "git+ssh://***@host/a@1"),
+        ("git+ssh://me:pa55@host/a@1", "git+ssh://***@host/a@1"),  # pragma: allowlist secret
         ("https://host/simple/pa@1", "https://host/simple/pa@1"),
     ],
 )

@@ -142,9 +142,8 @@ def test_what_still_runs_when_a_verb_is_interrupted_is_ended():
 
 
 def test_echo_prints_the_command_before_its_output(capfd):
-    runner.attach(
-        sh("echo done", env={"SECRET": "hidden"}), check=True, echo=True
-    )  # pragma: allowlist secret
+    hidden = {"SECRET": "hidden"}  # pragma: allowlist secret
+    runner.attach(sh("echo done", env=hidden), check=True, echo=True)
     assert capfd.readouterr().out == "$ /bin/sh -c 'echo done'\ndone\n"
 
 
