@@ -13,7 +13,7 @@ from bench.effort import FULL, SHORT
 from bench.figures import Results
 from bench.slices import COLUMNS, SLICES, needed, stacks
 from bench.stacks import Stack
-from tests.e2e.clone import ROOT
+from tests.support.repository import ROOT
 
 KEPT = ROOT / ".bench" / "results.json"
 TRIED = KEPT.with_name("tried.json")

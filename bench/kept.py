@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from bench.figures import Results
-from tests.e2e.clone import ROOT
+from tests.support.repository import ROOT
 
 
 class OtherCommit(Exception):

@@ -10,7 +10,8 @@ import requests
 from bench.stacks import Containers, Ours
 from orchestration.engines.docker.containers import SERVICE_LABEL
 from orchestration.settings.model import PASSED_ON
-from tests.e2e.clone import ROOT, SERVICES, until
+from tests.e2e.clone import SERVICES, until
+from tests.support.repository import ROOT
 
 LOST_SECONDS = 900
 

@@ -1,10 +1,6 @@
 """The real pip-audit against a stub that speaks OSV's language, and the real cyclonedx-py."""
 
 import json
-import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +11,8 @@ from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
 from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.http_stub import HttpStub
+from tests.support.repository import ROOT, copy_repository
 
 AFFECTED = {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99"}]}]}
 
@@ -24,46 +20,26 @@ AFFECTED = {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"f
 (ANYIO,) = [pin.key for pin in pins(ROOT / "install" / "status.lock") if pin.name == "anyio"]
 
 
-class Osv:
+class Osv(HttpStub):
     """Knows a vulnerability in each of `bad`, 503 for those of `failing`; keys of pins."""
 
     def __init__(self):
+        super().__init__()
         self.bad, self.failing, self.asked = {BAD.key}, set(), []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
 
-    def answer(self, key):
-        if key not in self.bad:
-            return {}
+    def answer_to(self, request):
+        key = (request.body["package"]["name"], request.body["version"])
+        self.asked.append(key)
         package = {"name": key[0], "ecosystem": "PyPI"}
         known = {"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "summary": "bad"}
-        return {"vulns": [known | {"affected": [AFFECTED | {"package": package}]}]}
-
-    def _handler(stub):
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                key = (asked["package"]["name"], asked["version"])
-                stub.asked.append(key)
-                body = json.dumps(stub.answer(key)).encode()
-                self.send_response(503 if key in stub.failing else 200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *words):
-                pass
-
-        return Handler
+        found = {"vulns": [known | {"affected": [AFFECTED | {"package": package}]}]}
+        return (503 if key in self.failing else 200), (found if key in self.bad else {})
 
 
 @pytest.fixture
 def osv():
-    stub = Osv()
-    threading.Thread(target=stub.server.serve_forever, daemon=True).start()
-    yield stub
-    stub.server.shutdown()
-    stub.server.server_close()
+    with Osv() as stub:
+        yield stub
 
 
 @pytest.fixture
@@ -71,7 +47,7 @@ def audited(osv, capsys):
     """Exit code, output and errors of an audit by the stub."""
 
     def run(*words):
-        code = audit.main(["-s", "osv", "--osv-url", osv.url, *words])
+        code = audit.main(["-s", "osv", "--osv-url", f"{osv.url}/", *words])
         return code, *capsys.readouterr()
 
     return run
@@ -142,8 +118,7 @@ def test_a_service_that_is_not_there_is_told_in_one_line(osv, few_locks, capsys)
 @pytest.fixture
 def settings(tmp_path):
     """Settings of a clone that has locks and no images."""
-    shutil.copytree(ROOT / "install", tmp_path / "install")
-    shutil.copy(ROOT / ".env.example", tmp_path)
+    copy_repository(tmp_path, "install", ".env.example")
     (tmp_path / "orchestration").mkdir()
     return load_or_draft(Project(tmp_path, {}))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import copy_repository
+
 # What judges the documents and artifacts; ruff and mypy need no proof here.
 STEPS = ["shellcheck", "hadolint", "yamllint", "compose-lint", "unit-files", "links", "leaks"]
 # Built here, so that this file has no secret in it.
@@ -34,13 +35,7 @@ def lint(folder, *steps):
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     """What lint looks at and what it is made of; git knows the documents and artifacts alone."""
-    folder = tmp_path_factory.mktemp("copy")
-    names = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    for name in filter(None, names):
-        source = ROOT / name
-        if source.is_file() and not source.is_symlink():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, folder / name)
+    folder = copy_repository(tmp_path_factory.mktemp("copy"))
     git(folder, "init", "-q")
     git(folder, "add", "*.md", "*.yaml", "*.sh", "*.dockerfile")
     return folder

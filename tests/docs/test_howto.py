@@ -1,10 +1,8 @@
 """How to add a DAG, a service, a setting: CONTRIBUTING's steps, walked in a copy."""
 
 import re
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +10,8 @@ import yaml
 from checks.dag_lint import static
 from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
+from tests.support.repository import ROOT, copy_repository
 
-ROOT = Path(__file__).resolve().parents[2]
 SECTION = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## How to add")[1].split("\n## ")[0]
 COMPOSE, EXAMPLE = "orchestration/docker-compose.yaml", ".env.example"
 AGREEMENT = [
@@ -31,12 +29,7 @@ def block(language, of):
 @pytest.fixture
 def copy(tmp_path):
     """What git knows of the repository, as it is now."""
-    listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT)
-    for name in listed.decode().splitlines():
-        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, tmp_path / name, follow_symlinks=False)
-    return tmp_path
+    return copy_repository(tmp_path)
 
 
 def put(copy, name, after, added):

@@ -19,8 +19,8 @@ import requests
 
 from orchestration.commands import systemd
 from orchestration.host import ports
+from tests.support.repository import ROOT, copy_repository
 
-ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT")
 
@@ -254,17 +254,7 @@ def free_ports() -> dict[str, str]:
 
 def fresh_copy(folder: Path, engine: str, kind: type[Clone] = Clone) -> Clone:
     """What git knows of this checkout, laid out in another folder."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_symlink() or (ROOT / name).exists():
-            shutil.copy2(ROOT / name, target, follow_symlinks=False)
+    copy_repository(folder)
     folder.chmod(0o755)
     clone = kind(folder, {**free_ports(), "STACK_ENGINE": engine})
     STANDING.append(clone)

@@ -1,9 +1,6 @@
 """The stacks that the smoke tests share, and the evidence that a failure leaves."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -11,7 +8,9 @@ import pytest
 
 from tests.e2e import arguments, doors, evidence
 from tests.e2e.bucket import Server
-from tests.e2e.clone import ROOT, SERVICES, STANDING, Clone, fresh_copy, until
+from tests.e2e.clone import SERVICES, STANDING, Clone, fresh_copy, until
+from tests.support.http_stub import HttpStub
+from tests.support.repository import ROOT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,37 +47,25 @@ def engine(request: pytest.FixtureRequest) -> str:
     return request.config.getoption("--engine")
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(HttpStub):
     """What alerts are sent to: a webhook where the stack's services can reach it."""
 
     def __init__(self, engine: str) -> None:
-        host = psutil.net_if_addrs()["docker0"][0].address if engine == "docker" else "127.0.0.1"
-        super().__init__((host, 0), Listening)
-        self.texts: list[str] = []
-        self.url = f"http://{host}:{self.server_port}/hook"
+        docker = engine == "docker"
+        super().__init__(psutil.net_if_addrs()["docker0"][0].address if docker else "127.0.0.1")
+        self.answers["/hook"] = (200, {})
+        self.url += "/hook"
 
     def told(self, *words: str) -> list[str]:
         """The alerts that hold all these words."""
-        return [text for text in self.texts if all(word in text for word in words)]
-
-
-class Listening(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.texts.append(json.loads(body)["text"])
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        texts = [request.body["text"] for request in self.requests]
+        return [text for text in texts if all(word in text for word in words)]
 
 
 @pytest.fixture(scope="session")
 def receiver(engine: str) -> Iterator[Receiver]:
     with Receiver(engine) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="session")

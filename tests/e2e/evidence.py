@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestration.settings.model import SECRETS
-from tests.e2e.clone import ONE_SHOTS, ROOT, SERVICES, Clone
+from tests.e2e.clone import ONE_SHOTS, SERVICES, Clone
+from tests.support.repository import ROOT
 
 KEPT, LINES, PATIENCE_SECONDS = 5, "300", 30
 NAMES = re.compile("PASSWORD|SECRET|KEY|TOKEN|WEBHOOK")

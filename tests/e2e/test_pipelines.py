@@ -45,8 +45,7 @@ def test_a_task_that_fails_is_told_with_its_reason(stack, receiver):
 
 
 def test_a_receiver_that_is_down_stops_nothing_and_is_said(stack, receiver):
-    receiver.shutdown()
-    receiver.server_close()
+    receiver.stop()
     done = stack.run(*MONITOR, '{"month": "2013-03"}')
     assert done.returncode == 0, done.stderr
     done = stack.run(*MONITOR, '{"month": "2031-02"}')

@@ -18,8 +18,9 @@ import requests
 from orchestration.clients import http
 from orchestration.project import Project
 from orchestration.tls import ca
-from tests.e2e.clone import PORTS, ROOT, Clone, until
+from tests.e2e.clone import PORTS, Clone, until
 from tests.e2e.conftest import standing_copy
+from tests.support.repository import ROOT
 
 HOST = "box.example"
 # An address that is this machine's and no loopback: what other machines would ask.

@@ -3,14 +3,12 @@
 import datetime
 import email.policy
 import ipaddress
-import json
 import logging
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from ml import alerting
 from ml.alerting import Alert, configured, send
+
+from tests.support.http_stub import HttpStub, Request, unused_port
 
 ALERT = Alert("Drift in flights", ["carrier: 0.31", "origin: 0.27"], {"report": "http://af/r?a=1"})
 SECRETS = ("T0SECRET", "B0SECRET", "querysecret")
@@ -39,32 +39,22 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.DEBUG)
 
 
-class Web(ThreadingHTTPServer):
-    """A webhook: keeps what it gets, and answers by the functions in `answers`, then with ok."""
+class Web(HttpStub):
+    """A webhook: answers by the functions in `replies`, then with ok."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Hook)
-        self.got: list[tuple[str, Any]] = []
-        self.answers: list[Callable[[BaseHTTPRequestHandler], None]] = []
-        self.host = f"127.0.0.1:{self.server_port}"
+        super().__init__()
+        self.replies: list[Callable[[BaseHTTPRequestHandler], None]] = []
+        self.host = f"127.0.0.1:{self.port}"
+        # Whoever hangs up has lost patience, as tested.
+        self.server.handle_error = lambda *_: None
 
-    def handle_error(self, *_: Any) -> None:
-        """Whoever hangs up has lost patience, as tested."""
+    @property
+    def got(self) -> list[tuple[str, Any]]:
+        return [(request.target, request.body) for request in self.requests]
 
-
-class Hook(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((self.path, json.loads(body)))
-        answer = self.server.answers.pop(0) if self.server.answers else says(200, "ok")
-        answer(self)
-
-    def do_GET(self) -> None:
-        self.server.got.append((self.path, None))
-        says(200, "ok")(self)
-
-    def log_message(self, *_: Any) -> None:
-        """Keep the tests' output clean."""
+    def answer_to(self, request: Request) -> Callable[[BaseHTTPRequestHandler], None]:
+        return self.replies.pop(0) if self.replies else says(200, "ok")
 
 
 def says(status: int, body: str = "", **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
@@ -92,10 +82,8 @@ def trickles(start: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """A webhook that works and is set."""
     with Web() as server:
-        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://{server.host}{PATH}")
         yield server
-        server.shutdown()
 
 
 class Mail(Controller):
@@ -185,8 +173,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    return unused_port()
 
 
 @pytest.fixture
@@ -235,7 +222,7 @@ def test_what_is_no_alert_at_all_is_said_and_not_raised() -> None:
 def test_the_log_tells_the_alert_and_what_became_of_it(
     web: Web, caplog: pytest.LogCaptureFixture
 ) -> None:
-    web.answers = [says(404)]
+    web.replies = [says(404)]
     lines = send(ALERT) + send(ALERT)
     logged = levels(caplog)
     assert [level for level, _ in logged] == [logging.WARNING] * 3 + [logging.INFO]
@@ -270,33 +257,33 @@ def test_non_ascii_words_arrive(web: Web) -> None:
 
 
 def test_what_a_webhook_answers_instead_of_ok_is_told(web: Web) -> None:
-    web.answers = [says(404, "no_service\n" + "x" * 200)]
+    web.replies = [says(404, "no_service\n" + "x" * 200)]
     assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP 404: no_service {'x' * 89}"]
     assert len(web.got) == 1
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_what_may_pass_is_tried_once_more(web: Web, status: int) -> None:
-    web.answers = [says(status)]
+    web.replies = [says(status)]
     assert send(ALERT) == [f"webhook {web.host}: delivered"]
-    web.answers = [says(status, "sorry"), says(status, "sorry")]
+    web.replies = [says(status, "sorry"), says(status, "sorry")]
     assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP {status}: sorry"]
     assert len(web.got) == 4
 
 
 def test_a_second_failure_is_told_and_not_the_first(web: Web) -> None:
-    web.answers = [lambda hook: hook.connection.close(), says(404)]
+    web.replies = [lambda hook: hook.connection.close(), says(404)]
     assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP 404"]
 
 
 def test_a_connection_that_breaks_is_said(web: Web) -> None:
-    web.answers = [lambda hook: None] * 2
+    web.replies = [lambda hook: None] * 2
     assert send(ALERT) == [f"webhook {web.host}: not delivered: connection closed"]
 
 
 def test_a_redirect_is_not_followed(web: Web) -> None:
     for status in (301, 302, 307):
-        web.answers = [says(status, Location=f"http://{web.host}/elsewhere")]
+        web.replies = [says(status, Location=f"http://{web.host}/elsewhere")]
         assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP {status}"]
     assert {path for path, _ in web.got} == {PATH}
 
@@ -360,7 +347,7 @@ def test_a_silent_receiver_costs_no_more_than_the_limit(
 
 
 def test_a_receiver_that_trickles_costs_no_more_than_the_limit(web: Web, silent_port: int) -> None:
-    web.answers = [trickles(b"HTTP/1.1 200 OK\r\nX: ")]
+    web.replies = [trickles(b"HTTP/1.1 200 OK\r\nX: ")]
     began = time.monotonic()
     assert send(ALERT) == [f"webhook {web.host}: not delivered: no answer within 0.5 s"]
     assert time.monotonic() - began < 1
@@ -372,14 +359,14 @@ def test_what_is_late_is_not_tried_again(web: Web, monkeypatch: pytest.MonkeyPat
         says(500)(hook)
 
     monkeypatch.setattr(alerting, "DELIVERY_SECONDS", 0.1)
-    web.answers = [fails_late]
+    web.replies = [fails_late]
     assert send(ALERT) == [f"webhook {web.host}: not delivered: no answer within 0.1 s"]
     time.sleep(0.4)
     assert len(web.got) == 1
 
 
 def test_the_rest_of_a_success_is_not_waited_for(web: Web) -> None:
-    web.answers = [trickles(b"HTTP/1.1 200 OK\r\n\r\n")]
+    web.replies = [trickles(b"HTTP/1.1 200 OK\r\n\r\n")]
     began = time.monotonic()
     assert send(ALERT) == [f"webhook {web.host}: delivered"]
     assert time.monotonic() - began < 1
@@ -411,7 +398,7 @@ def test_a_socket_that_waits_too_long_is_said(
 def test_the_secret_of_the_address_stands_in_no_line_and_no_log_record(
     web: Web, answer: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    web.answers = [answer, answer]
+    web.replies = [answer, answer]
     told = " ".join([*send(ALERT), *configured(), caplog.text]).lower()
     assert web.host in told
     assert not [secret for secret in SECRETS if secret[:4].lower() in told]
@@ -424,7 +411,7 @@ def test_an_answer_that_repeats_the_secret_is_not_quoted(
     web: Web, echo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://{web.host}{PATH}&more=S3+CRET")
-    web.answers = [says(404, f"Cannot POST {echo}.")]
+    web.replies = [says(404, f"Cannot POST {echo}.")]
     assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP 404"]
 
 

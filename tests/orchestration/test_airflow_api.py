@@ -25,8 +25,8 @@ def test_one_login_with_the_account_of_the_settings_serves_all_questions(airflow
     assert airflow.dag_ids() == ["b", "a"]
     [login] = web.of("POST /auth/token")
     account = {"username": "airflow", "password": "pa55-w0rd"}  # pragma: allowlist secret
-    assert login["body"] == account
-    headers = [request["headers"] for request in web.of("GET /api/v2/dags")]
+    assert login.body == account
+    headers = [request.headers for request in web.of("GET /api/v2/dags")]
     assert [each["Authorization"] for each in headers] == ["Bearer t0ken"] * 2
 
 
@@ -119,13 +119,13 @@ def test_a_name_with_a_question_mark_asks_for_that_name(airflow, web):
 def test_unpausing_patches_only_that(airflow, web):
     web.answers[f"PATCH {DAG}"] = (200, {})
     airflow.unpause("flights")
-    assert web.of(f"PATCH {DAG}")[0]["body"] == {"is_paused": False}
+    assert web.of(f"PATCH {DAG}")[0].body == {"is_paused": False}
 
 
 def test_a_run_is_started_now_with_its_conf(airflow, web):
     web.answers[f"POST {DAG}/dagRuns"] = (200, {"dag_run_id": "r1"})
     assert airflow.trigger("flights", {"seed": 7}) == "r1"
-    assert web.of(f"POST {DAG}/dagRuns")[0]["body"] == {"logical_date": None, "conf": {"seed": 7}}
+    assert web.of(f"POST {DAG}/dagRuns")[0].body == {"logical_date": None, "conf": {"seed": 7}}
 
 
 def test_tasks_are_in_the_order_they_started_and_those_to_come_are_last(airflow, web):
@@ -162,7 +162,7 @@ def test_what_a_task_returned_is_read_as_a_value(airflow, web):
     path = f"GET {RUN}/taskInstances/one/xcomEntries/return_value"
     web.answers[path] = (200, {"value": {"hop": 1.5}})
     assert airflow.returned("flights", "r1", "one") == {"hop": 1.5}
-    assert web.of(path)[0]["query"] == {
+    assert web.of(path)[0].query == {
         "map_index": ["-1"],
         "deserialize": ["False"],
         "stringify": ["False"],
@@ -194,9 +194,9 @@ def test_reports_are_in_the_order_in_which_the_tasks_ended(airflow, web):
     told = airflow.reports("flights", "r1")
     assert told == ["rows 7", "model v3", "[b]rmse[/b] 9", "x"], "without an end it is the last"
     [asked] = web.of(f"GET {RUN}/taskInstances/~/xcomEntries")
-    assert asked["query"]["xcom_key"] == ["report"]
+    assert asked.query["xcom_key"] == ["report"]
     [asked] = web.of(f"GET {RUN}/taskInstances/a/xcomEntries/report")
-    assert asked["query"]["stringify"] == asked["query"]["deserialize"] == ["False"]
+    assert asked.query["stringify"] == asked.query["deserialize"] == ["False"]
 
 
 def test_each_of_a_mapped_tasks_instances_has_its_own_report(airflow, web):
@@ -205,7 +205,7 @@ def test_each_of_a_mapped_tasks_instances_has_its_own_report(airflow, web):
     pushed(web, {("many", index): [] for index in (0, 2, 10)}, ends)
     web.answers[path] = [(200, {"value": [line]}) for line in ("first", "second", "third")]
     assert airflow.reports("flights", "r1") == ["first", "second", "third"]
-    assert [request["query"]["map_index"] for request in web.of(path)] == [["10"], ["0"], ["2"]]
+    assert [request.query["map_index"] for request in web.of(path)] == [["10"], ["0"], ["2"]]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_the_tail_of_a_log_ends_with_the_exception(airflow, web):
         "ValueError: bad",
     ]
     assert airflow.log_tail("flights", "r1", task, lines=2) == ["Task failed", "ValueError: bad"]
-    assert web.of(f"GET {RUN}/taskInstances/one/logs/3")[0]["query"] == {"map_index": ["2"]}
+    assert web.of(f"GET {RUN}/taskInstances/one/logs/3")[0].query == {"map_index": ["2"]}
 
 
 def test_a_log_that_is_not_there_has_no_lines(airflow):
@@ -257,9 +257,9 @@ def test_old_runs_are_pruned_but_never_one_that_goes_on(airflow, web):
     runs = [{"dag_run_id": name, "state": state} for name, state in states.items()]
     web.answers[f"GET {DAG}/dagRuns"] = (200, {"dag_runs": runs})
     airflow.prune_runs("flights", keep=2)
-    deleted = [request["question"] for request in web.asked if "DELETE" in request["question"]]
+    deleted = [request.question for request in web.requests if "DELETE" in request.question]
     assert deleted == [f"DELETE {DAG}/dagRuns/r2", f"DELETE {DAG}/dagRuns/r1"]
-    assert web.of(f"GET {DAG}/dagRuns")[0]["query"]["order_by"] == ["-run_after"]
+    assert web.of(f"GET {DAG}/dagRuns")[0].query["order_by"] == ["-run_after"]
 
 
 def test_logins_that_are_slowed_down_are_told_as_that(airflow, web):

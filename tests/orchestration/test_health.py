@@ -47,13 +47,13 @@ def test_a_stack_that_is_well_is_healthy(look):
 def test_mlflow_is_asked_through_its_database(look, web):
     look()
     [asked] = web.of("POST /api/2.0/mlflow/experiments/search")
-    assert asked["body"] == {"max_results": 1}
+    assert asked.body == {"max_results": 1}
 
 
 def test_only_mlflow_is_asked_with_an_account_and_that_may_only_read(web, engine, make_settings):
     chosen = make_settings(**web.stack_is_well())
     health_report.look(chosen, engine)
-    given = {r["question"]: r["headers"].get("Authorization") for r in web.asked}
+    given = {r.question: r.headers.get("Authorization") for r in web.requests}
     [login] = [header.removeprefix("Basic ") for header in given.values() if header]
     name, _, password = base64.b64decode(login).decode().partition(":")
     assert (name, password) == ("status", chosen["STATUS_PASSWORD"])

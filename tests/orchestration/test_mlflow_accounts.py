@@ -278,7 +278,7 @@ def test_mlflow_is_asked_for_each_account_by_its_own_password(web, make_settings
         assert not accounts.refused(chosen, name)
     web.answers[CURRENT] = (401, b"You are not authenticated.")
     assert accounts.refused(chosen, "worker")
-    assert len({request["headers"]["Authorization"] for request in web.of(CURRENT)}) == 3
+    assert len({request.headers["Authorization"] for request in web.of(CURRENT)}) == 3
 
 
 def test_an_mlflow_that_does_not_answer_is_told_without_a_password(

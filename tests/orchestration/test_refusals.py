@@ -19,8 +19,7 @@ import pytest
 
 from orchestration.host.drafts import draft_env
 from orchestration.project import Project
-
-REPO = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT, copy_repository
 
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
 MANY_LINES = 8
@@ -28,7 +27,7 @@ MANY_LINES = 8
 
 def behind(file):
     """Where a line stands that is appended to a file of the repository."""
-    return f"line {len((REPO / file).read_text().splitlines()) + 1}"
+    return f"line {len((ROOT / file).read_text().splitlines()) + 1}"
 
 
 BEHIND = behind(".env.example")
@@ -88,14 +87,11 @@ def _names(line, name):
 
 
 @pytest.fixture
-def place(repo, tmp_path, typist):
+def place(tmp_path, typist):
     """A copy without .env, where no engine can be reached and nothing listens."""
     folder = tmp_path / "clone"
-    # With the compiled files: they save each process a tenth of a second.
-    for name in ("orchestration", "install", "dags"):
-        shutil.copytree(repo / name, folder / name, ignore=shutil.ignore_patterns(".env"))
-    for name in ("tasks.py", ".env.example"):
-        shutil.copy(repo / name, folder)
+    parts = ("orchestration", "install", "dags", "tasks.py", ".env.example")
+    copy_repository(folder, *parts, compiled=True)
     with ExitStack() as held:
         probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         ports = [str(probe.getsockname()[1]) for probe in probes]
@@ -205,7 +201,7 @@ def full_disk(place):
     inside = place.folder.parent / "small"
     inside.mkdir()
     mount(place, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(inside))
-    shutil.copytree(place.folder, inside / "clone")
+    shutil.copytree(place.folder, inside / "clone", symlinks=True)
     place.folder = inside / "clone"
 
 

@@ -3,22 +3,22 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT, copy_repository
+
 SCRIPTS = sorted(
-    str(path.relative_to(REPO))
+    str(path.relative_to(ROOT))
     for folder in ("install", "orchestration", ".ci")
-    for path in (REPO / folder).rglob("*")
+    for path in (ROOT / folder).rglob("*")
     if path.is_file() and path.read_bytes()[:2] == b"#!" and path.suffix != ".py"
 )
 INSTALL = "install/1st_run_install.sh"
 
 
 def run(*argv, **options):
-    return subprocess.run(argv, cwd=REPO, capture_output=True, text=True, timeout=20, **options)
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=20, **options)
 
 
 def test_the_scripts_are_found():
@@ -27,7 +27,7 @@ def test_the_scripts_are_found():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_can_be_read_by_the_shell_it_names(script):
-    interpreter = (REPO / script).read_text(encoding="utf-8").splitlines()[0]
+    interpreter = (ROOT / script).read_text(encoding="utf-8").splitlines()[0]
     assert interpreter in ("#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env bash")
     done = run(*interpreter.removeprefix("#!").split(), "-n", script)
     assert (done.returncode, done.stderr) == (0, "")
@@ -61,7 +61,7 @@ def test_an_unknown_option_is_wrong_usage(arguments):
 @pytest.fixture
 def prepared(tmp_path):
     """A clone whose .venv is complete, as far as the script can tell."""
-    shutil.copytree(REPO / "install", tmp_path / "install")
+    copy_repository(tmp_path, "install")
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
     answers = {
@@ -72,7 +72,7 @@ def prepared(tmp_path):
     for name, answer in answers.items():
         (tools / name).write_text(f"#!/bin/sh\n{answer}\n")
         (tools / name).chmod(0o755)
-    shutil.copy(REPO / "install" / "host.lock", tmp_path / ".venv" / ".host.lock")
+    shutil.copy(ROOT / "install" / "host.lock", tmp_path / ".venv" / ".host.lock")
     return tmp_path
 
 

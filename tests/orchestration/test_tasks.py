@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import copy_repository
+
 ALONE = {
     "move-artifacts",
     "install",
@@ -30,12 +32,9 @@ INVOKE = (sys.executable, "-m", "invoke")
 
 
 @pytest.fixture
-def surroundings(repo, tmp_path):
+def surroundings(tmp_path):
     """A copy of the repository as a process's folder, none of the person's settings."""
-    shutil.copy(repo / "tasks.py", tmp_path)
-    shutil.copy(repo / ".env.example", tmp_path)
-    ignored = shutil.ignore_patterns("__pycache__", ".env")
-    shutil.copytree(repo / "orchestration", tmp_path / "orchestration", ignore=ignored)
+    copy_repository(tmp_path, "orchestration", "tasks.py", ".env.example")
     # No docker on this PATH, and no engine behind this address: nothing can be started.
     environment = {
         "PATH": str(tmp_path),

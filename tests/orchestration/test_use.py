@@ -116,7 +116,7 @@ def test_watching_with_the_canary_is_refused(project, installed, web, monkeypatc
     monkeypatch.setattr(health_command, "reports", lambda chosen: [])
     with pytest.raises(StackError, match=r"--deep .* --watch .*: choose one"):
         health_command.run(project, as_json=False, deep=True, watch=True)
-    assert web.asked == []
+    assert web.requests == []
 
 
 # logs
@@ -185,7 +185,7 @@ def test_a_conf_that_is_none_is_refused_before_anything_is_asked(
 ):
     with pytest.raises(StackError, match=why):
         trigger.run(project, "flights", conf, wait=False)
-    assert web.asked == []
+    assert web.requests == []
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_trigger_tells_where_to_watch(project, flights, capsys):
         "flights: run r1 started",
         f"watch it: {flights.url}/dags/flights/runs/r1",
     ]
-    assert flights.of("POST /api/v2/dags/flights/dagRuns")[0]["body"]["conf"] == {"seed": 7}
+    assert flights.of("POST /api/v2/dags/flights/dagRuns")[0].body["conf"] == {"seed": 7}
 
 
 def test_trigger_with_wait_tells_the_end(project, flights, capsys):
@@ -363,7 +363,7 @@ def test_a_page_that_does_not_exist_is_refused_with_those_that_do(project, insta
     with pytest.raises(StackError) as refused:
         open_page.run(project, "redis")
     assert str(refused.value) == "redis has no page; pages: status, airflow-apiserver, mlflow"
-    assert (web.asked, browser.opened) == ([], [])
+    assert (web.requests, browser.opened) == ([], [])
 
 
 def test_without_a_browser_the_way_from_another_machine_is_told(

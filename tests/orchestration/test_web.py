@@ -2,8 +2,7 @@
 
 import os
 import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import pytest
 import requests
@@ -12,40 +11,24 @@ from orchestration.clients import http
 from orchestration.health import report as health_report
 from orchestration.tls import ca, certificates, keypair
 from orchestration.tls.certificates import Files
-
-
-class Page(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.heard.append((self.headers["Host"], self.headers["Authorization"]))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_):
-        pass
+from tests.support.http_stub import HttpStub
 
 
 @pytest.fixture
 def served(tmp_path):
-    """Serves a pair over TLS on loopback; the server, with what it heard."""
-    servers = []
+    """Serves a pair over TLS on loopback."""
+    with ExitStack() as servers:
 
-    def serve(pair):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-        (tmp_path / "pair.pem").write_bytes(pair.certificate + pair.key)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(tmp_path / "pair.pem")
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.heard = []
-        threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True).start()
-        servers.append(server)
-        return server
+        def serve(pair):
+            stub = HttpStub()
+            stub.answers["GET /status.json"] = (200, {})
+            (tmp_path / "pair.pem").write_bytes(pair.certificate + pair.key)
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(tmp_path / "pair.pem")
+            stub.server.socket = context.wrap_socket(stub.server.socket, server_side=True)
+            return servers.enter_context(stub)
 
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield serve
 
 
 @pytest.fixture
@@ -62,22 +45,22 @@ def test_the_address_is_asked_for_the_name_and_the_page_gets_its_password(with_t
     certificates.provide(settings)
     files = Files.of(settings)
     server = served(keypair.Pair(files.certificate.read_bytes(), files.key.read_bytes()))
-    settings = with_tls(STATUS_PORT=server.server_port)
+    settings = with_tls(STATUS_PORT=server.port)
     check, document = health_report.reach(settings, "status")
-    assert (check.detail, document) == (f"https://127.0.0.1:{server.server_port}: HTTP 200", {})
-    [(host, password)] = server.heard
-    assert host == f"box.example:{server.server_port}"
-    assert password.startswith("Basic ")
+    assert (check.detail, document) == (f"https://127.0.0.1:{server.port}: HTTP 200", {})
+    [request] = server.requests
+    assert request.headers["Host"] == f"box.example:{server.port}"
+    assert request.headers["Authorization"].startswith("Basic ")
 
 
 def test_a_stranger_with_a_certificate_of_his_own_is_told_nothing(with_tls, served):
     certificates.provide(with_tls())
     stranger = served(ca.issue(ca.authority("stranger"), ["box.example"]))
-    settings = with_tls(STATUS_PORT=stranger.server_port)
+    settings = with_tls(STATUS_PORT=stranger.port)
     check, _ = health_report.reach(settings, "status")
     assert not check.healthy
     assert "its certificate is not the one that is expected" in check.detail
-    assert stranger.heard == []
+    assert stranger.requests == []
 
 
 def test_the_ca_s_word_for_another_host_does_not_count(with_tls, served):
@@ -87,7 +70,7 @@ def test_the_ca_s_word_for_another_host_does_not_count(with_tls, served):
     issuer = keypair.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
     other = served(ca.issue(issuer, ["other.example"]))
     with http.session(settings) as session, pytest.raises(requests.exceptions.SSLError):
-        session.get(f"https://127.0.0.1:{other.server_port}")
+        session.get(f"https://127.0.0.1:{other.port}")
 
 
 def test_an_own_certificate_is_known_without_who_signed_it(with_tls, served, clone):
@@ -96,17 +79,17 @@ def test_an_own_certificate_is_known_without_who_signed_it(with_tls, served, clo
     (clone / "mine.key").write_bytes(pair.key)
     given = {"TLS_CERTIFICATE": "mine.pem", "TLS_KEY": "mine.key"}
     server = served(pair)
-    settings = with_tls(**given, STATUS_PORT=server.server_port)
+    settings = with_tls(**given, STATUS_PORT=server.port)
     certificates.provide(settings)
     assert health_report.reach(settings, "status")[0].healthy is not None
-    assert len(server.heard) == 1
+    assert len(server.requests) == 1
 
 
 def test_before_a_certificate_is_there_nothing_is_believed(with_tls, served):
     server = served(ca.issue(ca.authority("stranger"), ["box.example"]))
-    check, _ = health_report.reach(with_tls(STATUS_PORT=server.server_port), "status")
+    check, _ = health_report.reach(with_tls(STATUS_PORT=server.port), "status")
     assert not check.healthy
-    assert server.heard == []
+    assert server.requests == []
 
 
 def test_without_tls_no_page_gets_a_password(make_settings):

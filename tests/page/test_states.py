@@ -6,6 +6,7 @@ from status.board import Rounds
 from status.probes import service_names
 from status.server import Settings, waiting
 from tests.status.stubs import HEALTH, SEARCH, client
+from tests.support.clock import FakeClock
 
 NAMES = service_names("redis://x")
 BEATS = ["airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"]
@@ -76,15 +77,8 @@ def test_services_that_hang_are_told_as_such(stack, served, visit):
     assert seen.ill_made() == []
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 def test_rounds_that_hang_make_an_open_page_unknown(stack, served, visit):
-    clock, settings = Clock(), Settings.load({"REDIS_URL": "redis://x"})
+    clock, settings = FakeClock(), Settings.load({"REDIS_URL": "redis://x"})
     served.watch(Rounds(waiting(settings).board().round, 10, clock))
     served.show(stack.round())
     seen = visit()

@@ -4,7 +4,8 @@ import asyncio
 import json
 import socketserver
 import struct
-import threading
+
+from tests.support.http_stub import Stub
 
 TEXTS, JSON = 1009, 114
 PLAIN, READY = 196608, (b"Z", b"I")
@@ -102,13 +103,12 @@ def error(code, text):
     return f"SFATAL\0C{code}\0M{text}\0\0".encode()
 
 
-class PostgresStub:
+class PostgresStub(Stub):
     """Answers whatever it is asked with one JSON value, `answer`."""
 
     def __init__(self):
         self.answer, self.hangs, self.refuses, self.opened = said(), False, False, 0
-        self.over = threading.Event()
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        super().__init__(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
         self.server.stub = self
         self.server.daemon_threads = True
         where = f"127.0.0.1:{self.server.server_address[1]}"

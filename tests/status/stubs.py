@@ -1,11 +1,10 @@
 """Stub services on loopback ports: what the probes ask is answered over real sockets."""
 
-import json
 import socketserver
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
+
+from tests.support.http_stub import Stub
 
 HEALTH = "/api/v2/monitor/health"
 API = "/api/2.0/mlflow"
@@ -41,53 +40,20 @@ def trained(version, auc):
     return (200, held), (200, {"run": {"data": data}})
 
 
-class HttpStub:
-    """Answers each path with (code, body) of `answers`; a body of None hangs until the end."""
-
-    def __init__(self):
-        champion, run = trained("3", 0.7)
-        self.answers = {
-            HEALTH: (200, {"metadatabase": {"status": "healthy"}}),
-            SEARCH: (200, {"experiments": [{"experiment_id": "0"}]}),
-            ARTIFACTS: (200, {"files": []}),
-            REGISTERED: (200, {"registered_model": {"name": "flight-delay"}}),
-            f"{ALIAS}champion": champion,
-            f"{RUN}run3": run,
-            f"{ALIAS}challenger": (400, {"error_code": "INVALID_PARAMETER_VALUE"}),
-            MONITORED: (200, {"experiment": {"experiment_id": "7"}}),
-            MONTHS: (200, {"runs": [month("2013-06", 0.1)]}),
-        }
-        self.asked, self.logins = [], {}
-        self.over = threading.Event()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def times(self, path):
-        """How often a path was asked for."""
-        return [path for _, path, _ in self.asked].count(path)
-
-    def _handler(stub):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                stub.asked.append((self.command, self.path, body))
-                stub.logins[self.path] = self.headers.get("authorization")
-                code, answer = stub.answers.get(self.path, (404, {}))
-                if answer is None:
-                    stub.over.wait(10)
-                    return
-                text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                self.send_response(code)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            do_POST = do_GET
-
-            def log_message(self, *args):
-                pass
-
-        return Handler
+def answers():
+    """What Airflow and MLflow answer the probes when all is well."""
+    champion, run = trained("3", 0.7)
+    return {
+        HEALTH: (200, {"metadatabase": {"status": "healthy"}}),
+        SEARCH: (200, {"experiments": [{"experiment_id": "0"}]}),
+        ARTIFACTS: (200, {"files": []}),
+        REGISTERED: (200, {"registered_model": {"name": "flight-delay"}}),
+        f"{ALIAS}champion": champion,
+        f"{RUN}run3": run,
+        f"{ALIAS}challenger": (400, {"error_code": "INVALID_PARAMETER_VALUE"}),
+        MONITORED: (200, {"experiment": {"experiment_id": "7"}}),
+        MONTHS: (200, {"runs": [month("2013-06", 0.1)]}),
+    }
 
 
 class RespHandler(socketserver.StreamRequestHandler):
@@ -126,7 +92,7 @@ class RespHandler(socketserver.StreamRequestHandler):
         return self.server.stub.reply(words)
 
 
-class RedisStub:
+class RedisStub(Stub):
     """Speaks as much RESP as the probes need, behind a password."""
 
     def __init__(self, password="s3cret"):  # pragma: allowlist secret
@@ -136,8 +102,7 @@ class RedisStub:
         self.refused = None
         self.commands = []
         self.hangs = False
-        self.over = threading.Event()
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), RespHandler)
+        super().__init__(socketserver.ThreadingTCPServer(("127.0.0.1", 0), RespHandler))
         self.server.stub = self
         self.server.daemon_threads = True
         self.url = f"redis://:{password}@127.0.0.1:{self.server.server_address[1]}/0"

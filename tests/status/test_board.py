@@ -7,18 +7,12 @@ from status.metadata import Metadata
 from status.models import Models
 from status.probes import Round
 from status.verdict import Verdict
-
-
-class Clock:
-    now = 120.0
-
-    def __call__(self):
-        return self.now
+from tests.support.clock import FakeClock
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return FakeClock(120)
 
 
 def services(mlflow, triggerer):

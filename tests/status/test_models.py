@@ -25,15 +25,9 @@ from tests.status.stubs import (
     pairs,
     trained,
 )
+from tests.support.clock import FakeClock
 
 PASSWORD = "s3cret-of-status"  # pragma: allowlist secret
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 def rounds(web, *steps):
@@ -43,10 +37,13 @@ def rounds(web, *steps):
     """
     urls = {"AIRFLOW_URL": web.url, "MLFLOW_URL": web.url}
     settings = Settings.load({**urls, "STATUS_PASSWORD": PASSWORD})
-    connection, clock = Connection(None), Clock()
+    connection, clock = Connection(None), FakeClock()
 
     async def opened(url):
         return connection
+
+    def asks(path):
+        return len(web.of(path))
 
     async def ask():
         async with asking() as http:
@@ -56,7 +53,7 @@ def rounds(web, *steps):
                 connection.answers = [answer]
                 for change in happens:
                     change()
-                found.append((await asked.round(), web.times(ARTIFACTS), web.times(MONTHS)))
+                found.append((await asked.round(), *map(asks, (ARTIFACTS, MONTHS))))
         return found
 
     return asyncio.run(ask())
@@ -95,15 +92,16 @@ def test_of_a_model_that_is_not_there_no_alias_is_asked_for(web):
     # What MLflow says of each of them then, to whoever has no right on that one model.
     web.answers |= dict.fromkeys([f"{ALIAS}champion", f"{ALIAS}challenger"], (403, b"denied"))
     assert look(web).versions == {}
-    assert web.times(f"{ALIAS}champion") == 0
+    assert web.of(f"{ALIAS}champion") == []
 
 
 def test_mlflow_and_nobody_else_is_asked_with_the_account_that_only_reads(web):
     rounds(web, (0, said()))
     header = httpx.BasicAuth("status", PASSWORD)._auth_header
-    asked = {path for path, login in web.logins.items() if login == header}
+    logins = {request.target: request.headers.get("Authorization") for request in web.requests}
+    asked = {path for path, login in logins.items() if login == header}
     assert {SEARCH, ARTIFACTS, REGISTERED, f"{ALIAS}champion", f"{RUN}run3", MONTHS} <= asked
-    assert [path for path, login in web.logins.items() if login is None] == [HEALTH]
+    assert [path for path, login in logins.items() if login is None] == [HEALTH]
 
 
 def test_a_refused_password_is_told_as_what_it_is(web):
@@ -141,9 +139,9 @@ def test_of_each_month_the_last_look_counts_and_of_all_the_last_24(web):
 
 def test_the_months_are_those_of_the_monitoring_experiment_oldest_first(web):
     look(web)
-    [body] = [body for _, path, body in web.asked if path == MONTHS]
-    assert b'"experiment_ids":["7"]' in body
-    assert b'"order_by":["start_time ASC"]' in body
+    [request] = web.of(MONTHS)
+    assert request.body["experiment_ids"] == ["7"]
+    assert request.body["order_by"] == ["start_time ASC"]
 
 
 @pytest.mark.parametrize(

@@ -86,13 +86,13 @@ def test_what_runs_the_tasks_tells_how_long_the_first_has_waited(web, broker, da
 def test_rounds_share_one_connection_and_ask_mlflow_for_its_models_once(web, database):
     asked(web.url, database.url, rounds=3)
     assert database.opened == 1
-    assert (web.times(HEALTH), web.times(SEARCH), web.times(ARTIFACTS)) == (3, 3, 1)
+    assert [len(web.of(path)) for path in (HEALTH, SEARCH, ARTIFACTS)] == [3, 3, 1]
 
 
 def test_mlflow_is_asked_for_something_that_touches_its_database(web, database):
     asked(web.url, database.url)
-    [(method, body)] = [(method, body) for method, path, body in web.asked if path == SEARCH]
-    assert (method, body) == ("POST", b'{"max_results":1}')
+    [request] = web.of(SEARCH)
+    assert (request.method, request.body) == ("POST", {"max_results": 1})
 
 
 @pytest.mark.parametrize(

@@ -59,13 +59,13 @@ def test_viewers_neither_wait_for_probes_nor_multiply_them(web, broker, database
     web.answers = dict.fromkeys(web.answers, (200, None))
     with running(stack(web, broker, database)) as url, httpx.Client(base_url=url) as viewer:
         begun = time.monotonic()
-        while len(web.asked) < 2 and time.monotonic() < begun + 10:
+        while len(web.requests) < 2 and time.monotonic() < begun + 10:
             time.sleep(0.02)
         started = time.monotonic()
         assert {viewer.get(path).status_code for path in ["/", "/metrics"] * 10} == {200}
         # The round still hangs for its 2 s: had one page waited for it, all would be later.
         assert time.monotonic() - started < 1.5
-        assert len(web.asked) == 2
+        assert len(web.requests) == 2
 
 
 def test_a_round_that_hangs_three_intervals_makes_all_unknown(web, broker, database):

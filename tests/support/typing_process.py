@@ -1,4 +1,4 @@
-"""Types `inv …` lines in forks of one process that has imported the libraries already.
+"""Type `inv …` lines in forks of one process that has imported the libraries already.
 
 Each line of standard input asks for one fork, in JSON; its exit code is the answer. A fork is
 what `python -m invoke` is, less the second that a start and these imports take.

@@ -1,6 +1,6 @@
-"""PostgreSQL's tools on paper: a database is a file of a folder, a dump is a copy of it.
+"""PostgreSQL's tools without a server: a database is a file of a folder, a dump its copy.
 
-python paper_postgres.py FOLDER TOOL ARGUMENTS…
+python fake_postgres.py FOLDER TOOL ARGUMENTS…
 """
 
 import re
@@ -11,7 +11,7 @@ folder, tool, *arguments = sys.argv[1:]
 databases = Path(folder)
 
 
-def psql(statements):
+def psql(statements: str) -> None:
     for statement in statements.split(";"):
         if found := re.search(r"CREATE DATABASE (\w+)", statement):
             (databases / found[1]).write_text("")
@@ -27,7 +27,7 @@ def psql(statements):
             print("\n".join(path.name for path in databases.iterdir()))
 
 
-def option(name):
+def option(name: str) -> str | None:
     return next((a.partition("=")[2] for a in arguments if a.startswith(f"{name}=")), None)
 
 
