@@ -86,7 +86,7 @@ def test_everything_planted_is_found_in_one_go_with_file_and_line(copy, spoilt):
     assert "install/status.dockerfile:" in told
     assert "install/base/compose.yaml" in told
     assert "CL-0002" in told
-    assert "docs/notes.md:3: AWS Access Key" in told
+    assert re.search(r"AWS Access Key\nLocation: +docs/notes.md:3\n", told)
     found = [step for step in STEPS if step != "unit-files" or shutil.which("systemd-analyze")]
     assert f"found above by {', '.join(found)}" in told
 
@@ -105,6 +105,42 @@ def test_a_good_unit_passes(copy, spoilt):
     code, told = lint(copy, "unit-files")
     assert code == 0
     assert "unit files: 1, as systemd reads them" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "kind"),
+    [
+        ("a.py", f'key = "{KEY}"', "AWS Access Key"),
+        ("a.yaml", "password: " + "'tr0ub4dor&3'", "Secret Keyword"),
+        ("a.in", "--index-url https://me:" + "tr0ub4dor@mirror.example/simple", "Basic Auth"),
+        ("a.pem", "-----BEGIN " + "RSA PRIVATE KEY-----", "Private Key"),
+    ],
+)
+def test_leaks_finds_each_kind_of_secret_and_prints_none(copy, spoilt, name, line, kind):
+    spoilt(name, new=f"first\n{line}\n")
+    code, told = lint(copy, "leaks")
+    assert code == 1
+    assert re.search(rf"{kind}.*\nLocation: +{name}:2\n", told)
+    assert line not in told
+
+
+def test_leaks_passes_a_line_that_is_marked_and_files_outside_git(copy, spoilt):
+    spoilt("a.py", new=f'key = "{KEY}"  # pragma: allowlist secret\n')
+    (copy / "untracked").write_text(KEY)
+    (copy / "link").symlink_to("untracked")
+    git(copy, "add", "link")
+    code, told = lint(copy, "leaks")
+    assert code == 0, told
+
+
+def test_leaks_fails_where_git_cannot_list_files(copy):
+    (copy / ".git").rename(copy / "no-git")
+    try:
+        code, told = lint(copy, "leaks")
+    finally:
+        (copy / "no-git").rename(copy / ".git")
+    assert code == 1
+    assert "not a git repository" in told
 
 
 def test_a_waiver_for_a_rule_that_does_not_exist_is_refused(copy, spoilt):
