@@ -16,6 +16,15 @@ STEPS = ["shellcheck", "hadolint", "yamllint", "compose-lint", "unit-files", "li
 # Built here, so that this file has no secret in it.
 KEY = "AKIA" + "Q7ZP2M9XK4T1VB6N"
 
+with_compose = pytest.mark.skipif(
+    not any(
+        shutil.which(argv[0])
+        and not subprocess.run([*argv, "version"], capture_output=True).returncode
+        for argv in (["docker", "compose"], ["docker-compose"])
+    ),
+    reason="needs Compose",
+)
+
 
 def git(folder, *words):
     done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
@@ -104,6 +113,51 @@ def test_unit_files_says_so_where_systemd_is_missing(copy, monkeypatch):
     code, told = lint(copy, "unit-files")
     assert code == 0
     assert "unit-files: not checked: systemd-analyze is not on this machine" in told
+
+
+@with_compose
+def test_compose_file_reads_no_settings_of_a_person(copy, monkeypatch):
+    monkeypatch.setenv("REDIS_IMAGE", ": :")
+    private = [copy / "orchestration" / name for name in (".env", "docker-compose.override.yaml")]
+    for path in private:
+        path.write_text("POSTGRES_IMAGE=: :\n")
+    try:
+        code, told = lint(copy, "compose-file")
+    finally:
+        for path in private:
+            path.unlink()
+    assert code == 0, told
+    assert told.count("config --quiet\n") == 4
+
+
+@with_compose
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reason"),
+    [
+        ("yaml", "  redis:\n    <<", "  redis:\n    imagine: 1\n    <<", "imagine"),
+        ("yaml", "services:\n", "services:\n  odd\n", "yaml: line "),
+        ("yaml", "depends_on: [postgres]", "depends_on: [postgresql]", "postgresql"),
+        ("yaml", "{POSTGRES_PASSWORD:?", "{POSTGRES_PASWORD:?", "POSTGRES_PASWORD is missing"),
+        ("yaml", "${SMTP_HOST:-}", "${SMTP_HSOT}", "SMTP_HSOT"),
+        ("tls.yaml", "${PUBLIC_HOST:?", "${PUBLIC_HSOT:?", "PUBLIC_HSOT is missing a value"),
+        ("s3.yaml", "services:\n", "services:\n  odd\n", "yaml: line "),
+        ("logs.yaml", "services:\n", "services:\n  odd\n", "yaml: line "),
+    ],
+)
+def test_compose_file_finds_what_compose_refuses_or_warns_of(copy, spoilt, file, old, new, reason):
+    spoilt(f"orchestration/docker-compose.{file}", old, new)
+    code, told = lint(copy, "compose-file")
+    assert code == 1
+    assert reason in told
+
+
+@pytest.mark.parametrize(("ci", "expected"), [("", 0), ("true", 1)])
+def test_compose_file_without_compose_fails_in_ci_alone(copy, monkeypatch, ci, expected):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CI", ci)
+    code, told = lint(copy, "compose-file")
+    assert code == expected
+    assert "compose-file: not checked: no Compose v2 is here" in told
 
 
 @pytest.mark.parametrize(
