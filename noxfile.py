@@ -22,8 +22,7 @@ COMPOSE_RULES = [
     "--config=checks/compose-lint.yaml", "--strict-config", "--fail-on=low", "--skip-suppressed",
     "--no-merge-overrides", "--no-env", "--quiet",
 ]  # fmt: skip
-COMPOSE = ["yaml", "tls.yaml", "s3.yaml", "logs.yaml"]
-COMPOSE = [f"orchestration/docker-compose.{end}" for end in COMPOSE]
+COMPOSE = [f"orchestration/docker-compose{of}.yaml" for of in ("", ".tls", ".s3", ".logs")]
 NO_COMPOSE = "no Compose v2 is here: ./install/1st_run_install.sh --with-docker nox -s lint"
 DOCKERFILES = [str(path) for path in sorted(Path("install").rglob("*.dockerfile"))]
 DOCKERFILES += [".devcontainer/devcontainer.dockerfile"]
@@ -43,7 +42,7 @@ LINT = {
     "hadolint": ["hadolint", "--config", "checks/hadolint.yaml", *DOCKERFILES],
     "yamllint": ["yamllint", "--strict", "-c", "checks/yamllint.yaml", *YAML],
     "compose-file": [],  # compose_file() below.
-    "compose-lint": ["compose-lint", *COMPOSE_RULES, "orchestration/docker-compose.yaml"],
+    "compose-lint": ["compose-lint", *COMPOSE_RULES, COMPOSE[0]],
     # Without the option systemd reports a misspelt key and exits with 0.
     "unit-files": ["systemd-analyze", "verify", "--recursive-errors=no", *UNITS],
     "links": ["python", "-m", "checks.links"],
