@@ -2,31 +2,22 @@
 
 import argparse
 import json
-import re
 import shutil
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
-from typing import Any
 
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 from rich.console import Console
 from rich.table import Table
 
+from checks.advisories import FILE, ROOT, Advisory, advisories
 from checks.pins import Key, Pin, pins
 from checks.vulnerabilities import Answers, answers
 from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
 
-ROOT = Path(__file__).resolve().parents[1]
-IGNORED = "checks/audit_ignored.toml"
-ID = re.compile(r"(CVE|PYSEC|GHSA)-[\w-]+")
-# Written where no version mends it.
-NO_VERSION = "none"
 # Packages cut from one source, under the same versions: advisories name any of them.
 PARTS = {
     "apache-airflow": {"apache-airflow-core"},
@@ -44,30 +35,6 @@ class Finding:
     id: str
     aliases: tuple[str, ...]
     fixed_in: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """A vulnerability that may stay, the heading of docs/cves.md that says why, and its last day.
-
-    `fixed` is the first version without it.
-    """
-
-    id: str
-    package: str
-    see: str
-    fixed: str
-    until: date
-
-    def covers(self, finding: Finding) -> bool:
-        """Whether it means this one, by any of its names."""
-        package = canonicalize_name(self.package)
-        ours = {package, *PARTS.get(package, ())}
-        return finding.package in ours and self.id in (finding.id, *finding.aliases)
-
-    def touches(self, version: str) -> bool:
-        """Whether a version of the package has it."""
-        return self.fixed == NO_VERSION or Version(version) < Version(self.fixed)
 
 
 @dataclass(frozen=True)
@@ -89,55 +56,35 @@ def main(words: Sequence[str]) -> int:
     try:
         if not shutil.which("pip-audit"):
             raise StackError("pip-audit is not on PATH: nox -s audit")
-        allowed = entries((ROOT / IGNORED).read_text(encoding="utf-8"))
+        known = advisories((ROOT / FILE).read_text(encoding="utf-8"))
         held = {lock: pins(ROOT / "install" / lock) for lock in LOCKS}
         found = answers((pin for lock in held.values() for pin in lock), options)
     except StackError as error:
         print(f"audit: {error}", file=sys.stderr)
         return 1
-    verdict = judged(held, found, allowed, date.today())
+    verdict = judged(held, found, known, date.today())
     print(json.dumps(asdict(verdict)) if asked.json else told(verdict))
     return 1 if verdict.findings or verdict.problems else 0
 
 
-def entries(text: str) -> list[Ignored]:
-    """The list of what may stay; raises StackError for a table that is not whole."""
-    try:
-        given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StackError(f"{IGNORED}: {error}") from None
-    return [one for see, packages in given.items() for one in _under(see, packages)]
-
-
-def _under(see: str, packages: Any) -> Iterator[Ignored]:
-    for package, table in packages.items() if isinstance(packages, dict) else [("", packages)]:
-        ids = dict(table) if isinstance(table, dict) else {}
-        until = ids.pop("until", None)
-        wrong = [id for id, fixed in ids.items() if not ID.fullmatch(id) or not _is_version(fixed)]
-        # A time of a day is a date to Python.
-        wrong += ["until"] * (type(until) is not date) + ["ids"] * (not ids)
-        if wrong:
-            raise StackError(
-                f"{IGNORED}: [{see}.{package}] needs until (a date, unquoted) and ids, each with "
-                f"the version that mends it or {NO_VERSION}; missing or wrong: {', '.join(wrong)}"
-            )
-        yield from (Ignored(id, package, see, fixed, until) for id, fixed in ids.items())
-
-
-def _is_version(word: Any) -> bool:
-    return isinstance(word, str) and bool(re.fullmatch(rf"{NO_VERSION}|\d[\w.]*", word))
-
-
 def judged(
-    held: Mapping[str, list[Pin]], found: Answers, allowed: Sequence[Ignored], today: date
+    held: Mapping[str, list[Pin]], found: Answers, known: Sequence[Advisory], today: date
 ) -> Verdict:
-    """The answers for the pins of each lock, against the list of what may stay."""
+    """The answers for the pins of each lock, against the advisories that have a last day."""
+    allowed = [one for one in known if one.until]
     every = findings(held, found)
-    may_stay = [finding for finding in every if any(one.covers(finding) for one in allowed)]
+    may_stay = [finding for finding in every if any(covers(one, finding) for one in allowed)]
     problems = [problem(one, held, today) for one in allowed]
     others = [finding for finding in every if finding not in may_stay]
     versions = len({pin.key for pinned in held.values() for pin in pinned})
     return Verdict([*held], versions, others, may_stay, [*filter(None, problems)])
+
+
+def covers(advisory: Advisory, finding: Finding) -> bool:
+    """Whether an advisory is about a finding, by any of its names."""
+    package = canonicalize_name(advisory.package)
+    ours = {package, *PARTS.get(package, ())}
+    return finding.package in ours and advisory.id in (finding.id, *finding.aliases)
 
 
 def findings(held: Mapping[str, list[Pin]], found: Answers) -> list[Finding]:
@@ -153,18 +100,17 @@ def findings(held: Mapping[str, list[Pin]], found: Answers) -> list[Finding]:
     ]
 
 
-def problem(one: Ignored, held: Mapping[str, list[Pin]], today: date) -> str:
-    """What is wrong with an entry of the list, or blank.
+def problem(one: Advisory, held: Mapping[str, list[Pin]], today: date) -> str:
+    """What is wrong with an advisory that has a last day, or blank.
 
     By the locks, not by the answers: services know of different ids, and by different names.
     """
-    told = f"{IGNORED}: {one.id} of {one.package}"
+    told, package = f"{FILE}: {one.id} of {one.package}", canonicalize_name(one.package)
     keys = {pin.key for pinned in held.values() for pin in pinned}
-    versions = {version for name, version in keys if name == canonicalize_name(one.package)}
-    if not any(map(one.touches, versions)):
-        return f"{told} is in no lock any more: remove it, there and in docs/cves.md"
-    if one.until < today:
-        return f"{told} could stay until {one.until}: mend it, or say why it may stay longer"
+    if not any(one.affects(version) for name, version in keys if name == package):
+        return f"{told} is in no lock any more: remove it, then: python -m checks.advisories"
+    if one.until and one.until < today:
+        return f"{told} could stay until {one.until}: fix it, or say why it may stay longer"
     return ""
 
 

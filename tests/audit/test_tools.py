@@ -54,11 +54,10 @@ def audited(osv, capsys):
 
 
 @pytest.fixture
-def few_locks(monkeypatch, tmp_path):
-    """Two small locks in the place of all, for what does not hang on their number, and no list."""
+def few_locks(monkeypatch):
+    """Two small locks instead of all, where their number does not matter, and no advisories."""
     monkeypatch.setattr(audit, "LOCKS", ("status.lock", "uv.lock"))
-    monkeypatch.setattr(audit, "IGNORED", tmp_path / "ignored.toml")
-    audit.IGNORED.touch()
+    monkeypatch.setattr(audit, "advisories", lambda text: [])
 
 
 def test_every_pin_of_every_lock_is_asked_for_once_after_the_bad_one(osv, audited):

@@ -1,0 +1,91 @@
+"""checks/advisories.toml fits the locks and its page. No service is asked."""
+
+import re
+from collections import Counter
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from checks import advisories, audit
+from checks.pins import pins
+from orchestration import StackError
+from orchestration.locks import LOCKS
+
+TEXT = (advisories.ROOT / advisories.FILE).read_text("utf-8")
+KNOWN = advisories.advisories(TEXT)
+PAGE = (advisories.ROOT / advisories.PAGE).read_text("utf-8")
+HELD = {lock: pins(advisories.ROOT / "install" / lock) for lock in LOCKS}
+SECTION = """
+[[section]]
+heading = "Templates"
+until = 2026-12-31
+rows = [
+    { ids = ["CVE-2019-10906"], package = "Jinja2", fixed = "2.10.1", what = "x", here = "y" },
+]
+"""
+
+
+def test_the_page_is_what_would_be_generated():
+    assert advisories.page(TEXT) == PAGE, "run: python -m checks.advisories"
+
+
+def test_an_id_has_one_row():
+    assert len(KNOWN) > 100
+    assert [id for id, rows in Counter(one.id for one in KNOWN).items() if rows > 1] == []
+
+
+@pytest.mark.parametrize("one", KNOWN, ids=lambda one: one.id)
+def test_an_id_has_a_last_day_exactly_if_a_locked_version_is_affected(one):
+    keys = {pin.key for lock in HELD.values() for pin in lock}
+    versions = {version for name, version in keys if name == canonicalize_name(one.package)}
+    assert versions, f"{one.package} is in no lock"
+    assert bool(one.until) == any(map(one.affects, versions))
+
+
+def test_every_entry_fits_the_locks():
+    allowed = [one for one in KNOWN if one.until]
+    earliest = min(one.until for one in allowed)
+    assert [problem for one in allowed if (problem := audit.problem(one, HELD, earliest))] == []
+
+
+def test_settings_named_as_mitigation_are_set():
+    compose = (advisories.ROOT / "orchestration" / "docker-compose.yaml").read_text("utf-8")
+    names = set(re.findall(r"`((?:AIRFLOW__|MLFLOW_)[A-Z_]+)`", PAGE))
+    assert names
+    assert [name for name in names if f"{name}:" not in compose] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("2026-12-31", '"2026-12-31"', "until"),
+        ("2026-12-31", "2026-12-31T00:00:00", "until"),
+        ('"CVE-2019-10906"', '"because"', "ids"),
+        ('"CVE-2019-10906"', "", "ids"),
+        ('["CVE-2019-10906"]', '"CVE-2019-10906"', "ids"),
+        ('"2.10.1"', "2.10", "fixed"),
+        ("2.10.1", "soon", "fixed"),
+        (', here = "y"', "", "here"),
+        ('"y"', '"y | z"', "here"),
+        ("what", "why", "what, why"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_refused_by_section_and_key(old, new, key):
+    with pytest.raises(StackError, match=rf"advisories.toml: Templates: .* invalid: {key}$"):
+        advisories.load(SECTION.replace(old, new))
+
+
+def test_a_file_that_cannot_be_read_is_refused_by_its_line():
+    with pytest.raises(StackError, match=r"advisories.toml: .*line 2"):
+        advisories.load("\n[a b]")
+
+
+def test_the_example_in_the_file_can_be_used():
+    lines = [line[4:] for line in TEXT.splitlines() if line.startswith("#   ")]
+    (example,) = advisories.advisories("\n".join(lines))
+    assert (example.id, example.until.year) == ("CVE-2019-10906", 2026)
+
+
+def test_a_row_may_have_its_own_last_day():
+    (one,) = advisories.advisories(SECTION.replace('"y" }', '"y", until = 2026-11-30 }'))
+    assert one.until.isoformat() == "2026-11-30"
