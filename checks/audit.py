@@ -4,7 +4,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 
@@ -71,13 +71,21 @@ def judged(
     held: Mapping[str, list[Pin]], found: Answers, known: Sequence[Advisory], today: date
 ) -> Verdict:
     """The answers for the pins of each lock, against the advisories that have a last day."""
+    locks = {lock: {pin.key for pin in pinned} for lock, pinned in held.items()}
+    keys = sorted(set[Key]().union(*locks.values()))
+    every = [
+        Finding(
+            (*[lock for lock in locks if key in locks[lock]],), *key,
+            one["id"], (*sorted(one["aliases"]),), (*one["fix_versions"],),
+        )
+        for key in keys
+        for one in found[key]
+    ]  # fmt: skip
     allowed = [one for one in known if one.until]
-    every = findings(held, found)
     may_stay = [finding for finding in every if any(covers(one, finding) for one in allowed)]
-    problems = [problem(one, held, today) for one in allowed]
+    problems = [problem(one, keys, today) for one in allowed]
     others = [finding for finding in every if finding not in may_stay]
-    versions = len({pin.key for pinned in held.values() for pin in pinned})
-    return Verdict([*held], versions, others, may_stay, [*filter(None, problems)])
+    return Verdict([*locks], len(keys), others, may_stay, [*filter(None, problems)])
 
 
 def covers(advisory: Advisory, finding: Finding) -> bool:
@@ -87,26 +95,12 @@ def covers(advisory: Advisory, finding: Finding) -> bool:
     return finding.package in ours and advisory.id in (finding.id, *finding.aliases)
 
 
-def findings(held: Mapping[str, list[Pin]], found: Answers) -> list[Finding]:
-    """Every vulnerability of a pinned version, once, with the locks that hold it."""
-    places: dict[Key, dict[str, None]] = {}
-    for lock, pinned in held.items():
-        for pin in pinned:
-            places.setdefault(pin.key, {})[lock] = None
-    return [
-        Finding((*locks,), *key, one["id"], (*sorted(one["aliases"]),), (*one["fix_versions"],))
-        for key, locks in sorted(places.items())
-        for one in found[key]
-    ]
-
-
-def problem(one: Advisory, held: Mapping[str, list[Pin]], today: date) -> str:
+def problem(one: Advisory, keys: Iterable[Key], today: date) -> str:
     """What is wrong with an advisory that has a last day, or blank.
 
     By the locks, not by the answers: services know of different ids, and by different names.
     """
     told, package = f"{FILE}: {one.id} of {one.package}", canonicalize_name(one.package)
-    keys = {pin.key for pinned in held.values() for pin in pinned}
     if not any(one.affects(version) for name, version in keys if name == package):
         return f"{told} is in no lock any more: remove it, then: python -m checks.advisories"
     if one.until and one.until < today:

@@ -38,30 +38,26 @@ def answers(wanted: Iterable[Pin], options: Sequence[str] = ()) -> Answers:
     Raises StackError when the service does not answer for all of them, or finds nothing wrong
     with the one that is known to be bad.
     """
-    try:
-        bad = _asked([BAD], options)
-    except StackError as error:
-        silent = "nothing was audited: the vulnerability service did not answer"
-        raise StackError(f"{silent}: {error}; {NEXT}") from None
-    if not bad[BAD.key]:
-        told = "the audit finds nothing even in a package that is known to be bad"
-        raise StackError(f"{told}, {BAD.name} {BAD.version}; {NEXT}")
     found: Answers = {}
-    for versions in rounds(wanted):
+    for versions in ([BAD], *rounds(wanted)):
         try:
             found |= _asked(versions, options)
         except StackError as error:
-            raise StackError(f"not all was audited: {error}; {NEXT}") from None
+            silent = "nothing was audited: the vulnerability service did not answer"
+            told = "not all was audited" if found else silent
+            raise StackError(f"{told}: {error}; {NEXT}") from None
+        if not found[BAD.key]:
+            told = "the audit finds nothing even in a package that is known to be bad"
+            raise StackError(f"{told}, {BAD.name} {BAD.version}; {NEXT}")
     return found
 
 
 def rounds(wanted: Iterable[Pin]) -> Iterator[list[Pin]]:
     """All versions, in as few lists as hold no package twice: pip-audit refuses that."""
-    packages: dict[str, dict[str, Pin]] = {}
+    packages: dict[str, dict[Key, Pin]] = {}
     for pin in wanted:
-        name, version = pin.key
-        packages.setdefault(name, {})[version] = pin
-    for versions in zip_longest(*(package.values() for package in packages.values())):
+        packages.setdefault(pin.key[0], {})[pin.key] = pin
+    for versions in zip_longest(*map(dict.values, packages.values())):
         yield [pin for pin in versions if pin]
 
 

@@ -14,7 +14,7 @@ from orchestration.locks import LOCKS
 TEXT = (advisories.ROOT / advisories.FILE).read_text("utf-8")
 KNOWN = advisories.advisories(TEXT)
 PAGE = (advisories.ROOT / advisories.PAGE).read_text("utf-8")
-HELD = {lock: pins(advisories.ROOT / "install" / lock) for lock in LOCKS}
+KEYS = {pin.key for lock in LOCKS for pin in pins(advisories.ROOT / "install" / lock)}
 SECTION = """
 [[section]]
 heading = "Templates"
@@ -36,8 +36,7 @@ def test_an_id_has_one_row():
 
 @pytest.mark.parametrize("one", KNOWN, ids=lambda one: one.id)
 def test_an_id_has_a_last_day_exactly_if_a_locked_version_is_affected(one):
-    keys = {pin.key for lock in HELD.values() for pin in lock}
-    versions = {version for name, version in keys if name == canonicalize_name(one.package)}
+    versions = {version for name, version in KEYS if name == canonicalize_name(one.package)}
     assert versions, f"{one.package} is in no lock"
     assert bool(one.until) == any(map(one.affects, versions))
 
@@ -45,7 +44,7 @@ def test_an_id_has_a_last_day_exactly_if_a_locked_version_is_affected(one):
 def test_every_entry_fits_the_locks():
     allowed = [one for one in KNOWN if one.until]
     earliest = min(one.until for one in allowed)
-    assert [problem for one in allowed if (problem := audit.problem(one, HELD, earliest))] == []
+    assert [problem for one in allowed if (problem := audit.problem(one, KEYS, earliest))] == []
 
 
 def test_settings_named_as_mitigation_are_set():
