@@ -26,9 +26,7 @@ COMPOSE = [f"orchestration/docker-compose{of}.yaml" for of in ("", ".tls", ".s3"
 NO_COMPOSE = "no Compose v2 is here: ./install/1st_run_install.sh --with-docker nox -s lint"
 DOCKERFILES = [str(path) for path in sorted(Path("install").rglob("*.dockerfile"))]
 DOCKERFILES += [".devcontainer/devcontainer.dockerfile"]
-UNITS = [
-    str(path) for kind in ("service", "timer") for path in Path("orchestration").glob(f"*.{kind}")
-]
+UNITS = [str(path) for path in sorted(Path("orchestration/systemd").iterdir())]
 # `git grep` lists the tracked files, without links and files that were deleted.
 LEAKS = "git grep -lzI '' | xargs -0 -n 64 -P 4 detect-secrets-hook --no-verify"
 # What `nox -s lint`, the hook before a commit and CI run; `nox -s lint -- links` runs one.

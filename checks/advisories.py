@@ -14,7 +14,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from orchestration import StackError
+from orchestration.errors import StackError
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE, PAGE = "checks/advisories.toml", "docs/cves.md"

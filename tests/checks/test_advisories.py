@@ -8,8 +8,8 @@ from packaging.utils import canonicalize_name
 
 from checks import advisories, audit
 from checks.pins import pins
-from orchestration import StackError
-from orchestration.locks import LOCKS
+from orchestration.dependencies.locks import LOCKS
+from orchestration.errors import StackError
 
 TEXT = (advisories.ROOT / advisories.FILE).read_text("utf-8")
 KNOWN = advisories.advisories(TEXT)
