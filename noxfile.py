@@ -176,7 +176,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
 def tests_ml(session: nox.Session) -> None:
-    """The same of dags/ml/, with the Airflow, MLflow and Evidently of the image's locks."""
+    """The same of dags/ml/ and what runs in Airflow, with the packages of the image's locks."""
     session.install("--require-hashes", "-rinstall/pytest.lock")
     site = "lib/python3.11/site-packages"
     beside = airflow_environment(session).resolve() / site
@@ -184,7 +184,7 @@ def tests_ml(session: nox.Session) -> None:
     # Without bytecode, each start would compile Airflow and MLflow anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = None
     told = ["--dist=loadfile", "--disable-warnings", *at_once(session, "dags/ml")]
-    session.run("python", "-m", "pytest", "tests/ml", *told)
+    session.run("python", "-m", "pytest", "tests/ml", "tests/runtime/airflow", *told)
 
 
 def at_once(session: nox.Session, *measured: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,10 @@ from typing import Any
 
 import pytest
 
-DAGS = Path(__file__).parents[2] / "dags"
-sys.path.insert(0, str(DAGS))
+from tests.support.airflow_home import DAGS
 
-# Airflow reads its settings while it is imported, hence before any fixture.
+sys.path.insert(0, str(DAGS))
 os.environ.update(
-    AIRFLOW_HOME=tempfile.mkdtemp(prefix="airflow-"),
-    AIRFLOW__CORE__LOAD_EXAMPLES="false",
-    AIRFLOW__CORE__DAGS_FOLDER=str(DAGS),
-    AIRFLOW__CORE__UNIT_TEST_MODE="true",
     MLFLOW_DISABLE_TELEMETRY="true",
     # On slices this small, threads wait for each other longer than they work.
     OMP_NUM_THREADS="1",

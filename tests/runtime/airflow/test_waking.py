@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ml.supervised import CONFIG
+from tests.runtime.airflow.supervised import CONFIG
 
 NOBODY = "postgresql+psycopg2://airflow:nothing@127.0.0.1:1/airflow"  # pragma: allowlist secret
 

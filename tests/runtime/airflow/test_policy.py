@@ -4,13 +4,12 @@ import importlib
 import io
 import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, task
 
-CONFIG = Path(__file__).parents[2] / "orchestration/config"
+from tests.runtime.airflow.supervised import CONFIG
 
 
 @pytest.fixture

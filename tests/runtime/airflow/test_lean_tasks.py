@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.ml.supervised import asked_while, execution
+from tests.runtime.airflow.supervised import asked_while, execution
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.ml.supervised import MOMENT, asked_while, execution
+from tests.runtime.airflow.supervised import MOMENT, asked_while, execution
 
 
 @pytest.fixture(scope="module")

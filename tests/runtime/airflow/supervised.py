@@ -1,17 +1,18 @@
-"""A task in the real supervisor, with an API server of paper; config/ as a worker imports it."""
+"""A task in the real supervisor, with a stub of the API server; config/ as a worker imports it."""
 
 import importlib
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 from uuid6 import uuid7
 
+from tests.support.repository import ROOT
+
 MOMENT = "2026-01-01T00:00:00Z"
-CONFIG = Path(__file__).parents[2] / "orchestration/config"
+CONFIG = ROOT / "orchestration/config"
 
 
 def execution(name: str, *, told_of_by: str) -> Any:

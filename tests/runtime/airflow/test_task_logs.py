@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.ml.supervised import CONFIG, execution
+from tests.runtime.airflow.supervised import CONFIG, execution
 
 WHERE = "s3://logs/of"
 PATH = "dag_id=d/run_id=r/task_id=t/attempt=1.log"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.ml.supervised import CONFIG
+from tests.runtime.airflow.supervised import CONFIG
 
 BEGUN = """
 import sys

@@ -3,13 +3,13 @@
 import importlib
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
-CONFIG = Path(__file__).resolve().parents[2] / "orchestration" / "config"
+from tests.runtime.airflow.supervised import CONFIG
+
 NEW, OLD, OLDER, FOREIGN = (Fernet.generate_key().decode() for _ in range(4))
 
 

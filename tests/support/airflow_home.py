@@ -1,0 +1,14 @@
+"""Airflow's settings for tests, made when this is imported: Airflow reads them at its import."""
+
+import os
+import tempfile
+
+from tests.support.repository import ROOT
+
+DAGS = ROOT / "dags"
+os.environ.update(
+    AIRFLOW_HOME=tempfile.mkdtemp(prefix="airflow-"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="false",
+    AIRFLOW__CORE__DAGS_FOLDER=str(DAGS),
+    AIRFLOW__CORE__UNIT_TEST_MODE="true",
+)
