@@ -1,7 +1,6 @@
 """How to add a DAG, a service, a setting: CONTRIBUTING's steps, walked in a copy."""
 
 import re
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ import yaml
 from checks.dag_lint import static
 from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
+from tests.support.process import run
 from tests.support.repository import ROOT, copy_repository
 
 SECTION = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## How to add")[1].split("\n## ")[0]
@@ -41,13 +41,12 @@ def put(copy, name, after, added):
 def failing(copy):
     """The tests by which the artifacts agree that fail in the copy."""
     argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-rf"]
-    done = subprocess.run([*argv, *AGREEMENT], cwd=copy, capture_output=True, text=True)
+    done = run(*argv, *AGREEMENT, cwd=copy)
     return set(re.findall(r"^FAILED \S+::(\w+)", done.stdout, re.MULTILINE))
 
 
 def compose_reads(copy):
-    argv = [sys.executable, "-m", "nox", "-s", "lint", "--", "compose-file"]
-    done = subprocess.run(argv, cwd=copy, capture_output=True, text=True)
+    done = run(sys.executable, "-m", "nox", "-s", "lint", "--", "compose-file", cwd=copy)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

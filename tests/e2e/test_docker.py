@@ -1,12 +1,12 @@
 """What only Docker has: containers, images, volumes, Compose by hand."""
 
 import re
-import subprocess
 import time
 
 import pytest
 
 from tests.e2e.clone import PORTS, SERVICES, until
+from tests.support.process import run
 
 TOO_LATE = "no answer within 2 s"
 
@@ -53,13 +53,7 @@ def test_only_the_pages_listen_and_only_on_loopback(stack):
 
 @pytest.mark.parametrize("compose", [["docker", "compose"], ["docker-compose"]])
 def test_compose_works_by_hand_from_its_folder(stack, compose):
-    done = subprocess.run(
-        [*compose, "ps", "--services"],
-        cwd=stack.folder / "orchestration",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run(*compose, "ps", "--services", cwd=stack.folder / "orchestration", check=True)
     assert set(done.stdout.split()) == SERVICES["docker"]
 
 

@@ -2,13 +2,13 @@
 
 import json
 import re
-import subprocess
 import time
 from signal import SIGHUP, SIGINT, SIGKILL
 
 import pytest
 
 from tests.e2e.clone import until
+from tests.support.process import run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,10 +82,8 @@ def test_arguments_for_airflow_arrive_as_they_were_typed(stack):
 
 def test_a_shell_is_where_the_service_is(stack):
     command = "python -c 'import mlflow; print(mlflow.__version__)'; exit 7"
-    done = subprocess.run(
-        ["inv", "shell", "-s", "mlflow"], cwd=stack.folder, input=command, capture_output=True,
-        text=True, timeout=60, env=stack.environment(), check=False,
-    )  # fmt: skip
+    given = {"cwd": stack.folder, "input": command, "env": stack.environment()}
+    done = run("inv", "shell", "-s", "mlflow", timeout=60, **given)
     assert (done.stdout.strip(), done.returncode) == ("3.17.2", 7)
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import socket
 import ssl
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from orchestration.project import Project
 from orchestration.tls import ca
 from tests.e2e.clone import PORTS, Clone, until
 from tests.e2e.conftest import standing_copy
+from tests.support.process import run
 from tests.support.repository import ROOT
 
 HOST = "box.example"
@@ -152,14 +152,8 @@ def test_a_browser_logs_in_and_sees_what_is_there(closed, tmp_path, what):
     port, secret, wanted = BY_BROWSER[what]
     address = f"https://{HOST}:{closed.exported[port]}"
     picture = Path(os.environ.get("PICTURES", tmp_path)) / f"{what}.png"
-    done = subprocess.run(
-        [python, ROOT / "tests/e2e/browse.py", what, address, HOST, wanted, picture],
-        input=closed.setting(secret),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    argv = [python, ROOT / "tests/e2e/browse.py", what, address, HOST, wanted, picture]
+    done = run(*argv, input=closed.setting(secret), timeout=600)
     assert done.returncode == 0, done.stderr
     assert picture.stat().st_size > 10_000
 
@@ -191,9 +185,7 @@ def test_mlflows_client_works_through_it(closed, tmp_path):
         "HOME": str(tmp_path),
     }
     asked = [Path(python).absolute(), "-c", NOTEBOOK]
-    done = subprocess.run(
-        asked, env=told, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run(*asked, env=told, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"[0-9a-f]{32}", done.stdout.split()[-1])
 

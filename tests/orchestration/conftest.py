@@ -1,21 +1,28 @@
 """A clone in a temporary folder, pages on loopback ports, an engine and a clock that are fakes."""
 
-import importlib.util
+import importlib
 import os
 import shutil
+import socket
+import sys
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from orchestration.clients import postgres
 from orchestration.clients.airflow import Airflow
 from orchestration.engines import factory
+from orchestration.host import clocks, resources
 from orchestration.host.drafts import draft_env
+from orchestration.host.minimums import EARLIEST, GIB
 from orchestration.process import runner, wait
 from orchestration.project import Project
 from orchestration.settings.model import Settings
 from tests.support.clock import FakeClock
 from tests.support.fake_engine import FakeEngine
+from tests.support.fake_module import fake_module
 from tests.support.fake_pages import FakePages
 from tests.support.fake_shell import FakeShell
 from tests.support.http_stub import unused_port
@@ -32,17 +39,27 @@ def repo():
 
 
 @pytest.fixture
-def script(repo):
-    """Import a script of config/ as it is run there: by its path, not as a package."""
+def script(monkeypatch):
+    """Import a script of config/ afresh, as it is run there: beside its neighbours.
 
-    def load(name):
-        path = repo / "orchestration" / "config" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"config_{name}", path)
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded
+    `script("clean_mlflow", mlflow={…})` gives what the script imports these members.
+    """
+    config = ROOT / "orchestration/config"
+    monkeypatch.syspath_prepend(str(config))
 
-    return load
+    def forget():
+        for path in config.glob("*.py"):
+            if getattr(sys.modules.get(path.stem), "__file__", None) == str(path):
+                del sys.modules[path.stem]
+
+    def load(name, **fakes):
+        for fake, members in fakes.items():
+            fake_module(monkeypatch, fake, **members)
+        forget()
+        return importlib.import_module(name)
+
+    yield load
+    forget()
 
 
 @pytest.fixture(scope="session")
@@ -156,3 +173,40 @@ def recorded(monkeypatch):
     monkeypatch.setattr(runner, "run", recorder.run)
     monkeypatch.setattr(runner, "attach", recorder.attach)
     return recorder
+
+
+@pytest.fixture
+def usual_terminal(monkeypatch):
+    """An environment of which a test changes what it is about."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """A machine with plenty of everything and the right time; its figures can be set."""
+    figures = SimpleNamespace(memory=16.0, limit=float("inf"), cpus=4, free=100.0)
+    figures.now = EARLIEST + timedelta(days=1)
+    monkeypatch.setattr(resources, "machine_gib", lambda: figures.memory)
+    monkeypatch.setattr(resources, "memory_limit_gib", lambda: figures.limit)
+    monkeypatch.setattr(resources, "cpus", lambda: figures.cpus)
+    monkeypatch.setattr(clocks, "now", lambda: figures.now)
+    usage = SimpleNamespace(disk_usage=lambda place: SimpleNamespace(free=figures.free * GIB))
+    monkeypatch.setattr(resources, "shutil", usage)
+    return figures
+
+
+@pytest.fixture
+def listener():
+    """A port of this very process."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def installed(clone, project):
+    """A clone with a complete .env."""
+    project.write_env(draft_env(project)[0], "docker")
+    return clone

@@ -15,8 +15,7 @@ WHERE = "s3://models/of/this"
 
 
 @pytest.fixture
-def store(script, monkeypatch, repo):
-    monkeypatch.syspath_prepend(str(repo / "orchestration/config"))
+def store(script):
     return script("artifact_store")
 
 

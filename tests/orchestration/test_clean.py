@@ -2,11 +2,10 @@
 
 import json
 import os
-import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
@@ -232,29 +231,6 @@ def test_files_that_the_cache_has_too_give_nothing_back(tmp_path):
 # The scripts in the services
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """Import a script of config/ as it is run there, with modules of paper in the place of others.
-
-    `script("clean_mlflow", mlflow={…})` gives what the script imports these members.
-    """
-    monkeypatch.syspath_prepend(str(CONFIG))
-    ours = ("cleaning", "old_files", "old_history", "clean_airflow", "clean_mlflow")
-
-    def load(name, **modules):
-        for module, members in modules.items():
-            paper = ModuleType(module)
-            paper.__dict__.update(members)
-            monkeypatch.setitem(sys.modules, module, paper)
-        for one in ours:
-            monkeypatch.delitem(sys.modules, one, raising=False)
-        return __import__(name)
-
-    yield load
-    for one in ours:
-        sys.modules.pop(one, None)
-
-
 def write(path, days, size=5000):
     """A file last written so many days ago, in folders as old."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -472,8 +448,6 @@ def history(script):
     connection = SimpleNamespace(cursor=lambda: Cursor(asked, answers))
     modules = {
         "psycopg2": {"connect": lambda *a, **o: connection, "OperationalError": OSError},
-        "airflow": {},
-        "airflow.utils": {},
         "airflow.utils.db_cleanup": {"run_cleanup": lambda **how: cleaned.append(how)},
     }
     made = script("old_history", **modules).History("postgresql+psycopg2://x", "a moment")

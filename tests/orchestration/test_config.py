@@ -1,100 +1,30 @@
 """The scripts mounted into services: against a Redis of a few lines, and programs of paper."""
 
-import importlib.util
 import os
 import re
 import runpy
 import socketserver
-import subprocess
 import sys
-import threading
 import urllib.request
-from types import ModuleType, SimpleNamespace
+from contextlib import nullcontext
+from subprocess import DEVNULL
+from types import SimpleNamespace
 
 import pytest
 
-BROKER = "redis://:pa%2Fss@{address}/0"
-
-
-@pytest.fixture
-def script(repo, monkeypatch):
-    """Import a script of config/ as it is run there: beside its neighbours, not as a package."""
-    folder = repo / "orchestration" / "config"
-    monkeypatch.syspath_prepend(str(folder))
-
-    def load(name):
-        monkeypatch.delitem(sys.modules, "wait_for_server", raising=False)
-        spec = importlib.util.spec_from_file_location(f"config_{name}", folder / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    yield load
-    sys.modules.pop("wait_for_server", None)
-
-
-def module(monkeypatch, name, **members):
-    """Put a module of paper where the script will import it, with the packages above it."""
-    packages = name.split(".")
-    for depth in range(1, len(packages)):
-        above = ".".join(packages[:depth])
-        if not isinstance(sys.modules.get(above), ModuleType):
-            monkeypatch.setitem(sys.modules, above, ModuleType(above))
-    made = ModuleType(name)
-    made.__dict__.update(members)
-    monkeypatch.setitem(sys.modules, name, made)
-    if len(packages) > 1:
-        monkeypatch.setattr(sys.modules[".".join(packages[:-1])], packages[-1], made, raising=False)
-    return made
-
+from tests.status.stubs import RedisStub
+from tests.support.fake_module import fake_module
+from tests.support.process import run
 
 # consuming.py
-
-
-class Redis(socketserver.ThreadingTCPServer):
-    """As much of Redis as the check asks for."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Redis.Handler)
-        self.clients, self.unacked, self.asked = [], 0, []
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self):
-            known = False
-            while head := self.rfile.readline():
-                words = [self.bulk() for _ in range(int(head[1:]))]
-                self.server.asked.append(words)
-                known = known or words == ["AUTH", "pa/ss"]
-                self.wfile.write(self.answer(words, known).encode())
-
-        def bulk(self):
-            size = int(self.rfile.readline()[1:])
-            return self.rfile.read(size + 2)[:-2].decode()
-
-        def answer(self, words, known):
-            if not known:
-                return "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
-            if words == ["CLIENT", "LIST"]:
-                text = "".join(f"{line}\n" for line in self.server.clients)
-                return f"${len(text.encode())}\r\n{text}\r\n"
-            return f":{self.server.unacked}\r\n" if words == ["HLEN", "unacked"] else "+OK\r\n"
-
-    @property
-    def url(self):
-        return BROKER.format(address=f"127.0.0.1:{self.server_address[1]}")
 
 
 @pytest.fixture
 def redis():
     """A Redis without any client."""
-    with Redis() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with RedisStub("pa/ss") as stub:
+        stub.clients = []
+        yield stub
 
 
 @pytest.fixture
@@ -111,7 +41,7 @@ def a_client(addr, cmd="brpop", laddr="172.18.0.2:6379", flags="b", idle=0):
 def test_a_consumer_at_my_address_that_waits_is_well(consuming, redis):
     redis.clients = [a_client("10.0.0.9:1", "ping"), a_client("127.0.0.1:2")]
     assert consuming(redis.url)
-    assert redis.asked == [["AUTH", "pa/ss"], ["CLIENT", "LIST"]]
+    assert redis.commands == ["AUTH", "CLIENT"]
 
 
 def test_a_consumer_between_two_asks_is_well(consuming, redis):
@@ -136,7 +66,7 @@ def test_only_a_waiting_consumer_at_my_own_address_counts(consuming, redis, clie
 
 @pytest.mark.parametrize(("unacked", "well"), [(0, False), (1, False), (2, True), (3, True)])
 def test_a_worker_that_is_busy_with_all_it_may_take_is_well(consuming, redis, unacked, well):
-    redis.clients, redis.unacked = [a_client("10.0.0.9:1")], unacked
+    redis.clients, redis.in_hand = [a_client("10.0.0.9:1")], unacked
     assert consuming(redis.url) is well
 
 
@@ -161,9 +91,7 @@ def test_the_check_ends_as_a_container_expects(repo, redis, cmd, code):
         "AIRFLOW__CELERY__BROKER_URL": redis.url,
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
     }
-    done = subprocess.run(
-        [sys.executable, "-S", path], env=environment, capture_output=True, text=True, timeout=20
-    )
+    done = run(sys.executable, "-S", path, env=environment, timeout=20)
     assert done.returncode == code
     assert done.stderr == ("" if code == 0 else "no client of this worker waits for tasks\n")
 
@@ -173,8 +101,8 @@ def test_without_redis_the_worker_is_not_well_and_no_better_for_being_ended(repo
         "AIRFLOW__CELERY__BROKER_URL": f"redis://:x@127.0.0.1:{dead_port}/0",
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
     }
-    check = [sys.executable, "-S", repo / "orchestration/config/consuming.py"]
-    done = subprocess.run(check, env=environment, capture_output=True, text=True, timeout=20)
+    check = repo / "orchestration/config/consuming.py"
+    done = run(sys.executable, "-S", check, env=environment, timeout=20)
     # What heal.sh takes for want of another service.
     assert (done.returncode, done.stdout.startswith("redis: ")) == (3, True)
 
@@ -211,7 +139,7 @@ def database(monkeypatch):
         base.uri = uri
         return Answer()
 
-    module(monkeypatch, "psycopg2", connect=connect, OperationalError=OperationalError)
+    fake_module(monkeypatch, "psycopg2", connect=connect, OperationalError=OperationalError)
     uri = "postgresql+psycopg2://airflow:x@postgres/airflow"
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", uri)
     return base
@@ -338,36 +266,30 @@ def airflow_of_paper(monkeypatch):
     """Airflow's modules with a database that may be empty and accounts that may be refused."""
     world = SimpleNamespace(done=[], tables=False, users={}, refuses=False)
 
-    class Builder:
-        sm = Security(world)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
+    def builder():
+        return nullcontext(SimpleNamespace(sm=Security(world)))
 
     class ProvidersManager:
         def initialize_providers_configuration(self):
             world.done.append("providers")
 
     engine = SimpleNamespace(dispose=lambda: None)
-    module(monkeypatch, "airflow.settings", engine=engine)
-    module(
+    fake_module(monkeypatch, "airflow.settings", engine=engine)
+    fake_module(
         monkeypatch,
         "airflow.utils.db",
         upgradedb=lambda: world.done.append("upgradedb"),
         initdb=lambda: world.done.append("initdb"),
         check_migrations=lambda timeout: world.done.append(f"checked {timeout}"),
     )
-    module(
+    fake_module(
         monkeypatch,
         "airflow.providers.fab.auth_manager.cli_commands.utils",
-        get_application_builder=Builder,
+        get_application_builder=builder,
     )
-    module(monkeypatch, "airflow.providers_manager", ProvidersManager=ProvidersManager)
+    fake_module(monkeypatch, "airflow.providers_manager", ProvidersManager=ProvidersManager)
     inspector = SimpleNamespace(has_table=lambda name: world.tables and name == "alembic_version")
-    module(monkeypatch, "sqlalchemy", inspect=lambda engine: inspector)
+    fake_module(monkeypatch, "sqlalchemy", inspect=lambda engine: inspector)
     return world
 
 
@@ -413,7 +335,7 @@ class Database:
         self.absent = type("UndefinedTable", (Exception,), {})
         self.failed = type("OperationalError", (Exception,), {})
         errors = SimpleNamespace(UndefinedTable=self.absent)
-        module(monkeypatch, "psycopg2", connect=self.connect, errors=errors,
+        fake_module(monkeypatch, "psycopg2", connect=self.connect, errors=errors,
                OperationalError=self.failed)  # fmt: skip
 
     def connect(self, dbname, **given):
@@ -443,15 +365,13 @@ class Database:
 
 
 @pytest.fixture
-def initialise(script, airflow_of_paper, redis, monkeypatch, repo):
+def initialise(script, airflow_of_paper, redis, monkeypatch):
     """Run Airflow's one-shot on an empty database; what it did, its database beside it."""
-    monkeypatch.syspath_prepend(repo / "orchestration/config")
-    monkeypatch.delitem(sys.modules, "initialised", raising=False)
     database, done = Database(monkeypatch), airflow_of_paper.done
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"{redis.url}/airflow")
     monkeypatch.setenv("_AIRFLOW_WWW_USER_USERNAME", "ada")
     monkeypatch.setenv("_AIRFLOW_WWW_USER_PASSWORD", "pa55word")
-    module(monkeypatch, "status_reader", let_status_read=lambda url: done.append("reader"))
+    fake_module(monkeypatch, "status_reader", let_status_read=lambda url: done.append("reader"))
     monkeypatch.setattr(sys, "argv", ["airflow_init.py"])
 
     def run():
@@ -516,7 +436,7 @@ def test_a_package_that_makes_no_schema_is_no_reason_to_look_again(
 @pytest.mark.parametrize(("tables", "act"), [(False, "initialize"), (True, "upgrade")])
 def test_mlflows_schema_is_made_or_upgraded_then_checked(script, monkeypatch, tables, act):
     done = []
-    module(
+    fake_module(
         monkeypatch,
         "mlflow.store.db.utils",
         create_sqlalchemy_engine_with_retry=lambda uri: uri,
@@ -525,7 +445,7 @@ def test_mlflows_schema_is_made_or_upgraded_then_checked(script, monkeypatch, ta
         _verify_schema=lambda engine: done.append(f"verify {engine}"),
     )
     inspector = SimpleNamespace(has_table=lambda name: tables and name == "alembic_version")
-    module(monkeypatch, "sqlalchemy", inspect=lambda engine: inspector)
+    fake_module(monkeypatch, "sqlalchemy", inspect=lambda engine: inspector)
     script("mlflow_migrate").migrate("uri")
     assert done == [f"{act} uri", "verify uri"]
 
@@ -548,14 +468,9 @@ def start(repo, tmp_path):
         fake.write_text(TELL)
         fake.chmod(0o755)
         shell = (repo / "orchestration/config" / name).read_text().split("\n")[0].split("/")[-1]
-        return subprocess.run(
-            [shell, repo / "orchestration/config" / name],
-            env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        script = repo / "orchestration/config" / name
+        return run(shell, script, env={"PATH": path, **environment}, stdin=DEVNULL, timeout=20)
 
     return start
 
@@ -623,7 +538,7 @@ STORE = "postgresql+psycopg2://mlflow:s3cret@postgres/mlflow"  # pragma: allowli
 def mlflow_of_paper(monkeypatch):
     """MLflow's command, which prepares the server and starts it as the real one does."""
     world = SimpleNamespace(arguments=None, served=None, environment={})
-    server = module(monkeypatch, "mlflow.server", _exec_cmd=lambda command, extra_env: None)
+    server = fake_module(monkeypatch, "mlflow.server", _exec_cmd=lambda command, extra_env: None)
 
     def cli(arguments, prog_name):
         world.arguments = arguments
@@ -631,8 +546,8 @@ def mlflow_of_paper(monkeypatch):
         command = [sys.executable, "-m", "uvicorn", "--host", "h", "mlflow.server:app"]
         server._exec_cmd(command, extra_env={"PREPARED": "yes"}, capture_output=False)
 
-    module(monkeypatch, "mlflow.cli", cli=cli)
-    module(
+    fake_module(monkeypatch, "mlflow.cli", cli=cli)
+    fake_module(
         monkeypatch,
         "uvicorn",
         main=lambda arguments, prog_name: setattr(world, "served", arguments),
@@ -642,7 +557,7 @@ def mlflow_of_paper(monkeypatch):
         monkeypatch.setenv(name, "")
     monkeypatch.delenv("MLFLOW_HOST")
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", STORE)
-    module(monkeypatch, "mlflow_accounts", point_at=lambda uri: setattr(world, "beside", uri))
+    fake_module(monkeypatch, "mlflow_accounts", point_at=lambda uri: setattr(world, "beside", uri))
     return world
 
 
@@ -676,7 +591,7 @@ def test_an_mlflow_that_starts_another_server_is_noticed(script):
 @pytest.fixture
 def watchdog(script, monkeypatch):
     """The event listener, without a supervisord."""
-    module(monkeypatch, "supervisor", childutils=None)
+    fake_module(monkeypatch, "supervisor", childutils=None)
     return script("watchdog")
 
 

@@ -1,12 +1,13 @@
 """A health check that counts its misses: heal.sh, which here only tells what it would end."""
 
 import re
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.support.process import run
 
 REPO = Path(__file__).resolve().parents[2]
 HEAL = REPO / "orchestration/config/heal.sh"
@@ -20,13 +21,8 @@ def heal(tmp_path):
     """One health check with 2 misses; its exit code and what it said."""
 
     def heal(*check):
-        done = subprocess.run(
-            ["sh", HEAL, "tell", "2", *check],
-            env={"PATH": "/usr/bin:/bin", "HEAL_STATE": str(tmp_path / "state")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        state = {"PATH": "/usr/bin:/bin", "HEAL_STATE": str(tmp_path / "state")}
+        done = run("sh", HEAL, "tell", "2", *check, env=state)
         return done.returncode, done.stdout.removeprefix("heal: ").strip()
 
     return heal

@@ -12,18 +12,6 @@ from orchestration.host.resources import Host
 UNLIMITED = "9223372036854771712"
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """A machine with plenty of everything; its figures can be set."""
-    figures = SimpleNamespace(memory=16.0, limit=float("inf"), cpus=4, free=100.0)
-    monkeypatch.setattr(resources, "machine_gib", lambda: figures.memory)
-    monkeypatch.setattr(resources, "memory_limit_gib", lambda: figures.limit)
-    monkeypatch.setattr(resources, "cpus", lambda: figures.cpus)
-    usage = SimpleNamespace(disk_usage=lambda place: SimpleNamespace(free=figures.free * GIB))
-    monkeypatch.setattr(resources, "shutil", usage)
-    return figures
-
-
 def problems_of(host=None):
     return resources.resource_problems(host or Host())
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestration.clients import accounts
 from orchestration.errors import StackError
-from tests.orchestration.test_config import module
+from tests.support.fake_module import fake_module
 
 PASSWORDS = {
     "MLFLOW_ADMIN_PASSWORD": "of-admin",  # pragma: allowlist secret
@@ -108,7 +108,7 @@ def test_the_driver_finds_the_accounts_beside_the_store(
 ):
     account = {"username": "mlflow", "password": "s3cret"}  # pragma: allowlist secret
     url = SimpleNamespace(host=host, query=query, port=port, **account)
-    module(monkeypatch, "sqlalchemy.engine", make_url=lambda address: url)
+    fake_module(monkeypatch, "sqlalchemy.engine", make_url=lambda address: url)
     environment = {}
     script("mlflow_accounts").point_at(STORE, environment)
     assert (environment.pop("PGUSER"), environment.pop("PGPASSWORD")) == tuple(account.values())
@@ -194,14 +194,14 @@ def asked(script, monkeypatch):
         request = SimpleNamespace(method=method, path=path, headers=headers, authorization=given)
         refusal = SimpleNamespace(status=401)
         who = Authorization(username=name) if name else refusal
-        module(monkeypatch, "werkzeug.datastructures", Authorization=Authorization)
+        fake_module(monkeypatch, "werkzeug.datastructures", Authorization=Authorization)
         answers = {
             "authenticate_request_basic_auth": lambda: who,
             "make_basic_auth_response": lambda: refusal,
         }
-        module(monkeypatch, "mlflow.server.auth", **answers)
+        fake_module(monkeypatch, "mlflow.server.auth", **answers)
         said = {"Response": lambda text, code, mimetype: SimpleNamespace(status=code)}
-        module(monkeypatch, "flask", request=request, **said)
+        fake_module(monkeypatch, "flask", request=request, **said)
         found = loaded.authenticate()
         return found.username if isinstance(found, Authorization) else found.status
 
@@ -246,12 +246,9 @@ def test_only_its_own_pages_may_ask(asked, method, origin, answer):
     assert asked("worker", method, f"{API}/experiments/search", Origin=origin) == answer
 
 
-def test_without_a_password_mlflows_own_answer_stands(asked):
-    assert asked("", "GET", "/") == 401
-
-
-def test_another_scheme_than_a_password_is_none(asked):
-    assert asked("token", "GET", "/") == 401
+@pytest.mark.parametrize("name", ["", "token"], ids=["no password", "another scheme"])
+def test_without_a_password_mlflows_own_answer_stands(asked, name):
+    assert asked(name, "GET", "/") == 401
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])

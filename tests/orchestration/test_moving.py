@@ -56,8 +56,7 @@ class Bucket:
 
 
 @pytest.fixture
-def script(script, monkeypatch, repo):
-    monkeypatch.syspath_prepend(str(repo / "orchestration/config"))
+def script(script, monkeypatch):
     library = SimpleNamespace(ClientError=NoSuchKey, BotoCoreError=OSError, Boto3Error=OSError)
     for name in ("botocore", "botocore.exceptions", "boto3", "boto3.exceptions"):
         monkeypatch.setitem(sys.modules, name, library)

@@ -39,13 +39,6 @@ def stranger():
         process.communicate("")
 
 
-@pytest.fixture
-def listener():
-    """A port of this very process."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
 def test_a_free_port_can_be_used_and_nobody_is_looked_for(dead_port, recorded, monkeypatch):
     monkeypatch.setattr(ports, "listeners", lambda address, port: pytest.fail("looked"))
     assert ports.unusable("127.0.0.1", dead_port) == ""

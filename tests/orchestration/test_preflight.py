@@ -4,37 +4,14 @@ import os
 import socket
 from contextlib import ExitStack
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 
 from orchestration import preflight
 from orchestration.engines.base import Service
-from orchestration.host import clocks, permissions, resources
-from orchestration.host.minimums import EARLIEST, GIB
+from orchestration.host import permissions, resources
+from orchestration.host.minimums import EARLIEST
 from orchestration.host.resources import Host
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """A machine with plenty of everything; its figures can be set."""
-    figures = SimpleNamespace(
-        memory=16.0, limit=float("inf"), cpus=4, free=100.0, now=EARLIEST + timedelta(days=1)
-    )
-    monkeypatch.setattr(resources, "machine_gib", lambda: figures.memory)
-    monkeypatch.setattr(resources, "memory_limit_gib", lambda: figures.limit)
-    monkeypatch.setattr(resources, "cpus", lambda: figures.cpus)
-    monkeypatch.setattr(clocks, "now", lambda: figures.now)
-    usage = SimpleNamespace(disk_usage=lambda place: SimpleNamespace(free=figures.free * GIB))
-    monkeypatch.setattr(resources, "shutil", usage)
-    return figures
-
-
-@pytest.fixture
-def listener():
-    """A stranger's port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
 
 
 @pytest.fixture

@@ -8,13 +8,7 @@ from rich.console import Console
 
 from orchestration.process.progress import Progress
 
-
-@pytest.fixture(autouse=True)
-def usual_terminal(monkeypatch):
-    """An environment of which a test changes what it is about."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLORTERM"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
+pytestmark = pytest.mark.usefixtures("usual_terminal")
 
 
 @pytest.fixture

@@ -21,14 +21,6 @@ from orchestration.settings.model import SECRETS, Settings
 REPO = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def installed(clone):
-    """A clone with a complete .env."""
-    text, _ = draft_env(Project(clone, os.environ))
-    Project(clone, os.environ).write_env(text, "docker")
-    return clone
-
-
 def put(root, name, value):
     """Give a setting of .env a value."""
     path = root / ".env"

@@ -2,10 +2,11 @@
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.support.process import run
 
 REPO = Path(__file__).resolve().parents[2]
 RECIPES = sorted(
@@ -14,6 +15,7 @@ RECIPES = sorted(
     for path in ([REPO / place] if (REPO / place).is_file() else (REPO / place).rglob("*"))
     if path.suffix in (".dockerfile", ".sh", ".py") or path.name == "run"
 )
+
 DIGEST = "sha256:" + "ab" * 32
 ENV = """DEBIAN_IMAGE=debian:bookworm-slim
 POSTGRES_IMAGE=postgres:16
@@ -113,10 +115,7 @@ def clone(tmp_path):
 
 def digests(clone):
     path = f"{clone}:{os.environ['PATH']}"
-    return subprocess.run(
-        ["sh", "install/base/digests.sh"],
-        cwd=clone, env={"PATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run("sh", "install/base/digests.sh", cwd=clone, env={"PATH": path})
 
 
 def test_each_pulled_image_is_given_with_its_tag_and_digest(clone):

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from orchestration.engines.standalone.environment import (
 )
 from orchestration.settings.compose_file import interpolate
 from orchestration.settings.compose_file import variables as variables_of
+from tests.support.process import run
 
 REPO = Path(__file__).resolve().parents[2]
 COMPOSE = REPO / "orchestration" / "docker-compose.yaml"
@@ -31,6 +31,7 @@ LINKS = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL")
 CODE = "\n".join(
     line for line in COMPOSE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
 )
+
 REFERENCES = sorted(set(re.findall(r"\$\{[^}]*\}", CODE)))
 
 
@@ -371,13 +372,8 @@ def test_the_databases_entrypoint_listens_on_the_socket_alone(environment, tmp_p
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("16\n", encoding="utf-8")
     script = REPO / "install/base/postgres-entrypoint.sh"
-    started = subprocess.run(
-        ["bash", str(script), "postgres"],
-        env=environment | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=10,
-    )
+    environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    started = run("bash", script, "postgres", env=environment)
     assert started.stderr == ""
     assert started.stdout.splitlines() == [
         "-c",

@@ -14,6 +14,8 @@ from orchestration.clients.status_page import Work
 from orchestration.health import render
 from orchestration.health.report import Check, Report, Row
 
+pytestmark = pytest.mark.usefixtures("usual_terminal")
+
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*3\dm")
 
 
@@ -33,15 +35,6 @@ class Screen(io.StringIO):
 
     def isatty(self):
         return True
-
-
-@pytest.fixture(autouse=True)
-def usual_terminal(monkeypatch):
-    """An environment of which a test changes what it is about."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLORTERM"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "80")
 
 
 def at_terminal(monkeypatch):

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import webbrowser
 
 import pytest
@@ -15,8 +14,6 @@ from orchestration.engines import factory
 from orchestration.engines.base import Service
 from orchestration.errors import StackError
 from orchestration.health import canary
-from orchestration.host.drafts import draft_env
-from orchestration.project import Project
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +22,6 @@ def machine(clone, engine, web, monkeypatch):
     for name, port in web.stack_is_well().items():
         monkeypatch.setenv(name, str(port))
     monkeypatch.setattr(factory, "engine_for", lambda chosen: engine)
-
-
-@pytest.fixture
-def installed(clone):
-    """A clone with a complete .env."""
-    Project(clone, os.environ).write_env(draft_env(Project(clone, os.environ))[0], "docker")
-    return clone
 
 
 # health

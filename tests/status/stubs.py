@@ -1,6 +1,7 @@
 """Stub services on loopback ports: what the probes ask is answered over real sockets."""
 
 import socketserver
+from urllib.parse import quote
 
 import httpx
 
@@ -105,7 +106,9 @@ class RedisStub(Stub):
         super().__init__(socketserver.ThreadingTCPServer(("127.0.0.1", 0), RespHandler))
         self.server.stub = self
         self.server.daemon_threads = True
-        self.url = f"redis://:{password}@127.0.0.1:{self.server.server_address[1]}/0"
+        self.url = (
+            f"redis://:{quote(password, safe='')}@127.0.0.1:{self.server.server_address[1]}/0"
+        )
 
     def reply(self, words):
         command = " ".join(words).upper()
