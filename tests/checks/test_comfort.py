@@ -6,14 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
 from checks.tracked import tracked
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 
 def text(name):
@@ -41,10 +39,7 @@ def test_the_workflow_calls_what_a_landing_must_pass_on_both_architectures(workf
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert {
         each["architecture"]: each["runner"] for each in job["strategy"]["matrix"]["include"]
-    } == {
-        "amd64": "ubuntu-24.04",
-        "arm64": "ubuntu-24.04-arm",
-    }
+    } == {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}
     assert job["timeout-minutes"] == 90
 
 

@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from checks import links
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 HEADINGS = "# `inv up`, and *then*\n\n## A – ✓ b_c\n\n## Same\n\n## Same\n\nUnder\nlined\n-----\n"
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from checks import links
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "orchestration/README.md", "install/readme.md"]
 INV = Path(sys.executable).parent / "inv"
 

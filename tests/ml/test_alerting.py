@@ -124,18 +124,26 @@ class Mail(Controller):
         return "250 OK"
 
 
+def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set a mail server of this machine."""
+    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
+    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("SMTP_PORT", str(port))
+
+
 @pytest.fixture
 def serve_mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mail]]:
-    """Start a mail server and set it; `security` is the sender's setting, the rest is its own."""
+    """Start a mail server and set it; the rest of the options is its own."""
     started: list[Mail] = []
 
-    def serve(security: str, **options: Any) -> Mail:
+    def serve(security: str, password: str = "", **options: Any) -> Mail:
         started.append(Mail(**options))
         started[-1].start()
-        monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
-        monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
-        monkeypatch.setenv("SMTP_PORT", str(started[-1].port))
+        send_to(started[-1].port, monkeypatch)
         monkeypatch.setenv("SMTP_SECURITY", security)
+        if password:
+            monkeypatch.setenv("SMTP_USER", "me")
+            monkeypatch.setenv("SMTP_PASSWORD", password)
         return started[-1]
 
     yield serve
@@ -335,9 +343,7 @@ def test_a_silent_receiver_costs_no_more_than_the_limit(
     monkeypatch: pytest.MonkeyPatch, silent_port: int
 ) -> None:
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{silent_port}{PATH}")
-    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
-    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
-    monkeypatch.setenv("SMTP_PORT", str(silent_port))
+    send_to(silent_port, monkeypatch)
     began = time.monotonic()
     assert send(ALERT) == [
         f"webhook 127.0.0.1:{silent_port}: not delivered: no answer within 0.5 s",
@@ -426,10 +432,7 @@ def test_an_address_that_cannot_exist_is_said(
 
 @pytest.mark.parametrize("user", ["", "T0SECRET@", "me:T0SECRET@"])
 def test_the_secret_stands_nowhere_when_the_receiver_is_down(
-    user: str,
-    closed_port: int,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    user: str, closed_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://{user}127.0.0.1:{closed_port}{PATH}")
     told = " ".join([*send(ALERT), *configured(), caplog.text])
@@ -518,48 +521,33 @@ def test_who_was_refused_is_told(
     assert send(ALERT) == ["e-mail nobody@example.com: not delivered: refused: nobody@example.com"]
 
 
-@pytest.mark.parametrize(
-    ("security", "where"), [("starttls", "tls_context"), ("tls", "ssl_context")]
-)
+@pytest.fixture(params=["starttls", "tls"])
+def tls_mail(
+    request: pytest.FixtureRequest, serve_mail: Callable[..., Mail], tls: ssl.SSLContext
+) -> Mail:
+    """A mail server with TLS that wants a password."""
+    where = {"starttls": "tls_context", "tls": "ssl_context"}[request.param]
+    required = request.param == "starttls"
+    return serve_mail(request.param, PASSWORD, **{where: tls}, auth_require_tls=required)
+
+
 def test_a_verified_server_gets_password_and_email(
-    security: str,
-    where: str,
-    serve_mail: Callable[..., Mail],
-    tls: ssl.SSLContext,
-    certificate: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tls_mail: Mail, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mail = serve_mail(security, **{where: tls}, auth_require_tls=security == "starttls")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setenv("SMTP_USER", "me")
-    monkeypatch.setenv("SMTP_PASSWORD", PASSWORD)
     assert send(ALERT) == ["e-mail ops@example.com: delivered"]
-    assert (mail.logins, len(mail.got)) == ([PASSWORD.encode()], 1)
+    assert (tls_mail.logins, len(tls_mail.got)) == ([PASSWORD.encode()], 1)
 
 
-@pytest.mark.parametrize(
-    ("security", "where"), [("starttls", "tls_context"), ("tls", "ssl_context")]
-)
-def test_a_server_whose_certificate_nobody_trusts_gets_nothing(
-    security: str,
-    where: str,
-    serve_mail: Callable[..., Mail],
-    tls: ssl.SSLContext,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    mail = serve_mail(security, **{where: tls}, auth_require_tls=security == "starttls")
-    monkeypatch.setenv("SMTP_USER", "me")
-    monkeypatch.setenv("SMTP_PASSWORD", PASSWORD)
+def test_a_server_whose_certificate_nobody_trusts_gets_nothing(tls_mail: Mail) -> None:
     assert send(ALERT) == ["e-mail ops@example.com: not delivered: TLS: self-signed certificate"]
-    assert (mail.logins, mail.got) == ([], [])
+    assert (tls_mail.logins, tls_mail.got) == ([], [])
 
 
 def test_a_password_never_goes_to_a_server_without_starttls(
-    serve_mail: Callable[..., Mail], monkeypatch: pytest.MonkeyPatch
+    serve_mail: Callable[..., Mail],
 ) -> None:
-    mail = serve_mail("", auth_require_tls=False)
-    monkeypatch.setenv("SMTP_USER", "me")
-    monkeypatch.setenv("SMTP_PASSWORD", PASSWORD)
+    mail = serve_mail("", PASSWORD, auth_require_tls=False)
     assert send(ALERT) == [
         "e-mail ops@example.com: not delivered: STARTTLS extension not supported by server."
     ]
@@ -574,35 +562,24 @@ def test_a_password_never_goes_to_a_server_without_starttls(
     ],
 )
 def test_a_wrong_password_is_said_and_not_shown(
-    password: str,
-    reason: str,
-    serve_mail: Callable[..., Mail],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    password: str, reason: str, serve_mail: Callable[..., Mail], caplog: pytest.LogCaptureFixture
 ) -> None:
-    mail = serve_mail("none", auth_require_tls=False)
-    monkeypatch.setenv("SMTP_USER", "me")
-    monkeypatch.setenv("SMTP_PASSWORD", password)
+    mail = serve_mail("none", password, auth_require_tls=False)
     assert send(ALERT) == [f"e-mail ops@example.com: not delivered: {reason}"]
     assert not [words for _, words in levels(caplog) if password in words]
     assert mail.got == []
 
 
-def test_a_refusal_that_repeats_the_password_is_not_quoted(
-    serve_mail: Callable[..., Mail], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    serve_mail("none", auth_require_tls=False).refusal = "535 not Wrong Donkey"
-    monkeypatch.setenv("SMTP_USER", "me")
-    monkeypatch.setenv("SMTP_PASSWORD", "wrong donkey")
+def test_a_refusal_that_repeats_the_password_is_not_quoted(serve_mail: Callable[..., Mail]) -> None:
+    mail = serve_mail("none", "wrong donkey", auth_require_tls=False)
+    mail.refusal = "535 not Wrong Donkey"
     assert send(ALERT) == ["e-mail ops@example.com: not delivered: SMTP 535"]
 
 
 def test_a_mail_server_that_is_down_is_said(
     monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
-    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
-    monkeypatch.setenv("SMTP_PORT", str(closed_port))
+    send_to(closed_port, monkeypatch)
     assert send(ALERT) == ["e-mail ops@example.com: not delivered: connection refused"]
 
 

@@ -149,11 +149,7 @@ def test_drift_is_measured_on_what_the_model_sees(parts: Parts, fitted: dict[str
     assert np.array_equal(seen["prediction"], model.score(fitted["linear"], parts[1]))
 
 
-def test_trees_are_trained_where_there_is_no_weather(parts: Parts) -> None:
+@pytest.mark.parametrize("kind", ["boosted", "linear"])
+def test_a_model_is_trained_where_there_is_no_weather(parts: Parts, kind: str) -> None:
     without = parts[0].assign(**dict.fromkeys(WEATHER, np.nan))
-    assert np.isfinite(model.score(model.train("boosted", without, 1), without)).all()
-
-
-def test_the_baseline_is_trained_where_there_is_no_weather(parts: Parts) -> None:
-    without = parts[0].assign(**dict.fromkeys(WEATHER, np.nan))
-    assert np.isfinite(model.score(model.train("linear", without, 1), without)).all()
+    assert np.isfinite(model.score(model.train(kind, without, 1), without)).all()

@@ -138,10 +138,7 @@ def test_no_champion_is_refused_with_the_next_command(
 
 
 def test_a_corrupted_month_is_refused_and_the_champion_stays(
-    after_first: Any,
-    everything: pd.DataFrame,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    after_first: Any, everything: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = registry.load("champion").version
     bad = everything.iloc[::40].copy()

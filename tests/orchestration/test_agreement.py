@@ -1,7 +1,6 @@
 """The compose files, .env.example and the code say the same. No engine is asked."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,16 +12,16 @@ from orchestration.health import report as health_report
 from orchestration.settings import envfile, validation
 from orchestration.settings.model import SECRETS
 from status import probes
+from tests.support.repository import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?+])([^}]*))?\}")
 
-STACK_TEXT = (REPO / "orchestration/docker-compose.yaml").read_text(encoding="utf-8")
-TLS_TEXT = (REPO / "orchestration/docker-compose.tls.yaml").read_text(encoding="utf-8")
-S3_TEXT = (REPO / "orchestration/docker-compose.s3.yaml").read_text(encoding="utf-8")
-LOGS_TEXT = (REPO / "orchestration/docker-compose.logs.yaml").read_text(encoding="utf-8")
-BASE_TEXT = (REPO / "install/base/compose.yaml").read_text(encoding="utf-8")
-EXAMPLE_TEXT = (REPO / ".env.example").read_text(encoding="utf-8")
+STACK_TEXT = (ROOT / "orchestration/docker-compose.yaml").read_text(encoding="utf-8")
+TLS_TEXT = (ROOT / "orchestration/docker-compose.tls.yaml").read_text(encoding="utf-8")
+S3_TEXT = (ROOT / "orchestration/docker-compose.s3.yaml").read_text(encoding="utf-8")
+LOGS_TEXT = (ROOT / "orchestration/docker-compose.logs.yaml").read_text(encoding="utf-8")
+BASE_TEXT = (ROOT / "install/base/compose.yaml").read_text(encoding="utf-8")
+EXAMPLE_TEXT = (ROOT / ".env.example").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load(STACK_TEXT)["services"]
 EXAMPLE = envfile.parse(EXAMPLE_TEXT)
 
@@ -187,7 +186,7 @@ def test_with_tls_the_proxy_publishes_the_same_ports_and_nothing_else_any():
 
 
 def test_the_proxy_passes_on_to_the_ports_that_the_services_listen_on():
-    conf = (REPO / "orchestration/config/nginx/nginx.conf").read_text(encoding="utf-8")
+    conf = (ROOT / "orchestration/config/nginx/nginx.conf").read_text(encoding="utf-8")
     for name in PUBLISHED:
         port = SERVICES[name]["ports"][0].rpartition(":")[2]
         assert f" http://{name}:{port};" in conf
@@ -202,7 +201,7 @@ def test_with_tls_all_of_airflows_services_tell_the_same_addresses():
 
 
 def test_the_proxy_gives_each_answer_of_its_own_that_its_configuration_names():
-    folder = REPO / "orchestration/config/nginx"
+    folder = ROOT / "orchestration/config/nginx"
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.conf")))
     named = set(re.findall(r"/\.stack(?:-refused)?/(\w+\.json)", text))
     assert named == {path.name for path in folder.glob("*.json")}
@@ -342,23 +341,23 @@ def test_every_mounted_file_is_there():
         if volume.startswith("./")
     }
     assert mounted
-    assert all((REPO / "orchestration" / path).exists() for path in mounted)
+    assert all((ROOT / "orchestration" / path).exists() for path in mounted)
 
 
 def test_every_script_a_service_starts_is_there():
     started = set(re.findall(r"/opt/stack/([\w.]+)", STACK_TEXT))
     assert "consuming.py" in started
-    assert all((REPO / "orchestration/config" / name).is_file() for name in started)
+    assert all((ROOT / "orchestration/config" / name).is_file() for name in started)
 
 
 def test_the_engine_by_hand_reads_the_same_settings():
-    link = REPO / "orchestration" / ".env"
+    link = ROOT / "orchestration" / ".env"
     assert link.is_symlink()
     assert str(link.readlink()) == "../.env"
 
 
 def test_a_dag_reports_under_the_name_that_is_asked_for():
-    pushed = (REPO / "dags" / "runs.py").read_text()
+    pushed = (ROOT / "dags" / "runs.py").read_text()
     assert f'xcom_push("{airflow_client.REPORT}", lines)' in pushed
 
 
@@ -374,7 +373,7 @@ def test_a_dag_reports_under_the_name_that_is_asked_for():
     ],
 )
 def test_settings_and_alerts_take_the_same_for_a_web_address(address, good, monkeypatch):
-    monkeypatch.syspath_prepend(REPO / "dags")
+    monkeypatch.syspath_prepend(ROOT / "dags")
     from ml import alerting
 
     assert bool(validation.WEB_ADDRESS.fullmatch(address)) == good

@@ -1,7 +1,6 @@
 """What a machine gives the stack: limits that add up, and more of everything on a larger one."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -9,9 +8,9 @@ import yaml
 from orchestration.host import resources
 from orchestration.host.minimums import MEMORY_NEEDED_GIB, MEMORY_TOLERANCE
 from orchestration.settings.sizing import fitting
+from tests.support.repository import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
-COMPOSE = yaml.safe_load((REPO / "orchestration/docker-compose.yaml").read_text(encoding="utf-8"))
+COMPOSE = yaml.safe_load((ROOT / "orchestration/docker-compose.yaml").read_text(encoding="utf-8"))
 SMALLEST = MEMORY_NEEDED_GIB * MEMORY_TOLERANCE
 
 

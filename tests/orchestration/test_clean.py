@@ -21,8 +21,9 @@ from orchestration.engines.standalone.virtualenvs import Environments
 from orchestration.errors import StackError
 from orchestration.health import readiness
 from orchestration.process import background
+from tests.support.repository import ROOT
 
-CONFIG = Path(__file__).resolve().parents[2] / "orchestration" / "config"
+CONFIG = ROOT / "orchestration/config"
 DAY = 86400
 NOW = time.time()
 BEFORE = NOW - 30 * DAY
@@ -378,7 +379,7 @@ def test_a_dry_run_touches_no_data(shared):
 
 
 def test_folders_of_runs_are_named_as_the_pipelines_name_them(script):
-    source = (CONFIG.parents[1] / "dags/ml/data.py").read_text()
+    source = (ROOT / "dags/ml/data.py").read_text()
     assert 're.sub(r"[^A-Za-z0-9_-]", "_", run_id)' in source
     assert script("old_files").folder_name("manual__2013-01-01T00:00:00+00:00/..") == (
         "manual__2013-01-01T00_00_00_00_00___"

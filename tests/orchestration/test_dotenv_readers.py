@@ -89,10 +89,7 @@ def loaded(root, text):
 
 def seen_by_compose(root, names, *options, env):
     """What services would get for `${NAME}`, by its name."""
-    document = {
-        "image": "none",
-        "environment": {name: f"${{{name}}}" for name in names},
-    }
+    document = {"image": "none", "environment": {name: f"${{{name}}}" for name in names}}
     path = root / "compose.json"
     path.write_text(json.dumps({"services": {"one": document}}))
     command = ["docker", "compose", "-f", str(path), *options, "config", "--format", "json"]

@@ -17,8 +17,8 @@ from orchestration.engines.standalone.virtualenvs import (
     python_problem,
 )
 from orchestration.errors import StackError
+from tests.support.repository import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
 SOURCES = {f"install/{lock}": name for name, locks in LOCKS.items() for lock in locks}
 SOURCES |= dict.fromkeys(("install/base/postgres.lock", *POSTGRES_FILES.values()), "postgres")
 MADE = ["airflow", "mlflow", "status", "postgres"]
@@ -134,7 +134,7 @@ def test_a_change_makes_the_environment_anew_that_is_made_of_it(made, clone, cap
 
 def test_every_file_they_are_made_of_is_in_the_repository():
     assert len(SOURCES) == 7
-    assert all((REPO / source).is_file() for source in SOURCES)
+    assert all((ROOT / source).is_file() for source in SOURCES)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -414,7 +414,7 @@ def test_asking_for_a_python_does_not_last_for_ever(make_settings, monkeypatch):
 
 
 def test_the_path_to_postgres_leads_into_the_wheel_of_the_lock():
-    lock = (REPO / "install/base/postgres.lock").read_text(encoding="utf-8")
+    lock = (ROOT / "install/base/postgres.lock").read_text(encoding="utf-8")
     target, package, *_ = Path(PG_BIN).parts
     assert target == "pg"
     assert f"{package.replace('_', '-')}==" in lock

@@ -2,16 +2,15 @@
 
 import re
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.support.process import run
+from tests.support.repository import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
-HEAL = REPO / "orchestration/config/heal.sh"
-SERVICES = yaml.safe_load((REPO / "orchestration/docker-compose.yaml").read_text())["services"]
+HEAL = ROOT / "orchestration/config/heal.sh"
+SERVICES = yaml.safe_load((ROOT / "orchestration/docker-compose.yaml").read_text())["services"]
 CHECKED = [name for name, body in SERVICES.items() if "healthcheck" in body]
 ENDING = "alive but useless at 2 checks in a row: ending it"
 

@@ -86,8 +86,7 @@ def test_a_one_shot_is_well_when_it_ended_well(look, engine):
 
 
 @pytest.mark.parametrize(
-    ("state", "code", "detail"),
-    [("exited", 1, "exited, exit code 1"), ("running", 0, "running")],
+    ("state", "code", "detail"), [("exited", 1, "exited, exit code 1"), ("running", 0, "running")]
 )
 def test_a_one_shot_that_failed_or_runs_is_not_well(look, engine, state, code, detail):
     engine.listed.append(Service("airflow-init", state, exit_code=code))

@@ -138,11 +138,7 @@ def test_the_position_of_the_brief_is_that_of_the_line_after_the_stacks_own():
             "10: pygraphviz==1.14",
         ),
         # An error that names nothing: what is new is the likeliest cause.
-        (
-            "rich\n",
-            "#12 ERROR: process did not complete successfully: exit code: 2",
-            "10: rich",
-        ),
+        ("rich\n", "#12 ERROR: process did not complete successfully: exit code: 2", "10: rich"),
     ],
 )
 def test_the_line_that_an_error_of_uv_comes_from_is_told(added, words, told):

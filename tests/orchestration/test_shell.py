@@ -11,8 +11,7 @@ import pytest
 from orchestration.errors import StackError
 from orchestration.process import runner
 from orchestration.process.runner import Command
-
-REPO = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 
 def sh(script, **options):
@@ -137,7 +136,7 @@ except KeyboardInterrupt:
 def test_what_still_runs_when_a_verb_is_interrupted_is_ended():
     # In a process of its own: all that it started is ended.
     argv = [sys.executable, "-c", INTERRUPTED]
-    done = subprocess.run(argv, cwd=REPO, capture_output=True, text=True)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == f"{-signal.SIGTERM}\n", done.stderr
 
 
@@ -155,8 +154,7 @@ def test_echo_raises_where_the_command_fails(capfd):
 
 
 @pytest.mark.parametrize(
-    ("text", "lines", "expected"),
-    [("a\n\nb\n \nc\n", 2, "b\nc"), ("a", 5, "a"), ("", 5, "")],
+    ("text", "lines", "expected"), [("a\n\nb\n \nc\n", 2, "b\nc"), ("a", 5, "a"), ("", 5, "")]
 )
 def test_tail_leaves_out_blank_lines(text, lines, expected):
     assert runner.tail(text, lines) == expected

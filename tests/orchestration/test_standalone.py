@@ -32,8 +32,8 @@ from orchestration.engines.standalone.environment import State, services_environ
 from orchestration.errors import StackError
 from orchestration.process import runner, wait
 from orchestration.settings import compose_file
+from tests.support.repository import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
 SHUTTING_DOWN = Fault(6, "SHUTDOWN_STATE")
 STARTED_BY_UP = [("startProcess", name, False) for name in (*SERVICES, "watchdog")]
 STARTED = 1_790_000_000
@@ -165,7 +165,7 @@ def make_engine(clone, state, make_settings, monkeypatch):
     # The compose file is read once for all tests.
     monkeypatch.setattr(compose_file, "yaml", SimpleNamespace(safe_load=LOAD))
     for name in ("docker-compose.yaml", "supervisord.conf"):
-        shutil.copy(REPO / "orchestration" / name, clone / "orchestration")
+        shutil.copy(ROOT / "orchestration" / name, clone / "orchestration")
     locks = [lock for names in virtualenvs.LOCKS.values() for lock in names]
     sources = [f"install/{lock}" for lock in (*locks, "base/postgres.lock")]
     for source in (*sources, *virtualenvs.POSTGRES_FILES.values()):

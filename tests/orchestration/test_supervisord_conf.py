@@ -21,10 +21,10 @@ from orchestration.engines.standalone.environment import State, services_environ
 from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
 from orchestration.settings.model import SECRETS
+from tests.support.repository import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
-FILE = REPO / "orchestration" / "supervisord.conf"
-COMPOSE = REPO / "orchestration" / "docker-compose.yaml"
+FILE = ROOT / "orchestration" / "supervisord.conf"
+COMPOSE = ROOT / "orchestration" / "docker-compose.yaml"
 TEXT = FILE.read_text(encoding="utf-8")
 COMPOSE_SERVICES = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
 REFERENCED = set(re.findall(r"%\(ENV_(\w+)\)s", TEXT))
@@ -55,7 +55,7 @@ def environment(state, tmp_path_factory):
     root = tmp_path_factory.mktemp("clone")
     (root / "orchestration").mkdir()
     shutil.copy(COMPOSE, root / "orchestration")
-    shutil.copy(REPO / ".env.example", root)
+    shutil.copy(ROOT / ".env.example", root)
     settings = load_or_draft(Project(root, {"PATH": os.environ["PATH"]}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(State, "of", classmethod(lambda cls, settings: state))
@@ -90,7 +90,7 @@ def test_the_one_shots_are_the_same_in_both_engines():
     assert standalone_engine.ONE_SHOTS is engine_base.ONE_SHOTS
     assert set(engine_base.ONE_SHOTS) <= COMPOSE_ALONE
     scripts = [f"orchestration/config/{n.replace('-', '_')}.py" for n in engine_base.ONE_SHOTS]
-    assert all((REPO / script).is_file() for script in scripts)
+    assert all((ROOT / script).is_file() for script in scripts)
 
 
 def test_the_order_of_the_services_begins_with_the_database():
@@ -216,11 +216,11 @@ def test_a_program_is_named_by_its_full_path(programs, state, name):
 @each(SECTIONS)
 def test_a_script_of_the_clone_that_is_started_is_there(name):
     for script in re.findall(r"%\(ENV_STACK_ROOT\)s/([\w/.]+)", SECTIONS[name]["command"]):
-        assert (REPO / script).is_file()
+        assert (ROOT / script).is_file()
     for module in re.findall(r" -m ([\w.]+)", SECTIONS[name]["command"]):
         if module.partition(".")[0] in sys.stdlib_module_names:
             continue
-        assert (REPO / f"{module.replace('.', '/')}.py").is_file()
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
 
 
 @each(name for name in SECTIONS if name.startswith("airflow-"))

@@ -2,17 +2,16 @@
 
 import os
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.support.process import run
+from tests.support.repository import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
 RECIPES = sorted(
     path
     for place in ("install", "orchestration", ".devcontainer", ".ci", "noxfile.py")
-    for path in ([REPO / place] if (REPO / place).is_file() else (REPO / place).rglob("*"))
+    for path in ([ROOT / place] if (ROOT / place).is_file() else (ROOT / place).rglob("*"))
     if path.suffix in (".dockerfile", ".sh", ".py") or path.name == "run"
 )
 
@@ -66,7 +65,7 @@ def test_python_packages_are_installed_with_their_hashes():
 
 @pytest.mark.parametrize("path", ["noxfile.py", "orchestration/engines/standalone/virtualenvs.py"])
 def test_environments_are_made_with_hashes(path):
-    text = code(REPO / path)
+    text = code(ROOT / path)
     made = re.findall(r'"pip", "(?:sync|install)"|session\.install\(', text)
     assert made
     assert text.count("--require-hashes") >= len(made)
@@ -75,12 +74,12 @@ def test_environments_are_made_with_hashes(path):
 def test_debian_s_packages_are_taken_signed():
     for path in RECIPES:
         assert not re.search(r"allow-unauthenticated|no-check-gpg|trusted=yes", code(path)), path
-    debootstrap = code(REPO / "install/base/debian.sh")
+    debootstrap = code(ROOT / "install/base/debian.sh")
     assert 'debootstrap --force-check-gpg --keyring="$KEYS"' in debootstrap
 
 
 def test_actions_are_named_by_commit():
-    for workflow in (REPO / ".github" / "workflows").iterdir():
+    for workflow in (ROOT / ".github" / "workflows").iterdir():
         used = re.findall(r"uses: *(\S+)", workflow.read_text(encoding="utf-8"))
         assert used
         assert [name for name in used if not re.search(r"@[0-9a-f]{40}$", name)] == []
@@ -88,9 +87,9 @@ def test_actions_are_named_by_commit():
 
 def test_images_stand_in_one_place():
     """An image is a setting of .env.example; elsewhere the same name is only its default."""
-    example = (REPO / ".env.example").read_text(encoding="utf-8")
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
     meant = set(re.findall(r"^\w+_IMAGE=(\S+)$", example, re.MULTILINE))
-    for path in (REPO / "install").rglob("*.dockerfile"):
+    for path in (ROOT / "install").rglob("*.dockerfile"):
         text = path.read_text(encoding="utf-8")
         bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
         named = {base for base in bases if "$" not in base} - set(
@@ -106,7 +105,7 @@ def clone(tmp_path):
     """A folder with the script, an .env, and a docker on PATH that knows some images."""
     (tmp_path / "install" / "base").mkdir(parents=True)
     script = tmp_path / "install" / "base" / "digests.sh"
-    script.write_text((REPO / "install/base/digests.sh").read_text(encoding="utf-8"))
+    script.write_text((ROOT / "install/base/digests.sh").read_text(encoding="utf-8"))
     (tmp_path / "docker").write_text(DOCKER)
     (tmp_path / "docker").chmod(0o755)
     (tmp_path / ".env").write_text(ENV)

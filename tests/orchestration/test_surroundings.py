@@ -21,9 +21,9 @@ from orchestration.engines.standalone.environment import (
 from orchestration.settings.compose_file import interpolate
 from orchestration.settings.compose_file import variables as variables_of
 from tests.support.process import run
+from tests.support.repository import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
-COMPOSE = REPO / "orchestration" / "docker-compose.yaml"
+COMPOSE = ROOT / "orchestration" / "docker-compose.yaml"
 DOCUMENT = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
 CONFIGURED = [name for name, body in DOCUMENT["services"].items() if "environment" in body]
 RUN_HERE = (*standalone_engine.SERVICES, *standalone_engine.ONE_SHOTS)
@@ -371,7 +371,7 @@ def test_the_databases_entrypoint_listens_on_the_socket_alone(environment, tmp_p
     data = Path(environment["PGDATA"])
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("16\n", encoding="utf-8")
-    script = REPO / "install/base/postgres-entrypoint.sh"
+    script = ROOT / "install/base/postgres-entrypoint.sh"
     environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     started = run("bash", script, "postgres", env=environment)
     assert started.stderr == ""

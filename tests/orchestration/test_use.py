@@ -152,8 +152,7 @@ def test_a_since_that_is_no_span_is_refused_before_the_engine_is_asked(project, 
 
 
 @pytest.mark.parametrize(
-    ("conf", "value"),
-    [(None, {}), ("", {}), ("{}", {}), ('{"seed": 7, "deep": {"a": [1]}}', None)],
+    ("conf", "value"), [(None, {}), ("", {}), ("{}", {}), ('{"seed": 7, "deep": {"a": [1]}}', None)]
 )
 def test_a_conf_is_a_json_object(conf, value):
     expected = json.loads(conf) if value is None else value
@@ -199,10 +198,7 @@ def flights(installed, web):
 def test_trigger_tells_where_to_watch(project, flights, capsys):
     trigger.run(project, "flights", '{"seed": 7}', wait=False)
     told = capsys.readouterr().out.splitlines()
-    assert told[-2:] == [
-        "flights: run r1 started",
-        f"watch it: {flights.url}/dags/flights/runs/r1",
-    ]
+    assert told[-2:] == ["flights: run r1 started", f"watch it: {flights.url}/dags/flights/runs/r1"]
     assert flights.of("POST /api/v2/dags/flights/dagRuns")[0].body["conf"] == {"seed": 7}
 
 

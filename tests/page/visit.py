@@ -12,9 +12,7 @@ class Visit:
 
     def __init__(self, browser, url, size="desktop", theme="light", scripts=True):
         self.context = browser.new_context(
-            viewport=_size(size),
-            color_scheme=theme,
-            java_script_enabled=scripts,
+            viewport=_size(size), color_scheme=theme, java_script_enabled=scripts
         )
         self.url, self.faults, self.lost_allowed = url, [], False
         self.page = self.context.new_page()

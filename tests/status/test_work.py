@@ -80,12 +80,7 @@ def test_a_canary_that_failed_does_not_tell_the_hops_of_the_one_before():
     [
         ((), 0, "up", "all import, 3 DAGs"),
         ((("a.py", "E: x"),), 1, "down", "1 does not import: a.py: E: x"),
-        (
-            (("b.py", "E: y"), ("a.py", "-")),
-            30,
-            "down",
-            "30 do not import, the newest: b.py: E: y",
-        ),
+        ((("b.py", "E: y"), ("a.py", "-")), 30, "down", "30 do not import, the newest: b.py: E: y"),
     ],
 )
 def test_dag_files_are_well_only_if_all_import(broken, number, state, detail):
