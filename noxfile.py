@@ -169,8 +169,8 @@ def checks(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Unit tests of orchestration/ and status/: no Docker, no network (`-- --cov`, as in CI)."""
-    paths = ["tests/orchestration", "tests/status"]
+    """Unit tests of orchestration/, config/ and status/: no Docker, no network (`-- --cov`, as in CI)."""
+    paths = ["tests/orchestration", "tests/contracts", "tests/runtime/scripts", "tests/status"]
     session.run("pytest", *paths, *at_once(session, "orchestration", "status"))
 
 

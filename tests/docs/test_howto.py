@@ -15,8 +15,8 @@ from tests.support.repository import ROOT, copy_repository
 SECTION = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## How to add")[1].split("\n## ")[0]
 COMPOSE, EXAMPLE = "orchestration/docker-compose.yaml", ".env.example"
 AGREEMENT = [
-    "tests/orchestration/test_agreement.py",
-    "tests/orchestration/test_supervisord_conf.py",
+    "tests/contracts/test_agreement.py",
+    "tests/contracts/test_supervisord_conf.py",
 ]
 
 

@@ -18,7 +18,7 @@ from orchestration.project import Project
 from orchestration.settings import envfile, validation
 from orchestration.settings.model import SECRETS, Settings
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 
 
 def put(root, name, value):

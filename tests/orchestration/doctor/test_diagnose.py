@@ -21,7 +21,7 @@ from orchestration.host import clocks, ports, resources
 from orchestration.host.drafts import draft_env
 from orchestration.host.resources import Host
 from orchestration.settings.model import SECRETS
-from tests.orchestration.test_signatures import HEALTHY, HOST
+from tests.orchestration.doctor.test_log_patterns import HEALTHY, HOST
 from tests.support.fake_engine import LONG_RUNNING
 
 NOW = datetime.now(UTC)

@@ -15,7 +15,7 @@ import pytest
 from orchestration.engines.standalone import log_files
 from orchestration.errors import StackError
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[4]
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 

@@ -1,0 +1,3 @@
+"""The fixtures of tests of the host tool."""
+
+from tests.fixtures import *  # noqa: F403
