@@ -169,7 +169,7 @@ def checks(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Unit tests of orchestration/, config/ and status/: no Docker, no network (`-- --cov`, as in CI)."""
+    """Unit tests of the host tool, its scripts and status/: no Docker, no network (`-- --cov`)."""
     paths = ["tests/orchestration", "tests/contracts", "tests/runtime/scripts", "tests/status"]
     session.run("pytest", *paths, *at_once(session, "orchestration", "status"))
 
