@@ -1,6 +1,6 @@
 """The moment in which a restored state takes the live one's place, and the way back from it.
 
-And new values of secrets, as long as not everything has them: `rotation.py` goes on with those.
+And new values of secrets, as long as not everything has them: `commands/secrets.py` continues with those.
 """
 
 from collections.abc import Mapping

@@ -201,9 +201,10 @@ def follow():
 
     def start(*files, tail=5, since=""):
         argv = [sys.executable, "-c", SHOW, str(tail), since, *map(str, files)]
-        process = subprocess.Popen(
-            argv, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+        # Who runs these tests may ignore it, as a shell does for what it starts in the background.
+        pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(argv, cwd=REPO, **pipes)
         started.append((process, threading.Timer(20, process.kill)))
         started[-1][1].start()
         return process
