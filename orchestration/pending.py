@@ -1,6 +1,7 @@
-"""The moment in which a restored state takes the live one's place, and the way back from it.
+"""Interrupted operations: a restore that is rolled back, a rotation that is resumed.
 
-And new values of secrets, as long as not everything has them: `commands/secrets.py` continues with those.
+A marker says that a restored state has replaced the live one and is not verified yet. New values
+of secrets lie next to .env until everything has them; `commands/secrets.py` continues with those.
 """
 
 from collections.abc import Mapping
