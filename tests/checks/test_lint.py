@@ -85,7 +85,10 @@ def test_everything_planted_is_found_in_one_go_with_file_and_line(copy, spoilt):
     spoilt("orchestration/docker-compose.yaml", "  redis:\n", "  redis:\n    privileged: true\n")
     spoilt("install/base/compose.yaml", new="x-a:  1\n")
     spoilt("docs/notes.md", new=f"# Notes\n\n{KEY}\n")
-    spoilt("orchestration/stack.service", new="[Service]\nExecStart=/bin/true\nRestrat=always\n")
+    spoilt(
+        "orchestration/systemd/stack.service",
+        new="[Service]\nExecStart=/bin/true\nRestrat=always\n",
+    )
 
     code, told = lint(copy, *STEPS)
 
@@ -102,10 +105,13 @@ def test_everything_planted_is_found_in_one_go_with_file_and_line(copy, spoilt):
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_a_misspelt_key_of_a_unit_is_found_where_systemd_only_warns(copy, spoilt):
-    spoilt("orchestration/stack.service", new="[Service]\nExecStart=/bin/true\nRestrat=always\n")
+    spoilt(
+        "orchestration/systemd/stack.service",
+        new="[Service]\nExecStart=/bin/true\nRestrat=always\n",
+    )
     code, told = lint(copy, "unit-files")
     assert code == 1
-    assert "orchestration/stack.service:3: Unknown key" in told
+    assert "orchestration/systemd/stack.service:3: Unknown key" in told
 
 
 def test_unit_files_says_so_where_systemd_is_missing(copy, monkeypatch):
