@@ -110,10 +110,6 @@ def test_packages_without_their_tests_work(image):
 COMPILED = """
 import importlib.util
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = load_or_draft(Project(ROOT, os.environ))
-
 for name in ("airflow", "mlflow", "pandas"):
     source = importlib.util.find_spec(name).origin
     assert Path(importlib.util.cache_from_source(source)).exists(), source
