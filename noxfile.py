@@ -143,6 +143,8 @@ def lint(session: nox.Session) -> None:
     for name in asked or LINT:
         if name == "unit-files" and not shutil.which("systemd-analyze"):
             session.log("unit-files: not checked: systemd-analyze is not on this machine")
+            # A check that could not look has failed where nobody reads this line.
+            failed += [name] if os.environ.get("CI") else []
             continue
         try:
             session.run(*LINT[name]) if LINT[name] else compose_file(session)

@@ -43,8 +43,9 @@ def run(
         if not (phrase := backup_create.passphrase(load_or_draft(project), passphrase_file)):
             raise StackError(f"what opens {keys_file}: --passphrase-file FILE")
         restore.take_keys(project, manifest, Path(keys_file), phrase)
-    pending.refuse_rotation(load_or_draft(project))
-    opening = backup_create.opening(manifest, load_or_draft(project))
+    drafted = load_or_draft(project)
+    pending.refuse_rotation(drafted)
+    opening = backup_create.opening(manifest, drafted)
     backup_create.fit(manifest, opening, keys_matter=not without_keys)
     restore.add_keys(project, opening)
     chosen, engine = lifecycle.ready_to_start(project)

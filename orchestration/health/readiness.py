@@ -8,12 +8,12 @@ from orchestration.engines.base import Runtime
 from orchestration.errors import Problem, StackError
 from orchestration.health import render
 from orchestration.health import report as health_report
+from orchestration.process import background
 from orchestration.process.background import in_background
 from orchestration.process.progress import Progress
 from orchestration.settings.model import Settings
 
 READY_SECONDS = 240
-POLL_SECONDS = 0.25
 
 
 def await_services(
@@ -39,7 +39,7 @@ def await_services(
             raise StackError(
                 f"not ready after {READY_SECONDS} s\n{health_report.explain(report, engine)}"
             )
-        time.sleep(POLL_SECONDS)
+        time.sleep(background.POLL_SECONDS)
 
 
 def _only_artifacts(report: health_report.Report) -> bool:

@@ -57,11 +57,13 @@ def run(
 
     The output is standard output and standard error together; with `into`, standard output goes to
     that file and the output is standard error alone. `on_line` gets each line as it is printed.
-    `source` is its standard input (default: none).
+    `on_line` goes neither with `timeout` nor with `into`. `source` is its standard input (default:
+    none).
 
     Raises StackError with the last lines it printed if it fails (unless `check` is false), if it
     is not installed, or if it takes longer than `timeout` seconds.
     """
+    assert not (on_line and (timeout or into)), "lines are read as they come, without a limit"
     stdout, stderr = (into, subprocess.PIPE) if into else (subprocess.PIPE, subprocess.STDOUT)
     streams = {"stdin": source or subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
     with _started(command, text=True, errors="replace", **streams) as process:

@@ -30,7 +30,6 @@ def machine(clone, engine, web, monkeypatch):
         monkeypatch.setenv(name, str(port))
     monkeypatch.setattr(factory, "engine_for", lambda chosen: engine)
     monkeypatch.setattr(background, "POLL_SECONDS", 0)
-    monkeypatch.setattr(readiness, "POLL_SECONDS", 0)
     monkeypatch.setattr(readiness, "READY_SECONDS", 5)
     monkeypatch.setattr(preflight, "resource_problems", lambda root: [])
     monkeypatch.setattr(preflight, "least_memory", lambda host: (16.0, "", ""))

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from orchestration.engines.base import Build
-from orchestration.engines.docker import public_images as public_images
+from orchestration.engines.docker import public_images
 from orchestration.engines.docker.project import ComposeProject
 from orchestration.process import runner
 
@@ -16,7 +16,7 @@ PARSER = "airflow-dag-processor"
 LABEL = "com.docker.compose.project"
 
 
-class Candidates:
+class CandidateImages:
     """Images that take the names of those in use once they are adopted."""
 
     def __init__(self, project: ComposeProject) -> None:

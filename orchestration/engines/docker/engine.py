@@ -7,12 +7,11 @@ from datetime import datetime
 from functools import partial
 
 from orchestration.engines.base import IMAGES, PROXY, Build, Engine, Service, image_of
-from orchestration.engines.docker import containers, daemon
-from orchestration.engines.docker import public_images as public_images
-from orchestration.engines.docker.candidate_images import Candidates
+from orchestration.engines.docker import containers, daemon, public_images
+from orchestration.engines.docker.candidate_images import CandidateImages
 from orchestration.engines.docker.containers import SERVICE_LABEL
 from orchestration.engines.docker.project import WITH_PROXY, ComposeProject
-from orchestration.engines.docker.rollout import UP_SECONDS, WORKER, Replacing
+from orchestration.engines.docker.rollout import UP_SECONDS, WORKER, Rollout
 from orchestration.errors import StackError
 from orchestration.host import clocks, permissions
 from orchestration.host.minimums import OLDEST_COMPOSE
@@ -36,8 +35,8 @@ class DockerEngine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.project = ComposeProject(settings)
-        self.candidates = Candidates(self.project)
-        self.replacing = Replacing(self.project)
+        self.candidates = CandidateImages(self.project)
+        self.rollout = Rollout(self.project)
 
     def problems(self) -> list[str]:
         """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
@@ -118,11 +117,11 @@ class DockerEngine:
 
         Raises StackError when a one-shot fails.
         """
-        self.replacing.replace(service)
+        self.rollout.replace(service)
 
     def finish_tasks(self) -> None:
         """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
-        self.replacing.finish_tasks()
+        self.rollout.finish_tasks()
 
     def restart(self, services: Sequence[str]) -> None:
         """`docker compose restart`, with each service's own time to end."""

@@ -16,7 +16,7 @@ SCHEDULER, WORKER = "airflow-scheduler", "airflow-worker"
 HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 
 
-class Replacing:
+class Rollout:
     """How the docker engine puts a new container in the place of one that runs."""
 
     def __init__(self, project: ComposeProject) -> None:

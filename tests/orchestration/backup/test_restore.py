@@ -29,7 +29,6 @@ def well(web, monkeypatch):
         monkeypatch.setenv(name, str(port))
     web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
     monkeypatch.setattr(background, "POLL_SECONDS", 0)
-    monkeypatch.setattr(readiness, "POLL_SECONDS", 0)
     monkeypatch.setattr(readiness, "READY_SECONDS", 5)
     monkeypatch.setattr(canary, "prove", lambda airflow: "well")
 

@@ -19,7 +19,6 @@ from orchestration.engines.standalone import virtualenvs
 from orchestration.engines.standalone.environment import State
 from orchestration.engines.standalone.virtualenvs import Environments
 from orchestration.errors import StackError
-from orchestration.health import readiness
 from orchestration.process import background
 from tests.support.repository import ROOT
 
@@ -39,7 +38,6 @@ def said(row, left=None):
 def cleaned(project, engine, make_settings, recorded, monkeypatch, capsys):
     """Run `inv clean` against the paper engine; what it printed, blanks made one."""
     monkeypatch.setattr(background, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(readiness, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(clean, "working_engine", lambda project: (make_settings(), engine))
     recorded.outputs = {"clean_airflow": said(HISTORY), "clean_mlflow": said(DELETED)}
     engine.made = [Build("mine-airflow", 1000, True), Build("sha256:old", 500, False)]

@@ -12,7 +12,7 @@ from orchestration.commands import backup as backup_command
 from orchestration.commands import secrets, up
 from orchestration.engines.base import Service
 from orchestration.errors import StackError
-from orchestration.health import canary, readiness
+from orchestration.health import canary
 from orchestration.process import background
 from orchestration.project import Project
 from orchestration.settings.model import FORMER_KEYS, SECRETS
@@ -33,7 +33,6 @@ def well(web, monkeypatch, lived_in, engine, tmp_path):
         monkeypatch.setenv(name, str(port))
     web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
     monkeypatch.setattr(background, "POLL_SECONDS", 0)
-    monkeypatch.setattr(readiness, "POLL_SECONDS", 0)
     monkeypatch.setattr(canary, "prove", lambda airflow: engine.asked.append("proof"))
     script = tmp_path / "new_secrets.py"
     script.write_text(SCRIPT.format(said=str(tmp_path / "said")))

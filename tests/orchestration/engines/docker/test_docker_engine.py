@@ -365,7 +365,7 @@ def test_tasks_are_finished_by_an_empty_queue_and_a_worker_that_may_take_its_tim
     docker, recorded, monkeypatch
 ):
     waiting = ["3", "1", "0", "1", "0", "0"]
-    monkeypatch.setattr(docker.replacing, "_queued", lambda: int(waiting.pop(0)))
+    monkeypatch.setattr(docker.rollout, "_queued", lambda: int(waiting.pop(0)))
     monkeypatch.setattr(wait.time, "sleep", lambda seconds: None)
     docker.project.sdk.containers.found = [Replaced("abc", recorded.commands)]
     docker.finish_tasks()
@@ -384,7 +384,7 @@ def test_tasks_are_finished_by_an_empty_queue_and_a_worker_that_may_take_its_tim
 
 def test_what_waits_for_a_worker_is_asked_of_redis(docker, recorded):
     recorded.outputs["redis-cli llen default"] = "a line of the engine's\n4\n"
-    assert docker.replacing._queued() == 4
+    assert docker.rollout._queued() == 4
 
 
 def test_a_worker_that_does_not_run_is_made_anew_and_not_just_started(docker, recorded):

@@ -1,0 +1,1 @@
+"""What the checks of `nox` need beyond a command."""
