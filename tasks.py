@@ -94,10 +94,10 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
                 with lock.at_work(name, project.root) if alone else nullcontext():
                     function(project, *arguments, **flags)
             except StackError as error:
-                sys.exit(f"inv {name}: {error}")
+                sys.exit(f"Error: {error}")
             except KeyboardInterrupt:
                 runner.end_running()
-                sys.exit(f"inv {name}: interrupted; run it again to go on")
+                sys.exit(f"Interrupted. Run inv {name} again to continue.")
             except BrokenPipeError:
                 # Whoever read it, as `head` does, has enough.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -184,7 +184,7 @@ def health(project: "Project", json: bool = False, deep: bool = False, watch: bo
         "follow": "go on as lines come",
         "tail": "how many lines of each service (default: 100)",
         "since": "only newer ones, as 30s, 10m, 2h or 1d",
-    },
+    }
 )
 def logs(
     project: "Project",

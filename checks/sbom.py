@@ -87,8 +87,8 @@ def found(tag: str) -> tuple[Any, str]:
     """The image of a name, or None and why there is none."""
     import docker
 
-    if why := daemon.unreachable():
-        return None, why
+    if problem := daemon.unreachable():
+        return None, problem.cause
     try:
         return daemon.client().images.get(tag), ""
     except docker.errors.ImageNotFound:

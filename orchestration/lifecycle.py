@@ -11,7 +11,7 @@ from orchestration.clients.airflow import Airflow
 from orchestration.dependencies import requirements
 from orchestration.engines import factory
 from orchestration.engines.base import Engine
-from orchestration.errors import StackError
+from orchestration.errors import StackError, next_step
 from orchestration.health import canary
 from orchestration.health.readiness import await_services
 from orchestration.host.drafts import draft_env
@@ -28,16 +28,13 @@ def install(project: Project) -> None:
     """Preflight, then .env, then images; nothing is changed while a problem stands."""
     text, done = draft_env(project)
     chosen = resolve_engine(project.settings_of(text))
-    chosen.refuse_weak()
-    chosen.refuse_exposed()
+    chosen.refuse_unsafe()
     engine = factory.engine_for(chosen)
-    wrong, advice = preflight.look(chosen, engine, fresh_env=project.keys_are_new())
-    if wrong:
-        raise StackError(
-            "\n".join(["nothing was changed; in the way:", *(f"  - {p}" for p in wrong)])
-        )
-    for line in advice:
-        print(f"advice: {line}")
+    problems, advice = preflight.check(chosen, engine, fresh_env=project.keys_are_new())
+    if problems:
+        raise StackError("The stack cannot be installed yet. Nothing was changed.", *problems)
+    for one in advice:
+        print(f"Advice: {one.cause} {next_step(one.fix)}")
     project.write_env(text, chosen.engine)
     if done:
         print(done)
@@ -59,10 +56,11 @@ def resolve_engine(drafted: Settings) -> Settings:
         return drafted
     if factory.engine_for(standalone := drafted.with_engine("standalone")).surviving_data():
         return standalone
-    why_not = factory.engine_for(docker := drafted.with_engine("docker")).problems()
-    if not why_not:
+    problems = factory.engine_for(docker := drafted.with_engine("docker")).problems()
+    if not problems:
         return docker
-    print(f"STACK_ENGINE=standalone, because {why_not[0]}")
+    print(f"STACK_ENGINE=standalone is used instead of docker. {problems[0].cause}")
+    print(f"To use Docker: {next_step(problems[0].fix)}")
     return standalone
 
 
@@ -83,12 +81,11 @@ def ready_to_start(project: Project) -> tuple[Settings, Engine]:
     if missing or project.settings_of(text).engine == "auto":
         install(project)
     chosen, engine = working_engine(project)
-    chosen.refuse_weak()
-    chosen.refuse_exposed()
+    chosen.refuse_unsafe()
     if not engine.is_built():
         install(project)
     elif taken := preflight.foreign_ports(chosen, engine):
-        raise StackError("\n".join(taken))
+        raise StackError(*taken)
     make_folders(chosen)
     provide_certificate(chosen)
     return chosen, engine
@@ -131,8 +128,8 @@ def working_engine(project: Project) -> tuple[Settings, Engine]:
     """
     chosen = project.settings()
     engine = factory.engine_for(chosen)
-    if wrong := engine.problems():
-        raise StackError("\n".join(wrong))
+    if problems := engine.problems():
+        raise StackError(*problems)
     return chosen, engine
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from orchestration.clients import postgres
 from orchestration.engines.base import Runtime
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.settings import envfile
 from orchestration.settings.model import Settings
 
 # These go on: they hold no state that is replaced, or are asked for it; the page only looks.
 STAY = ("postgres", "redis", "status")
+ROTATION = "rotation-unfinished"
 
 
 def begin(chosen: Settings, engine: Runtime, what: str) -> None:
@@ -55,18 +56,22 @@ def take_back(chosen: Settings, engine: Runtime) -> None:
     marker.unlink()
 
 
-def refuse(chosen: Settings) -> None:
-    """Raises StackError while there is something unfinished."""
+def problems(chosen: Settings) -> list[Problem]:
+    """Return each interrupted operation, which the next `inv up` rolls back or resumes."""
+    found = []
     if _marker(chosen).exists():
-        raise StackError("a restore did not come to its end: inv up takes it back")
-    refuse_rotation(chosen)
-
-
-def refuse_rotation(chosen: Settings) -> None:
-    """Raises StackError while not everything has the new values of secrets."""
+        cause = "A restore was interrupted and must be rolled back."
+        found.append(Problem("restore-unfinished", cause, "inv up", "databases"))
     if names := new_secrets(chosen):
-        told = f"a rotation of {', '.join(names)} did not come to its end"
-        raise StackError(f"{told}: inv up goes on with it")
+        cause = f"A rotation of {', '.join(names)} was interrupted and must be resumed."
+        found.append(Problem(ROTATION, cause, "inv up", "databases"))
+    return found
+
+
+def refuse(chosen: Settings, *codes: str) -> None:
+    """Raise StackError while an operation is interrupted, or only one of these kinds."""
+    if found := [one for one in problems(chosen) if not codes or one.code in codes]:
+        raise StackError(*found)
 
 
 def new_secrets(chosen: Settings) -> dict[str, str]:

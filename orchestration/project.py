@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.settings import envfile
 from orchestration.settings.model import SECRETS, Settings
 
-NO_ENV = "there is no .env here yet: inv install"
+NO_ENV = Problem("not-installed", "There is no .env yet.", "inv install", ".env")
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,12 @@ def fit(manifest: Manifest, chosen: Settings, *, keys_matter: bool = True) -> No
         )
     if keys_matter and not known_keys(manifest, chosen["AIRFLOW_FERNET_KEY"]):
         raise StackError(
-            "AIRFLOW_FERNET_KEY of .env is not the one that this backup's connections were "
-            "encrypted with; nothing was touched\n"
-            "next: --keys FILE.keys.age --passphrase-file FILE takes it along, or --without-keys "
-            "gives up the passwords of connections"
+            "AIRFLOW_FERNET_KEY in .env cannot decrypt the connections in this backup. Nothing was "
+            "changed.",
+            fix=(
+                "Add --keys FILE.keys.age --passphrase-file FILE to use the backup's key, or "
+                "--without-keys to give up the passwords of connections."
+            ),
         )
 
 

@@ -3,7 +3,6 @@
 Beside the running stack, with nothing in it that starts runs or sends alerts; gone afterwards.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,10 +19,9 @@ from orchestration.engines import factory
 from orchestration.engines.base import ONE_SHOTS, Engine
 from orchestration.errors import StackError
 from orchestration.host import ports
-from orchestration.preflight import PORTS
 from orchestration.process import runner
 from orchestration.process.background import Steps
-from orchestration.settings.model import Settings
+from orchestration.settings.model import PORTS, Settings
 
 # What the other project has of the clone; the rest is its own.
 SHARED = ("orchestration", "install", ".env.example")
@@ -31,7 +29,6 @@ OWN = ("dags", "logs", "plugins", "backups/report")
 # On the path of both engines' services.
 LOOK = ("python", "-m", "restored")
 SECONDS = 600
-FOUND = '{"decrypted": '
 
 
 def restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> str:
@@ -45,8 +42,7 @@ def restored(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> 
     steps.do("artifacts", partial(restore.unpack_artifacts, folder, manifest, engine))
     # A model needs the worker's memory.
     look = partial(runner.run, engine.command("airflow-worker", LOOK), timeout=SECONDS)
-    said = steps.do("keys and models", look).output.splitlines()
-    found = json.loads(next(line for line in reversed(said) if line.startswith(FOUND)))
+    found = steps.do("keys and models", look).document()
     files = manifest.artifacts.get("rows", 0) or _in_bucket(folder, manifest, engine, steps)
     models = ", ".join(found["predicted"]) or "no model to ask"
     return f"{manifest.rows:,} rows, {files:,} files, {found['decrypted']} secrets opened, {models}"
@@ -71,7 +67,7 @@ def project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
     root = chosen.root / ".drill"
     values = {**chosen.values, "COMPOSE_PROJECT_NAME": f"{chosen.project}-drill"}
     values |= {"AIRFLOW_PROJ_DIR": str(root), "BIND_ADDRESS": "127.0.0.1", "TLS": "off"}
-    values |= dict(zip(PORTS, map(str, ports.free(len(PORTS))), strict=True))
+    values |= dict(zip(PORTS.values(), map(str, ports.free(len(PORTS))), strict=True))
     other = replace(chosen, root=root, values=values)
     if root.exists():
         # A drill was killed; what of it still runs is asked to end while it can be found.
@@ -85,8 +81,8 @@ def project_beside(chosen: Settings, engine: Engine) -> Iterator[Engine]:
         (root / name).symlink_to(chosen.root / name)
     beside = engine.create_sandbox(other)
     try:
-        if wrong := beside.problems():
-            raise StackError("\n".join(wrong))
+        if problems := beside.problems():
+            raise StackError(*problems)
         yield beside
     finally:
         beside.down(volumes=True, quietly=True)

@@ -38,20 +38,21 @@ def findings(
         held = {} if anew else engine.environment(service)
         where = held.get(name, settings[name])
         if where.startswith("s3://") and (told := _tried(where, service, engine, anew)):
-            yield Problem(told["name"], f"{what} in {where}: {told['cause']}", told["fix"], where)
+            cause = f"The {what} in {where} cannot be used: {told['cause']}."
+            yield Problem(told["name"], cause, told["fix"], where)
 
 
 def _tried(where: str, service: str, engine: Runtime, anew: bool) -> dict[str, str]:
     argv = ("python", engine.script("artifact_store.py"), "try", where)
-    said = runner.run(engine.command(service, argv, anew=anew), timeout=PATIENCE_SECONDS).output
-    told: dict[str, str] = json.loads(said.splitlines()[-1])
-    return told
+    trial = runner.run(engine.command(service, argv, anew=anew), timeout=PATIENCE_SECONDS)
+    answer: dict[str, str] = trial.document()
+    return answer
 
 
 def refuse_unusable(settings: Settings, engine: Runtime, names: Iterable[str] = WRITTEN) -> None:
-    """Raises StackError where something could not be kept there, with the fix."""
-    for one in findings(settings, engine, anew=True, names=names):
-        raise StackError(f"{one.cause}\nnext: {one.fix}")
+    """Raise StackError where something could not be stored there."""
+    if problems := [*findings(settings, engine, anew=True, names=names)]:
+        raise StackError(*problems)
 
 
 def write_list(where: str, engine: Runtime, into: IO[bytes]) -> None:
@@ -77,7 +78,8 @@ def refuse_lost(listed: Path, now: Path, where: str) -> int:
     held, there = read_list(listed), read_list(now)
     if lost := [name for name, known in held.items() if there.get(name) != known]:
         raise StackError(
-            f"{len(lost):,} of {len(held):,} artifacts are gone from {where} or were changed, "
-            f"{lost[0]} among them\nnext: put them back by the bucket's versioning, or a copy of it"
+            f"{len(lost):,} of {len(held):,} artifacts in {where} are missing or were changed, "
+            f"among them {lost[0]}.",
+            fix="Restore them from the bucket's versions or from a copy of it.",
         )
     return len(held)

@@ -4,7 +4,6 @@ Never what is in use: neither a run that goes on nor the newest of each DAG, no 
 the registry, no image or environment that something runs from.
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,12 +119,8 @@ def _by_script(
     if needed not in up:
         raise StackError(f"{needed} does not run: inv up")
     argv = ["python", engine.script(script), str(seconds), *(["apply"] if remove else [])]
-    said = runner.run(engine.command(service, argv), timeout=SECONDS).output
-    # Among what the service's own code has to say.
-    for line in reversed(said.splitlines()):
-        if line.startswith('[{"what": '):
-            return [Row(**row) for row in json.loads(line)]
-    raise StackError(f"{script} in {service} told nothing:\n{runner.tail(said)}")
+    rows = runner.run(engine.command(service, argv), timeout=SECONDS).document()
+    return [Row(**row) for row in rows]
 
 
 def _builds(engine: Engine, remove: bool) -> list[Row]:

@@ -7,7 +7,7 @@ from orchestration.project import Project
 
 
 def run(project: Project, *, as_json: bool) -> bool:
-    """Print what was found; True: nothing."""
+    """Print all known problems; return whether there are none."""
     found = diagnose.examine(project)
     if as_json:
         findings = [
@@ -18,7 +18,6 @@ def run(project: Project, *, as_json: bool) -> bool:
         print(json.dumps(document, indent=2))
     else:
         print(
-            "\n".join(map(diagnose.words, found))
-            or "well: no known failure, and every service is well"
+            "\n".join(map(diagnose.text, found)) or "No known problems. All services are healthy."
         )
     return not found

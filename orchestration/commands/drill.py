@@ -21,7 +21,7 @@ def run(project: Project) -> None:
     """
     chosen, engine = lifecycle.working_engine(project)
     if not engine.is_built():
-        raise StackError("what a backup is restored with is not built: inv install")
+        raise StackError("The stack is not built yet.", fix="inv install")
     started, folder = time.monotonic(), archive.newest(backup_create.folder_of(chosen))
     made_at = ""
     try:
@@ -46,9 +46,9 @@ def run(project: Project) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Its last line that is not the way on: what a command said stands below the command."""
-    lines = [line for line in str(error).splitlines() if not line.startswith("next: ")]
-    return lines[-1] if lines else type(error).__name__
+    """Return one line: the last one is what a failed command itself printed."""
+    text = error.reason if isinstance(error, StackError) else str(error)
+    return text.splitlines()[-1] if text else type(error).__name__
 
 
 def _moment(folder: Path) -> str:

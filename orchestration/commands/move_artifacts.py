@@ -7,6 +7,7 @@ still for seconds; only then it is set to the bucket. Where anything fails, it s
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 from orchestration import pending
 from orchestration.backup import create as backup_create
@@ -37,8 +38,8 @@ def run(project: Project, to: str, *, dry_run: bool) -> None:
     if not validation.BUCKET.fullmatch(to):
         wrong = f"--to {to} is no bucket" if to else "a bucket is needed"
         raise StackError(f"{wrong}: --to s3://bucket/prefix")
-    if told := validation.problems(there.values, ()):
-        raise StackError("\n".join(told))
+    if problems := validation.problems(there.values, ()):
+        raise StackError(*problems)
     if not backup_create.carried(chosen[DESTINATION]):
         raise StackError(
             f"artifacts are in {chosen[DESTINATION]} already: from there to another bucket, use a "
@@ -95,14 +96,15 @@ def _copied(
 ) -> dict[str, int]:
     """What came of one round; raises StackError with what is in the way."""
     argv = ("python", target.script(SCRIPT), folder, f"{int(since)}", "tell" if dry else "copy")
-    told: dict[str, int] = {}
+    told: dict[str, Any] = {}
     with runner.reading(target.command("mlflow", argv, anew=True)) as said:
         for line in said:
             told = json.loads(line)
             if "cause" in told:
                 raise StackError(
-                    f"artifacts: {told['cause']}; what is copied stays, MLflow goes on as before\n"
-                    f"next: {told['fix']}; then this again goes on where it ended"
+                    f"Artifacts: {told['cause']}. MLflow still uses the old place. Run the command "
+                    "again to continue where it stopped.",
+                    fix=told["fix"],
                 )
             if progress:
                 progress.show([_line(told)])

@@ -8,12 +8,7 @@ from orchestration.clients import http
 from orchestration.errors import StackError
 from orchestration.health import report as health_report
 from orchestration.project import Project
-
-PAGES = {
-    "status": "STATUS_PORT",
-    "airflow-apiserver": "AIRFLOW_PORT",
-    "mlflow": "MLFLOW_PORT",
-}
+from orchestration.settings.model import PORTS
 
 
 def run(project: Project, service: str) -> None:
@@ -22,18 +17,18 @@ def run(project: Project, service: str) -> None:
     Raises StackError for a service without one, where nothing answers, or without a browser.
     """
     chosen = project.settings()
-    if service not in PAGES:
-        raise StackError(f"{service} has no page; pages: {', '.join(PAGES)}")
-    address = chosen.public_url(PAGES[service])
+    if service not in PORTS:
+        raise StackError(f"{service} has no web page.", fix=f"Use one of: {', '.join(PORTS)}")
+    address = chosen.public_url(PORTS[service])
     try:
         with http.session(chosen) as session:
-            session.get(chosen.url(PAGES[service]), timeout=health_report.PATIENCE_SECONDS)
+            session.get(chosen.url(PORTS[service]), timeout=health_report.PATIENCE_SECONDS)
     except requests.RequestException:
-        raise StackError(f"nothing answers at {address}: inv up") from None
+        raise StackError(f"Nothing answers at {address}.", fix="inv up") from None
     print(address)
     if not webbrowser.open(address):
-        port = chosen[PAGES[service]]
+        port = chosen[PORTS[service]]
         raise StackError(
-            f"no browser could be opened here; from another machine: "
-            f"ssh -L {port}:127.0.0.1:{port} THIS-HOST, then {address}"
+            "No browser could be opened on this machine.",
+            fix=f"On yours, run: ssh -L {port}:127.0.0.1:{port} THIS-HOST, then open {address}",
         )

@@ -44,7 +44,7 @@ def run(
             raise StackError(f"what opens {keys_file}: --passphrase-file FILE")
         restore.take_keys(project, manifest, Path(keys_file), phrase)
     drafted = load_or_draft(project)
-    pending.refuse_rotation(drafted)
+    pending.refuse(drafted, pending.ROTATION)
     opening = backup_create.opening(manifest, drafted)
     backup_create.fit(manifest, opening, keys_matter=not without_keys)
     restore.add_keys(project, opening)
@@ -68,8 +68,10 @@ def _whole(folder: Path) -> Manifest:
         try:
             return Steps(progress).do(f"{folder.name} is whole", lambda: archive.checked(folder))
         except StackError as error:
-            way_on = f"nothing was touched; the others: ls {folder.absolute().parent}"
-            raise StackError(f"{error}\nnext: {way_on}") from None
+            fix = f"ls {folder.absolute().parent}"
+            raise StackError(
+                f"{error}\nNothing was changed. To list other backups:", fix=fix
+            ) from None
 
 
 @contextmanager

@@ -45,23 +45,20 @@ ROLES = {
     "MLFLOW_DB_PASSWORD": "mlflow",  # pragma: allowlist secret
 }
 ALL = "all"
-FOUND = '{"encrypted_anew": '
 MADE_BY = re.compile(r"^generated(: | |$)")
-AGAIN = "next: inv up goes on with it, or this command again"
+AGAIN = "Run inv up or this command again to resume."
 
 
 def states(project: Project) -> list[tuple[str, str, str]]:
-    """Each secret: its name, what it is for, and what is wrong with its value or `good`."""
-    held = project.secrets()
+    """Return each secret's name, what it is for, and why its value is weak, or `good`."""
+    current = project.secrets()
     purposes = envfile.comments(project.example())
-    told = validation.twice(held)
-    found = []
-    for name, value in held.items():
-        wrong = validation.weak(name, value) if value else f"{name} is blank: inv install"
-        wrong = wrong or next((line for line in told if line.startswith(f"{name} ")), "")
-        verdict = wrong.removeprefix(f"{name} ").rpartition(": ")[0] if wrong else "good"
-        found.append((name, MADE_BY.sub("", purposes.get(name, "")), verdict))
-    return found
+    verdicts = dict.fromkeys(current, "good") | validation.weaknesses(current)
+    verdicts |= {name: "blank" for name, value in current.items() if not value}
+    return [
+        (name, MADE_BY.sub("", purposes.get(name, "")), verdict)
+        for name, verdict in verdicts.items()
+    ]
 
 
 def rotate(project: Project, asked: Sequence[str]) -> None:
@@ -91,8 +88,8 @@ def wanted(asked: Sequence[str]) -> list[str]:
     if ALL in asked:
         return list(SECRETS)
     if unknown := sorted(set(asked) - SECRETS.keys()):
-        known = ", ".join((*SECRETS, ALL))
-        raise StackError(f"{', '.join(unknown)} is no secret that is made here; possible: {known}")
+        names = ", ".join((*SECRETS, ALL))
+        raise StackError(f"{', '.join(unknown)} cannot be rotated.", fix=f"Use one of: {names}")
     return list(dict.fromkeys(asked))
 
 
@@ -101,17 +98,16 @@ def _refuse(project: Project, chosen: Settings, engine: Engine, names: Iterable[
     pending.refuse(chosen)
     written = envfile.parse(envfile.read(chosen.root / ".env"))
     if above := [name for name in names if chosen[name] != written.get(name)]:
-        told = f"{', '.join(above)} is set in this shell, which wins over .env"
-        raise StackError(f"{told}: unset {' '.join(above)}")
-    told = "secrets are changed in a stack that is up and well"
+        cause = f"{', '.join(above)} is set in this shell, which overrides .env."
+        raise StackError(cause, fix=f"unset {' '.join(above)}")
+    cause = "Secrets can only be rotated while the stack is healthy."
     if not running(engine):
-        # One that can be guessed keeps a stack from starting: it is changed while nothing runs.
+        # A weak secret prevents a start, so it is changed while nothing is running.
         if all(verdict == "good" for *_, verdict in states(project)):
-            raise StackError(f"{told}, and nothing runs: inv up")
-    elif (report := health_report.look(chosen, engine)).status != "healthy":
-        unwell = [row.name for row in report.services if not row.healthy]
-        unwell += [check.name for check in report.checks if not check.healthy]
-        raise StackError(f"{told}, and not well is {', '.join(unwell) or 'all of it'}: inv up")
+            raise StackError(f"{cause} Nothing is running.", fix="inv up")
+    elif unhealthy := health_report.look(chosen, engine).waiting():
+        names = ", ".join(dict.fromkeys(part.name for part in unhealthy))
+        raise StackError(f"{cause} Unhealthy: {names}.", fix="inv up")
 
 
 def finish(project: Project, chosen: Settings, engine: Engine) -> None:
@@ -134,13 +130,13 @@ def finish(project: Project, chosen: Settings, engine: Engine) -> None:
         if accounts.PASSWORDS[accounts.ADMIN] in new:
             accounts.let_admin_in(chosen, engine)
     except StackError as error:
-        raise StackError(f"{error}\nthe new values are kept in .env.rotating\n{AGAIN}") from None
+        raise StackError(f"{error}\nThe new values are kept in .env.rotating.", fix=AGAIN) from None
     pending.end_rotation(chosen)
     try:
         canary.prove(Airflow(chosen))
     except StackError as error:
-        told = f"the new values of {', '.join(new)} are in place, and {error}"
-        raise StackError(f"{told}\nnext: inv doctor, then inv up") from None
+        cause = f"The new values of {', '.join(new)} are in use, but the canary failed.\n{error}"
+        raise StackError(cause, fix="inv doctor") from None
     print(f"{', '.join(new)}: changed and proven; the former values are refused")
     print("copies of .env that were made before hold the former ones: inv backup")
 
@@ -185,10 +181,7 @@ def _ask(engine: Engine, asked: Mapping[str, Any]) -> int:
     with tempfile.TemporaryFile() as source:
         source.write(json.dumps(asked).encode())
         source.seek(0)
-        with runner.reading(command, source) as said:
-            lines = said.read().decode().splitlines()
-    found = next(line for line in reversed(lines) if line.startswith(FOUND))
-    return int(json.loads(found)["encrypted_anew"])
+        return int(runner.run(command, source=source).document()["encrypted_anew"])
 
 
 def _former_keys(chosen: Settings, new: Mapping[str, str]) -> dict[str, str]:

@@ -20,9 +20,9 @@ def open_shell(project: Project, service: str) -> int:
 
 def _in_service(project: Project, service: str, argv: Sequence[str]) -> int:
     engine = factory.engine_for(project.settings())
-    if wrong := engine.problems():
-        raise StackError("\n".join(wrong))
+    if problems := engine.problems():
+        raise StackError(*problems)
     check_service(engine, service, list(engine.services()))
     if not engine.is_built():
-        raise StackError("what it runs from is not built: inv install")
+        raise StackError("The stack is not built yet.", fix="inv install")
     return engine.run(service, argv)

@@ -34,9 +34,13 @@ def install(root: Path, folder: Path = INSTALLED) -> str:
     Raises StackError where that cannot be.
     """
     if os.getuid():
-        raise StackError("systemd's units are root's\nnext: sudo .venv/bin/inv systemd --install")
+        raise StackError(
+            "Only root can install systemd units.", fix="sudo .venv/bin/inv systemd --install"
+        )
     if not folder.is_dir():
-        raise StackError(f"no systemd here: {folder} does not exist\nnext: inv up, at each boot")
+        raise StackError(
+            f"This machine has no systemd: {folder} does not exist.", fix="Run inv up at each boot."
+        )
     for name in UNITS:
         (folder / name).write_text(unit(root, name), encoding="utf-8")
     runner.run(runner.Command(("systemctl", "daemon-reload")))

@@ -24,4 +24,4 @@ def run(project: Project, *, with_proof: bool = True) -> None:
         # Only where something failed: importing it takes time.
         from orchestration.doctor import diagnose
 
-        raise StackError(f"{error}{diagnose.verdict_on(project, error)}") from error
+        raise StackError(str(error), *diagnose.further_problems(project, error)) from error

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-IN_ENV = "in .env, then: inv up"
+IN_ENV = "in .env, then run: inv up"
 
 
 @dataclass(frozen=True)
@@ -19,39 +19,39 @@ class Trouble:
 KEYS = Trouble(
     "bucket-key",
     "its server does not accept the key",
-    f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, {IN_ENV}",
+    f"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, {IN_ENV}",
 )
 NO_KEYS = Trouble("bucket-key", "there is no key for it", KEYS.fix)
-DENIED = Trouble("bucket-denied", "the key lacks the right {right}", "give it {right} for {where}")
+DENIED = Trouble(
+    "bucket-denied", "the key lacks the right {right}", "Grant it {right} for {where}."
+)
 MISSING = Trouble(
-    "bucket-missing",
-    "there is no such bucket",
-    f"make it, or name another {IN_ENV}",
+    "bucket-missing", "there is no such bucket", f"Create it, or set another one {IN_ENV}"
 )
 REGION = Trouble(
-    "bucket-region", "it is in another region{region}", f"set AWS_DEFAULT_REGION{{to}} {IN_ENV}"
+    "bucket-region", "it is in another region{region}", f"Set AWS_DEFAULT_REGION{{to}} {IN_ENV}"
 )
 CLOCK = Trouble(
-    "bucket-clock",
-    "its server refuses this machine's clock",
-    "sudo timedatectl set-ntp true",
+    "bucket-clock", "its server refuses this machine's clock", "sudo timedatectl set-ntp true"
 )
-FULL = Trouble("bucket-full", "its server has no room for it", "make room there")
-BUSY = Trouble("bucket-busy", "its server is overloaded", "try again later")
+FULL = Trouble("bucket-full", "its server has no room for it", "Free space there.")
+BUSY = Trouble("bucket-busy", "its server is overloaded", "Try again later.")
 AWAY = Trouble(
     "bucket-unreachable",
     "its server does not answer",
-    f"look whether {{server}} is up, or set MLFLOW_S3_ENDPOINT_URL {IN_ENV}",
+    f"Check that {{server}} is up, or set MLFLOW_S3_ENDPOINT_URL {IN_ENV}",
 )
 UNTRUSTED = Trouble(
     "bucket-certificate",
     "the certificate of its server is of no authority that is trusted",
-    f"set AWS_CA_BUNDLE to a file with that authority {IN_ENV}",
+    f"Set AWS_CA_BUNDLE to a file with that authority {IN_ENV}",
 )
-SETTINGS = Trouble("bucket-settings", "these settings are not understood", f"mend AWS_* {IN_ENV}")
+SETTINGS = Trouble(
+    "bucket-settings", "these settings are not understood", f"Correct AWS_* {IN_ENV}"
+)
 UNKNOWN = Trouble("bucket-unusable", "its server says {code}", "inv logs")
 CHANGED = Trouble("bucket-unusable", "it gives back another content than was written",
-                  "look what stands between it and this machine")  # fmt: skip
+                  "Check what is between it and this machine.")  # fmt: skip
 # Of a server other than AWS, for MLflow and for all others.
 ADDRESSES = ("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 # What servers say, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; a question

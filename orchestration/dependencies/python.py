@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from orchestration.dependencies import uv
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.host.reachability import headers_of
 from orchestration.process import runner
 from orchestration.settings.model import Settings
@@ -12,9 +12,11 @@ PYTHON = "3.11"
 # Where uv looks last, unless a mirror is set.
 BUILDS = "https://github.com/astral-sh/python-build-standalone"
 UV_SECONDS = 5
-MISSING = (
-    f"Airflow 3.0.1 and MLflow need Python {PYTHON} here, and none was found or could be fetched: "
-    f"sudo apt-get install python{PYTHON} (Debian 12), then inv install"
+MISSING = Problem(
+    "engine-unfit",
+    f"Airflow and MLflow need Python {PYTHON}. None was found or can be downloaded.",
+    f"Install it (Debian 12: sudo apt-get install python{PYTHON}), then run: inv install",
+    "engine",
 )
 
 

@@ -16,8 +16,12 @@ OVERRIDE = "orchestration/docker-compose.override.yaml"
 EXECUTION_URL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
 # What Airflow's services must share: variable, name of the finding, what goes wrong.
 SHARED = (
-    ("AIRFLOW__API_AUTH__JWT_SECRET", "jwt-secret-differs", "tokens of tasks are refused"),
-    ("AIRFLOW__WEBSERVER__SECRET_KEY", "web-secret-differs", "logs of running tasks are refused"),
+    ("AIRFLOW__API_AUTH__JWT_SECRET", "jwt-secret-differs", "tokens of tasks are rejected"),
+    (
+        "AIRFLOW__WEBSERVER__SECRET_KEY",
+        "web-secret-differs",
+        "logs of running tasks cannot be read",
+    ),
     ("AIRFLOW__CORE__FERNET_KEY", "fernet-key-differs", "connections cannot be decrypted"),
 )
 # Another value of these does not fit the data that is there.
@@ -68,7 +72,7 @@ def _shared(compared: Compared, variable: str, name: str, harm: str) -> Iterator
     right = meant.most_common(1)[0][0]
     odd = ", ".join(sorted(service for service, value in values.items() if value != right))
     compared.told.add(variable)
-    cause = f"{variable} is not the same in all of Airflow's services: {harm}"
+    cause = f"{variable} differs between Airflow's services, so {harm}."
     yield Problem(name, cause, _mend(variable, applied=len(meant) > 1), odd)
 
 
@@ -77,7 +81,9 @@ def _execution_url(compared: Compared, airflow: str) -> Iterator[Problem]:
     for service, value in _of_airflow(compared.held, EXECUTION_URL, compared.meant).items():
         if airflow and value != right:
             compared.told.add(EXECUTION_URL)
-            cause = "its tasks ask for the execution API where the api-server is not"
+            cause = (
+                "Its tasks look for the execution API at an address where the api-server is not."
+            )
             fix = _mend(EXECUTION_URL, applied=compared.meant[service][EXECUTION_URL] != right)
             yield Problem("execution-api-url", cause, fix, service)
 
@@ -89,7 +95,7 @@ def _of_airflow(wanted: Environments, variable: str, meant: Environments) -> dic
 
 
 def _mend(variable: str, *, applied: bool) -> str:
-    return f"take {variable} out of {OVERRIDE}, then: inv up" if applied else "inv up"
+    return f"Remove {variable} from {OVERRIDE}, then run: inv up" if applied else "inv up"
 
 
 def _not_applied(compared: Compared, behind: Mapping[str, set[str]]) -> Iterator[Problem]:
@@ -102,8 +108,7 @@ def _not_applied(compared: Compared, behind: Mapping[str, set[str]]) -> Iterator
     if keys:
         yield _other_keys(keys, where)
     if others := [name for name in names if name not in keys]:
-        cause = "what runs was started with other settings than .env and this shell hold: "
-        cause += ", ".join(others)
+        cause = f"The running services do not use the current value of: {', '.join(others)}."
         yield Problem("settings-not-applied", cause, "inv up", where)
 
 
@@ -124,9 +129,8 @@ def _names(
 
 
 def _other_keys(names: list[str], where: str) -> Problem:
-    several = "are not those" if len(names) > 1 else "is not the one"
-    cause = f"{', '.join(names)} in .env {several} the data was made with: do not apply it"
-    fix = f"put the {', '.join(names)} of before back in .env, as from a backup of it"
+    cause = f"The existing data does not fit the new {', '.join(names)} in .env. Do not apply it."
+    fix = f"Put the previous {', '.join(names)} back in .env, for example from a backup of it."
     return Problem("data-key-edited", cause, fix, where)
 
 

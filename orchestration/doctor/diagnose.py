@@ -1,17 +1,18 @@
-"""Known failures by their signs in state and logs: what is wrong, why, and one thing to type.
+"""Diagnose known failures from state and logs: what is wrong, why, and one command to type.
 
-Changes nothing, and tells no secret: values are compared, lines are never quoted.
+Nothing is changed and no secret is printed: values are compared, log lines are never quoted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 
+from orchestration import pending
 from orchestration.clients import object_store
 from orchestration.doctor import config_drift, log_scan, state_checks
 from orchestration.engines import factory
 from orchestration.engines.base import Engine
-from orchestration.errors import Problem, StackError
+from orchestration.errors import Problem, StackError, next_step
 from orchestration.health import report as health_report
 from orchestration.health.report import Report
 from orchestration.host.drafts import load_or_draft
@@ -36,46 +37,42 @@ OTHERS_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
                   "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip
 
 
-def words(finding: Problem) -> str:
-    """A finding as people read it."""
-    where = f" ({finding.where})" if finding.where not in finding.cause else ""
-    return f"{finding.code}: {finding.cause}{where}\n  fix: {finding.fix}"
+def text(finding: Problem) -> str:
+    """Return a finding as people read it."""
+    return f"{finding.code} ({finding.where}): {finding.cause}\n  {next_step(finding.fix)}"
 
 
-def verdict_on(project: Project, error: StackError) -> str:
-    """What is known of a failure beyond what it says itself, each line led by a line end.
+def further_problems(project: Project, error: StackError) -> list[Problem]:
+    """Return what is known of a failure beyond the problems that it carries.
 
     Never raises, and gives up after VERDICT_SECONDS: the error comes first.
     """
-    said = str(error)
     try:
-        found = in_background(lambda: examine(project, said)).result(timeout=VERDICT_SECONDS)
+        found = in_background(lambda: examine(project, str(error))).result(timeout=VERDICT_SECONDS)
     except BaseException:
-        return ""
-    # The error may say it in several lines.
-    plain = " ".join(said.split())
-    news = [one for one in found if one.code not in EXPECTED and one.cause not in plain]
-    return "".join(f"\n{words(one)}" for one in news)
+        return []
+    reported = {(one.code, one.cause) for one in error.problems}
+    return [
+        one for one in found if one.code not in EXPECTED and (one.code, one.cause) not in reported
+    ]
 
 
-def examine(project: Project, said: str = "") -> list[Problem]:
-    """Everything that is known to be wrong; `said`: what a failed `inv up` told.
+def examine(project: Project, failure: str = "") -> list[Problem]:
+    """Return all known problems; `failure` is the message of a failed `inv up`.
 
-    A check that could not look is a finding too.
+    A check that could not be made is a problem too.
     """
     try:
         settings = load_or_draft(project)
     except StackError as error:
-        cause = " ".join(str(error).split())
-        return [Problem("env-unusable", cause, "mend these lines, then: inv up", ".env")]
-    not_installed: list[Problem] = []
+        return [*error.problems]
+    not_installed: tuple[Problem, ...] = ()
     try:
         settings = project.settings()
     except StackError as error:
-        first = str(error).splitlines()[0]
-        not_installed = [state_checks.of_text("not-installed", first, ".env")]
+        not_installed = error.problems
     engine = _engine(settings)
-    found = [*not_installed, *_examined(settings, engine, said, installed=not not_installed)]
+    found = [*not_installed, *_examined(settings, engine, failure, installed=not not_installed)]
     return [_without_secrets(one, settings) for one in _explained(_merged(found))]
 
 
@@ -89,19 +86,17 @@ def _engine(settings: Settings) -> Engine:
     return standalone if standalone.surviving_data() or docker.problems() else docker
 
 
-def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool) -> list[Problem]:
+def _examined(
+    settings: Settings, engine: Engine, failure: str, *, installed: bool
+) -> list[Problem]:
     found = [*_looked(".env", state_checks.of_env_file, settings)]
-    found += state_checks.of_unfinished(settings)
+    found += pending.problems(settings)
     found += _looked("certificates", state_checks.of_certificate, settings)
-    found += log_scan.in_error(settings, said)
-    wrong = [*_looked("engine", _unfit, engine)]
-    if wrong:
+    found += log_scan.in_error(settings, failure)
+    if unfit := [*_looked("engine", engine.problems)]:
         host = Host(places=(settings.root,))
-        return [
-            *found,
-            *wrong,
-            *_looked("machine", state_checks.of_host, settings, host, built=True),
-        ]
+        machine = _looked("machine", state_checks.of_host, settings, host, built=True)
+        return [*found, *unfit, *machine]
     host_asked = in_background(lambda: list(_looked("machine", _host, settings, engine)))
     report = health_report.look(settings, engine)
     parts = [
@@ -122,19 +117,15 @@ def _examined(settings: Settings, engine: Engine, said: str, *, installed: bool)
 
 
 def _looked(
-    what: str, look: Callable[..., Iterator[Problem]], *arguments: object, **options: object
+    what: str, look: Callable[..., Iterable[Problem]], *arguments: object, **options: object
 ) -> Iterator[Problem]:
     try:
         yield from look(*arguments, **options)
     except Exception as error:
-        # Of any kind: what is broken may break its own check, and the others still tell.
+        # Of any kind: what is broken may break its own check, and the others must still run.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        cause = f"{what} could not be looked at: {reason}"
+        cause = f"{what} could not be checked: {reason}"
         yield Problem("could-not-look", cause, "inv health", what)
-
-
-def _unfit(engine: Engine) -> Iterator[Problem]:
-    yield from map(state_checks.of_engine, engine.problems())
 
 
 def _host(settings: Settings, engine: Engine) -> Iterator[Problem]:
@@ -142,9 +133,8 @@ def _host(settings: Settings, engine: Engine) -> Iterator[Problem]:
 
 
 def _lost_data(engine: Engine) -> Iterator[Problem]:
-    if left := engine.surviving_data():
-        cause, _, ways_out = lost_env(left).partition(". Two ways out: ")
-        yield Problem("env-lost", cause, ways_out, ".env")
+    if data := engine.surviving_data():
+        yield lost_env(data)
 
 
 def _running(report: Report) -> list[str]:

@@ -48,8 +48,8 @@ def _password(role: str, setting: str) -> Signature:
         "database-password",
         ("airflow-", "mlflow"),
         rf'password authentication failed for user "{role}"',
-        f"PostgreSQL refuses the password of {role}: its data was made with another {setting}",
-        f"put the {setting} of then back in .env, then: inv up",
+        f"PostgreSQL rejects the password of {role}: its data was created with another {setting}.",
+        f"Put the previous {setting} back in .env, then run: inv up",
     )
 
 
@@ -59,8 +59,8 @@ SIGNATURES = (
         AIRFLOW,
         # With a browser's old token the api-server says "JWT token is not valid" instead.
         r"Invalid auth token: Signature verification failed",
-        "the api-server refuses the tokens of tasks: they are signed with another "
-        "AIRFLOW_JWT_SECRET",
+        "The api-server rejects the tokens of tasks: they are signed with another "
+        "AIRFLOW_JWT_SECRET.",
         "inv down && inv up",
         lasting=True,
     ),
@@ -68,8 +68,8 @@ SIGNATURES = (
         "token-refused",
         ("airflow-apiserver",),
         r"InvalidSignatureError: Signature verification failed",
-        "the api-server refuses the tokens of tasks: they are signed with another "
-        "AIRFLOW_JWT_SECRET",
+        "The api-server rejects the tokens of tasks: they are signed with another "
+        "AIRFLOW_JWT_SECRET.",
         "inv down && inv up",
         lasting=True,
     ),
@@ -77,8 +77,8 @@ SIGNATURES = (
         "token-expired",
         AIRFLOW,
         r"Invalid auth token: (?:Signature has expired|The token is not yet valid)",
-        "tokens of tasks had expired, or were not valid yet, when they were shown: a clock was "
-        "set, or a task had waited for more than a day",
+        "Tokens of tasks had expired or were not valid yet: a clock was changed, or a task waited "
+        "for more than a day.",
         "sudo timedatectl set-ntp true",
         lasting=True,
     ),
@@ -86,8 +86,8 @@ SIGNATURES = (
         "log-request-refused",
         ("airflow-worker", "airflow-triggerer", "airflow-scheduler"),
         r"The signature of the request was wrong",
-        "logs of running tasks are refused to the api-server: it signs with another "
-        "AIRFLOW_WEB_SECRET_KEY",
+        "The api-server cannot read the logs of running tasks: it signs with another "
+        "AIRFLOW_WEB_SECRET_KEY.",
         "inv down && inv up",
         lasting=True,
     ),
@@ -95,16 +95,16 @@ SIGNATURES = (
         "fernet-key-wrong",
         AIRFLOW,
         r"Can't decrypt _val for key=|cryptography\.fernet\.InvalidToken",
-        "a connection or variable was encrypted with another AIRFLOW_FERNET_KEY",
-        "put the key of then behind the new one, AIRFLOW_FERNET_KEY=NEW,OLD in .env, then: inv up",
+        "A connection or variable was encrypted with another AIRFLOW_FERNET_KEY.",
+        "Add the previous key after the new one, AIRFLOW_FERNET_KEY=NEW,OLD, then run: inv up",
         lasting=True,
     ),
     Signature(
         "host-header-refused",
         MLFLOW,
         r"Rejected request with invalid Host header: ([\w.:\[\]-]{1,100})",
-        "MLflow refuses who asks it as {0}: it answers to this machine's address and to the name "
-        "mlflow only",
+        "MLflow rejects requests to the host {0}: it accepts this machine's address and the name "
+        "mlflow only.",
         "export MLFLOW_TRACKING_URI={mlflow}",
         lasting=True,
     ),
@@ -113,51 +113,47 @@ SIGNATURES = (
         # The page's word on MLflow, and the last lines of a task.
         MLFLOW,
         r"(?m)^HTTP 401$",
-        "MLflow refuses its account status: its password is not STATUS_PASSWORD of .env",
+        "MLflow rejects its account status: STATUS_PASSWORD in .env is not its password.",
         "inv rebuild -s mlflow-migrate",
     ),
     Signature(
         "mlflow-password",
         (UP,),
         r"API request to endpoint /api/2\.0/mlflow\S* failed with error code 401 ",
-        "MLflow refuses its account worker: its password is not MLFLOW_WORKER_PASSWORD of .env",
+        "MLflow rejects its account worker: MLFLOW_WORKER_PASSWORD in .env is not its password.",
         "inv rebuild -s mlflow-migrate",
     ),
     Signature(
         "airflow-schema-old",
         AIRFLOW,
         r"There are still unapplied migrations after|psycopg2\.errors\.Undefined(?:Table|Column)",
-        "Airflow's database has not the schema of this Airflow",
+        "Airflow's database has the schema of another version.",
         "inv rebuild -s airflow-init",
     ),
     Signature(
         "mlflow-schema-old",
         MLFLOW,
         r"Detected out-of-date database schema",
-        "MLflow's database has not the schema of this MLflow",
+        "MLflow's database has the schema of another version.",
         "inv rebuild -s mlflow-migrate",
     ),
     Signature(
         "schema-too-new",
         (*AIRFLOW, *MLFLOW),
         r"Can't locate revision identified by",
-        "the database was made by a newer version of Airflow or MLflow than this clone installs",
-        "check out the version that made it (git log -- install), then: inv up",
+        "The database was created by a newer version of Airflow or MLflow than installed here.",
+        "Check out the version that created it (git log -- install), then run: inv up",
     ),
     Signature(
         "no-right-to-write",
         AIRFLOW,
         r"PermissionError: \[Errno 13\] Permission denied: '(/[^'\s]*/logs[^'\s]*)'",
-        "Airflow's user may not write to {0}",
+        "Airflow's user is not allowed to write to {0}.",
         "{own_logs}",
         lasting=True,
     ),
     Signature(
-        "disk-full",
-        ALL,
-        r"No space left on device",
-        "no space is left on the disk",
-        "inv clean",
+        "disk-full", ALL, r"No space left on device", "No space is left on the disk.", "inv clean"
     ),
     *(
         _password(role, setting)
@@ -172,7 +168,7 @@ SIGNATURES = (
         ("airflow-worker", "airflow-scheduler", "redis"),
         r"invalid username-password pair or user is disabled|Authentication required\."
         r"|NOAUTH |WRONGPASS ",
-        "Redis refuses the password: it was started with another REDIS_PASSWORD",
+        "Redis rejects the password: it was started with another REDIS_PASSWORD.",
         "inv down && inv up",
     ),
     Signature(
@@ -180,23 +176,23 @@ SIGNATURES = (
         MLFLOW,
         r"An error occurred \((InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|NoSuchBucket"
         r"|RequestTimeTooSkewed|ExpiredToken)\)",
-        "the artifact store refuses MLflow: {0}",
-        "set MLFLOW_ARTIFACTS_DESTINATION and the AWS_... keys in .env, then: inv up",
+        "The artifact store rejects MLflow: {0}.",
+        "Set MLFLOW_ARTIFACTS_DESTINATION and the AWS_... keys in .env, then run: inv up",
     ),
     Signature(
         "port-taken",
         (UP,),
         r"Bind for ([\d.]+:\d+) failed: port is already allocated"
         r"|listen tcp[46]? ([\d.]+:\d+): bind: address already in use",
-        "another program listens at an address of this stack",
-        "set AIRFLOW_PORT, MLFLOW_PORT or STATUS_PORT in .env, then: inv up",
+        "Another program uses a port of this stack.",
+        "Set AIRFLOW_PORT, MLFLOW_PORT or STATUS_PORT in .env, then run: inv up",
     ),
     Signature(
         "index-unreachable",
         (UP,),
         r"Failed to fetch: \S+\n[\s\S]{0,800}?(?:dns error|connect error|timed out)",
-        "what is to be built could not be fetched: the package index does not answer",
-        "set PYPI_INDEX_URL in .env or https_proxy, then: inv install",
+        "Packages could not be downloaded: the package index does not answer.",
+        "Set PYPI_INDEX_URL in .env or https_proxy, then run: inv install",
     ),
 )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.host.resources import Host
 from orchestration.process import runner
 from orchestration.settings.model import Settings
@@ -63,8 +63,8 @@ class Runtime(Protocol):
 
     name: str
 
-    def problems(self) -> list[str]:
-        """Return why this engine cannot work here, each with the next command."""
+    def problems(self) -> list[Problem]:
+        """Return why this engine cannot work here."""
 
     def host(self) -> Host:
         """Return facts about the machine it runs on, for preflight; may take seconds."""
@@ -176,10 +176,10 @@ class Engine(Runtime, Builder, Sandbox, Protocol):
 
 
 def check_service(engine: Engine, name: str, known: Collection[str]) -> None:
-    """Raises StackError unless `name` is one of `known`, with what it is instead."""
+    """Raise StackError unless `name` is one of `known`."""
     if name in known:
         return
+    why = "is not a service"
     if name in engine.services():
-        why = "runs once, by inv up" if name in ONE_SHOTS else "is not built here"
-        raise StackError(f"{name} {why}; possible: {', '.join(known)}")
-    raise StackError(f"there is no service {name}; known: {', '.join(known)}")
+        why = "runs once, as part of inv up" if name in ONE_SHOTS else "is not built here"
+    raise StackError(f"{name} {why}.", fix=f"Use one of: {', '.join(known)}")

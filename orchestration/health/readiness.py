@@ -43,15 +43,17 @@ def await_services(
 
 
 def _only_artifacts(report: health_report.Report) -> bool:
+    # The status page calls MLflow degraded if it answers, but its artifact store does not.
     waiting = report.waiting()
-    return [part.name for part in waiting] == ["mlflow"] and "artifact store" in waiting[0].detail
+    return [part.name for part in waiting] == ["mlflow"] and waiting[0] in [
+        row for row in report.services if row.verdict == "degraded"
+    ]
 
 
 def _refuse_bucket(trial: Future[list[Problem]]) -> None:
     # One that could not be made tells nothing.
-    if trial.done() and not trial.exception():
-        for one in trial.result():
-            raise StackError(f"everything runs, but {one.cause}\nnext: {one.fix}")
+    if trial.done() and not trial.exception() and (problems := trial.result()):
+        raise StackError("All services are running, but artifacts cannot be stored.", *problems)
 
 
 def _failed_one_shots(engine: Runtime) -> str:

@@ -32,6 +32,7 @@ class Check:
     healthy: bool
     latency_ms: float | None
     detail: str
+    status_code: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Row:
     restarts: int
     memory_bytes: int | None
     detail: str
+    # What the status page says of it: up, degraded, down, unknown; blank where it was not asked.
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
     # The status page answers 503 for the stack it watches; that it answers is what counts here.
     well = answer.ok or (name == "status" and "services" in document)
     latency = round(answer.elapsed.total_seconds() * 1000, 1)
-    return Check(name, well, latency, f"{settings.url(port)}: HTTP {answer.status_code}"), document
+    detail = f"{settings.url(port)}: HTTP {answer.status_code}"
+    return Check(name, well, latency, detail, answer.status_code), document
 
 
 def row(service: Service, said: dict[str, dict[str, Any]], answers: dict[str, Check]) -> Row:
@@ -150,6 +154,7 @@ def row(service: Service, said: dict[str, dict[str, Any]], answers: dict[str, Ch
         service.restarts,
         None,
         detail,
+        said.get(service.name, {}).get("state", ""),
     )
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from orchestration.errors import Problem
 from orchestration.host.minimums import CLOCK_SKEW_SECONDS, EARLIEST, INDEX_SKEW_SECONDS
 from orchestration.host.reachability import headers_of
 from orchestration.host.resources import Host
@@ -14,20 +15,24 @@ PYPI = "https://pypi.org/simple/"
 SET_CLOCK = "sudo timedatectl set-ntp true"
 
 
-def clock_problems(host: Host) -> Iterator[str]:
-    """Clocks that are wrong or apart: tokens, certificates and S3 refuse over it."""
+def clock_problems(host: Host) -> Iterator[Problem]:
+    """Yield each clock that is wrong: tokens, certificates and S3 fail because of it."""
     if now() < EARLIEST:
-        yield f"this machine's clock says {now():%Y-%m-%d}, which is past: {SET_CLOCK}"
+        yield _skewed(f"This machine's clock shows {now():%Y-%m-%d}, a date in the past.")
     if host.ahead and abs(host.ahead) > CLOCK_SKEW_SECONDS:
-        yield (
-            f"the engine's clock is {_apart(host.ahead)} this machine's, tokens would be refused: "
-            "restart the engine (Docker Desktop: quit and start it)"
+        yield _skewed(
+            f"The engine's clock is {_apart(host.ahead)} this machine's, so tokens are rejected.",
+            "Restart the engine (Docker Desktop: quit and start it).",
         )
     if host.index_ahead and abs(host.index_ahead) > INDEX_SKEW_SECONDS:
-        yield (
-            f"this machine's clock is {_apart(-host.index_ahead)} that of {host.index}, "
-            f"certificates and S3 would refuse: {SET_CLOCK}"
+        yield _skewed(
+            f"This machine's clock is {_apart(-host.index_ahead)} the clock of {host.index}, so "
+            "certificates and S3 requests are rejected."
         )
+
+
+def _skewed(cause: str, fix: str = SET_CLOCK) -> Problem:
+    return Problem("clock-skewed", cause, fix, "machine")
 
 
 def now() -> datetime:

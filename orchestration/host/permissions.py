@@ -5,24 +5,25 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestration.errors import Problem
 from orchestration.settings.model import Settings
 
 # The folders that Airflow's services mount, and their rights there (as in chmod).
 MOUNTS = {"dags": 0o5, "logs": 0o7, "plugins": 0o5}
 
 
-def folder_problems(settings: Settings) -> list[str]:
-    """Folders that must be written to (.env, locks, what is mounted) and cannot be."""
+def folder_problems(settings: Settings) -> list[Problem]:
+    """Return the folders that the stack must write to (.env, locks, mounts) and cannot."""
     folders = [settings.root, settings.root / "install"]
     if not all((settings.project_dir / name).exists() for name in MOUNTS):
         folders.append(nearest(settings.project_dir))
-    told: dict[Path, str] = {}
+    problems: dict[Path, Problem] = {}
     for folder in folders:
-        # What mends a folder mends those in it.
-        known = told.keys() & {folder, *folder.parents}
-        if os.path.exists(folder) and not known and (problem := unwritable(folder)):
-            told[folder] = problem
-    return list(told.values())
+        # The fix of a folder also fixes those inside it.
+        covered = problems.keys() & {folder, *folder.parents}
+        if os.path.exists(folder) and not covered and (problem := unwritable(folder)):
+            problems[folder] = problem
+    return list(problems.values())
 
 
 def nearest(folder: Path) -> Path:
@@ -30,32 +31,41 @@ def nearest(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if os.path.exists(place))
 
 
-def unwritable(folder: Path) -> str:
-    """Why this user cannot write in a folder and what to do, or blank."""
+def unwritable(folder: Path) -> Problem | None:
+    """Return why this user cannot write in a folder, or None."""
     if os.access(folder, os.W_OK | os.X_OK):
-        return ""
+        return None
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        return f"{folder} is on a read-only file system: clone to a place that can be written to"
-    return f"{folder} is not writable for you: sudo chown -R $USER {shlex.quote(str(folder))}"
+        return _no_rights(
+            f"{folder} is on a read-only file system.", "Clone to a writable file system."
+        )
+    fix = f"sudo chown -R $USER {shlex.quote(str(folder))}"
+    return _no_rights(f"{folder} is not writable for you.", fix)
 
 
-def uid_problem(settings: Settings) -> str:
-    """Why Airflow's containers cannot run as AIRFLOW_UID, or blank."""
+def _no_rights(cause: str, fix: str) -> Problem:
+    return Problem("folder-rights", cause, fix, "machine")
+
+
+def uid_problem(settings: Settings) -> Problem | None:
+    """Return why Airflow's containers cannot run as AIRFLOW_UID, or None."""
     uid = settings["AIRFLOW_UID"]
     if uid.isascii() and uid.isdigit() and int(uid):
-        return ""
-    why = "is not a user's number" if uid.strip("0") else "would run Airflow as root"
-    return f"AIRFLOW_UID={uid} {why}: leave it blank in .env, then inv install"
+        return None
+    why = "is not a numeric user id" if uid.strip("0") else "would run Airflow as root"
+    fix = "Leave it blank in .env, then run: inv install"
+    return Problem("uid-unusable", f"AIRFLOW_UID={uid} {why}.", fix, "machine")
 
 
-def mount_problems(settings: Settings) -> Iterator[str]:
-    """What AIRFLOW_UID in group 0 may not do in folders that are mounted and exist already."""
+def mount_problems(settings: Settings) -> Iterator[Problem]:
+    """Yield each existing mounted folder that AIRFLOW_UID in group 0 has too few rights on."""
     uid = int(settings["AIRFLOW_UID"])
     for name, rights in MOUNTS.items():
         folder = settings.project_dir / name
         if os.path.isdir(folder) and not permits(folder, uid, rights):
-            may = "write to" if name == "logs" else "read"
-            yield f"AIRFLOW_UID={uid} may not {may} {folder}: {_mend(folder, uid, rights)}"
+            access = "write to" if name == "logs" else "read"
+            cause = f"AIRFLOW_UID={uid} is not allowed to {access} {folder}."
+            yield _no_rights(cause, _fix(folder, uid, rights))
 
 
 def permits(folder: Path, uid: int, rights: int) -> bool:
@@ -67,7 +77,7 @@ def permits(folder: Path, uid: int, rights: int) -> bool:
     return listed or (held.st_mode >> bits) & rights == rights
 
 
-def _mend(folder: Path, uid: int, rights: int) -> str:
+def _fix(folder: Path, uid: int, rights: int) -> str:
     sudo = "" if os.getuid() in (0, folder.stat().st_uid) else "sudo "
     quoted = shlex.quote(str(folder))
     if rights == MOUNTS["logs"] and folder.stat().st_uid != uid:

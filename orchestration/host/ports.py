@@ -1,10 +1,12 @@
-"""Who holds a port: looked at only when one is taken, because looking costs time."""
+"""Free ports, and what uses a port that is not free."""
 
 import errno
 import socket
+from contextlib import suppress
 
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.process import runner
+from orchestration.settings.model import PORTS, Settings
 
 # These hold ports for containers; the container is what a person knows.
 FORWARDERS = ("docker-proxy", "rootlesskit", "rootlessport")
@@ -22,28 +24,33 @@ def free(number: int) -> list[int]:
     return found
 
 
-def unusable(address: str, port: int) -> str:
-    """Why nothing can listen on that address and port, or blank."""
+def port_problem(settings: Settings, service: str) -> Problem | None:
+    """Return why a service's page cannot be published on its port, or None."""
+    name = PORTS[service]
+    address, port = settings["BIND_ADDRESS"], int(settings[name])
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                return f"cannot be used ({error.strerror})"
-        else:
-            return ""
-    return f"is taken {holder(address, port)}".strip()
+            why, way_out = f"cannot be used ({error.strerror})", "Set BIND_ADDRESS or"
+            if error.errno == errno.EADDRINUSE:
+                why = f"is already in use by {holder(address, port) or 'another program'}"
+                way_out = "Stop that program, or set"
+            cause = f"Port {port} on {address} {why}."
+            return Problem(
+                "port-taken", cause, f"{way_out} {name} in .env, then run: inv up", service
+            )
+    return None
 
 
 def holder(address: str, port: int) -> str:
-    """Who listens there, as `by …`; blank where nobody can tell."""
+    """Return what listens there, as `nginx (process 12)`; an empty string if it is unknown."""
     pids = listeners(address, port)
-    pid = next((pid for pid in pids if pid), None)
-    words = process_words(pid) if pid else ""
-    if words and not words.startswith(tuple(f"by {name} " for name in FORWARDERS)):
-        return words
-    return container_words(port) or words or ("by a process of another user" if pids else "")
+    name, description = next(filter(None, map(process, filter(None, pids))), ("", ""))
+    if description and name not in FORWARDERS:
+        return description
+    return container(port) or description or ("another user's process" if pids else "")
 
 
 def listeners(address: str, port: int) -> list[int | None]:
@@ -63,32 +70,34 @@ def listeners(address: str, port: int) -> list[int | None]:
     ]  # fmt: skip
 
 
-def process_words(pid: int) -> str:
-    """`by NAME (process ID)`, or the clone whose standalone service it is; blank if it ended."""
+def process(pid: int) -> tuple[str, str] | None:
+    """Return a process's name and description, None if it has ended.
+
+    A standalone service is described by the clone it belongs to.
+    """
     import psutil
 
     try:
-        process = psutil.Process(pid)
-        words = f"by {process.name()} (process {pid})"
+        found = psutil.Process(pid)
+        name = found.name()
     except psutil.Error:
-        return ""
-    try:
-        root = process.environ().get("STACK_ROOT")
-    except (psutil.Error, OSError):
-        return words
-    return f"by another clone of this stack in {root}" if root else words
+        return None
+    with suppress(psutil.Error, OSError):
+        if root := found.environ().get("STACK_ROOT"):
+            return name, f"another clone of this stack in {root}"
+    return name, f"{name} (process {pid})"
 
 
-def container_words(port: int) -> str:
-    """`by container NAME`, with its project's folder where Compose made it; blank for none."""
+def container(port: int) -> str:
+    """Return `container NAME`, with the folder of its Compose project; empty for none."""
     layout = f'{{{{.Names}}}}\t{{{{.Label "{WORKING_DIR}"}}}}'
     argv = ("docker", "ps", "--filter", f"publish={port}", "--format", layout)
     try:
-        told = runner.run(runner.Command(argv), timeout=DOCKER_SECONDS).output
+        rows = runner.run(runner.Command(argv), timeout=DOCKER_SECONDS).output
     except StackError:
         return ""
-    for line in told.splitlines():
+    for line in rows.splitlines():
         name, tab, folder = line.partition("\t")
         if tab:
-            return f"by container {name}{f' (project folder {folder})' if folder else ''}"
+            return f"container {name}{f' (project folder {folder})' if folder else ''}"
     return ""

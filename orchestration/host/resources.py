@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.errors import Problem
 from orchestration.host.minimums import (
     CLONE_NEEDED_GIB,
     CPUS_NEEDED,
@@ -26,7 +27,7 @@ class Host:
     built, and by how much its clock is ahead, None where it did not answer.
     """
 
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     memory_gib: float | None = None
     cpus: int | None = None
     ahead: float | None = None
@@ -35,26 +36,27 @@ class Host:
     index_ahead: float | None = None
 
 
-def resource_problems(host: Host) -> list[str]:
-    """Memory, processors and disk below what the stack needs."""
-    wrong = []
-    memory, where, way_out = least_memory(host)
+def resource_problems(host: Host) -> list[Problem]:
+    """Return what the stack needs more of: memory, CPUs, disk space."""
+    problems = []
+    memory, where, fix = least_memory(host)
     if memory < MEMORY_NEEDED_GIB * MEMORY_TOLERANCE:
-        needed = f"the stack needs {MEMORY_NEEDED_GIB} GiB"
-        wrong.append(f"{memory:.1f} GiB of memory{where}: {needed}: {way_out}")
+        cause = f"{where} has {memory:.1f} GiB of memory. The stack needs {MEMORY_NEEDED_GIB} GiB."
+        problems.append(Problem("memory-short", cause, fix, "machine"))
     if (count := least_cpus(host)) < CPUS_NEEDED:
-        wrong.append(f"{count} CPUs: the stack needs {CPUS_NEEDED}: use a larger machine")
-    return [*wrong, *disk_problems(host.places)]
+        cause = f"This machine has {count} CPUs. The stack needs {CPUS_NEEDED}."
+        problems.append(Problem("cpus-short", cause, "Use a larger machine.", "machine"))
+    return [*problems, *disk_problems(host.places)]
 
 
 def least_memory(host: Host) -> tuple[float, str, str]:
-    """The memory that ends first, in GiB; where, unless it is here; and how to get more."""
+    """Return the smallest memory in GiB, the machine that has it, and how to get more."""
     limited = memory_limit_gib() < machine_gib()
-    here = "raise the memory limit of this container or session" if limited else "add memory"
-    known = [(memory_gib(), "", here)]
+    here = "Raise the memory limit of this container or session." if limited else "Add memory."
+    known = [(memory_gib(), "This machine", here)]
     if host.memory_gib is not None:
-        there = "give it more (Docker Desktop: Settings, Resources)"
-        known.append((host.memory_gib, " in the engine's machine", there))
+        there = "Give it more (Docker Desktop: Settings, Resources)."
+        known.append((host.memory_gib, "The engine's machine", there))
     return min(known, key=lambda one: one[0])
 
 
@@ -103,15 +105,20 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
-def disk_problems(places: Sequence[Path]) -> Iterator[str]:
-    """File systems with too little room, each once; the last place is where the data goes."""
+def disk_problems(places: Sequence[Path], data_gib: float = DISK_NEEDED_GIB) -> Iterator[Problem]:
+    """Yield each file system with too little free space.
+
+    The last place is where the data goes and needs `data_gib`.
+    """
     needed = {}
     for place in places:
-        at_least = DISK_NEEDED_GIB if place == places[-1] else CLONE_NEEDED_GIB
+        at_least = data_gib if place == places[-1] else CLONE_NEEDED_GIB
         needed[place.stat().st_dev] = (place, at_least)
     for place, at_least in needed.values():
         if (free := shutil.disk_usage(place).free / GIB) < at_least:
-            yield (
-                f"{free:.1f} GiB of disk free in {place}: the stack needs {at_least} GiB: free "
-                f"some, sudo du -xhd1 {shlex.quote(str(place))} | sort -h tells what fills it"
+            cause = (
+                f"{free:.1f} GiB of disk space are free in {place}. The stack needs {at_least} GiB."
             )
+            listing = f"sudo du -xhd1 {shlex.quote(str(place))} | sort -h"
+            fix = f"Free some. This command lists what fills it: {listing}"
+            yield Problem("disk-full", cause, fix, "machine")

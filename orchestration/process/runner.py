@@ -1,5 +1,6 @@
 """The one module that starts child processes, by argument lists; secrets go only in `env`."""
 
+import json
 import shlex
 import shutil
 import signal
@@ -42,6 +43,18 @@ class Completed:
     def failure_output(self) -> str:
         """The last lines it printed if it failed, blank if it succeeded."""
         return tail(self.output) if self.code else ""
+
+    def document(self) -> Any:
+        """Return the last JSON object or array that it printed on a line of its own.
+
+        What carries the command, or the libraries it uses, may print other lines around it. Raises
+        StackError if there is none.
+        """
+        for line in reversed(self.output.splitlines()):
+            with suppress(ValueError):
+                if isinstance(found := json.loads(line), dict | list):
+                    return found
+        raise StackError(f"Expected JSON, but the command printed:\n{tail(self.output)}")
 
 
 def run(

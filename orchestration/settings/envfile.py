@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.files import atomic_write
 
 BLANKS = " \t"
@@ -32,8 +32,8 @@ def read(path: Path) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        reason = f"  line {line}: not UTF-8: write the line anew"
-        raise StackError(f"{_told(path.name)}\n{reason}") from None
+        refused = [f"  line {line}: not UTF-8: write the line again"]
+        raise StackError(_unusable(path.name, refused)) from None
 
 
 def parse(text: str, name: str = ".env") -> dict[str, str]:
@@ -43,15 +43,16 @@ def parse(text: str, name: str = ".env") -> dict[str, str]:
     would not read alike.
     """
     lines = enumerate(text.split("\n"), 1)
-    wrong = [f"  line {number}: {why}" for number, line in lines if (why := refusal(line))]
-    if wrong:
-        raise StackError("\n".join([_told(name), *wrong]))
+    refused = [f"  line {number}: {why}" for number, line in lines if (why := refusal(line))]
+    if refused:
+        raise StackError(_unusable(name, refused))
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     return {key: value or "" for key, value in values.items()}
 
 
-def _told(name: str) -> str:
-    return f"{name} is not read alike by all its readers:"
+def _unusable(name: str, refused: list[str]) -> Problem:
+    cause = "\n".join([f"{name} has lines that its readers do not read alike:", *refused])
+    return Problem("env-unusable", cause, "Correct these lines, then run: inv up", name)
 
 
 def refusal(line: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.settings import envfile, validation
 
 PASSED_ON = re.compile(
@@ -43,6 +43,10 @@ SECRETS: dict[str, Callable[[], str]] = {
 }
 
 
+# Services that publish a page, with the setting of its port.
+PORTS = {
+    "airflow-apiserver": "AIRFLOW_PORT", "mlflow": "MLFLOW_PORT", "status": "STATUS_PORT",
+}  # fmt: skip
 # Where either is in a bucket, Airflow's services ask it themselves.
 LOGS = "AIRFLOW_LOGS_DESTINATION"
 OF_AIRFLOW = (LOGS, "DATASET_URI")
@@ -69,7 +73,7 @@ class Settings:
         values = {name: environ.get(name, value) for name, value in given.items()}
         needed = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
         if wrong := validation.problems(values, needed):
-            raise StackError("\n".join(wrong))
+            raise StackError(*wrong)
         inherited = {name: value for name, value in environ.items() if PASSED_ON.match(name)}
         return cls(root, values, inherited)
 
@@ -135,23 +139,23 @@ class Settings:
         host = f"[{host}]" if ":" in host else host
         return f"http{'s' if self.tls else ''}://{host}:{self[port]}"
 
-    def refuse_weak(self) -> None:
-        """Raises StackError for secrets that can be guessed, or a Fernet key that is none.
+    def refuse_unsafe(self) -> None:
+        """Raise StackError for weak secrets and pages that other machines reach unprotected.
 
-        Asked before a stack is started; one that runs with such can be looked at and stopped.
+        Called before a stack is started; one that is running can still be inspected and stopped.
         """
-        held = {name: self[name] for name in SECRETS}
-        told = [validation.weak(name, value) for name, value in held.items() if value]
-        if wrong := [*filter(None, told), *validation.twice(held)]:
-            raise StackError("\n".join(wrong))
+        if unsafe := self.unsafe():
+            raise StackError(*unsafe)
+
+    def unsafe(self) -> list[Problem]:
+        """Return why a stack must not be started with these settings."""
+        secrets = {name: self[name] for name in SECRETS}
+        return [*validation.weak_secrets(secrets), *validation.exposed(self.values)]
 
     def refuse_exposed(self) -> None:
-        """Raises StackError where other machines could reach pages that are not protected.
-
-        Asked before a stack is started, as above.
-        """
-        if told := validation.exposed(self.values):
-            raise StackError("\n".join(told))
+        """Raise StackError for pages that other machines reach unprotected."""
+        if exposed := validation.exposed(self.values):
+            raise StackError(*exposed)
 
     def compose_environment(self) -> dict[str, str]:
         """What Compose is started with: nothing that a stray exported variable could change."""

@@ -1,10 +1,13 @@
-"""What the value of a setting may be, and the line that says why it may not."""
+"""Rules for the values of settings."""
 
 import base64
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from operator import itemgetter
 
+from orchestration.errors import Problem
 from orchestration.settings import secret_strength
 
 URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
@@ -21,80 +24,116 @@ BUCKET, FILE_IN_ONE = re.compile(rf"{NAME}(/[^\s?#]*)?"), re.compile(rf"{NAME}/\
 # What may be in one, with an example.
 IN_BUCKETS = {
     "MLFLOW_ARTIFACTS_DESTINATION": (BUCKET, "s3://bucket/prefix"),
-    "AIRFLOW_LOGS_DESTINATION": (BUCKET, "s3://bucket/prefix, or blank"),
+    "AIRFLOW_LOGS_DESTINATION": (BUCKET, "s3://bucket/prefix, or leave it blank"),
     "DATASET_URI": (FILE_IN_ONE, "s3://bucket/flights.parquet"),
 }
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 # The address of a socket that listens on all addresses.
 EVERYWHERE = ("0.0.0.0", "::")
+FERNET_KEY = "AIRFLOW_FERNET_KEY"
 IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 
 
-def problems(values: Mapping[str, str], needed: Iterable[str]) -> list[str]:
-    """Why these values cannot be used, a line each; `needed` may not be blank."""
-    wrong = [f"{name} is blank in .env: inv install" for name in needed if not values[name]]
-    wrong += [
-        f"{name} stands in a URL and may hold letters, digits and ._~- only: change it in .env"
-        for name in IN_URLS
-        if values[name] and not URL_SAFE.match(values[name])
-    ]
+def problems(values: Mapping[str, str], needed: Iterable[str]) -> list[Problem]:
+    """Return why these values cannot be used; the settings in `needed` must have one."""
+    rules = (_blank(values, needed), _passwords_in_urls(values), _ports(values), _sizes(values),
+             _engine(values), _tls(values), _alerts(values), _buckets(values))  # fmt: skip
+    return [*chain.from_iterable(rules)]
+
+
+def _unusable(cause: str, fix: str) -> Problem:
+    return Problem("env-unusable", cause, fix, ".env")
+
+
+def _none_of(values: Mapping[str, str], name: str, *allowed: str) -> Iterator[Problem]:
+    if values[name] not in allowed:
+        choices = ", ".join(filter(None, allowed))
+        fix = f"Set {name} in .env to one of: {choices}{', or leave it blank' * ('' in allowed)}."
+        yield _unusable(f"{name}={values[name]} is not allowed.", fix)
+
+
+def _blank(values: Mapping[str, str], needed: Iterable[str]) -> Iterator[Problem]:
+    if blank := [name for name in needed if not values[name]]:
+        cause = f"{', '.join(blank)} {'are' if blank[1:] else 'is'} blank in .env."
+        yield Problem("not-installed", cause, "inv install", ".env")
+
+
+def _passwords_in_urls(values: Mapping[str, str]) -> Iterator[Problem]:
+    for name in IN_URLS:
+        if values[name] and not URL_SAFE.match(values[name]):
+            cause = f"{name} is part of a URL: only letters, digits and ._~- are allowed."
+            yield _unusable(cause, f"Change {name} in .env.")
+
+
+def _ports(values: Mapping[str, str]) -> Iterator[Problem]:
     for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"):
         if not _is_port(values[name]):
-            wrong.append(f"{name}={values[name]} is not a port: 1 to 65535")
+            yield _unusable(
+                f"{name}={values[name]} is not a port.", f"Set {name} in .env to 1 to 65535."
+            )
+
+
+def _sizes(values: Mapping[str, str]) -> Iterator[Problem]:
     for name in ("WORKER_MEMORY", "SERVICE_MEMORY"):
         if not MEMORY.fullmatch(values[name]):
-            wrong.append(f"{name}={values[name]} is no amount of memory: auto, or as 2g or 1280m")
-    if values["STACK_ENGINE"] not in ("auto", "docker", "standalone"):
-        wrong.append(f"STACK_ENGINE={values['STACK_ENGINE']} is none of auto, docker, standalone")
-    return wrong + _tls_problems(values) + _alert_problems(values) + _bucket_problems(values)
+            cause = f"{name}={values[name]} is not an amount of memory."
+            yield _unusable(cause, f"Set {name} in .env to auto, 2g, 1280m or the like.")
 
 
-def _tls_problems(values: Mapping[str, str]) -> list[str]:
-    wrong = []
-    if values["TLS"] not in ("on", "off"):
-        wrong.append(f"TLS={values['TLS']} is neither on nor off")
+def _engine(values: Mapping[str, str]) -> Iterator[Problem]:
+    yield from _none_of(values, "STACK_ENGINE", "auto", "docker", "standalone")
+
+
+def _tls(values: Mapping[str, str]) -> Iterator[Problem]:
+    yield from _none_of(values, "TLS", "on", "off")
     if values["PUBLIC_HOST"] and not HOST.fullmatch(values["PUBLIC_HOST"]):
-        wrong.append(f"PUBLIC_HOST={values['PUBLIC_HOST']} is no host name and no IPv4 address")
+        cause = f"PUBLIC_HOST={values['PUBLIC_HOST']} is neither a host name nor an IPv4 address."
+        yield _unusable(cause, "Correct PUBLIC_HOST in .env.")
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
-        wrong.append("TLS_CERTIFICATE and TLS_KEY belong together: set both in .env, or neither")
-    return wrong
+        cause = "Only one of TLS_CERTIFICATE and TLS_KEY is set."
+        yield _unusable(cause, "Set both in .env, or neither.")
 
 
-def _bucket_problems(values: Mapping[str, str]) -> list[str]:
-    wrong, style, at = [], "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "MLFLOW_S3_ENDPOINT_URL"
-    if values[style] not in ("", "auto", "path", "virtual"):
-        wrong.append(f"{style}={values[style]} is none of auto, path, virtual")
+def _buckets(values: Mapping[str, str]) -> Iterator[Problem]:
+    at = "MLFLOW_S3_ENDPOINT_URL"
+    yield from _none_of(
+        values, "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "", "auto", "path", "virtual"
+    )
     for name, (form, example) in IN_BUCKETS.items():
         place, only = values[name], name == "AIRFLOW_LOGS_DESTINATION"
         if place and (only or place.startswith("s3:")) and not form.fullmatch(place):
-            wrong.append(f"{name}={place} is no place in a bucket: {example}")
+            yield _unusable(
+                f"{name}={place} is not an S3 address.", f"Set it in .env to {example}."
+            )
     artifacts, logs = (f"{values[name].rstrip('/')}/" for name in [*IN_BUCKETS][:2])
     if artifacts.startswith("s3://") and logs.startswith(artifacts):
-        # A backup lists artifacts, and a drill looks whether they are as they were.
-        wrong.append("AIRFLOW_LOGS_DESTINATION lies among the artifacts: name another prefix")
+        # A backup lists the artifacts, and a drill checks that they are unchanged.
+        cause = "AIRFLOW_LOGS_DESTINATION is inside MLFLOW_ARTIFACTS_DESTINATION."
+        yield _unusable(cause, "Set another prefix in .env.")
     if values[at] and not WEB_ADDRESS.fullmatch(values[at]):
-        wrong.append(f"{at} is no web address: https://HOST:PORT in .env, or blank")
-    return wrong
+        yield _unusable(
+            f"{at} is not a web address.", "Set it in .env to https://HOST:PORT, or leave it blank."
+        )
 
 
-def exposed(values: Mapping[str, str]) -> list[str]:
-    """Why pages that are not protected would be within reach of other machines, a line each."""
+def exposed(values: Mapping[str, str]) -> list[Problem]:
+    """Return why other machines could reach pages that are not protected."""
     address, tls = values["BIND_ADDRESS"], values["TLS"] == "on"
+    elsewhere = "Set {} in .env and connect from elsewhere with ssh -L, or use Docker."
     if values["STACK_ENGINE"] == "standalone":
-        way_out = "from elsewhere: ssh -L) in .env, or use Docker"
         if not is_loopback(address):
-            return [
-                f"BIND_ADDRESS={address} needs TLS, and without Docker there is no proxy for it: "
-                f"set BIND_ADDRESS=127.0.0.1 ({way_out}"
-            ]
-        told = "TLS=on needs the proxy, which runs on Docker only: set TLS=off"
-        return [f"{told} ({way_out}"] if tls else []
+            cause = f"BIND_ADDRESS={address} needs TLS, and there is no TLS proxy without Docker."
+            return [_exposed(cause, elsewhere.format("BIND_ADDRESS=127.0.0.1"))]
+        cause = "TLS=on needs the TLS proxy, which runs on Docker only."
+        return [_exposed(cause, elsewhere.format("TLS=off"))] if tls else []
     if tls or is_loopback(address):
         return []
-    return [
-        f"BIND_ADDRESS={address} would show the pages, and what is typed there, to the network: "
-        "set TLS=on in .env, or BIND_ADDRESS=127.0.0.1"
-    ]
+    cause = f"BIND_ADDRESS={address} would send pages and passwords over the network unencrypted."
+    return [_exposed(cause, "Set TLS=on in .env, or BIND_ADDRESS=127.0.0.1.")]
+
+
+def _exposed(cause: str, fix: str) -> Problem:
+    return Problem("exposed", cause, fix, ".env")
 
 
 def is_loopback(address: str) -> bool:
@@ -105,53 +144,65 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def _alert_problems(values: Mapping[str, str]) -> list[str]:
-    wrong = []
+def _alerts(values: Mapping[str, str]) -> Iterator[Problem]:
     if values["ALERT_WEBHOOK_URL"] and not WEB_ADDRESS.fullmatch(values["ALERT_WEBHOOK_URL"]):
-        # Never with its value: who knows it may write to the channel.
-        wrong.append("ALERT_WEBHOOK_URL is no web address: https://HOST/... in .env, or blank")
+        # Never with its value: anyone who knows it can write to the channel.
+        cause = "ALERT_WEBHOOK_URL is not a web address."
+        yield _unusable(cause, "Set it in .env to https://HOST/..., or leave it blank.")
     if values["ALERT_EMAIL_TO"] and not values["SMTP_HOST"]:
-        wrong.append("ALERT_EMAIL_TO needs a mail server: set SMTP_HOST in .env, or leave it blank")
+        cause = "ALERT_EMAIL_TO needs a mail server."
+        yield _unusable(cause, "Set SMTP_HOST in .env, or leave ALERT_EMAIL_TO blank.")
     if values["SMTP_PORT"] and not _is_port(values["SMTP_PORT"]):
-        wrong.append(f"SMTP_PORT={values['SMTP_PORT']} is not a port: 1 to 65535, or blank")
-    if values["SMTP_SECURITY"] not in ("", "starttls", "tls", "none"):
-        wrong.append(f"SMTP_SECURITY={values['SMTP_SECURITY']} is none of starttls, tls, none")
-    return wrong
+        cause = f"SMTP_PORT={values['SMTP_PORT']} is not a port."
+        yield _unusable(cause, "Set it in .env to 1 to 65535, or leave it blank.")
+    yield from _none_of(values, "SMTP_SECURITY", "", "starttls", "tls", "none")
 
 
 def _is_port(text: str) -> bool:
     return bool(PORT.fullmatch(text)) and 0 < int(text) < 65536
 
 
-def weak(name: str, value: str) -> str:
-    """Why a secret can be guessed, or a Fernet key is none; blank where it is good."""
-    # Never with its value: these lines end up in logs.
-    if name == "AIRFLOW_FERNET_KEY":
-        if not all(map(_is_fernet_key, value.split(","))):
-            return (
-                f"{name} is no Fernet key (32 bytes in URL-safe base64): put the one back that "
-                "the data was encrypted with; before the first install, leave it blank in .env"
-            )
-        # Those behind it only open what is to be encrypted anew.
-        wrong = secret_strength.guessable_key(value.partition(",")[0])
-    else:
-        wrong = secret_strength.guessable(name, value)
-    return wrong and f"{name} is {wrong}: {_another(name)}"
+def weaknesses(secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return why each weak secret is weak, by name, as `made of words that everybody tries`.
+
+    Blank secrets are not judged. No value is quoted: these texts end up in logs.
+    """
+    first = {value: name for name, value in reversed([*secrets.items()])}
+    found = {}
+    for name, value in filter(itemgetter(1), secrets.items()):
+        why = _weakness(name, value)
+        if why or first[value] != name:
+            found[name] = why or f"the same as {first[value]}"
+    return found
 
 
-def twice(values: Mapping[str, str]) -> list[str]:
-    """A line for each secret whose value another one has, which it would give away."""
-    first = {value: name for name, value in reversed([*values.items()])}
+def _weakness(name: str, value: str) -> str:
+    if name != FERNET_KEY:
+        return secret_strength.guessable(name, value)
+    if not all(map(_is_fernet_key, value.split(","))):
+        return "not a Fernet key (32 bytes in URL-safe base64)"
+    # The keys after the first one only decrypt older data.
+    return secret_strength.guessable_key(value.partition(",")[0])
+
+
+def weak_secrets(secrets: Mapping[str, str]) -> list[Problem]:
+    """Return a problem for each weak secret."""
     return [
-        f"{name} has the value of {first[value]}: {_another(name)}"
-        for name, value in values.items()
-        if value and first[value] != name
+        Problem("weak-secret", f"{name} is {why}.", _replacement(name, secrets[name]), ".env")
+        for name, why in weaknesses(secrets).items()
     ]
 
 
-def _another(name: str) -> str:
-    made = "leave it blank in .env, then inv install makes one"
-    return f"{made}; where there is data, inv secrets --rotate {name}"
+def _replacement(name: str, value: str) -> str:
+    if name == FERNET_KEY and not all(map(_is_fernet_key, value.split(","))):
+        return (
+            "Put the key back that the data was encrypted with. Before the first install, leave "
+            "it blank in .env."
+        )
+    return (
+        "Where there is no data yet, leave it blank in .env and run: inv install. Otherwise run: "
+        f"inv secrets --rotate {name}"
+    )
 
 
 def _is_fernet_key(text: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.files import atomic_write
 from orchestration.settings.model import Settings
 from orchestration.tls import keypair
@@ -64,31 +64,33 @@ def trusted(settings: Settings) -> Path:
     return files.certificate if given(settings) else files.ca
 
 
-def problems(settings: Settings) -> list[str]:
-    """Why the person's own certificate cannot be used; empty without TLS or with the CA's."""
+def problems(settings: Settings) -> list[Problem]:
+    """Return why your own certificate cannot be used; empty without TLS or with the CA's."""
     own = given(settings) if settings.tls else None
-    return [*_own_problems(settings, *own)] if own else []
+    if not own:
+        return []
+    pair = keypair.read(*own)
+    return [pair] if isinstance(pair, Problem) else [*_own_problems(settings, pair, *own)]
 
 
-def _own_problems(settings: Settings, certificate: Path, key: Path) -> Iterator[str]:
-    pair = keypair.read(certificate, key)
-    if isinstance(pair, str):
-        yield pair
-        return
-    told = f"TLS_CERTIFICATE={certificate}"
+def _own_problems(
+    settings: Settings, pair: Pair, certificate: Path, key: Path
+) -> Iterator[Problem]:
+    own = f"TLS_CERTIFICATE={certificate}"
     if not pair.fits:
-        yield f"TLS_KEY={key} is not the key of {told}: set both of one pair in .env"
+        cause = f"TLS_KEY={key} does not belong to {own}."
+        yield keypair.unusable(cause, "Set both to files of one pair in .env.")
     now, opened = datetime.now(UTC), pair.opened
     if now > opened.not_valid_after_utc:
-        yield f"{told} ended on {opened.not_valid_after_utc:%Y-%m-%d}: renew it"
+        cause = f"{own} expired on {opened.not_valid_after_utc:%Y-%m-%d}."
+        yield keypair.unusable(cause, "Renew it.")
     if now < opened.not_valid_before_utc:
-        yield f"{told} begins on {opened.not_valid_before_utc:%Y-%m-%d} only: look at the clock"
+        cause = f"{own} is not valid before {opened.not_valid_before_utc:%Y-%m-%d}."
+        yield keypair.unusable(cause, "Check this machine's clock.")
     if not pair.names(settings.public_host):
-        known = ", ".join(sorted(pair.hosts)) or "nobody"
-        yield (
-            f"{told} is for {known} and not for {settings.public_host}: set PUBLIC_HOST in .env "
-            "to a name that it holds"
-        )
+        hosts = ", ".join(sorted(pair.hosts)) or "no host"
+        cause = f"{own} is for {hosts}, not for {settings.public_host}."
+        yield keypair.unusable(cause, "Set PUBLIC_HOST in .env to a name in the certificate.")
 
 
 def ends(settings: Settings) -> datetime | None:
@@ -111,16 +113,16 @@ def provide(settings: Settings) -> str:
     if not settings.tls:
         return ""
     if wrong := problems(settings):
-        raise StackError("\n".join(wrong))
+        raise StackError(*wrong)
     if own := given(settings):
         pair = keypair.read(*own)
-        if isinstance(pair, str):
+        if isinstance(pair, Problem):
             raise StackError(pair)
         return "your certificate is taken over" if _serve(settings, pair) else ""
     authority, made = _authority(settings)
     hosts = wanted_hosts(settings)
     held = keypair.read(Files.of(settings).certificate, Files.of(settings).key)
-    if not isinstance(held, str) and _good(held, authority, hosts):
+    if isinstance(held, Pair) and _good(held, authority, hosts):
         return ""
     from orchestration.tls import ca as making
 
@@ -143,7 +145,7 @@ def _authority(settings: Settings) -> tuple[Pair, str]:
 
     files = Files.of(settings)
     held = keypair.read(files.ca, files.ca_key)
-    if not isinstance(held, str) and held.fits and held.lasts(ENDS_SOON):
+    if isinstance(held, Pair) and held.fits and held.lasts(ENDS_SOON):
         return held, ""
     pair = making.authority(settings.project)
     files.folder.mkdir(parents=True, exist_ok=True)
@@ -155,14 +157,14 @@ def _authority(settings: Settings) -> tuple[Pair, str]:
 def _serve(settings: Settings, pair: Pair) -> bool:
     """Lay a pair where the proxy reads it; whether that is another than before."""
     files, uid = Files.of(settings), int(settings["AIRFLOW_UID"])
-    # Read, not compared by hand: a key that was made readable for others is written anew too.
-    same = not isinstance(held := keypair.read(files.certificate, files.key), str) and held == pair
+    # A key that was made readable for others is written again too.
+    same = keypair.read(files.certificate, files.key) == pair
     if same and not files.key.stat().st_mode & 0o077:
         return False
     if os.getuid() not in (0, uid):
         raise StackError(
-            f"the proxy runs as AIRFLOW_UID={uid} and could not read a key of yours: leave it "
-            "blank in .env, then inv install"
+            f"The proxy runs as AIRFLOW_UID={uid} and cannot read a key that belongs to you.",
+            fix="Leave AIRFLOW_UID blank in .env, then run: inv install",
         )
     files.key.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(files.key, pair.key, 0o600, uid)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.errors import Problem
+
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
@@ -61,8 +63,8 @@ class Pair:
         return self.opened.not_valid_after_utc > datetime.now(UTC) + span
 
 
-def read(certificate: Path, key: Path) -> Pair | str:
-    """A pair from its files, or why it cannot be read, with what to set."""
+def read(certificate: Path, key: Path) -> Pair | Problem:
+    """Return a pair from its files, or why it cannot be read."""
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -70,13 +72,21 @@ def read(certificate: Path, key: Path) -> Pair | str:
     try:
         pair = Pair(certificate.read_bytes(), key.read_bytes())
     except OSError as error:
-        return f"{error.filename} cannot be read ({error.strerror}): mend TLS_CERTIFICATE, TLS_KEY"
+        cause = f"{error.filename} cannot be read ({error.strerror})."
+        return unusable(cause, "Correct TLS_CERTIFICATE and TLS_KEY in .env.")
     try:
         x509.load_pem_x509_certificate(pair.certificate)
     except ValueError:
-        return f"{certificate} holds no certificate in PEM: set TLS_CERTIFICATE in .env"
+        cause = f"{certificate} is not a certificate in PEM format."
+        return unusable(cause, "Correct TLS_CERTIFICATE in .env.")
     try:
         load_pem_private_key(pair.key, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        return f"{key} holds no key in PEM that opens without a passphrase: set TLS_KEY in .env"
+        cause = f"{key} is not a private key in PEM format without a passphrase."
+        return unusable(cause, "Correct TLS_KEY in .env.")
     return pair
+
+
+def unusable(cause: str, fix: str) -> Problem:
+    """Return the problem of a certificate or key that cannot be used."""
+    return Problem("certificate-unusable", cause, fix, "certificates")

@@ -21,7 +21,7 @@ def test_starts_interrupted_again_and_again_are_finished_by_the_next(stack):
     stack.well("inv", "down")
     # Each gets further than the one before.
     for how in (SIGINT, SIGHUP):
-        told = "inv up: interrupted; run it again to go on\n"
+        told = "Interrupted. Run inv up again to continue.\n"
         assert interrupted_start(stack, how) == (1, told), how.name
     code, _ = interrupted_start(stack, SIGKILL)
     assert code == -SIGKILL

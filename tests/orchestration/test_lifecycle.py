@@ -13,7 +13,7 @@ from orchestration.commands import down, rebuild, restart, up
 from orchestration.doctor import diagnose
 from orchestration.engines import factory
 from orchestration.engines.base import Service
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.health import canary, readiness
 from orchestration.process import background, runner
 from orchestration.project import Project
@@ -32,10 +32,14 @@ def machine(clone, engine, web, monkeypatch):
     monkeypatch.setattr(background, "POLL_SECONDS", 0)
     monkeypatch.setattr(readiness, "READY_SECONDS", 5)
     monkeypatch.setattr(preflight, "resource_problems", lambda root: [])
-    monkeypatch.setattr(preflight, "least_memory", lambda host: (16.0, "", ""))
+    monkeypatch.setattr(preflight, "least_memory", lambda host: (16.0, "This machine", ""))
     monkeypatch.setattr(preflight, "least_cpus", lambda host: 4)
     # The stub listens on all three ports before the paper engine has "started" anything.
-    monkeypatch.setattr(preflight, "unusable", lambda address, port: "")
+    monkeypatch.setattr(preflight, "port_problem", lambda settings, service: None)
+
+
+def problem(cause):
+    return Problem("unfit", cause, "Mend it.", "machine")
 
 
 def files_of(folder):
@@ -71,26 +75,29 @@ def test_install_again_changes_nothing_and_says_nothing(project, clone, engine, 
 def test_install_tells_all_problems_at_once_and_changes_nothing(
     project, clone, engine, monkeypatch
 ):
-    monkeypatch.setattr(preflight, "resource_problems", lambda root: ["no memory", "no disk"])
-    monkeypatch.setattr(preflight, "unusable", lambda address, port: "is taken")
+    monkeypatch.setattr(preflight, "resource_problems", lambda root: [problem("no memory")])
+    monkeypatch.setattr(preflight, "port_problem", lambda settings, name: problem(f"no {name}"))
     engine.listed, engine.volumes = [Service("postgres", "absent")], ["x_postgres"]
     before = files_of(clone)
     with pytest.raises(StackError) as refused:
         lifecycle.install(project)
-    head, *told = str(refused.value).splitlines()
-    assert head == "nothing was changed; in the way:"
-    assert [line[:4] for line in told] == ["  - "] * 7
-    assert told[:2] == ["  - no memory", "  - no disk"]
-    assert sum("is taken" in line for line in told) == 3
-    assert "x_postgres" in told[-1]
+    assert "Nothing was changed." in str(refused.value).splitlines()[0]
+    causes = [one.cause for one in refused.value.problems]
+    assert causes[:4] == ["no memory", "no airflow-apiserver", "no mlflow", "no status"]
+    assert "must differ" in causes[4]
+    assert "x_postgres" in causes[5]
+    assert len(causes) == 6
     assert files_of(clone) == before
     assert engine.asked == []
 
 
 def test_install_says_what_is_advised(project, clone, monkeypatch, capsys):
-    monkeypatch.setattr(preflight, "least_memory", lambda host: (5.0, "", ""))
+    monkeypatch.setattr(preflight, "least_memory", lambda host: (5.0, "It", "Add memory."))
     lifecycle.install(project)
-    assert "advice: 5.0 GiB of memory: 8 GiB are advised\n" in capsys.readouterr().out
+    assert (
+        "Advice: It has 5.0 GiB of memory, 8 GiB are recommended. Add memory.\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_first_install_chooses_docker_where_it_answers(make_settings, capsys):
@@ -99,10 +106,11 @@ def test_the_first_install_chooses_docker_where_it_answers(make_settings, capsys
 
 
 def test_the_first_install_falls_back_and_says_why(make_settings, engine, capsys):
-    engine.reasons = ["no Docker engine answers", "no Compose"]
+    engine.reasons = [problem("No Docker engine answers."), problem("No Compose.")]
     assert lifecycle.resolve_engine(make_settings(STACK_ENGINE="auto")).engine == "standalone"
     assert capsys.readouterr().out.splitlines() == [
-        "STACK_ENGINE=standalone, because no Docker engine answers"
+        "STACK_ENGINE=standalone is used instead of docker. No Docker engine answers.",
+        "To use Docker: Mend it.",
     ]
 
 
@@ -121,24 +129,25 @@ def test_data_without_containers_that_outlived_its_env_decides_for_its_engine(
 
 @pytest.mark.parametrize("name", ["docker", "standalone"])
 def test_an_engine_that_was_written_down_is_not_chosen_again(make_settings, engine, name):
-    engine.reasons = ["no engine"]
+    engine.reasons = [problem("no engine")]
     assert lifecycle.resolve_engine(make_settings(STACK_ENGINE=name)).engine == name
 
 
 def test_an_engine_that_cannot_work_changes_nothing(project, clone, engine, monkeypatch):
     monkeypatch.setenv("STACK_ENGINE", "docker")
-    monkeypatch.setattr(preflight, "resource_problems", lambda root: ["no disk"])
-    engine.reasons = ["no Docker engine answers: start it"]
+    monkeypatch.setattr(preflight, "resource_problems", lambda root: [problem("no disk")])
+    engine.reasons = [problem("no engine")]
     before = files_of(clone)
-    with pytest.raises(StackError, match="no Docker engine answers: start it\n  - no disk"):
+    with pytest.raises(StackError) as refused:
         lifecycle.install(project)
+    assert [one.cause for one in refused.value.problems] == ["no engine", "no disk"]
     assert files_of(clone) == before
     assert engine.asked == []
 
 
 def test_install_refuses_data_whose_keys_are_gone(project, clone, engine):
     engine.volumes = ["x_postgres"]
-    with pytest.raises(StackError, match=r"its \.env is gone"):
+    with pytest.raises(StackError, match=r"\.env with its keys is gone"):
         lifecycle.install(project)
     assert not (clone / ".env").exists()
 
@@ -208,8 +217,8 @@ def test_up_proves_the_stack_unless_told_not_to(project, clone, engine, monkeypa
 def test_up_refuses_where_the_engine_is_gone(project, clone, engine):
     lifecycle.install(project)
     engine.asked.clear()
-    engine.reasons = ["no engine", "no compose"]
-    with pytest.raises(StackError, match="no engine\nno compose"):
+    engine.reasons = [problem("no engine"), problem("no compose")]
+    with pytest.raises(StackError, match=r"no engine\nMend it\.\n\nno compose\nMend it\."):
         up.run(project, with_proof=False)
     assert engine.asked == []
 
@@ -218,7 +227,7 @@ def test_up_refuses_a_strangers_port(project, clone, engine, monkeypatch):
     lifecycle.install(project)
     engine.asked.clear()
     engine.listed = [Service("postgres", "exited")]
-    monkeypatch.setattr(preflight, "unusable", lambda address, port: "is taken")
+    monkeypatch.setattr(preflight, "port_problem", lambda settings, name: problem("is taken"))
     with pytest.raises(StackError, match="is taken"):
         up.run(project, with_proof=False)
     assert engine.asked == []
@@ -274,7 +283,7 @@ def test_up_tells_what_the_doctor_knows_of_it_below_the_error(project, clone, en
         up.run(project, with_proof=False)
     *before, known, fix = str(failed.value).splitlines()
     assert before[-1] == "airflow-init didn't complete successfully"
-    assert known.startswith("database-password: PostgreSQL refuses the password of airflow")
+    assert known.startswith("PostgreSQL rejects the password of airflow")
     assert fix == "  fix: put the AIRFLOW_DB_PASSWORD of then back in .env, then: inv up"
 
 
@@ -360,7 +369,7 @@ VERBS = {
 def test_a_verb_of_a_stack_that_is_not_installed_names_the_next_command(
     project, clone, engine, verb
 ):
-    with pytest.raises(StackError, match=r"there is no \.env here yet: inv install"):
+    with pytest.raises(StackError, match=r"There is no \.env yet"):
         VERBS[verb](project)
     assert engine.asked == []
 
@@ -393,8 +402,8 @@ def test_restart_of_one(project, in_use, proven):
 @pytest.mark.parametrize(
     ("service", "why"),
     [
-        ("radis", "there is no service radis; known: postgres, redis"),
-        ("airflow-init", "airflow-init runs once, by inv up; possible: postgres, redis"),
+        ("radis", "radis is not a service"),
+        ("airflow-init", "airflow-init runs once"),
     ],
 )
 def test_restart_of_what_cannot_be_restarted_is_refused(project, in_use, proven, service, why):
@@ -495,8 +504,8 @@ def test_rebuild_of_one_airflow_service_swaps_it_alone(project, in_use, lock):
 @pytest.mark.parametrize(
     ("service", "why"),
     [
-        ("postgres", "postgres is not built here; possible: airflow-scheduler, airflow-worker, "),
-        ("nosuch", "there is no service nosuch; known: airflow-scheduler, airflow-worker, "),
+        ("postgres", "postgres is not built here"),
+        ("nosuch", "nosuch is not a service"),
     ],
 )
 def test_rebuild_of_what_is_not_built_here_is_refused(

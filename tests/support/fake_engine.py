@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.engines.base import IMAGES, Build, Engine, Service
+from orchestration.errors import Problem
 from orchestration.host.resources import Host
 from orchestration.process.runner import Command
 from orchestration.settings.model import Settings
@@ -24,7 +25,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
-        self.reasons: list[str] = []
+        self.reasons: list[Problem] = []
         self.volumes: list[str] = []
         self.stands_on = Host()
         self.listed = [Service(name, "running", "healthy") for name in LONG_RUNNING]
@@ -54,7 +55,7 @@ class FakeEngine:
         self.databases = ""
         self.lent: Engine | None = None
 
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Problem]:
         return list(self.reasons)
 
     def host(self) -> Host:

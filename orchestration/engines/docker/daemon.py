@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.host.clocks import ahead
 from orchestration.host.minimums import GIB, OLDEST_ENGINE, PATIENCE_SECONDS
 
@@ -30,23 +30,22 @@ def client(timeout: float = 60) -> Any:
         raise StackError(_silence(error)) from None
 
 
-def unreachable() -> str:
-    """Why no Docker engine of use answers and what to do, or blank when one does."""
+def unreachable() -> Problem | None:
+    """Return why no Docker engine that is new enough answers, or None."""
     import docker
     import requests
 
     try:
         version = client(ENGINE_SECONDS).version().get("Version", "")
     except StackError as error:
-        return str(error)
+        return error.problems[0]
     except (docker.errors.DockerException, requests.RequestException) as error:
         return _silence(error)
     if older(version, OLDEST_ENGINE):
-        return (
-            f"Docker Engine {version} is older than {'.'.join(map(str, OLDEST_ENGINE))}: update "
-            "the package it came from, as in sudo apt-get install docker.io"
-        )
-    return ""
+        cause = f"Docker Engine {version} is older than {'.'.join(map(str, OLDEST_ENGINE))}."
+        fix = "Update the package it came from, as in: sudo apt-get install docker.io"
+        return Problem("engine-too-old", cause, fix, "engine")
+    return None
 
 
 def older(version: str, oldest: tuple[int, ...]) -> bool:
@@ -98,8 +97,9 @@ def joined(group: str) -> bool:
     return user in entry.gr_mem and entry.gr_gid not in os.getgroups()
 
 
-def _silence(error: Exception) -> str:
-    return f"no Docker engine answers ({_reason(error)}): {_way_out(error)}"
+def _silence(error: Exception) -> Problem:
+    cause = f"No Docker engine answers ({_reason(error)})."
+    return Problem("engine-unreachable", cause, _way_out(error), "engine")
 
 
 def _reason(error: Exception) -> str:
@@ -115,8 +115,10 @@ def _reason(error: Exception) -> str:
 def _way_out(error: Exception) -> str:
     if "Permission denied" in str(error):
         if joined("docker"):
-            return "you joined the group docker after this login: log in again, then run it again"
-        return "sudo usermod -aG docker $USER, log in again, then run the same command"
+            return (
+                "You joined the group docker after this login: log in again and repeat the command."
+            )
+        return "Run: sudo usermod -aG docker $USER. Log in again and repeat the command."
     if "Read timed out" in str(error):
-        return "restart it, as in sudo systemctl restart docker (Docker Desktop: quit and start it)"
-    return "start it, or type ./install/1st_run_install.sh --with-docker"
+        return "Restart it: sudo systemctl restart docker (Docker Desktop: quit and start it)"
+    return "Start it, or run: ./install/1st_run_install.sh --with-docker"

@@ -12,7 +12,7 @@ from orchestration.engines.docker.candidate_images import CandidateImages
 from orchestration.engines.docker.containers import SERVICE_LABEL
 from orchestration.engines.docker.project import WITH_PROXY, ComposeProject
 from orchestration.engines.docker.rollout import UP_SECONDS, WORKER, Rollout
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.host import clocks, permissions
 from orchestration.host.minimums import OLDEST_COMPOSE
 from orchestration.host.resources import Host
@@ -38,33 +38,35 @@ class DockerEngine:
         self.candidates = CandidateImages(self.project)
         self.rollout = Rollout(self.project)
 
-    def problems(self) -> list[str]:
-        """Why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
-        wrong = [daemon.unreachable()]
+    def problems(self) -> list[Problem]:
+        """Return why Docker cannot work here: no engine, no rights on its socket, no Compose v2."""
+        problems = [daemon.unreachable()]
         try:
             asked = self.project.compose("version", "--short")
             version = runner.run(asked, timeout=20).output.strip()
             if daemon.older(version, OLDEST_COMPOSE):
                 oldest = ".".join(map(str, OLDEST_COMPOSE))
-                wrong.append(f"Compose {version} is older than {oldest}: {WITH_DOCKER}")
+                cause = f"Compose {version} is older than {oldest}."
+                problems.append(Problem("engine-too-old", cause, WITH_DOCKER, "engine"))
         except StackError:
-            wrong.append(f"`docker compose` does not answer (Compose v2): {WITH_DOCKER}")
-        return [problem for problem in wrong if problem]
+            cause = "`docker compose` does not answer (Compose v2)."
+            problems.append(Problem("compose-missing", cause, WITH_DOCKER, "engine"))
+        return [*filter(None, problems)]
 
     def host(self) -> Host:
         """`docker info`, what mounted folders lack, and what a first build needs from outside."""
         told = daemon.info()
-        wrong = [permissions.uid_problem(self.settings)]
+        problems = [permissions.uid_problem(self.settings)]
         index: tuple[str, float | None] = ("", None)
-        if not wrong[0] and daemon.same_users(told):
-            wrong += permissions.mount_problems(self.settings)
+        if not problems[0] and daemon.same_users(told):
+            problems += permissions.mount_problems(self.settings)
         if not self.is_built():
             with ThreadPoolExecutor() as pool:
                 asked = pool.submit(clocks.ask_index, self.settings)
-                wrong.append(public_images.base_problem(self.project.sdk, self.settings))
+                problems.append(public_images.base_problem(self.project.sdk, self.settings))
             index = asked.result()
         places = (self.settings.root, *daemon.data_root(told))
-        return Host(tuple(filter(None, wrong)), places=places, index=index[0],
+        return Host(tuple(filter(None, problems)), places=places, index=index[0],
                     index_ahead=index[1], **daemon.figures(told))  # fmt: skip
 
     def surviving_data(self) -> list[str]:

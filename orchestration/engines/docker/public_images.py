@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from orchestration.engines.docker.daemon import client
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.host.minimums import PATIENCE_SECONDS
 from orchestration.process import runner
 from orchestration.settings.model import Settings
@@ -24,18 +24,16 @@ FAILED_STEP = re.compile(r"^ > \[.*?\n(.*?)^------$", re.MULTILINE | re.DOTALL)
 KEPT_LINES = 200
 
 
-def base_problem(sdk: Any, settings: Settings) -> str:
-    """Why the base image can neither be pulled nor made by this user, or blank."""
+def base_problem(sdk: Any, settings: Settings) -> Problem | None:
+    """Return why this user can neither pull nor build the base image, or None."""
     base = settings["DEBIAN_IMAGE"]
     by_digest = "@" in base
     if (os.getuid() == 0 and not by_digest) or not absent(sdk, [base]) or _offered(base):
-        return ""
+        return None
     if by_digest:
         return _only_pulled([base], settings)
-    return (
-        f"no registry gives {base}, and making it here needs root: "
-        f"sudo install/base/debian.sh {base}"
-    )
+    cause = f"No registry provides {base}, and building it here needs root."
+    return _not_provided(cause, f"sudo install/base/debian.sh {base}")
 
 
 def _offered(name: str) -> bool:
@@ -73,7 +71,7 @@ def provide(sdk: Any, settings: Settings) -> None:
         return
     if by_digest := [name for name in refused if "@" in name]:
         raise StackError(_only_pulled(by_digest, settings))
-    print(f"no registry gives {', '.join(refused)}: made from Debian and PyPI instead", flush=True)
+    print(f"No registry provides {', '.join(refused)}. Building from Debian and PyPI.", flush=True)
     debian, airflow = settings["DEBIAN_IMAGE"], settings["AIRFLOW_BASE_IMAGE"]
     if debian in refused:
         script = settings.root / "install" / "base" / "debian.sh"
@@ -83,19 +81,19 @@ def provide(sdk: Any, settings: Settings) -> None:
             echo=True,
         )
     if airflow in refused and airflow != debian:
-        raise StackError(
-            f"no registry gives {airflow}: "
-            f"set AIRFLOW_BASE_IMAGE={debian} in .env, then inv install"
-        )
+        fix = f"Set AIRFLOW_BASE_IMAGE={debian} in .env, then run: inv install"
+        raise StackError(_not_provided(f"No registry provides {airflow}.", fix))
     _build_stand_ins(settings, refused)
 
 
-def _only_pulled(names: Iterable[str], settings: Settings) -> str:
+def _not_provided(cause: str, fix: str) -> Problem:
+    return Problem("registry-unreachable", cause, fix, "machine")
+
+
+def _only_pulled(names: Iterable[str], settings: Settings) -> Problem:
     pinned = [f"{name}={settings[name]}" for name in PUBLIC if settings[name] in names]
-    return (
-        f"no registry gives {' '.join(pinned)}, and what is made here has no such digest: "
-        "take off @sha256:... in .env, then inv install"
-    )
+    cause = f"No registry provides {' '.join(pinned)}, and an image built here has another digest."
+    return _not_provided(cause, "Remove @sha256:... in .env, then run: inv install")
 
 
 def build(command: runner.Command) -> None:
@@ -123,10 +121,10 @@ def _build_stand_ins(settings: Settings, refused: list[str]) -> None:
     for name in wanted:
         setting = f"{name.upper()}_IMAGE"
         if not settings[setting].rsplit("/", 1)[-1].startswith(STAND_INS[name]):
-            raise StackError(
-                f"no registry gives {settings[setting]}, and only {STAND_INS[name]} can be made "
-                f"here: set {setting} in .env, then inv install"
+            cause = (
+                f"No registry provides {settings[setting]}. Only {STAND_INS[name]} can be built."
             )
+            raise StackError(_not_provided(cause, f"Set {setting} in .env, then run: inv install"))
     if wanted:
         file = settings.root / "install" / "base" / "compose.yaml"
         environment = {**settings.compose_environment(), "DOCKER_BUILDKIT": "1"}

@@ -83,4 +83,4 @@ class Rollout:
 
         service = wait_until(ended, UP_SECONDS, pause=0.3)
         if not service or service.exit_code:
-            raise StackError(f"{name} failed:\n{self.project.tail(name, 12)}\nnext: inv up")
+            raise StackError(f"{name} failed:\n{self.project.tail(name, 12)}", fix="inv up")

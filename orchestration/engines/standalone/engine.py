@@ -19,6 +19,7 @@ from orchestration.engines.standalone.environment import (
 )
 from orchestration.engines.standalone.supervisor import Supervisord
 from orchestration.engines.standalone.virtualenvs import Environments, StartedFrom, python_problem
+from orchestration.errors import Problem
 from orchestration.host import clocks, permissions
 from orchestration.host.resources import Host
 from orchestration.process import runner
@@ -54,30 +55,31 @@ class StandaloneEngine:
         self.started_from = StartedFrom(self.state.run / "started-from.json")
         self.supervisord = Supervisord(self.state.supervisor, self.state.logs / "supervisord.log")
 
-    def problems(self) -> list[str]:
-        """Why plain processes cannot work here: system, Python, a path too long for sockets."""
-        wrong = []
+    def problems(self) -> list[Problem]:
+        """Return why plain processes cannot work here: system, Python, socket path too long."""
+        problems = []
         if platform.system() != "Linux":
-            wrong.append(
-                f"the standalone engine runs on Linux, this is {platform.system()}: use Docker"
-            )
+            cause = f"The standalone engine runs on Linux only. This is {platform.system()}."
+            problems.append(Problem("engine-unfit", cause, "Use Docker.", "engine"))
         longest = len(os.fsencode(self.state.folder / "run" / "supervisor.sock.12345678"))
         if longest > SOCKET_PATH_BYTES:
-            wrong.append(
-                f"{self.state.folder} is {longest - SOCKET_PATH_BYTES} bytes too long for "
-                "sockets: clone into a shorter path"
+            cause = (
+                f"{self.state.folder} is {longest - SOCKET_PATH_BYTES} bytes too long for sockets."
             )
+            problems.append(Problem("engine-unfit", cause, "Clone to a shorter path.", "engine"))
         if not self.state.python("airflow").exists():
-            wrong.append(python_problem(self.settings))
-        return [problem for problem in wrong if problem]
+            problems += python_problem(self.settings)
+        return problems
 
     def host(self) -> Host:
         """The file systems it fills, and the package index where an environment is missing."""
         place = permissions.nearest(self.state.folder)
-        wrong = tuple(filter(None, [permissions.unwritable(place)]))
+        problem = permissions.unwritable(place)
         index = ("", None) if self.is_built() else clocks.ask_index(self.settings)
         places = (self.settings.root, place)
-        return Host(wrong, places=places, index=index[0], index_ahead=index[1])
+        return Host(
+            (problem,) if problem else (), places=places, index=index[0], index_ahead=index[1]
+        )
 
     def surviving_data(self) -> list[str]:
         """The database's folder, where one was made."""

@@ -13,7 +13,7 @@ from orchestration.dependencies import uv
 from orchestration.dependencies.python import PYTHON
 from orchestration.engines.base import Build
 from orchestration.engines.standalone.environment import POSTGRES_SYSTEM_USER, State
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.process import runner
 from orchestration.process.progress import Line, Progress
 from orchestration.settings.model import Settings
@@ -126,7 +126,7 @@ class Environments:
         except StackError as error:
             if python_version.is_found(self.settings):
                 raise
-            raise StackError(f"{python_version.MISSING}\n{error}") from None
+            raise StackError(python_version.MISSING, str(error)) from None
 
     def _postgres(self, folder: Path) -> None:
         lock = self.install / "base" / "postgres.lock"
@@ -210,7 +210,7 @@ def make_system_user() -> None:
         )  # fmt: skip
 
 
-def python_problem(settings: Settings) -> str:
-    """Why uv neither finds Python 3.11 nor could fetch it, or blank; fetches nothing."""
-    known = python_version.is_found(settings) or python_version.is_offered(settings)
-    return "" if known else python_version.MISSING
+def python_problem(settings: Settings) -> list[Problem]:
+    """Return why uv neither finds Python 3.11 nor could download it; downloads nothing."""
+    available = python_version.is_found(settings) or python_version.is_offered(settings)
+    return [] if available else [python_version.MISSING]

@@ -158,7 +158,7 @@ def test_one_of_older_software_fits_one_of_newer_does_not(lived_in):
 
 def test_one_that_was_locked_with_other_keys_does_not_fit(lived_in):
     chosen = Project(lived_in, {}).settings()
-    with pytest.raises(StackError, match="nothing was touched") as refused:
+    with pytest.raises(StackError, match="Nothing was changed") as refused:
         backup_create.fit(of(chosen, fernet="0" * 16), chosen)
     assert "--keys" in str(refused.value)
     assert chosen["AIRFLOW_FERNET_KEY"] not in str(refused.value)

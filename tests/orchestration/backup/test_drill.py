@@ -13,6 +13,7 @@ from orchestration.commands import backup as backup_command
 from orchestration.commands import drill as drill_command
 from orchestration.errors import StackError
 from orchestration.project import Project
+from orchestration.settings.model import PORTS
 
 FOUND = {"decrypted": 2, "predicted": ["flight-delay@champion"]}
 
@@ -74,7 +75,7 @@ def test_it_has_a_name_ports_and_a_folder_of_its_own_and_they_go(
     chosen = Project(lived_in, {}).settings()
     assert other.project == f"{chosen.project}-drill"
     assert other.project_dir == other.root == lived_in / ".drill"
-    assert not {other[n] for n in drill.PORTS} & {chosen[n] for n in drill.PORTS}
+    assert not {other[n] for n in PORTS.values()} & {chosen[n] for n in PORTS.values()}
     assert other["AIRFLOW_FERNET_KEY"] == chosen["AIRFLOW_FERNET_KEY"]
     assert beside.asked[-1] == "down volumes=True"
     assert f"remove_sandbox {other.project}" in engine.asked

@@ -119,7 +119,7 @@ def test_logs_of_all_or_one(project, installed, engine):
 
 
 def test_logs_of_a_service_that_does_not_exist(project, installed, engine):
-    with pytest.raises(StackError, match="there is no service radis; known: postgres, redis"):
+    with pytest.raises(StackError, match=r"radis is not a service\.\nUse one of: postgres, redis"):
         logs.run(project, "radis", tail="5", since="", follow=False)
 
 
@@ -273,7 +273,7 @@ def test_a_shell_is_opened_where_a_service_runs(project, installed, engine):
 
 
 def test_a_shell_of_a_service_that_does_not_exist_is_refused(project, installed, engine):
-    with pytest.raises(StackError, match="there is no service radis; known: postgres, redis"):
+    with pytest.raises(StackError, match=r"radis is not a service\.\nUse one of: postgres, redis"):
         shell_command.open_shell(project, "radis")
     assert engine.asked == []
 
@@ -287,7 +287,7 @@ def test_a_shell_needs_an_engine_that_works(project, installed, engine):
 
 def test_a_shell_needs_what_the_service_runs_from(project, installed, engine):
     engine.built = False
-    with pytest.raises(StackError, match="is not built: inv install"):
+    with pytest.raises(StackError, match=r"is not built yet\.\nRun: inv install"):
         shell_command.open_shell(project, "redis")
     assert engine.asked == []
 
@@ -322,7 +322,7 @@ def browser(no_browser):
     return browser
 
 
-@pytest.mark.parametrize("page", open_page.PAGES)
+@pytest.mark.parametrize("page", open_page.PORTS)
 def test_a_page_is_opened_in_the_browser_and_told(project, installed, web, browser, capsys, page):
     open_page.run(project, page)
     assert browser.opened == [web.url]
@@ -333,7 +333,7 @@ def test_each_page_is_at_its_own_port(project, installed, browser, web, dead_por
     monkeypatch.setenv("MLFLOW_PORT", str(dead_port))
     with pytest.raises(StackError) as silent:
         open_page.run(project, "mlflow")
-    assert str(silent.value) == f"nothing answers at http://127.0.0.1:{dead_port}: inv up"
+    assert str(silent.value) == f"Nothing answers at http://127.0.0.1:{dead_port}.\nRun: inv up"
     assert browser.opened == []
     open_page.run(project, "status")
     assert browser.opened == [web.url]
@@ -348,7 +348,7 @@ def test_no_proxy_stands_before_a_page(project, installed, browser, dead_port, m
 def test_a_page_that_does_not_exist_is_refused_with_those_that_do(project, installed, web, browser):
     with pytest.raises(StackError) as refused:
         open_page.run(project, "redis")
-    assert str(refused.value) == "redis has no page; pages: status, airflow-apiserver, mlflow"
+    assert str(refused.value).startswith("redis has no web page.\nUse one of: airflow-apiserver")
     assert (web.requests, browser.opened) == ([], [])
 
 
@@ -357,7 +357,7 @@ def test_without_a_browser_the_way_from_another_machine_is_told(
 ):
     with pytest.raises(StackError) as refused:
         open_page.run(project, "status")
-    way = f"ssh -L {web.port}:127.0.0.1:{web.port} THIS-HOST, then {web.url}"
+    way = f"ssh -L {web.port}:127.0.0.1:{web.port} THIS-HOST, then open {web.url}"
     assert str(refused.value).endswith(way)
 
 

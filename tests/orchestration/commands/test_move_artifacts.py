@@ -166,7 +166,7 @@ def test_what_came_of_a_round_is_its_last_line():
 
 def test_a_round_that_failed_says_what_stays_and_what_to_do():
     trouble = {"name": "bucket-full", "cause": "its server has no room", "fix": "make room there"}
-    with pytest.raises(StackError, match=r"no room.*MLflow goes on as before\nnext: make room"):
+    with pytest.raises(StackError, match=r"no room.*MLflow still uses .*\nRun: make room"):
         move_artifacts._copied(Engine(DONE, trouble), "/from", 0)
 
 
@@ -175,7 +175,7 @@ def test_a_place_that_settings_would_refuse_is_refused_before_anything_is_copied
 ):
     chosen = make_settings(AIRFLOW_LOGS_DESTINATION="s3://bucket/logs")
     monkeypatch.setattr(move_artifacts, "working_engine", lambda project: (chosen, None))
-    with pytest.raises(StackError, match="AIRFLOW_LOGS_DESTINATION lies among the artifacts"):
+    with pytest.raises(StackError, match="AIRFLOW_LOGS_DESTINATION is inside"):
         move_artifacts.run(project, "s3://bucket", dry_run=False)
 
 

@@ -238,35 +238,35 @@ NOT_INSTALLED = [
 
 # What is arranged, what is typed, words that tell what happened, the way on.
 REFUSED = {
-    "no engine": (docker, ["install"], "no Docker engine answers (connection", WITH_DOCKER),
-    "no engine at up": (docker, ["up"], "no Docker engine answers", WITH_DOCKER),
+    "no engine": (docker, ["install"], "No Docker engine answers (connection", WITH_DOCKER),
+    "no engine at up": (docker, ["up"], "No Docker engine answers", WITH_DOCKER),
     "no socket": (no_socket, ["install"], "no such file or directory", WITH_DOCKER),
     "no rights": (no_rights, ["install"], "permission denied", "sudo usermod -aG docker"),
     "the engine is gone": (
-        set_to(STACK_ENGINE="docker"), ["up"], "no Docker engine answers", WITH_DOCKER,
+        set_to(STACK_ENGINE="docker"), ["up"], "No Docker engine answers", WITH_DOCKER,
     ),
-    "a taken port": (taken_port, ["install"], "is taken by python", "or set MLFLOW_PORT in .env"),
+    "a taken port": (taken_port, ["install"], "in use by python", "or set MLFLOW_PORT in"),
     "two clones with equal ports": (
         port_of_another_clone, ["up"], "another clone of this stack in /home/me/other-clone",
         "set AIRFLOW_PORT in .env",
     ),
-    "two pages on one port": (equal_ports, ["install"], "must differ", "change them in .env"),
+    "two pages on one port": (equal_ports, ["install"], "must differ", "Change them in .env"),
     "an address elsewhere": (
-        far_address, ["install"], "without Docker there is no proxy", "BIND_ADDRESS=127.0.0.1",
+        far_address, ["install"], "no TLS proxy without Docker", "BIND_ADDRESS=127.0.0.1",
     ),
     "another address without TLS": (
         exported(BIND_ADDRESS="0.0.0.0", STACK_ENGINE="docker"), ["install"],
-        "to the network", "set TLS=on in .env, or BIND_ADDRESS=127.0.0.1",
+        "over the network", "Set TLS=on in .env, or BIND_ADDRESS=127.0.0.1",
     ),
     "TLS without Docker": (
-        exported(TLS="on", STACK_ENGINE="standalone"), ["up"], "runs on Docker only", "set TLS=off",
+        exported(TLS="on", STACK_ENGINE="standalone"), ["up"], "runs on Docker only", "Set TLS=off",
     ),
-    "a lost .env": (lost_env, ["up"], ".env is gone", "inv down --volumes --yes"),
+    "a lost .env": (lost_env, ["up"], "earlier install exists", "inv down --volumes --yes"),
     "a read-only folder": (read_only_folder, ["up"], "cannot be written to", "a clone that"),
-    "a full disk": (full_disk, ["install"], "GiB of disk free", "free some"),
+    "a full disk": (full_disk, ["install"], "GiB of disk space are free", "Free some"),
     "another at work": (at_work, ["up"], "inv backup (process ", "wait until it has ended"),
     "a word for a port": (exported(AIRFLOW_PORT="http"), ["up"], "is not a port", "1 to 65535"),
-    "a word for memory": (exported(WORKER_MEMORY="lots"), ["up"], "WORKER_MEMORY=lots", "as 2g"),
+    "a word for memory": (exported(WORKER_MEMORY="lots"), ["up"], "WORKER_MEMORY=lots", "2g"),
     "port 0": (exported(STATUS_PORT="0"), ["health"], "STATUS_PORT=0 is not a port", "1 to 65535"),
     "port 70000": (exported(MLFLOW_PORT="70000"), ["up"], "MLFLOW_PORT=70000", "1 to 65535"),
     "no such engine": (exported(STACK_ENGINE="podman"), ["up"], "podman", "docker, standalone"),
@@ -280,11 +280,11 @@ REFUSED = {
     "a comment behind a value": (line("KEY=a # b"), ["up"], BEHIND, "a line of its own"),
     "no text": (line(b"KEY=\xff\xfe\n"), ["health"], BEHIND, "UTF-8"),
     "a webhook that is none": (
-        set_to(ALERT_WEBHOOK_URL="hooks.slack.com/T0"), ["up"], "ALERT_WEBHOOK_URL is no web",
+        set_to(ALERT_WEBHOOK_URL="hooks.slack.com/T0"), ["up"], "ALERT_WEBHOOK_URL is not a web",
         "https://HOST/",
     ),
     "e-mail without a server": (
-        set_to(ALERT_EMAIL_TO="me@example.org"), ["up"], "needs a mail server", "set SMTP_HOST",
+        set_to(ALERT_EMAIL_TO="me@example.org"), ["up"], "needs a mail server", "Set SMTP_HOST",
     ),
     "a blank secret": (
         set_to(REDIS_PASSWORD=""), ["health"], "REDIS_PASSWORD is blank", "inv install",
@@ -297,32 +297,32 @@ REFUSED = {
         set_to(AIRFLOW_JWT_SECRET="abc"), ["up"], "is shorter than 16", "inv install",
     ),
     "a Fernet key that is none": (
-        set_to(AIRFLOW_FERNET_KEY="a" * 44), ["up"], "is no Fernet key", "leave it blank",
+        set_to(AIRFLOW_FERNET_KEY="a" * 44), ["up"], "is not a Fernet key", "leave it blank",
     ),
     "a secret that breaks an address": (
         set_to(REDIS_PASSWORD="pass@word/with:signs"),  # pragma: allowlist secret
-        ["up"], "stands in a URL", "change it in .env",
+        ["up"], "is part of a URL", "in .env",
     ),
     "an unknown service's logs": (
-        installed, ["logs", "-s", "web"], "there is no service web", "known: postgres",
+        installed, ["logs", "-s", "web"], "web is not a service", "Use one of: postgres",
     ),
     "an unknown service to restart": (
-        installed, ["restart", "-s", "web"], "there is no service web", "known: postgres",
+        installed, ["restart", "-s", "web"], "web is not a service", "Use one of: postgres",
     ),
     "an unknown service to rebuild": (
-        installed, ["rebuild", "-s", "web"], "there is no service web", "known: airflow-apiserver",
+        installed, ["rebuild", "-s", "web"], "web is not a service", "of: airflow-apiserver",
     ),
-    "a shell nowhere": (installed, ["shell", "-s", "web"], "no service web", "known: postgres"),
+    "a shell nowhere": (installed, ["shell", "-s", "web"], "is not a service", "of: postgres"),
     "a service that is not built": (
         installed, ["rebuild", "-s", "postgres"], "is not built here",
-        "possible: airflow-apiserver",
+        "Use one of: airflow-apiserver",
     ),
     "a one-shot to restart": (
-        installed, ["restart", "-s", "airflow-init"], "runs once", "by inv up",
+        installed, ["restart", "-s", "airflow-init"], "runs once", "part of inv up",
     ),
     "nothing to restart": (installed, ["restart"], "nothing runs", "inv up"),
-    "a page that is none": (installed, ["open", "-s", "postgres"], "has no page", "pages: status"),
-    "a page that is down": (installed, ["open"], "nothing answers at http://", "inv up"),
+    "a page that is none": (installed, ["open", "-s", "postgres"], "no web page", "mlflow, status"),
+    "a page that is down": (installed, ["open"], "Nothing answers at http://", "inv up"),
     "a shell before the environment": (installed, ["shell"], "is not built", "inv install"),
     "lines that are no number": (
         installed, ["logs", "--tail", "many"], "--tail many", "--tail 100",
@@ -350,7 +350,7 @@ REFUSED = {
     ),
     **{
         f"inv {' '.join(argv)} before install": (
-            nothing, list(argv), "there is no .env here yet", "inv install",
+            nothing, list(argv), "There is no .env yet.", "inv install",
         )
         for argv in NOT_INSTALLED
     },
@@ -366,7 +366,7 @@ def test_what_is_wrong_is_told_with_the_way_on_and_nothing_is_changed(place, cas
     before = place.snapshot()
     done = place.type(*argv)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stderr.startswith(f"inv {argv[0]}: ")
+    assert done.stderr.startswith("Error: ")
     assert happened in done.stderr
     assert way_on in done.stderr
     assert "Traceback" not in done.stderr
@@ -385,7 +385,8 @@ def test_no_secret_is_told_in_a_refusal(place):
     )
     done = place.type("up")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 3
+    for setting in ("REDIS_PASSWORD", "ALERT_WEBHOOK_URL", "SMTP_PORT"):
+        assert setting in done.stderr
     assert "s3cr3t" not in done.stderr + done.stdout
     assert "sh0rt" not in done.stderr + done.stdout
 
@@ -400,8 +401,8 @@ def test_problems_are_told_all_at_once(place):
     place.export(STATUS_PORT=place.environment["AIRFLOW_PORT"])
     lost_env(place)
     told = place.type("install").stderr.splitlines()
-    assert told[0] == "inv install: nothing was changed; in the way:"
-    assert [any(words in line for line in told) for words in ("taken", "differ", "gone")] == [
+    assert told[0] == "Error: The stack cannot be installed yet. Nothing was changed."
+    assert [any(words in line for line in told) for words in ("in use", "differ", "gone")] == [
         True,
         True,
         True,
@@ -450,5 +451,5 @@ def test_data_without_containers_is_not_left_beside_a_docker_engine_that_came_si
     lost_env(place)
     place.environment.pop("STACK_ENGINE")
     done = place.type("install")
-    assert "Two ways out" in done.stderr
+    assert "Data of an earlier install exists" in done.stderr
     assert not (place.folder / ".env").exists()

@@ -59,12 +59,12 @@ def test_root_puts_it_in_place_for_each_boot(here, tmp_path, recorded, monkeypat
 
 def test_others_are_told_how(here, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 1234)
-    with pytest.raises(StackError, match=r"next: sudo .venv/bin/inv systemd --install"):
+    with pytest.raises(StackError, match=r"Run: sudo .venv/bin/inv systemd --install"):
         systemd.install(here, tmp_path)
     assert not (tmp_path / systemd.UNIT).exists()
 
 
 def test_without_systemd_that_is_said(here, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    with pytest.raises(StackError, match="no systemd here"):
+    with pytest.raises(StackError, match="This machine has no systemd"):
         systemd.install(here, tmp_path / "absent")

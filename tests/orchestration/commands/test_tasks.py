@@ -128,18 +128,18 @@ def test_help_of_a_verb_tells_its_flags(inv):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("health",), "inv health: there is no .env here yet: inv install"),
-        (("logs", "-s", "redis"), "inv logs: there is no .env here yet: inv install"),
-        (("trigger", "flights"), "inv trigger: there is no .env here yet: inv install"),
+        (("health",), "Error: There is no .env yet.\nRun: inv install"),
+        (("logs", "-s", "redis"), "Error: There is no .env yet.\nRun: inv install"),
+        (("trigger", "flights"), "Error: There is no .env yet.\nRun: inv install"),
         (("down", "--volumes"), "inv down --volumes --yes"),
-        (("install",), "no Docker engine answers"),
+        (("install",), "No Docker engine answers"),
     ],
 )
 def test_an_expected_failure_is_a_line_on_stderr_and_exit_code_1(inv, tmp_path, arguments, words):
     done = inv(*arguments)
     assert done.returncode == 1
     assert words in done.stderr
-    assert done.stderr.startswith(f"inv {arguments[0]}: ")
+    assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not os.path.lexists(tmp_path / ".env")
@@ -229,7 +229,7 @@ def test_an_interrupt_is_a_line_too(inv, surroundings):
     put_in(surroundings, "up", "def run(project, **options):\n    raise KeyboardInterrupt\n")
     done = inv("up", "--no-proof")
     assert done.returncode == 1
-    assert done.stderr == "inv up: interrupted; run it again to go on\n"
+    assert done.stderr == "Interrupted. Run inv up again to continue.\n"
 
 
 WORKS = """
@@ -269,7 +269,7 @@ def test_a_verb_that_is_ended_from_outside_ends_what_it_started(at_work, ending)
     process.send_signal(ending)
     # It is over when nobody holds the other end of the pipes any more.
     _, told = process.communicate(timeout=10)
-    assert told == "inv up: interrupted; run it again to go on\n"
+    assert told == "Interrupted. Run inv up again to continue.\n"
     assert process.returncode == 1
 
 
@@ -297,7 +297,7 @@ def test_what_changes_the_stack_is_refused_while_another_does_and_nothing_else(
     assert {name for name, text in told.items() if words in text} == ALONE
     # What starts at boot needs no settings yet, and the doctor looks without them too.
     others = {text for name, text in told.items() if name not in {*ALONE, "systemd", "doctor"}}
-    assert all("there is no .env here yet: inv install" in text for text in others)
+    assert all("There is no .env yet.\nRun: inv install" in text for text in others)
     assert told["systemd"] == ""
 
 

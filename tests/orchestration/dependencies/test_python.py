@@ -41,7 +41,7 @@ def absent(recorded):
 
 
 def test_a_python_that_is_here_is_found_and_nobody_is_asked(make_settings, recorded, answering):
-    assert python_problem(make_settings()) == ""
+    assert python_problem(make_settings()) == []
     assert recorded.lines == [FIND]
     assert answering.asked == ()
 
@@ -49,7 +49,7 @@ def test_a_python_that_is_here_is_found_and_nobody_is_asked(make_settings, recor
 @pytest.mark.parametrize("place", ["https://builds.example/3.11.18.tar.gz", python_version.BUILDS])
 def test_one_place_that_answers_is_enough(make_settings, absent, answering, place):
     answering.add(place)
-    assert python_problem(make_settings(CA_BUNDLE="/my.crt")) == ""
+    assert python_problem(make_settings(CA_BUNDLE="/my.crt")) == []
     assert (place, "/my.crt") in answering.asked
 
 
@@ -61,21 +61,20 @@ def test_looking_fetches_nothing(make_settings, absent, answering):
 
 def test_a_mirror_in_a_folder_is_not_asked(make_settings, absent, answering):
     absent.outputs = {"uv python list": "cpython-3.11.18 file:///srv/3.11.18.tar.gz\n"}
-    assert python_problem(make_settings()) == ""
+    assert python_problem(make_settings()) == []
     assert "file:///srv/3.11.18.tar.gz" not in {address for address, _ in answering.asked}
 
 
 def test_without_a_python_the_next_command_is_told(make_settings, absent, answering):
-    problem = python_problem(make_settings())
-    assert "\n" not in problem
-    assert "need Python 3.11 here" in problem
-    assert problem.endswith("sudo apt-get install python3.11 (Debian 12), then inv install")
+    [problem] = python_problem(make_settings())
+    assert "need Python 3.11" in problem.cause
+    assert "sudo apt-get install python3.11" in problem.fix
 
 
 def test_a_uv_that_does_not_answer_offers_nothing(make_settings, recorded, answering):
     recorded.failures = {"uv python": "no answer within 5 s"}
     answering.add(python_version.BUILDS)
-    assert python_problem(make_settings()) == python_version.MISSING
+    assert python_problem(make_settings()) == [python_version.MISSING]
 
 
 def test_asking_for_a_python_does_not_last_for_ever(make_settings, answering, monkeypatch):

@@ -76,7 +76,7 @@ def test_a_key_that_an_override_sets_apart_is_not_mended_by_up(look):
     apart = {"airflow-scheduler": {JWT: OTHER}}
     [found] = look(held=apart, meant=apart)
     assert (found.code, found.where) == ("jwt-secret-differs", "airflow-scheduler")
-    assert found.fix == f"take {JWT} out of {config_drift.OVERRIDE}, then: inv up"
+    assert found.fix == f"Remove {JWT} from {config_drift.OVERRIDE}, then run: inv up"
 
 
 def test_an_execution_url_that_is_not_the_api_servers_is_told(look):
@@ -87,7 +87,7 @@ def test_an_execution_url_that_is_not_the_api_servers_is_told(look):
 def test_an_execution_url_of_an_override_is_to_be_taken_out(look):
     wrong = {"airflow-worker": {EXECUTION_URL: "http://localhost:8080/"}}
     [found] = look(held=wrong, meant=wrong)
-    assert found.fix == f"take {EXECUTION_URL} out of {config_drift.OVERRIDE}, then: inv up"
+    assert found.fix == f"Remove {EXECUTION_URL} from {config_drift.OVERRIDE}, then run: inv up"
 
 
 def test_an_execution_url_that_moved_with_the_api_server_is_not_wrong(look):
@@ -100,7 +100,7 @@ def test_an_execution_url_that_moved_with_the_api_server_is_not_wrong(look):
     }
     [found] = look(held=moved)
     assert found.code == "settings-not-applied"
-    assert found.cause.endswith(": AIRFLOW_PORT")
+    assert found.cause.endswith(": AIRFLOW_PORT.")
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,7 @@ def test_a_setting_that_is_not_applied_is_told_by_its_name(look, changes, settin
     unused = {"airflow-worker": {"user": None}} if setting == "MINE" else {}
     [found] = look(meant=changes, held=unused)
     assert (found.code, found.fix, found.where) == ("settings-not-applied", "inv up", where)
-    assert (
-        found.cause
-        == f"what runs was started with other settings than .env and this shell hold: {setting}"
-    )
+    assert found.cause == f"The running services do not use the current value of: {setting}."
 
 
 def test_what_the_image_alone_sets_does_not_count(look):
@@ -150,14 +147,14 @@ def test_a_key_of_the_data_is_not_to_be_applied(look, variable, value, setting):
     [found] = look(meant=edited)
     assert found.code == "data-key-edited"
     assert setting in found.cause
-    assert found.fix.startswith(f"put the {setting} of before back in .env")
+    assert found.fix.startswith(f"Put the previous {setting} back in .env")
 
 
 def test_a_fernet_key_that_was_put_before_the_old_one_is_to_be_applied(look):
     added = {name: {FERNET: f"{OTHER},{SECRET}"} for name in STACK if name.startswith("airflow-")}
     [found] = look(meant=added)
     assert found.code == "settings-not-applied"
-    assert found.cause.endswith(": AIRFLOW_FERNET_KEY")
+    assert found.cause.endswith(": AIRFLOW_FERNET_KEY.")
 
 
 def test_references_are_read_from_the_compose_file(make_settings, clone, repo):
@@ -197,4 +194,4 @@ def test_logs_in_a_bucket_that_are_not_applied_are_one_setting_and_not_all_of_it
     after = {name: {"AIRFLOW_LOGS_DESTINATION": "s3://logs/of"} for name in names}
     after["airflow-worker"] |= {"AWS_ACCESS_KEY_ID": "key", "AWS_PROFILE": ""}
     [found] = look(before, after, AIRFLOW_LOGS_DESTINATION="s3://logs/of")
-    assert found.cause.endswith(": AIRFLOW_LOGS_DESTINATION")
+    assert found.cause.endswith(": AIRFLOW_LOGS_DESTINATION.")

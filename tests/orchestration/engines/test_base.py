@@ -72,17 +72,17 @@ def test_each_service_runs_from_its_image(service, image):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("postgres", "postgres is not built here; possible: mlflow, status"),
-        ("mlflow-migrate", "mlflow-migrate runs once, by inv up; possible: mlflow, status"),
-        ("radis", "there is no service radis; known: mlflow, status"),
-        ("", "there is no service ; known: mlflow, status"),
+        ("postgres", "is not built here."),
+        ("mlflow-migrate", "runs once, as part of inv up."),
+        ("radis", "is not a service."),
+        ("", "is not a service."),
     ],
 )
 def test_a_service_that_is_not_meant_is_refused_with_what_it_is(engine, name, why):
     engine.listed.append(Service("mlflow-migrate", "exited"))
     with pytest.raises(StackError) as refused:
         check_service(engine, name, ["mlflow", "status"])
-    assert str(refused.value) == why
+    assert str(refused.value) == f"{name} {why}\nUse one of: mlflow, status"
 
 
 def test_a_service_that_is_meant_is_not_refused(engine):

@@ -9,6 +9,7 @@ from orchestration.engines.docker import daemon, public_images
 from orchestration.engines.docker.engine import DockerEngine
 from orchestration.engines.standalone.engine import StandaloneEngine
 from orchestration.engines.standalone.environment import State
+from orchestration.errors import Problem
 from orchestration.host import clocks, permissions
 from orchestration.host.resources import Host
 
@@ -49,7 +50,7 @@ def test_docker_tells_its_machine_and_what_a_first_build_lacks(host, clone, tmp_
     assert found.places == (clone, tmp_path)
     assert (found.index, found.index_ahead) == ("pypi.org", 2.0)
     [problem] = found.problems
-    assert "no registry gives debian:bookworm-slim" in problem
+    assert "No registry provides debian:bookworm-slim" in problem.cause
 
 
 def test_what_is_built_asks_nobody_outside(host):
@@ -61,9 +62,9 @@ def test_docker_refuses_a_user_that_is_none_and_folders_it_may_not_use(host, clo
     (clone / "logs").mkdir()
     (clone / "logs").chmod(0o700)
     [problem] = host(built=True, AIRFLOW_UID="me").problems
-    assert problem.startswith("AIRFLOW_UID=me is not a user's number")
+    assert problem.code == "uid-unusable"
     [problem] = host(built=True, AIRFLOW_UID="50000").problems
-    assert "may not write to" in problem
+    assert "not allowed to write to" in problem.cause
     remapped = {"SecurityOptions": ["name=userns"]}
     assert host(built=True, info=remapped, AIRFLOW_UID="50000").problems == ()
 
@@ -79,8 +80,9 @@ def test_standalone_tells_where_its_data_goes(make_settings, clone, monkeypatch)
 
 
 def test_standalone_needs_a_place_it_may_write_to(make_settings, clone, monkeypatch):
-    monkeypatch.setattr(permissions, "unwritable", lambda folder: f"{folder} is not writable")
+    problem = Problem("folder-rights", "It is not writable.", "Clone elsewhere.", "machine")
+    monkeypatch.setattr(permissions, "unwritable", lambda folder: problem)
     alone = StandaloneEngine(make_settings())
     alone.state = State(clone / "state")
     monkeypatch.setattr(alone, "is_built", lambda: True)
-    assert alone.host().problems == (f"{clone} is not writable",)
+    assert alone.host().problems == (problem,)

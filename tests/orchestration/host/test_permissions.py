@@ -25,15 +25,17 @@ def test_a_clone_that_can_be_written_to_is_no_problem(make_settings, clone):
 def test_clone_and_locks_must_be_writable(make_settings, clone, shut, name):
     (clone / "install").mkdir()
     shut.add(clone / name)
-    told = f"{clone / name} is not writable for you: sudo chown -R $USER {clone / name}"
-    assert permissions.folder_problems(make_settings()) == [told]
+    [problem] = permissions.folder_problems(make_settings())
+    assert problem.cause == f"{clone / name} is not writable for you."
+    assert problem.fix == f"sudo chown -R $USER {clone / name}"
+    assert problem.code == "folder-rights"
 
 
 def test_a_folder_that_is_mended_with_the_one_around_it_is_not_told(make_settings, clone, shut):
     (clone / "install").mkdir()
     shut |= {clone, clone / "install"}
     [problem] = permissions.folder_problems(make_settings())
-    assert problem.startswith(f"{clone} is not writable")
+    assert problem.cause.startswith(f"{clone} is not writable")
 
 
 def test_folders_that_must_be_made_need_a_writable_place(make_settings, tmp_path, shut):
@@ -42,7 +44,7 @@ def test_folders_that_must_be_made_need_a_writable_place(make_settings, tmp_path
     shut.add(elsewhere)
     chosen = make_settings(AIRFLOW_PROJ_DIR=elsewhere / "not" / "made")
     [problem] = permissions.folder_problems(chosen)
-    assert problem == f"{elsewhere} is not writable for you: sudo chown -R $USER '{elsewhere}'"
+    assert problem.fix == f"sudo chown -R $USER '{elsewhere}'"
 
 
 def test_folders_that_are_there_need_none(make_settings, tmp_path, shut):
@@ -56,7 +58,7 @@ def test_a_read_only_mount_is_told_as_such(make_settings, clone, shut, monkeypat
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
     shut.add(clone)
     [problem] = permissions.folder_problems(make_settings())
-    assert problem.startswith(f"{clone} is on a read-only file system: ")
+    assert problem.cause == f"{clone} is on a read-only file system."
 
 
 def test_the_nearest_folder_that_exists_is_found(tmp_path):
@@ -72,18 +74,19 @@ def test_the_nearest_folder_that_exists_is_found(tmp_path):
     [
         ("0", "would run Airflow as root"),
         ("00", "would run Airflow as root"),
-        ("me", "is not a user's number"),
-        ("-1", "is not a user's number"),
-        ("1000:0", "is not a user's number"),
+        ("me", "is not a numeric user id"),
+        ("-1", "is not a numeric user id"),
+        ("1000:0", "is not a numeric user id"),
     ],
 )
 def test_airflow_needs_a_user_that_is_not_root(make_settings, uid, why):
-    told = permissions.uid_problem(make_settings(AIRFLOW_UID=uid))
-    assert told == f"AIRFLOW_UID={uid} {why}: leave it blank in .env, then inv install"
+    problem = permissions.uid_problem(make_settings(AIRFLOW_UID=uid))
+    assert problem.cause == f"AIRFLOW_UID={uid} {why}."
+    assert problem.code == "uid-unusable"
 
 
 def test_any_other_user_is_fine(make_settings):
-    assert permissions.uid_problem(make_settings(AIRFLOW_UID="50000")) == ""
+    assert permissions.uid_problem(make_settings(AIRFLOW_UID="50000")) is None
 
 
 @pytest.mark.parametrize(
@@ -131,9 +134,10 @@ def test_folders_that_airflow_may_use_or_that_are_not_made_are_no_problem(make_s
 def test_folders_that_airflow_may_not_use_are_told_with_one_command_each(make_settings, clone):
     project(clone, dags=0o700, logs=0o755, plugins=0o755)
     sudo = "sudo " if os.getuid() else ""
-    assert mount_problems(make_settings, 50000) == [
-        f"AIRFLOW_UID=50000 may not read {clone}/dags: chmod -R a+rX {clone}/dags",
-        f"AIRFLOW_UID=50000 may not write to {clone}/logs: {sudo}chown -R 50000:0 {clone}/logs",
+    not_allowed = "AIRFLOW_UID=50000 is not allowed to"
+    assert [(one.cause, one.fix) for one in mount_problems(make_settings, 50000)] == [
+        (f"{not_allowed} read {clone}/dags.", f"chmod -R a+rX {clone}/dags"),
+        (f"{not_allowed} write to {clone}/logs.", f"{sudo}chown -R 50000:0 {clone}/logs"),
     ]
 
 
@@ -141,4 +145,4 @@ def test_logs_of_airflows_own_user_are_mended_by_their_mode(make_settings, clone
     project(clone, logs=0o577)
     # Root is refused by uid_problem before; here it stands for any owner.
     [problem] = mount_problems(make_settings, os.getuid())
-    assert problem.endswith(f"/logs: chmod -R u+rwX {clone}/logs")
+    assert problem.fix == f"chmod -R u+rwX {clone}/logs"

@@ -19,25 +19,26 @@ def problems_of(host=None):
 @pytest.mark.parametrize(("memory", "enough"), [(3.7, False), (3.85, True), (4.0, True)])
 def test_memory_below_what_is_needed_is_a_problem(figures, memory, enough):
     figures.memory = memory
-    assert problems_of() == (
-        [] if enough else ["3.7 GiB of memory: the stack needs 4 GiB: add memory"]
+    causes = [one.cause for one in problems_of()]
+    assert causes == (
+        [] if enough else ["This machine has 3.7 GiB of memory. The stack needs 4 GiB."]
     )
 
 
 def test_a_limit_below_the_machines_memory_counts(figures):
     figures.limit = 2.0
     [problem] = problems_of()
-    assert problem.startswith("2.0 GiB of memory: ")
-    assert problem.endswith("raise the memory limit of this container or session")
+    assert problem.cause.startswith("This machine has 2.0 GiB of memory.")
+    assert problem.fix == "Raise the memory limit of this container or session."
 
 
 def test_the_engines_own_machine_may_be_the_smaller_one(figures):
     [problem] = problems_of(Host(memory_gib=1.9))
-    assert problem.startswith("1.9 GiB of memory in the engine's machine: ")
-    assert "Docker Desktop" in problem
+    assert problem.cause.startswith("The engine's machine has 1.9 GiB of memory.")
+    assert "Docker Desktop" in problem.fix
     figures.memory = 1.0
     [problem] = problems_of(Host(memory_gib=1.9))
-    assert problem.startswith("1.0 GiB of memory: ")
+    assert problem.cause.startswith("This machine has 1.0 GiB of memory.")
 
 
 def test_this_machines_figures_are_sane():
@@ -98,15 +99,16 @@ def test_a_system_without_cgroups_has_no_limit(tmp_path):
 def test_a_full_disk_is_a_problem_with_its_folder(figures, tmp_path):
     figures.free = 1.25
     [problem] = problems_of(Host(places=(tmp_path,)))
-    assert problem.startswith(f"1.2 GiB of disk free in {tmp_path}: the stack needs 6 GiB: ")
-    assert f"sudo du -xhd1 {tmp_path}" in problem
+    free = f"1.2 GiB of disk space are free in {tmp_path}. The stack needs 6 GiB."
+    assert (problem.code, problem.cause) == ("disk-full", free)
+    assert f"sudo du -xhd1 {tmp_path}" in problem.fix
 
 
 def test_a_file_system_is_named_once_by_where_the_data_goes(figures, tmp_path):
     figures.free, data = 0.5, tmp_path / "data"
     data.mkdir()
     [problem] = problems_of(Host(places=(tmp_path, data)))
-    assert problem.startswith(f"0.5 GiB of disk free in {data}: the stack needs 6 GiB")
+    assert f"free in {data}. The stack needs 6 GiB." in problem.cause
 
 
 class Place(type(Path())):
@@ -120,6 +122,6 @@ def test_the_clone_needs_less_where_the_data_goes_elsewhere(figures):
     clone, data = Place("/home"), Place("/var")
     figures.free = 3.0
     [problem] = problems_of(Host(places=(clone, data)))
-    assert "free in /var: the stack needs 6 GiB" in problem
+    assert "free in /var. The stack needs 6 GiB." in problem.cause
     figures.free = 0.5
     assert len(problems_of(Host(places=(clone, data)))) == 2

@@ -51,23 +51,21 @@ from orchestration.settings import envfile
 def test_a_form_that_readers_take_differently_is_refused_with_its_line(line, why):
     with pytest.raises(StackError) as refused:
         envfile.parse(f"GOOD=1\n# a comment\n{line}\nLAST=1\n")
-    told = str(refused.value).splitlines()
-    assert told[0].startswith(".env is not read alike")
-    assert len(told) == 2
-    assert told[1].startswith("  line 3: ")
-    assert why in told[1]
+    [problem] = refused.value.problems
+    first, reason = problem.cause.splitlines()
+    assert first.startswith(".env has lines")
+    assert reason.startswith("  line 3: ")
+    assert why in reason
 
 
 def test_all_refused_lines_are_told_at_once_and_the_file_is_named():
     with pytest.raises(StackError) as refused:
         envfile.parse("A\nB=fine\nC=$x\n\nD='open\n", "the.file")
-    told = str(refused.value)
-    assert told.startswith("the.file ")
-    assert [line.split(":")[0].strip() for line in told.splitlines()[1:]] == [
-        "line 1",
-        "line 3",
-        "line 5",
-    ]
+    [problem] = refused.value.problems
+    first, *reasons = problem.cause.splitlines()
+    assert (problem.code, problem.where) == ("env-unusable", "the.file")
+    assert first.startswith("the.file ")
+    assert [line.split(":")[0] for line in reasons] == ["  line 1", "  line 3", "  line 5"]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +232,7 @@ def test_a_file_is_read_with_its_line_ends_as_they_are(tmp_path):
 def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes(b"A=1\r\n# \xc3\xb6\nB=\xff\xfe\nC=\xff\n")
-    with pytest.raises(StackError, match=r"^\.env is not read alike.*\n  line 3: not UTF-8"):
+    with pytest.raises(StackError, match=r"^\.env has lines.*\n  line 3: not UTF-8"):
         envfile.read(path)
 
 

@@ -136,10 +136,10 @@ def of_another(clone):
 
 
 FAULTS = {
-    "is not the key of": of_another,
+    "does not belong to": of_another,
     "No such file": lambda clone: (clone / "mine.key").unlink(),
-    "holds no certificate in PEM": lambda clone: (clone / "mine.pem").write_text("x"),
-    "opens without a passphrase": encrypted,
+    "not a certificate in PEM": lambda clone: (clone / "mine.pem").write_text("x"),
+    "without a passphrase": encrypted,
 }
 
 
@@ -148,7 +148,7 @@ def test_a_pair_that_cannot_be_served_is_refused_with_its_reason(own, clone, tol
     settings = own()
     FAULTS[told](clone)
     [problem] = certificates.problems(settings)
-    assert told in problem
+    assert told in str(problem)
     with pytest.raises(StackError, match=told):
         certificates.provide(settings)
     assert not Files.of(settings).key.exists()
@@ -159,7 +159,7 @@ def test_a_pair_that_cannot_be_served_is_refused_with_its_reason(own, clone, tol
 
 @pytest.mark.parametrize(
     ("days", "told"),
-    [((-3, -1), "ended on"), ((1, 3), "look at the clock")],
+    [((-3, -1), "expired on"), ((1, 3), "Check this machine's clock.")],
     ids=["past", "future"],
 )
 def test_one_of_another_time_is_refused(own, monkeypatch, days, told):
@@ -167,19 +167,20 @@ def test_one_of_another_time_is_refused(own, monkeypatch, days, told):
     monkeypatch.setattr(ca, "BACKDATED", -timedelta(days=begin))
     monkeypatch.setattr(ca, "CERTIFICATE_DAYS", end)
     [problem] = certificates.problems(own())
-    assert told in problem
+    assert told in str(problem)
 
 
 def test_one_for_somebody_else_is_refused_with_whom_it_is_for(own):
     [problem] = certificates.problems(own("a.example", "b.example"))
-    assert "is for a.example, b.example and not for box.example: set PUBLIC_HOST" in problem
+    assert "is for a.example, b.example, not for box.example." in problem.cause
+    assert "PUBLIC_HOST" in problem.fix
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
 def test_a_key_that_this_user_may_not_read_is_refused(own, clone):
     settings = own()
     (clone / "mine.key").chmod(0)
-    assert "Permission denied" in certificates.problems(settings)[0]
+    assert "Permission denied" in certificates.problems(settings)[0].cause
 
 
 def test_the_doctor_warns_a_month_before_the_end(own, with_tls, monkeypatch, clone):
@@ -189,7 +190,7 @@ def test_the_doctor_warns_a_month_before_the_end(own, with_tls, monkeypatch, clo
     certificates.provide(settings)
     [found] = state_checks.of_certificate(settings)
     assert (found.code, found.fix) == (
-        "certificate-ends-soon", f"renew {clone / 'mine.pem'}, then: inv up",
+        "certificate-ends-soon", f"Renew {clone / 'mine.pem'}, then run: inv up",
     )  # fmt: skip
     shutil.rmtree(clone / "certificates")
     certificates.provide(with_tls())

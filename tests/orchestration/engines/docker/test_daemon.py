@@ -22,17 +22,17 @@ def test_an_engine_that_does_not_answer_is_told_with_the_next_command(monkeypatc
         raise docker.errors.DockerException(f"Error: ('Connection aborted.', {reason})")
 
     monkeypatch.setattr(docker, "from_env", silent)
-    with pytest.raises(StackError, match="no Docker engine answers") as refused:
+    with pytest.raises(StackError, match="No Docker engine answers") as refused:
         daemon.client()
     assert way_out in str(refused.value)
-    assert daemon.unreachable() == str(refused.value)
+    assert (daemon.unreachable(),) == refused.value.problems
 
 
 def test_an_engine_that_answers_is_reachable(monkeypatch):
     answers = SimpleNamespace(version=dict)
     monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
     assert daemon.client() is answers
-    assert daemon.unreachable() == ""
+    assert daemon.unreachable() is None
 
 
 def test_rights_that_need_a_new_login_are_not_given_twice(monkeypatch):
@@ -41,8 +41,8 @@ def test_rights_that_need_a_new_login_are_not_given_twice(monkeypatch):
 
     monkeypatch.setattr(docker, "from_env", silent)
     monkeypatch.setattr(daemon, "joined", lambda group: group == "docker")
-    assert "log in again" in daemon.unreachable()
-    assert "usermod" not in daemon.unreachable()
+    assert "log in again" in daemon.unreachable().fix
+    assert "usermod" not in daemon.unreachable().fix
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_an_engine_that_hangs_is_told_with_the_next_command(monkeypatch, silence
     patience = []
     answers = SimpleNamespace(version=version)
     monkeypatch.setattr(docker, "from_env", lambda timeout: patience.append(timeout) or answers)
-    assert daemon.unreachable().startswith("no Docker engine answers (")
+    assert daemon.unreachable().cause.startswith("No Docker engine answers (")
     assert patience == [daemon.ENGINE_SECONDS]
 
 
 def test_an_engine_that_hangs_is_to_be_restarted():
-    assert "systemctl restart docker" in daemon._silence(Exception("Read timed out."))
+    assert "systemctl restart docker" in daemon._silence(Exception("Read timed out.")).fix
 
 
 @pytest.mark.parametrize("version", ["19.03.15", "20.9.0", "1.13.1"])
@@ -86,15 +86,16 @@ def test_an_old_engine_is_a_problem_with_the_next_command(monkeypatch, version):
     answers = SimpleNamespace(version=lambda: {"Version": version})
     monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
     told = daemon.unreachable()
-    assert told.startswith(f"Docker Engine {version} is older than 20.10: ")
-    assert told.endswith("sudo apt-get install docker.io")
+    assert told.code == "engine-too-old"
+    assert told.cause == f"Docker Engine {version} is older than 20.10."
+    assert told.fix.endswith("sudo apt-get install docker.io")
 
 
 @pytest.mark.parametrize("version", ["20.10.24+dfsg1", "27.3.1", "v29.0", "dev", ""])
 def test_an_engine_that_is_new_enough_is_no_problem(monkeypatch, version):
     answers = SimpleNamespace(version=lambda: {"Version": version})
     monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
-    assert daemon.unreachable() == ""
+    assert daemon.unreachable() is None
 
 
 def test_what_the_engine_tells_of_its_machine_is_read(monkeypatch):

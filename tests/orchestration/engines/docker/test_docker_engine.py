@@ -428,7 +428,7 @@ def test_a_one_shot_that_fails_is_told_with_its_last_lines(docker, one_shots, re
     one_shots(attributes("mlflow-migrate", "exited", code=1))
     with pytest.raises(StackError) as failed:
         docker.replace("mlflow-migrate")
-    assert str(failed.value) == "mlflow-migrate failed:\none\ntwo\nnext: inv up"
+    assert str(failed.value) == "mlflow-migrate failed:\none\ntwo\nRun: inv up"
     assert recorded.lines[-1].startswith("docker compose logs --tail=12 ")
 
 
@@ -616,25 +616,28 @@ def test_surviving_data_are_the_volumes_of_this_project(docker):
 
 @pytest.mark.parametrize("version", ["2.20.0", "v2.26.1-4", "5.0.2", "2.29.7-desktop.1"])
 def test_a_compose_that_is_new_enough_is_no_problem(docker, recorded, monkeypatch, version):
-    monkeypatch.setattr(daemon, "unreachable", lambda: "")
+    monkeypatch.setattr(daemon, "unreachable", lambda: None)
     recorded.outputs = {"version --short": f"{version}\n"}
     assert docker.problems() == []
 
 
 @pytest.mark.parametrize("version", ["2.19.1", "1.29.2", "v2.3.4"])
 def test_an_old_compose_is_a_problem_with_the_next_command(docker, recorded, monkeypatch, version):
-    monkeypatch.setattr(daemon, "unreachable", lambda: "")
+    monkeypatch.setattr(daemon, "unreachable", lambda: None)
     recorded.outputs = {"version --short": f"{version}\n"}
     [problem] = docker.problems()
-    assert problem == f"Compose {version} is older than 2.20: {docker_engine.WITH_DOCKER}"
+    assert problem.code == "engine-too-old"
+    assert problem.cause == f"Compose {version} is older than 2.20."
+    assert problem.fix == docker_engine.WITH_DOCKER
 
 
 def test_no_engine_and_no_compose_are_told_together(docker, recorded, monkeypatch):
-    monkeypatch.setattr(daemon, "unreachable", lambda: "no Docker engine answers")
+    silent = daemon._silence(Exception())
+    monkeypatch.setattr(daemon, "unreachable", lambda: silent)
     recorded.failures = {"version --short": "unknown command"}
     engine, version = docker.problems()
-    assert engine == "no Docker engine answers"
-    assert version.startswith("`docker compose` does not answer")
+    assert engine is silent
+    assert version.code == "compose-missing"
 
 
 def test_the_sdk_is_made_when_it_is_needed(make_settings, monkeypatch):

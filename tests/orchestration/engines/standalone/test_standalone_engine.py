@@ -22,6 +22,7 @@ import psutil
 import pytest
 import yaml
 
+from orchestration.dependencies.python import MISSING
 from orchestration.engines.base import ONE_SHOTS, image_of
 from orchestration.engines.standalone import engine as standalone_engine
 from orchestration.engines.standalone import environment as standalone_environment
@@ -219,7 +220,7 @@ def orphan(state):
 def linux(monkeypatch):
     """A machine that has all it takes."""
     monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: "")
+    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: [])
 
 
 def test_on_linux_with_a_python_there_is_no_problem(alone, linux):
@@ -229,7 +230,8 @@ def test_on_linux_with_a_python_there_is_no_problem(alone, linux):
 def test_another_system_is_a_problem(alone, linux, monkeypatch):
     monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Darwin")
     [problem] = alone.problems()
-    assert problem == "the standalone engine runs on Linux, this is Darwin: use Docker"
+    assert (problem.code, problem.fix) == ("engine-unfit", "Use Docker.")
+    assert "Darwin" in problem.cause
 
 
 @pytest.mark.parametrize(("excess", "told"), [(0, []), (1, [1]), (30, [30])])
@@ -237,15 +239,14 @@ def test_a_path_too_long_for_sockets_is_told_by_how_much(alone, linux, excess, t
     # 107 bytes, and supervisord binds its socket beside its place first, with its pid behind it.
     fits = 107 - len("/run/supervisor.sock.12345678")
     alone.state = State(Path("/" + "f" * (fits - 1 + excess)))
-    assert alone.problems() == [
-        f"{alone.state.folder} is {n} bytes too long for sockets: clone into a shorter path"
-        for n in told
+    assert [one.cause for one in alone.problems()] == [
+        f"{alone.state.folder} is {n} bytes too long for sockets." for n in told
     ]
 
 
 def test_a_missing_python_is_told_unless_the_environment_is_there(alone, linux, monkeypatch, state):
-    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: "no Python 3.11")
-    assert alone.problems() == ["no Python 3.11"]
+    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: [MISSING])
+    assert alone.problems() == [MISSING]
     state.python("airflow").parent.mkdir(parents=True)
     state.python("airflow").touch()
     assert alone.problems() == []
@@ -253,7 +254,7 @@ def test_a_missing_python_is_told_unless_the_environment_is_there(alone, linux, 
 
 def test_problems_are_told_together(alone, linux, monkeypatch):
     monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: "no Python 3.11")
+    monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: [MISSING])
     alone.state = State(Path("/" + "f" * 200))
     assert len(alone.problems()) == 3
 

@@ -14,7 +14,6 @@ from orchestration.engines.standalone.virtualenvs import (
     NAMES,
     POSTGRES_FILES,
     Environments,
-    python_problem,
 )
 from orchestration.errors import StackError
 from tests.support.repository import ROOT
@@ -372,45 +371,6 @@ def test_a_system_user_that_exists_is_taken(made, recorded, become):
 def test_a_normal_user_makes_no_user(made, recorded):
     build(made)
     assert users_made(recorded) == []
-
-
-# Python
-
-
-def test_a_python_that_is_here_is_no_problem(make_settings, recorded):
-    assert python_problem(make_settings()) == ""
-    assert recorded.lines == ["uv python find 3.11"]
-
-
-def test_a_python_that_can_be_fetched_is_no_problem_and_not_fetched_yet(
-    make_settings, recorded, monkeypatch
-):
-    monkeypatch.setattr(python_version, "headers_of", lambda place, bundle: {})
-    recorded.failures = {"python find": "none"}
-    assert python_problem(make_settings()) == ""
-    assert not [line for line in recorded.lines if "install" in line]
-    assert {command.env["UV_SYSTEM_CERTS"] for command in recorded.commands} == {"1"}
-
-
-def test_without_a_python_the_next_command_is_told(make_settings, recorded):
-    recorded.failures = {"uv python": "none"}
-    problem = python_problem(make_settings())
-    assert "\n" not in problem
-    assert "need Python 3.11 here" in problem
-    assert problem.endswith("sudo apt-get install python3.11 (Debian 12), then inv install")
-
-
-def test_asking_for_a_python_does_not_last_for_ever(make_settings, monkeypatch):
-    limits = []
-
-    def ask(command, *, timeout=None):
-        limits.append(timeout)
-        raise StackError("no answer")
-
-    monkeypatch.setattr(virtualenvs.runner, "run", ask)
-    python_problem(make_settings())
-    assert all(limits)
-    assert len(limits) == 2
 
 
 def test_the_path_to_postgres_leads_into_the_wheel_of_the_lock():
