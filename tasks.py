@@ -57,12 +57,10 @@ class Menu(Program):
         try:
             parse()
         except ParseError as error:
-            way_on = "inv --list, or inv --help VERB"
+            way_on = "Run: inv --list, or inv --help COMMAND"
             if "airflow" in self.argv and "--" not in self.argv:
-                way_on = (
-                    "what is meant for Airflow stands behind --, as in inv airflow -- dags list"
-                )
-            raise Exit(f"inv: {error}\nnext: {way_on}", code=2) from None
+                way_on = "Put -- before Airflow's arguments, as in: inv airflow -- dags list"
+            raise Exit(f"Error: {error}\n{way_on}", code=2) from None
 
 
 # The program that reads this file exists already, and Invoke has no setting for these two.

@@ -46,7 +46,7 @@ def take_back(chosen: Settings, engine: Runtime) -> None:
     if not marker.exists():
         return
     what = marker.read_text(encoding="utf-8").strip()
-    print(f"the restore of {what} did not come to its end: it is taken back")
+    print(f"The restore of {what} was interrupted and is rolled back.")
     _stop(engine)
     # The database alone: nothing is to run on a state that nobody has proven.
     engine.up(("postgres",))

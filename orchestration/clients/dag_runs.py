@@ -33,7 +33,7 @@ def follow(airflow: Airflow, dag_id: str, run_id: str, seconds: float = RUN_SECO
 
 def failure(airflow: Airflow, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> str:
     """Which task failed, its last log lines, and where to read on."""
-    where = f"next: {airflow.address}/dags/{dag_id}/runs/{run_id}"
+    where = f"Open: {airflow.address}/dags/{dag_id}/runs/{run_id}"
     failed = next((task for task in tasks if task["state"] == "failed"), None)
     if not failed:
         return f"{dag_id} failed without a failed task\n{where}"

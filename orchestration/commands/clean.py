@@ -63,7 +63,7 @@ def run(project: Project, *, older_than: str, dry_run: bool) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(shown(rows, removed=not dry_run))
     if failed := [f"{row.what}: {row.error}" for row in rows if row.error]:
-        raise StackError("\n".join([*failed, "mend that, then: inv clean"]))
+        raise StackError(*failed, fix="Fix this, then run: inv clean")
 
 
 def span(text: str) -> timedelta:
@@ -71,7 +71,9 @@ def span(text: str) -> timedelta:
     try:
         found = log_files.span(text)
     except StackError:
-        raise StackError(f"--older-than {text} is no span: 30d or 12h") from None
+        raise StackError(
+            f"--older-than {text} is not a duration.", fix="Use 30d, 12h or the like."
+        ) from None
     if found < SHORTEST:
         raise StackError(
             f"--older-than {text} would take what has only just ended: 1h is the shortest"
@@ -117,7 +119,7 @@ def _by_script(
 ) -> list[Row]:
     up = {service.name for service in engine.ps() if service.state == "running"}
     if needed not in up:
-        raise StackError(f"{needed} does not run: inv up")
+        raise StackError(f"{needed} is not running.", fix="inv up")
     argv = ["python", engine.script(script), str(seconds), *(["apply"] if remove else [])]
     rows = runner.run(engine.command(service, argv), timeout=SECONDS).document()
     return [Row(**row) for row in rows]

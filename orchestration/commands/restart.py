@@ -26,7 +26,7 @@ def run(project: Project, service: str | None) -> None:
     pending.refuse(chosen)
     chosen.refuse_exposed()
     if not lifecycle.running(engine):
-        raise StackError("nothing runs that could be restarted: inv up")
+        raise StackError("The stack is not running.", fix="inv up")
     started = time.monotonic()
     names = [service] if service else names
     restarting = in_background(partial(engine.restart, names))

@@ -11,7 +11,7 @@ import requests
 from orchestration.clients import accounts, http
 from orchestration.clients.status_page import Work, verdicts, work
 from orchestration.engines.base import PROXY, Runtime, Service
-from orchestration.errors import StackError
+from orchestration.errors import StackError, next_step
 from orchestration.settings.model import Settings
 
 PATIENCE_SECONDS = 3
@@ -184,9 +184,9 @@ def explain(report: Report, engine: Runtime, lines: int = 8) -> str:
     )
     first = next(iter(rows), None)
     if first is None or first.state in NOT_STARTED:
-        return "\n".join([*told, "next: inv up"])
+        return "\n".join([*told, next_step("inv up")])
     words = last_words(engine, first.name, lines)
-    return "\n".join([*told, *words, f"next: inv logs -s {first.name}"])
+    return "\n".join([*told, *words, next_step(f"inv logs -s {first.name}")])
 
 
 def last_words(engine: Runtime, service: str, lines: int) -> Iterable[str]:

@@ -58,7 +58,7 @@ def well(stack):
 
 
 def test_a_healthy_stack_is_one_good_line(stack):
-    assert stack.well("inv", "doctor") == "well: no known failure, and every service is well\n"
+    assert stack.well("inv", "doctor") == "No known problems. All services are healthy.\n"
 
 
 def test_a_clone_that_is_not_installed_is_told_so_and_stays_so(stack, tmp_path):
@@ -77,7 +77,7 @@ def test_a_setting_that_was_edited_and_not_applied_is_named(stack):
     with edited(stack.folder / ".env", other):
         found = findings(stack)
     assert found.keys() == {"settings-not-applied"}
-    assert found["settings-not-applied"]["cause"].endswith(": WORKER_CONCURRENCY")
+    assert found["settings-not-applied"]["cause"].endswith(": WORKER_CONCURRENCY.")
 
 
 @pytest.mark.parametrize("setting", ["AIRFLOW_FERNET_KEY", "AIRFLOW_DB_PASSWORD"])

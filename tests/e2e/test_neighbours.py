@@ -15,7 +15,7 @@ def test_a_second_clone_beside_it_touches_nothing(stack, second_clone):
 def test_a_taken_port_is_refused_before_anything_starts(stack, second_clone):
     done = second_clone.run("inv", "up", AIRFLOW_PORT=stack.exported["AIRFLOW_PORT"])
     assert done.returncode == 1
-    assert f"port {stack.exported['AIRFLOW_PORT']}" in done.stderr
+    assert f"Port {stack.exported['AIRFLOW_PORT']}" in done.stderr
     assert str(stack.folder) in done.stderr, "which clone holds it"
     assert not any(s["state"] == "running" for s in second_clone.health()["services"])
 

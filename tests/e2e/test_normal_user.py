@@ -78,7 +78,7 @@ def test_without_rights_on_docker_the_way_to_them_is_told(newcomer):
     before = (newcomer.folder / ".env").read_bytes()
     done = newcomer.run("inv", "install", STACK_ENGINE="docker")
     assert done.returncode == 1
-    assert "no Docker engine answers (permission denied)" in done.stderr
+    assert "No Docker engine answers (permission denied)" in done.stderr
     assert "sudo usermod -aG docker" in done.stderr
     assert (newcomer.folder / ".env").read_bytes() == before
 

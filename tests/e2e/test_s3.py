@@ -231,7 +231,7 @@ def test_a_setting_that_is_wrong_is_refused_by_name_at_the_install(stack, settin
     done = stack.run("inv", "install", **setting)
     assert done.returncode == 1
     assert words in done.stderr
-    assert "next: " in done.stderr
+    assert "Set AWS_" in done.stderr or "Create it" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ def test_a_setting_that_is_wrong_is_refused_by_name_at_the_install(stack, settin
     [
         ((403, "RequestTimeTooSkewed"), {}, "refuses this machine's clock", "timedatectl"),
         ((400, "AuthorizationHeaderMalformed"), {"x_amz_bucket_region": "eu-west-1"},
-         "in another region, eu-west-1", "set AWS_DEFAULT_REGION=eu-west-1 in .env"),
-        ((503, "SlowDown"), {}, "its server is overloaded", "try again later"),
+         "in another region, eu-west-1", "Set AWS_DEFAULT_REGION=eu-west-1 in .env"),
+        ((503, "SlowDown"), {}, "its server is overloaded", "Try again later."),
     ],
 )  # fmt: skip
 def test_what_aws_says_of_clock_region_and_load_is_told_with_its_fix(
@@ -250,7 +250,7 @@ def test_what_aws_says_of_clock_region_and_load_is_told_with_its_fix(
         done = stack.run("inv", "install")
     assert done.returncode == 1
     assert cause in done.stderr
-    assert f"next: {fix}" in done.stderr or f"next: sudo {fix}" in done.stderr
+    assert fix in done.stderr
 
 
 def test_a_profile_of_aws_s_own_files_serves_in_the_place_of_keys(stack, tmp_path):
@@ -263,7 +263,7 @@ def test_a_profile_of_aws_s_own_files_serves_in_the_place_of_keys(stack, tmp_pat
     assert stack.run("inv", "install", **none, AWS_PROFILE="ours").returncode == 0
     done = stack.run("inv", "install", **none, AWS_PROFILE="another")
     assert done.returncode == 1
-    assert "there is no key for it\nnext: set AWS_ACCESS_KEY_ID" in done.stderr
+    assert "there is no key for it.\nSet AWS_ACCESS_KEY_ID" in done.stderr
 
 
 def test_a_server_of_one_s_own_authority_is_trusted_where_that_is_named(stack, server, tmp_path):
@@ -273,7 +273,7 @@ def test_a_server_of_one_s_own_authority_is_trusted_where_that_is_named(stack, s
     with server.with_tls(tmp_path) as certificate:
         done = stack.run("inv", "install", MLFLOW_S3_ENDPOINT_URL=address)
         assert done.returncode == 1
-        assert "of no authority that is trusted\nnext: set AWS_CA_BUNDLE" in done.stderr
+        assert "of no authority that is trusted.\nSet AWS_CA_BUNDLE" in done.stderr
         named = {"MLFLOW_S3_ENDPOINT_URL": address, "AWS_CA_BUNDLE": str(certificate)}
         assert stack.run("inv", "install", **named).returncode == 0
         stack.well("inv", "up", **named)

@@ -157,7 +157,10 @@ def test_a_server_that_hangs_holds_up_no_task_and_no_page_for_long(stack, server
 def test_a_bucket_for_logs_that_is_not_there_is_refused_at_the_install(stack):
     done = stack.run("inv", "install", AIRFLOW_LOGS_DESTINATION="s3://nowhere/logs")
     assert done.returncode == 1
-    assert "task logs in s3://nowhere/logs: there is no such bucket\nnext: make it" in done.stderr
+    assert (
+        "task logs in s3://nowhere/logs cannot be used: there is no such bucket.\nCreate it"
+        in done.stderr
+    )
 
 
 def test_the_pipelines_read_flights_out_of_a_bucket(stack, server, engine):

@@ -250,7 +250,7 @@ def test_your_own_certificate_is_taken_and_one_that_does_not_fit_is_refused(clos
 
 def test_without_tls_again_nothing_is_lost_and_nobody_else_is_answered(closed):
     exposed = closed.run("inv", "up", TLS="off")
-    assert "set TLS=on in .env, or BIND_ADDRESS=127.0.0.1" in exposed.stderr
+    assert "Set TLS=on in .env, or BIND_ADDRESS=127.0.0.1" in exposed.stderr
     closed.exported |= {"TLS": "off", "BIND_ADDRESS": "127.0.0.1"}
     closed.well("inv", "up", timeout=1800)
     assert "-tls-" not in closed.containers("--all", "--format", "{{.Names}}")

@@ -271,7 +271,7 @@ def test_up_gives_up_with_the_reason_and_the_next_command(
         "redis: redis says so",
         "last lines of redis:",
         "  Out of memory",
-        "next: inv logs -s redis",
+        "Run: inv logs -s redis",
     ]
 
 
@@ -284,7 +284,7 @@ def test_up_tells_what_the_doctor_knows_of_it_below_the_error(project, clone, en
     *before, known, fix = str(failed.value).splitlines()
     assert before[-1] == "airflow-init didn't complete successfully"
     assert known.startswith("PostgreSQL rejects the password of airflow")
-    assert fix == "  fix: put the AIRFLOW_DB_PASSWORD of then back in .env, then: inv up"
+    assert fix == "Put the previous AIRFLOW_DB_PASSWORD back in .env, then run: inv up"
 
 
 def test_a_doctor_that_knows_nothing_or_fails_leaves_the_error_as_it_is(
@@ -416,7 +416,7 @@ def test_restart_of_what_cannot_be_restarted_is_refused(project, in_use, proven,
 @pytest.mark.parametrize("state", ["exited", "absent"])
 def test_restart_of_a_stack_that_does_not_run_is_refused(project, in_use, state):
     in_use.listed = [Service("redis", state), Service("airflow-init", "exited")]
-    with pytest.raises(StackError, match="nothing runs that could be restarted: inv up"):
+    with pytest.raises(StackError, match="The stack is not running"):
         restart.run(project, "redis")
     assert in_use.asked == []
 

@@ -200,7 +200,7 @@ def test_the_next_start_takes_back_one_that_was_killed(
     assert rows(engine) == later
     # Somebody may have worked with it.
     assert names(engine) == sorted(f"{n}{end}" for n in postgres.NAMES for end in ("", "_loaded"))
-    assert f"the restore of {made} did not come to its end" in capsys.readouterr().out
+    assert f"The restore of {made} was interrupted" in capsys.readouterr().out
     engine.asked.clear()
     pending.take_back(chosen, engine)
     assert engine.asked == []

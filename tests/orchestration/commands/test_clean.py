@@ -90,7 +90,7 @@ def test_what_fails_hides_no_other_and_is_the_reason_at_the_end(cleaned, engine,
     assert str(refused.value).splitlines() == [
         "MLflow: no answer within 1800 s",
         "former builds: no Docker engine answers",
-        "mend that, then: inv clean",
+        "Fix this, then run: inv clean",
     ]
     told = capsys.readouterr().out
     assert "2 runs, 9 rows" in told
@@ -108,8 +108,8 @@ def test_without_a_database_it_says_what_to_type_and_tidies_all_the_same(cleaned
     engine.listed = []
     with pytest.raises(StackError) as refused:
         cleaned()
-    assert "Airflow: postgres does not run: inv up" in str(refused.value)
-    assert "MLflow: mlflow does not run: inv up" in str(refused.value)
+    assert "Airflow: postgres is not running.\nRun: inv up" in str(refused.value)
+    assert "MLflow: mlflow is not running.\nRun: inv up" in str(refused.value)
     assert (recorded.lines, engine.asked) == ([], ["prune"])
 
 
@@ -129,7 +129,7 @@ def test_a_span_is_read(text, found):
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("month", "no span"), ("", "no span"), ("-3d", "no span"), ("59m", "1h"), ("0d", "1h")],
+    [("month", "not a duration"), ("", "no span"), ("-3d", "no span"), ("59m", "1h"), ("0d", "1h")],
 )
 def test_a_span_that_is_none_or_too_short_is_refused_before_anything_is_asked(
     cleaned, engine, recorded, text, why

@@ -48,7 +48,7 @@ def test_health_for_machines_is_json_alone(project, installed, engine, web, caps
 def test_health_of_an_ill_stack_is_explained(project, installed, engine, web, capsys):
     web.stack_is_well(redis="down")
     assert not health_command.run(project, as_json=False, deep=False)
-    assert capsys.readouterr().out.splitlines()[-1] == "next: inv logs -s redis"
+    assert capsys.readouterr().out.splitlines()[-1] == "Run: inv logs -s redis"
 
 
 def test_deep_health_sends_the_canary_but_not_through_an_ill_stack(

@@ -320,7 +320,7 @@ REFUSED = {
     "a one-shot to restart": (
         installed, ["restart", "-s", "airflow-init"], "runs once", "part of inv up",
     ),
-    "nothing to restart": (installed, ["restart"], "nothing runs", "inv up"),
+    "nothing to restart": (installed, ["restart"], "is not running", "inv up"),
     "a page that is none": (installed, ["open", "-s", "postgres"], "no web page", "mlflow, status"),
     "a page that is down": (installed, ["open"], "Nothing answers at http://", "inv up"),
     "a shell before the environment": (installed, ["shell"], "is not built", "inv install"),

@@ -158,17 +158,17 @@ def test_wrong_usage_is_two_lines_and_exit_code_2(inv, arguments, words):
     done = inv(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     why, way_on = done.stderr.splitlines()
-    assert why.startswith("inv: ")
+    assert why.startswith("Error: ")
     assert words in why
-    assert way_on == "next: inv --list, or inv --help VERB"
+    assert way_on == "Run: inv --list, or inv --help COMMAND"
 
 
 def test_words_for_airflow_without_the_dashes_are_wrong_usage_with_a_hint(inv):
     done = inv("airflow", "dags", "list")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "inv: No idea what 'dags' is!",
-        "next: what is meant for Airflow stands behind --, as in inv airflow -- dags list",
+        "Error: No idea what 'dags' is!",
+        "Put -- before Airflow's arguments, as in: inv airflow -- dags list",
     ]
 
 

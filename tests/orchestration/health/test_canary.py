@@ -77,7 +77,7 @@ def test_a_failed_run_tells_the_task_its_last_lines_and_its_page(airflow, web, r
         "canary: task train failed after 3 tries:",
         "  fitting",
         "  MemoryError",
-        f"next: {web.url}/dags/canary/runs/r1",
+        f"Open: {web.url}/dags/canary/runs/r1",
     ]
     told = capsys.readouterr().out
     assert "✗ train" in told
@@ -92,7 +92,7 @@ def test_a_task_that_was_not_tried_again_is_told_so(airflow, run, capsys):
 
 def test_a_run_can_fail_without_a_failed_task(airflow, run, capsys):
     run("failed", tasks=[a_task("load", None, None)])
-    with pytest.raises(StackError, match="canary failed without a failed task\nnext: http"):
+    with pytest.raises(StackError, match="canary failed without a failed task\nOpen: http"):
         dag_runs.follow(airflow, "canary", "r1")
 
 

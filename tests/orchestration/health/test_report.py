@@ -106,7 +106,7 @@ def test_an_engine_that_does_not_answer_is_a_check_that_is_not_healthy(look, eng
     assert report.checks[0] == Check("engine", False, None, str(error))
     assert [check.healthy for check in report.checks[1:]] == [True] * 3
     told = health_report.explain(report, engine).splitlines()
-    assert told == [f"engine: {error}", "next: inv up"]
+    assert told == [f"engine: {error}", "Run: inv up"]
 
 
 def test_a_bug_in_an_engine_is_no_verdict(look, engine):
@@ -313,7 +313,7 @@ def test_the_explanation_names_the_service_its_last_words_and_the_next_command(e
         "last lines of redis:",
         "  two",
         "  three",
-        "next: inv logs -s redis",
+        "Run: inv logs -s redis",
     ]
 
 
@@ -321,7 +321,7 @@ def test_what_does_not_run_is_explained_before_what_waits_for_it(engine):
     waits = a_row("airflow-worker", healthy=False)
     cause = a_row("redis", healthy=False, state="restarting")
     told = health_report.explain(Report("docker", [waits, cause], []), engine)
-    assert told.endswith("next: inv logs -s redis")
+    assert told.endswith("Run: inv logs -s redis")
 
 
 def test_where_all_is_well_there_is_nothing_to_explain(engine):
@@ -332,7 +332,7 @@ def test_a_check_alone_is_explained_too(engine):
     told = health_report.explain(
         Report("docker", [a_row()], [Check("mlflow", False, None, "x")]), engine
     )
-    assert told.splitlines() == ["mlflow: x", "next: inv up"]
+    assert told.splitlines() == ["mlflow: x", "Run: inv up"]
 
 
 def test_logs_that_cannot_be_read_are_left_out(engine, monkeypatch):
@@ -347,7 +347,7 @@ def test_logs_that_cannot_be_read_are_left_out(engine, monkeypatch):
 def test_the_next_command_for_what_was_not_started_is_up(engine, state):
     row = Row("redis", state, False, None, 0, None, state)
     told = health_report.explain(Report("docker", [row], []), engine)
-    assert told.splitlines() == [f"redis: {state}", "next: inv up"]
+    assert told.splitlines() == [f"redis: {state}", "Run: inv up"]
 
 
 @pytest.mark.parametrize(("well", "told"), [(True, "answers with TLS"), (False, "no page answers")])
