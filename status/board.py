@@ -1,7 +1,6 @@
 """The last round, aged: what is shown, since when, how the last hour went, what it amounts to."""
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,11 @@ class Shown:
     verdict: Verdict
     since: datetime
     history: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The service's name."""
+        return self.verdict.name
 
 
 @dataclass(frozen=True)
@@ -54,26 +58,22 @@ class History:
     """The worst state of each minute, an hour long; minutes that nobody looked at are unknown."""
 
     def __init__(self) -> None:
-        self._minutes: deque[tuple[int, str]] = deque(maxlen=HISTORY_MINUTES)
+        self._minutes: dict[int, str] = {}
 
     def add(self, minute: int, state: str) -> None:
         """Take in a state seen in a minute."""
-        if self._minutes and self._minutes[-1][0] == minute:
-            state = min(state, self._minutes.pop()[1], key=WORST_FIRST.index)
-        self._minutes.append((minute, state))
+        worst = min(state, self._minutes.get(minute, state), key=WORST_FIRST.index)
+        self._minutes[minute] = worst
+        if len(self._minutes) > HISTORY_MINUTES:
+            del self._minutes[next(iter(self._minutes))]
 
     def strip(self, minute: int) -> tuple[str, ...]:
         """The hour up to `minute`, the newest last."""
-        if not self._minutes:
-            return ("",) * HISTORY_MINUTES
-        seen, first = dict(self._minutes), self._minutes[0][0]
-        hour = range(minute - HISTORY_MINUTES + 1, minute + 1)
+        first, seen = min(self._minutes, default=minute), dict(self._minutes)
         # The running minute has not been looked at until its first round.
-        last = max(seen)
-        return tuple(
-            seen.get(each, "" if each < first or each == minute > last else "unknown")
-            for each in hour
-        )
+        seen.setdefault(minute, "")
+        hour = range(minute - HISTORY_MINUTES + 1, minute + 1)
+        return tuple(seen.get(each, "" if each < first else "unknown") for each in hour)
 
 
 class Rounds:
@@ -97,37 +97,32 @@ class Rounds:
     def record(self, new: Round) -> None:
         """Take in a finished round; a service that kept its state keeps its `since`."""
         now = datetime.now(UTC)
-        before = {shown.verdict.name: shown for shown in self.board().services}
-        self._services = [Shown(one, _since(before[one.name], one, now)) for one in new.services]
+        self._services = _entered(self.board().services, new.services, now)
         self._round, self._recorded, self._checked_at = new, self._clock(), now
         for verdict in new.services:
             self._history[verdict.name].add(self._minute(), verdict.state)
 
     def board(self) -> Board:
         """Show the last round, or all services as unknown once it is older than three intervals."""
-        age = self._clock() - self._recorded
-        if age <= self._limit or self._checked_at is None:
-            services, last = self._services, self._round
-        else:
+        services, last, age = self._services, self._round, self._clock() - self._recorded
+        if age > self._limit and self._checked_at:
             why = f"stale: the last round is {age:.0f} s old"
             expired = self._checked_at + timedelta(seconds=self._limit)
-            services = [_unknown(shown, why, expired) for shown in self._services]
-            last = Round([], [Verdict(one.name, "unknown", why) for one in self._round.work])
-        strips = {name: history.strip(self._minute()) for name, history in self._history.items()}
-        return Board(
-            [replace(shown, history=strips[shown.verdict.name]) for shown in services],
-            self._checked_at,
-            last,
-        )
+            last = Round(_unknown(last.services, why), _unknown(last.work, why))
+            services = _entered(services, last.services, expired)
+        minute = self._minute()
+        shown = [replace(one, history=self._history[one.name].strip(minute)) for one in services]
+        return Board(shown, self._checked_at, last)
 
     def _minute(self) -> int:
         return int(self._clock() // 60)
 
 
-def _unknown(shown: Shown, why: str, expired: datetime) -> Shown:
-    verdict = Verdict(shown.verdict.name, "unknown", why)
-    return Shown(verdict, _since(shown, verdict, expired))
+def _entered(before: list[Shown], verdicts: list[Verdict], now: datetime) -> list[Shown]:
+    """What is shown from now on; a service that kept its state entered it before."""
+    held = {(shown.name, shown.verdict.state): shown.since for shown in before}
+    return [Shown(one, held.get((one.name, one.state), now)) for one in verdicts]
 
 
-def _since(before: Shown, verdict: Verdict, now: datetime) -> datetime:
-    return before.since if before.verdict.state == verdict.state else now
+def _unknown(verdicts: list[Verdict], why: str) -> list[Verdict]:
+    return [Verdict(one.name, "unknown", why) for one in verdicts]

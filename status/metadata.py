@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 
@@ -87,37 +87,22 @@ class Metadata:
     bytes: Mapping[str, int] = field(default_factory=dict)
 
 
-class Connection(Protocol):
-    """What is needed of asyncpg's connection."""
-
-    def fetchval(self, query: str, *args: object) -> Awaitable[Any]:
-        """Return the first value of the first row."""
-
-    def terminate(self) -> None:
-        """Close without waiting."""
-
-    def is_closed(self) -> bool:
-        """Tell whether it can be asked no more."""
-
-
-async def connect(url: str) -> Connection:
+async def connect(url: str) -> asyncpg.Connection:
     """Open a connection; raises what asyncpg raises."""
+    told = {"application_name": "status"}
     try:
-        opened = await asyncpg.connect(
-            url, timeout=LIMIT_SECONDS, server_settings={"application_name": "status"}
-        )
+        return await asyncpg.connect(url, timeout=LIMIT_SECONDS, server_settings=told)
     except ValueError:
         # The library may quote the address with its password.
         raise UnexpectedAnswer("DATABASE_URL is not a valid address") from None
-    return opened  # type: ignore[no-any-return]
 
 
 class Database:
     """The metadata database at `url`, over one connection that is opened anew once it fails."""
 
-    def __init__(self, url: str, connect: Callable[[str], Awaitable[Connection]] = connect) -> None:
+    def __init__(self, url: str, connect: Callable[[str], Awaitable[Any]] = connect) -> None:
         self._url, self._connect = url, connect
-        self._connection: Connection | None = None
+        self._connection: Any = None
 
     async def look(self) -> tuple[list[Verdict], Metadata | None]:
         """Judge postgres and the three services whose heartbeats it holds; never raises."""

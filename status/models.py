@@ -55,10 +55,7 @@ class MLflow:
         """Search one experiment, then list the artifact store: /health would touch neither."""
 
         async def ask() -> tuple[str, str]:
-            body = await self._post("/experiments/search", {"max_results": 1})
-            # Protocol buffers leave empty lists out: {} is MLflow without experiments.
-            if body and not isinstance(body.get("experiments"), list):
-                raise UnexpectedAnswer("the answer is no list of experiments")
+            _list_of("experiments", await self._post("/experiments/search", {"max_results": 1}))
             return "up", "reads its database"
 
         return await judge("mlflow", ask())
@@ -74,9 +71,7 @@ class MLflow:
                 # What a bucket's error means, and its fix behind it (config/artifact_store.py).
                 told = str(answer.json()["message"]).partition(";")[0]
                 raise UnexpectedAnswer(WHOSE.sub("", told))
-            body = json_object(answer)
-            if body and not isinstance(body.get("files"), list):
-                raise UnexpectedAnswer("the answer is no list of files")
+            _list_of("files", json_object(answer))
             return "up", "reads its artifact store"
 
         found = await judge("artifacts", ask())
@@ -93,48 +88,45 @@ class MLflow:
     async def _versions(self) -> dict[str, Version]:
         held: dict[str, Version] = {}
         # Of a model that is not there, MLflow refuses to tell who holds an alias.
-        if not await self._get("/registered-models/get", {"name": MODEL}):
+        if not await self._get("/registered-models/get", name=MODEL):
             return held
         for alias in ALIASES:
-            query = {"name": MODEL, "alias": alias}
-            found = await self._get("/registered-models/alias", query)
+            found = await self._get("/registered-models/alias", name=MODEL, alias=alias)
             if made := found.get("model_version"):
-                run = (await self._get("/runs/get", {"run_id": made["run_id"]}))["run"]
-                until = _pairs(run["data"], "params").get("until", "")
-                held[alias] = Version(
-                    str(made["version"]), made["run_id"], until, _figures(run["data"])
-                )
+                run = (await self._get("/runs/get", run_id=made["run_id"]))["run"]["data"]
+                until = _pairs(run, "params").get("until", "")
+                held[alias] = Version(str(made["version"]), made["run_id"], until, _figures(run))
         return held
 
     async def _drift(self) -> dict[str, float]:
-        asked = {"experiment_name": MONITORING}
-        experiment = (await self._get("/experiments/get-by-name", asked)).get("experiment")
-        if not experiment:
+        found = await self._get("/experiments/get-by-name", experiment_name=MONITORING)
+        if not (experiment := found.get("experiment")):
             return {}
-        query = {
-            "experiment_ids": [experiment["experiment_id"]],
-            "order_by": ["start_time ASC"],
-            "max_results": 1000,
-        }
+        query = {"experiment_ids": [experiment["experiment_id"]], "max_results": 1000}
+        runs = await self._post("/runs/search", {**query, "order_by": ["start_time ASC"]})
         looks: dict[str, float] = {}
-        for run in (await self._post("/runs/search", query)).get("runs", []):
+        for run in runs.get("runs", []):
             tags, metrics = _pairs(run["data"], "tags"), _figures(run["data"])
             # A tag may hold anything; what is no month has no place among them.
             if MONTH.fullmatch(str(tags.get("month"))) and "drifted_share" in metrics:
                 looks[tags["month"]] = metrics["drifted_share"]
         return dict(sorted(looks.items())[-MONTHS:])
 
-    async def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    async def _get(self, path: str, **query: str) -> dict[str, Any]:
         """Ask; what is not there is an empty answer."""
-        response = await self._http.get(
-            f"{self._url}{API}{path}", params=dict(query), auth=self._auth
-        )
+        response = await self._http.get(f"{self._url}{API}{path}", params=query, auth=self._auth)
         missing = response.status_code in (400, 404)
         return {} if missing and "error_code" in response.text else json_object(response)
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         address = f"{self._url}{API}{path}"
-        return json_object(await self._http.post(address, json=dict(body), auth=self._auth))
+        return json_object(await self._http.post(address, json=body, auth=self._auth))
+
+
+def _list_of(things: str, body: Mapping[str, Any]) -> None:
+    # Protocol buffers leave empty lists out: {} is MLflow without experiments.
+    if body and not isinstance(body.get(things), list):
+        raise UnexpectedAnswer(f"the answer is no list of {things}")
 
 
 def _pairs(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -144,6 +136,5 @@ def _pairs(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def _figures(data: Mapping[str, Any]) -> dict[str, float]:
     # A figure that is none is told as the text "NaN".
     metrics = _pairs(data, "metrics").items()
-    return {
-        name: one for name, one in metrics if isinstance(one, int | float) and math.isfinite(one)
-    }
+    numbers = {name: one for name, one in metrics if isinstance(one, int | float)}
+    return {name: one for name, one in numbers.items() if math.isfinite(one)}

@@ -68,17 +68,10 @@ def render(board: Board, bases: dict[str, str], interval: float) -> str:
 
 def policy() -> str:
     """The Content-Security-Policy: this page's one style and one script by hash, nothing else."""
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"style-src {_hash('style')}",
-            f"script-src {_hash('script')}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        ]
+    return (
+        f"default-src 'none'; style-src {_hash('style')}; script-src {_hash('script')}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     )
 
 
@@ -88,51 +81,41 @@ def _hash(tag: str) -> str:
 
 
 def _row(shown: Shown) -> str:
-    verdict = shown.verdict
-    values = {
-        "state": verdict.state,
-        "name": verdict.name,
-        "role": ROLES.get(verdict.name, ""),
-        "mark": MARKS[verdict.state],
-        "since": shown.since.isoformat(timespec="seconds"),
-        "elapsed": f"for {_ago(shown.since)}",
-        "latency": "\N{EN DASH}" if verdict.latency_ms is None else f"{verdict.latency_ms:.0f} ms",
-        "detail": _short(verdict.detail),
-    }
-    command = "" if verdict.state == "up" else f"inv logs -s {verdict.name}"
+    one, since = shown.verdict, shown.since.isoformat(timespec="seconds")
+    latency = "\N{EN DASH}" if one.latency_ms is None else f"{one.latency_ms:.0f} ms"
     return ROW.substitute(
-        {key: escape(value) for key, value in values.items()},
+        _told(one) | {"name": escape(one.name), "role": ROLES.get(one.name, ""), "since": since},
+        elapsed=f"for {_ago(shown.since)}",
+        latency=latency,
         strip=pictures.strip(shown.history) if shown.history else "",
-        next=_next(command),
+        next="" if one.state == "up" else _next(f"inv logs -s {one.name}"),
     )
 
 
 def _card(one: Verdict, links: dict[str, str], board: Board) -> str:
-    title = escape(TITLES[one.name])
+    title, when, models = escape(TITLES[one.name]), "", board.round.models
     if link := links.get(one.name):
         title = f'<a href="{escape(link)}">{title}</a>'
-    # A training is not "up", it went well.
-    word = "well" if one.state == "up" else one.state
-    detail = _short(one.detail)
-    values = {"state": one.state, "word": word, "mark": MARKS[one.state], "detail": detail}
-    models = board.round.models
+    if one.seen:
+        moment = one.seen.isoformat(timespec="seconds")
+        when = f'<time datetime="{moment}">{_ago(one.seen)} ago</time>'
     months = models.drift if one.name == "drift" and models else {}
     return CARD.substitute(
-        {key: escape(value) for key, value in values.items()},
+        _told(one),
+        # A training is not "up", it went well.
+        word="well" if one.state == "up" else one.state,
         title=title,
-        when=_when(one.seen) if one.seen else "",
+        when=when,
         picture=pictures.drift(months, DRIFT_LIMIT) if months else "",
         next="" if one.state in ("up", "running") else _next(NEXT.get(one.name, "")),
     )
 
 
-def _when(moment: datetime) -> str:
-    return f'<time datetime="{moment.isoformat(timespec="seconds")}">{_ago(moment)} ago</time>'
-
-
-def _short(detail: str) -> str:
-    shown = TURNING.sub("\N{REPLACEMENT CHARACTER}", detail[:DETAIL_CHARACTERS])
-    return f"{shown}…" if len(detail) > DETAIL_CHARACTERS else shown
+def _told(one: Verdict) -> dict[str, str]:
+    """What rows and cards say alike: state, its mark, and the detail in short."""
+    shown = TURNING.sub("\N{REPLACEMENT CHARACTER}", one.detail[:DETAIL_CHARACTERS])
+    detail = f"{shown}…" if len(one.detail) > DETAIL_CHARACTERS else shown
+    return {"state": one.state, "mark": MARKS[one.state], "detail": escape(detail)}
 
 
 def _next(command: str) -> str:
@@ -146,16 +129,11 @@ def _links(board: Board, bases: dict[str, str]) -> dict[str, str]:
     runs = board.round.metadata.runs if board.round.metadata else {}
     for name, dag_id in {**PIPELINES, CANARY: CANARY}.items():
         if dag_id in runs:
-            found[name] = f"{airflow}dags/{dag_id}/runs/{_part(runs[dag_id].run_id)}"
+            found[name] = f"{airflow}dags/{dag_id}/runs/{quote(runs[dag_id].run_id, safe='')}"
     versions = board.round.models.versions if board.round.models else {}
     for alias, held in versions.items():
-        found[alias] = f"{mlflow}#/models/{MODEL}/versions/{_part(held.version)}"
+        found[alias] = f"{mlflow}#/models/{MODEL}/versions/{quote(held.version, safe='')}"
     return found
-
-
-def _part(text: str) -> str:
-    """One part of an address, whatever slashes are in it."""
-    return quote(text, safe="")
 
 
 def _attention(board: Board) -> str:

@@ -69,16 +69,19 @@ class Probes:
     async def round(self) -> Round:
         """Ask all services at once; never raises."""
         url = self._settings.redis_url
-        asked = (airflow_apiserver(self._http, self._settings.airflow_url), self._mlflow.service())
-        (beats, metadata), (apiserver, mlflow), broker = await asyncio.gather(
-            self._database.look(), asyncio.gather(*asked), _broker(url)
+        apiserver, (beats, metadata), mlflow, (queue, broker) = await asyncio.gather(
+            airflow_apiserver(self._http, self._settings.airflow_url),
+            self._database.look(),
+            self._mlflow.service(),
+            _broker(url),
         )
-        await self._ask_rarely(mlflow, metadata)
-        queue, of_broker = broker
-        found = [apiserver, *beats, *of_broker, self._with_artifacts(mlflow)]
-        services = {verdict.name: verdict for verdict in found}
-        runner = "airflow-worker" if url else "airflow-scheduler"
-        services[runner] = _with_oldest(services[runner], metadata)
+        mlflow = await self._with_artifacts(mlflow, metadata)
+        services = {one.name: one for one in (apiserver, *beats, *broker, mlflow)}
+        if metadata and metadata.oldest_queued:
+            # What runs the tasks tells how long the first of those that wait has waited.
+            runner = services["airflow-worker" if url else "airflow-scheduler"]
+            told = f"{runner.detail}; the oldest waits for {work.elapsed(metadata.oldest_queued)}"
+            services[runner.name] = replace(runner, detail=told)
         disk, space = host.disk(self._settings.disk)
         others = [host.backup(self._settings.backup_report), disk]
         return Round(
@@ -90,18 +93,23 @@ class Probes:
             space,
         )
 
-    async def _ask_rarely(self, mlflow: Verdict, metadata: Metadata | None) -> None:
+    async def _with_artifacts(self, mlflow: Verdict, metadata: Metadata | None) -> Verdict:
+        """What MLflow is with its artifact store, which is asked for rarely, as the models are."""
+        if mlflow.state != "up":
+            self._models, self._asked_at = None, -float("inf")
+            return mlflow
         # A run that has ended since may have made a champion, or looked at a month.
         runs = metadata.runs.values() if metadata else ()
         after = [(run.run_id, run.state) for run in runs]
-        due = self._clock() - self._asked_at >= RARELY_SECONDS or after != self._asked_after
-        if mlflow.state != "up":
-            self._models, self._asked_at = None, -float("inf")
-        elif due:
+        if self._clock() - self._asked_at >= RARELY_SECONDS or after != self._asked_after:
             self._asked_at, self._asked_after = self._clock(), after
             self._artifacts, self._models = await asyncio.gather(
                 self._mlflow.artifacts(), self._look_at_models()
             )
+        state, told = self._artifacts
+        if state == "up":
+            return replace(mlflow, detail=f"{mlflow.detail} and its artifact store")
+        return replace(mlflow, state="degraded", detail=f"{mlflow.detail}; artifact store: {told}")
 
     async def _look_at_models(self) -> Models | None:
         try:
@@ -109,14 +117,6 @@ class Probes:
                 return await self._mlflow.look()
         except UNREADABLE:
             return None
-
-    def _with_artifacts(self, mlflow: Verdict) -> Verdict:
-        state, told = self._artifacts
-        if mlflow.state != "up":
-            return mlflow
-        if state == "up":
-            return replace(mlflow, detail=f"{mlflow.detail} and its artifact store")
-        return replace(mlflow, state="degraded", detail=f"{mlflow.detail}; artifact store: {told}")
 
 
 async def airflow_apiserver(http: httpx.AsyncClient, url: str) -> Verdict:
@@ -133,14 +133,6 @@ async def airflow_apiserver(http: httpx.AsyncClient, url: str) -> Verdict:
         return "unknown", "answers, but does not say whether it reads its metadatabase"
 
     return await judge("airflow-apiserver", ask())
-
-
-def _with_oldest(runner: Verdict, metadata: Metadata | None) -> Verdict:
-    """What runs the tasks tells how long the first of those that wait has waited."""
-    oldest = metadata.oldest_queued if metadata else None
-    if not oldest:
-        return runner
-    return replace(runner, detail=f"{runner.detail}; the oldest waits for {work.elapsed(oldest)}")
 
 
 async def _broker(url: str) -> tuple[int | None, list[Verdict]]:

@@ -16,12 +16,11 @@ import httpx
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status import documents, page, probes
 from status.board import Board, Rounds
@@ -48,19 +47,11 @@ LOG = logging.getLogger("uvicorn.error")
 T = TypeVar("T")
 
 
-class SecurityHeaders:
-    """Adds SECURITY_HEADERS to every answer, errors included."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
+async def with_security_headers(request: Request, answer_to: RequestResponseEndpoint) -> Response:
+    """Add SECURITY_HEADERS to every answer, errors included."""
+    answer = await answer_to(request)
+    answer.headers.update(SECURITY_HEADERS)
+    return answer
 
 
 class Viewed:
@@ -68,7 +59,12 @@ class Viewed:
 
     def __init__(self, settings: Settings, rounds: Rounds) -> None:
         self.settings, self.rounds = settings, rounds
-        self._made: dict[object, tuple[float, Any]] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """What was made is of an older round."""
+        self._made: dict[str, Any] = {}
+        self._since = time.monotonic()
 
     def board(self) -> Board:
         """The board of this second."""
@@ -79,30 +75,24 @@ class Viewed:
         ports = {"Airflow": self.settings.airflow_port, "MLflow": self.settings.mlflow_port}
         bases = {word: f"{self.settings.scheme}://{host}:{port}/" for word, port in ports.items()}
         interval = self.settings.interval
-        return self._once(("html", host), lambda: page.render(self.board(), bases, interval))
+        return self._once(f"html {host}", lambda: page.render(self.board(), bases, interval))
 
     def document(self) -> bytes:
         """The document of /status.json."""
-        made = documents.document
-        return self._once("json", lambda: json.dumps(made(self.board())).encode())
+        return self._once("json", lambda: json.dumps(documents.document(self.board())).encode())
 
     def metrics(self) -> bytes:
         """The metrics of /metrics."""
         return self._once("metrics", lambda: documents.metrics(self.board()))
 
-    def _once(self, key: object, make: Callable[[], T]) -> T:
-        now = time.monotonic()
-        if key not in self._made or now - self._made[key][0] >= KEPT_SECONDS:
-            # Whoever makes up host names only makes the others' pages anew.
-            if len(self._made) >= KEPT_PAGES:
-                self._made.clear()
-            self._made[key] = (now, make())
-        kept: T = self._made[key][1]
+    def _once(self, key: str, make: Callable[[], T]) -> T:
+        # Whoever makes up host names only makes the others' pages anew.
+        if time.monotonic() - self._since >= KEPT_SECONDS or len(self._made) >= KEPT_PAGES:
+            self.forget()
+        if key not in self._made:
+            self._made[key] = make()
+        kept: T = self._made[key]
         return kept
-
-    def forget(self) -> None:
-        """What was made is of an older round."""
-        self._made.clear()
 
 
 async def index(request: Request) -> Response:
@@ -134,7 +124,8 @@ def create_app(settings: Settings, rounds: Rounds) -> Starlette:
     """Build the application; its background rounds run as long as it does."""
     handlers = {"/": index, "/status.json": status_json, "/metrics": metrics, "/healthz": healthz}
     routes = [Route(path, handler) for path, handler in handlers.items()]
-    app = Starlette(routes=routes, middleware=[Middleware(SecurityHeaders)], lifespan=_lifespan)
+    headers = Middleware(BaseHTTPMiddleware, dispatch=with_security_headers)
+    app = Starlette(routes=routes, middleware=[headers], lifespan=_lifespan)
     app.state.viewed = Viewed(settings, rounds)
     return app
 
@@ -157,15 +148,13 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 async def _watch(viewed: Viewed) -> None:
-    settings, rounds = viewed.settings, viewed.rounds
+    settings, rounds, started = viewed.settings, viewed.rounds, time.monotonic()
     # No proxy stands between neighbours. And no connection is kept: one that its server closes
     # at the moment of the next question would look like a failure.
-    limits = httpx.Limits(max_keepalive_connections=0)
-    database = Database(settings.database_url)
-    async with httpx.AsyncClient(trust_env=False, limits=limits) as http:
-        asked = probes.Probes(http, settings, database)
-        started = time.monotonic()
-        with contextlib.closing(database):
+    http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+    async with http:
+        with contextlib.closing(Database(settings.database_url)) as database:
+            asked = probes.Probes(http, settings, database)
             while True:
                 try:
                     rounds.record(await asked.round())
