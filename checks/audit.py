@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from datetime import date
 
 from packaging.utils import canonicalize_name
-from rich.console import Console
-from rich.table import Table
 
 from checks.advisories import FILE, ROOT, Advisory, advisories
 from checks.pins import Key, Pin, pins
@@ -58,7 +56,7 @@ def main(words: Sequence[str]) -> int:
             raise StackError("pip-audit is not on PATH: nox -s audit")
         known = advisories((ROOT / FILE).read_text(encoding="utf-8"))
         held = {lock: pins(ROOT / "install" / lock) for lock in LOCKS}
-        found = answers((pin for lock in held.values() for pin in lock), options)
+        found = answers(held.values(), options)
     except StackError as error:
         print(f"audit: {error}", file=sys.stderr)
         return 1
@@ -109,19 +107,17 @@ def problem(one: Advisory, keys: Iterable[Key], today: date) -> str:
 
 
 def told(verdict: Verdict) -> str:
-    """The verdict for people: findings as a table, problems, what was checked."""
-    table = Table("lock", "package", "id", "fixed in", box=None, pad_edge=False)
-    for one in verdict.findings:
-        fixed = ", ".join(one.fixed_in) or "no version"
-        table.add_row("\n".join(one.locks), f"{one.package} {one.version}", one.id, fixed)
-    console = Console(width=160, highlight=False)
-    with console.capture() as shown:
-        console.print(*[table] * bool(verdict.findings))
+    """The verdict for people: a line for each finding and problem, and what was checked."""
+    findings = [
+        f"{one.package} {one.version}: {one.id}, fixed in "
+        f"{', '.join(one.fixed_in) or 'no version'} ({', '.join(one.locks)})"
+        for one in verdict.findings
+    ]
     checked = (
         f"{len(verdict.locks)} locks, {verdict.versions} pinned versions; "
         f"known vulnerabilities: {len(verdict.findings)}, ignored: {len(verdict.ignored)}"
     )
-    return "\n".join(filter(None, [shown.get().rstrip(), *verdict.problems, checked]))
+    return "\n".join([*findings, *verdict.problems, checked])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What the locks pin, read from their text: for the audit and the bills of material."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,20 +43,3 @@ def pins(lock: Path) -> list[Pin]:
         told = f"{lock.name}: of {len(lines)} requirements {len(found)} are pinned with hashes"
         raise StackError(f"{told}: inv lock")
     return found
-
-
-def merged(locks: Iterable[Iterable[Pin]]) -> list[Pin]:
-    """The pins of one image's locks: each package once, with the hashes of all of them.
-
-    Raises StackError when two locks want different versions of a package.
-    """
-    image: dict[str, Pin] = {}
-    for pin in (pin for lock in locks for pin in lock):
-        name, version = pin.key
-        before = image.setdefault(name, pin)
-        if before.key[1] != version:
-            raise StackError(
-                f"two versions of {name} in one image, {before.version} and {pin.version}: inv lock"
-            )
-        image[name] = Pin(pin.name, pin.version, (*dict.fromkeys(before.hashes + pin.hashes),))
-    return [image[name] for name in sorted(image)]

@@ -9,13 +9,13 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-from checks.pins import Pin, merged, pins
+from checks.pins import Pin, pins
 from orchestration.engines.docker import daemon
 from orchestration.errors import StackError
 from orchestration.host.drafts import load_or_draft
@@ -72,7 +72,7 @@ def write(name: str, settings: Settings) -> str:
     if reason := foreign(name, image, settings) or ("" if image or LOCKS_OF[name] else why):
         file.unlink(missing_ok=True)
         return f"{name}: no bill is written: {reason}"
-    wanted = merged(pins(settings.root / "install" / lock) for lock in LOCKS_OF[name])
+    wanted = pinned(name, settings.root)
     bom, told = python_part(wanted), f"{len(wanted)} from PyPI"
     if image:
         add_image(bom, name, image.id, listing := debian_packages(listed(image.id)))
@@ -81,6 +81,13 @@ def write(name: str, settings: Settings) -> str:
         told += f", none from Debian: {why}"
     save(bom, file)
     return f"sbom/{file.name}: {told}"
+
+
+def pinned(name: str, root: Path) -> list[Pin]:
+    """What the locks of an image pin: each package once, by its name."""
+    locks = [pins(root / "install" / lock) for lock in LOCKS_OF[name]]
+    image = {pin.key: pin for lock in locks for pin in lock}
+    return [image[key] for key in sorted(image)]
 
 
 def found(tag: str) -> tuple[Any, str]:
@@ -114,25 +121,13 @@ def python_part(wanted: list[Pin]) -> Bom:
         argv = ("cyclonedx-py", "requirements", "--output-reproducible", "--no-validate")
         runner.run(runner.Command((*argv, "--spec-version", "1.6", "-o", str(out), str(lines))))
         bom: Bom = {"components": []} | json.loads(out.read_text(encoding="utf-8"))
-    if wrong := unlike(bom, wanted):
+    held = {(part["name"], part["version"]) for part in bom["components"]}
+    if wrong := sorted(" ".join(one) for one in held ^ {(pin.name, pin.version) for pin in wanted}):
         raise StackError(f"cyclonedx-py does not give as pinned: {', '.join(wrong)}")
     for part in bom["components"]:
         # The line it was read from: each hash a second time, half of the file.
         part.pop("description", None)
     return bom
-
-
-def unlike(bom: Bom, wanted: Iterable[Pin]) -> list[str]:
-    """The packages that a bill does not hold with the version and the hashes of their pins."""
-    held = {Pin(part["name"], part["version"], hashes(part)) for part in bom["components"]}
-    pinned = {Pin(pin.name, pin.version, (*sorted(pin.hashes),)) for pin in wanted}
-    return sorted({f"{pin.name} {pin.version}" for pin in held ^ pinned})
-
-
-def hashes(part: Bom) -> tuple[str, ...]:
-    """A component's hashes as a lock spells them, sorted."""
-    told = [told for file in part.get("externalReferences", ()) for told in file.get("hashes", ())]
-    return (*sorted(f"{one['alg'].replace('-', '').lower()}:{one['content']}" for one in told),)
 
 
 def listed(image_id: str) -> str:
@@ -149,14 +144,12 @@ def debian_packages(listing: str) -> list[Bom]:
     if not distro or not installed:
         raise StackError(f"the image lists no Debian packages:\n{runner.tail(listing)}")
     ((system, release),) = distro
-    return [debian_package(system, release, *row) for row in sorted(installed)]
-
-
-def debian_package(system: str, release: str, name: str, version: str, arch: str) -> Bom:
-    """One Debian package as a component."""
-    spelled = f"{quote(name, safe='')}@{quote(version, safe=':')}"
-    purl = f"pkg:deb/{system}/{spelled}?arch={arch}&distro={system}-{release}"
-    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+    return [
+        {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+        for name, version, arch in sorted(installed)
+        for spelled in [f"{quote(name, safe='')}@{quote(version, safe=':')}"]
+        for purl in [f"pkg:deb/{system}/{spelled}?arch={arch}&distro={system}-{release}"]
+    ]
 
 
 def add_image(bom: Bom, name: str, image_id: str, packages: list[Bom]) -> None:

@@ -6,8 +6,7 @@ where nothing is found in that one, nothing would be found in any.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,16 +31,18 @@ REASON = re.compile(
 Answers = dict[Key, list[dict[str, Any]]]
 
 
-def answers(wanted: Iterable[Pin], options: Sequence[str] = ()) -> Answers:
-    """What is known against each pinned version; `options` are pip-audit's.
+def answers(locks: Iterable[Iterable[Pin]], options: Sequence[str] = ()) -> Answers:
+    """What is known against each version that a lock pins; `options` are pip-audit's.
 
     Raises StackError when the service does not answer for all of them, or finds nothing wrong
     with the one that is known to be bad.
     """
     found: Answers = {}
-    for versions in ([BAD], *rounds(wanted)):
+    for lock in ([BAD], *locks):
+        if not (wanted := [pin for pin in lock if pin.key not in found]):
+            continue
         try:
-            found |= _asked(versions, options)
+            found |= _asked(wanted, options)
         except StackError as error:
             silent = "nothing was audited: the vulnerability service did not answer"
             told = "not all was audited" if found else silent
@@ -52,26 +53,16 @@ def answers(wanted: Iterable[Pin], options: Sequence[str] = ()) -> Answers:
     return found
 
 
-def rounds(wanted: Iterable[Pin]) -> Iterator[list[Pin]]:
-    """All versions, in as few lists as hold no package twice: pip-audit refuses that."""
-    packages: dict[str, dict[Key, Pin]] = {}
-    for pin in wanted:
-        packages.setdefault(pin.key[0], {})[pin.key] = pin
-    for versions in zip_longest(*map(dict.values, packages.values())):
-        yield [pin for pin in versions if pin]
-
-
 def _asked(wanted: Sequence[Pin], options: Sequence[str]) -> Answers:
     """What pip-audit tells of these; raises StackError with its reason when it is not of all."""
     with TemporaryDirectory() as folder:
         lines, out = Path(folder, "pins.txt"), Path(folder, "answers.json")
         lines.write_text("\n".join(map(str, wanted)), encoding="utf-8")
         argv = (*ARGV, *FORMAT, *options, "-r", str(lines), "-o", str(out))
-        said: list[str] = []
-        runner.run(runner.Command(argv), check=False, on_line=said.append)
+        said = runner.run(runner.Command(argv), check=False).output
         # It ends with 1 for findings and for failures alike, but writes only what it could ask.
         if not out.exists():
-            raise StackError(reason("\n".join(said)))
+            raise StackError(reason(said))
         found = read(out.read_text(encoding="utf-8"))
     if silent := [f"{pin.name} {pin.version}" for pin in wanted if pin.key not in found]:
         raise StackError(f"no answer for {', '.join(silent)}")
