@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -14,21 +14,15 @@ from ml import Refused, bucket, reasons, sample
 LATE_AFTER_MINUTES = 15
 TARGET = "late"
 CODES = ("carrier", "origin", "dest")
-WHOLE_NUMBERS = ["year", "month", "day", "sched_dep_time", "sched_arr_time", "flight", "distance"]
+DAY = ["year", "month", "day"]
+FLIGHT = [*DAY, "carrier", "flight", "origin", "dest"]
+WHOLE_NUMBERS = [*DAY, "sched_dep_time", "sched_arr_time", "flight", "distance"]
 
 
 def _clock() -> pa.Check:
     return pa.Check(
         lambda hhmm: hhmm.between(0, 2400) & (hhmm % 100 < 60), error="a time of day as HHMM"
     )
-
-
-def _real_dates(flights: pd.DataFrame) -> pd.Series:
-    return pd.to_datetime(flights[["year", "month", "day"]], errors="coerce").notna()
-
-
-def _each_once(flights: pd.DataFrame) -> pd.Series:
-    return ~flights.duplicated(["year", "month", "day", "carrier", "flight", "origin", "dest"])
 
 
 def _whole(check: pa.Check) -> pa.Column:
@@ -72,9 +66,9 @@ SCHEMA = pa.DataFrameSchema(
 
 
 # Not in SCHEMA: pandera reports a bad row once for each column, minutes for a wholly bad batch.
-ROW_RULES = {
-    "a day of the calendar": _real_dates,
-    "a flight that stands here once": _each_once,
+ROW_RULES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "a day of the calendar": lambda flights: pd.to_datetime(flights[DAY], errors="coerce").notna(),
+    "a flight that stands here once": lambda flights: ~flights.duplicated(FLIGHT),
 }
 
 
@@ -161,7 +155,7 @@ def labelled(flights: pd.DataFrame) -> pd.DataFrame:
     Cancelled and diverted ones have no arrival delay, so nothing to learn, and are dropped.
     """
     arrived = flights.dropna(subset=["arr_delay"]).reset_index(drop=True)
-    date = pd.to_datetime(arrived[["year", "month", "day"]])
+    date = pd.to_datetime(arrived[DAY])
     return arrived.assign(date=date, **{TARGET: arrived["arr_delay"] > LATE_AFTER_MINUTES})
 
 

@@ -99,15 +99,15 @@ def alert(drifted: Mapping[str, Any], performance: Mapping[str, Any]) -> Alert |
 
     That a month has drifted is no news once a champion was made with it.
     """
-    drift_is_news = drifted["past_threshold"] and drifted["news"]
-    reasons = [
-        *(["the flights have drifted"] if drift_is_news else []),
-        *(["the champion has decayed"] if performance["decayed"] else []),
-    ]
-    if not reasons:
+    reasons = {
+        "the flights have drifted": drifted["past_threshold"] and drifted["news"],
+        "the champion has decayed": performance["decayed"],
+    }
+    if not any(reasons.values()):
         return None
+    told = " and ".join(reason for reason, holds in reasons.items() if holds)
     return Alert(
-        f"{MODEL_NAME} {drifted['month']}: {' and '.join(reasons)}",
+        f"{MODEL_NAME} {drifted['month']}: {told}",
         tell(drifted, performance),
         {"drift report": tracking.link_to_run(drifted["run_id"])},
     )

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import RocCurveDisplay
@@ -17,41 +16,20 @@ def of_training(
     name: str, late: pd.Series, chance: np.ndarray, importance: pd.Series
 ) -> Mapping[str, Figure]:
     """Return figures by file name; `late` and `chance` are of the hold-out."""
-    return {
-        "roc.png": _roc(name, late, chance),
-        "calibration.png": _calibration(name, late, chance),
-        "importance.png": _importance(name, importance),
-    }
-
-
-def _figure(title: str) -> tuple[Figure, Axes]:
+    titles = ("ROC on the hold-out", "Calibration on the hold-out", f"What {name} goes by")
     # Not through pyplot: it keeps every figure, and has no screen to show them on.
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title)
-    axes.grid(alpha=0.3)
-    return figure, axes
-
-
-def _roc(name: str, late: pd.Series, chance: np.ndarray) -> Figure:
-    figure, axes = _figure("ROC on the hold-out")
-    RocCurveDisplay.from_predictions(late, chance, name=name, plot_chance_level=True, ax=axes)
-    return figure
-
-
-def _calibration(name: str, late: pd.Series, chance: np.ndarray) -> Figure:
-    figure, axes = _figure("Calibration on the hold-out")
+    figures = [Figure(figsize=(6, 5), layout="constrained") for _ in titles]
+    roc, calibration, worth = (figure.subplots() for figure in figures)
+    RocCurveDisplay.from_predictions(late, chance, name=name, plot_chance_level=True, ax=roc)
     CalibrationDisplay.from_predictions(
-        late, chance, n_bins=CALIBRATION_BINS, strategy="quantile", name=name, ax=axes
+        late, chance, n_bins=CALIBRATION_BINS, strategy="quantile", name=name, ax=calibration
     )
-    return figure
-
-
-def _importance(name: str, importance: pd.Series) -> Figure:
-    figure, axes = _figure(f"What {name} goes by")
-    axes.barh(importance.index[::-1], importance.to_numpy()[::-1])
-    axes.set_xlabel("AUC lost when shuffled")
-    return figure
+    worth.barh(importance.index[::-1], importance.to_numpy()[::-1])
+    worth.set_xlabel("AUC lost when shuffled")
+    for title, axes in zip(titles, (roc, calibration, worth), strict=True):
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+    return dict(zip(("roc.png", "calibration.png", "importance.png"), figures, strict=True))
 
 
 def of_months(looks: pd.DataFrame, trained: pd.DataFrame) -> Figure:

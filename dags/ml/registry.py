@@ -7,7 +7,6 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ml import MODEL_NAME
@@ -45,8 +44,10 @@ def register(run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
 def load(version_or_alias: str) -> Registered | None:
     """Return the model of a version ("3") or an alias ("champion"); None where there is none."""
     client = MlflowClient()
+    by_number = version_or_alias.isdigit()
+    find = client.get_model_version if by_number else client.get_model_version_by_alias
     try:
-        found = _find(client, version_or_alias)
+        found = find(MODEL_NAME, version_or_alias)
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None
@@ -66,9 +67,3 @@ def load_logged(model_uri: str) -> Any:
 def award(alias: str, version: str) -> None:
     """Move `alias` (champion, challenger) to `version` of the registered model."""
     MlflowClient().set_registered_model_alias(MODEL_NAME, alias, version)
-
-
-def _find(client: MlflowClient, version_or_alias: str) -> ModelVersion:
-    if version_or_alias.isdigit():
-        return client.get_model_version(MODEL_NAME, version_or_alias)
-    return client.get_model_version_by_alias(MODEL_NAME, version_or_alias)

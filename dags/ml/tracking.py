@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities import RunData
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import ColSpec, Schema
 
@@ -97,23 +98,15 @@ def add_figure(run_id: str, figure: "Figure", name: str) -> None:
 
 def monitored() -> pd.DataFrame:
     """Return every look at a month, the last look at each month last: tags and metrics."""
-    client = MlflowClient()
-    runs = client.search_runs([experiment_id(client, MONITORING)], order_by=["start_time ASC"])
-    rows = [{**run.data.tags, **run.data.metrics} for run in runs if "auc" in run.data.metrics]
+    rows = [{**run.tags, **run.metrics} for run in _runs(MONITORING) if "auc" in run.metrics]
     table = pd.DataFrame(rows, columns=None if rows else ["month", "auc"])
     return table.sort_values("month", kind="stable")
 
 
 def judged() -> pd.DataFrame:
     """Return every training that was judged, the last one last: month, auc, verdict."""
-    client = MlflowClient()
-    found = client.search_runs(
-        [experiment_id(client, MODEL_NAME)], "tags.verdict != ''", order_by=["start_time ASC"]
-    )
-    rows = [
-        (run.data.params["until"], run.data.metrics["auc"], run.data.tags["verdict"])
-        for run in found
-    ]
+    found = _runs(MODEL_NAME, "tags.verdict != ''")
+    rows = [(run.params["until"], run.metrics["auc"], run.tags["verdict"]) for run in found]
     return pd.DataFrame(rows, columns=["month", "auc", "verdict"])
 
 
@@ -125,9 +118,7 @@ def reference(run_id: str) -> pd.DataFrame:
 
 def trained_for(month: str) -> bool:
     """Whether a model trained with the data up to `month` has been judged."""
-    client = MlflowClient()
-    query = f"params.until = '{month}' and tags.verdict != ''"
-    return bool(client.search_runs([experiment_id(client, MODEL_NAME)], query, max_results=1))
+    return bool(_runs(MODEL_NAME, f"params.until = '{month}' and tags.verdict != ''"))
 
 
 def code_version() -> str:
@@ -154,6 +145,14 @@ def _run(experiment: str, attempt: str) -> mlflow.ActiveRun:
     for left in client.search_runs([found], f"tags.attempt = '{attempt}'"):
         client.delete_run(left.info.run_id)
     return mlflow.start_run(experiment_id=found, run_name=attempt, tags={"attempt": attempt})
+
+
+def _runs(experiment: str, query: str = "") -> list[RunData]:
+    """Return what the runs of an experiment hold, the newest last."""
+    client = MlflowClient()
+    experiments = [experiment_id(client, experiment)]
+    runs = client.search_runs(experiments, query, order_by=["start_time ASC"])
+    return [run.data for run in runs]
 
 
 def _source() -> list[Path]:

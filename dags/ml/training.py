@@ -86,13 +86,17 @@ def validate(
     version = registry.register(candidate["run_id"], candidate["model_uri"], {"model": chosen})
     registry.award(alias, version)
     new = (f"version {version} ({chosen}, data to {until})", scores)
-    old = champion and (f"{champion}{_flattered(champion, later)}", present)
+    roles = {"champion": new}
+    if champion and present:
+        old = (f"{champion}{_flattered(champion, later)}", present)
+        moved = alias == "champion"
+        roles |= {"champion before": old} if moved else {"champion": old, "challenger": new}
     return {
         "version": version,
         "alias": alias,
         "until": until,
         "auc": scores["auc"],
-        "report": _report(later, *((new, old, True) if alias == "champion" else (old, new, False))),
+        "report": _report(later, roles),
     }
 
 
@@ -106,36 +110,24 @@ def _scores(fitted: Any, later: pd.DataFrame) -> model.Metrics:
     return model.evaluate(later[TARGET], model.score(fitted, later))
 
 
-def _report(
-    later: pd.DataFrame,
-    champion: tuple[str, model.Metrics],
-    other: tuple[str, model.Metrics] | None,
-    moved: bool,
-) -> list[str]:
+def _report(later: pd.DataFrame, roles: Mapping[str, tuple[str, model.Metrics]]) -> list[str]:
     """Champion and challenger by their scores on the same held-out flights, and where to look."""
-    rows = [("champion", *champion)]
-    if other:
-        rows.append(("champion before" if moved else "challenger", *other))
-    first, last = later["date"].min(), later["date"].max()
-    return [
-        f"held out: {len(later):,} flights, {first:%Y-%m-%d} to {last:%Y-%m-%d}",
-        *(f"{role:<16}{who:<56}{_told(scores)}" for role, who, scores in rows),
-        f"MLflow          {tracking.link(f'models/{MODEL_NAME}')}",
-    ]
+    rows = [f"held out: {len(later):,} flights, {' to '.join(_days(later))}"]
+    for role, (who, scores) in roles.items():
+        told = "  ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in SCORES)
+        rows.append(f"{role:<16}{who:<56}{told}")
+    return [*rows, f"MLflow          {tracking.link(f'models/{MODEL_NAME}')}"]
 
 
-def _told(scores: model.Metrics) -> str:
-    return "  ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in SCORES)
+def _days(part: pd.DataFrame) -> tuple[str, str]:
+    """The first and the last day of flights."""
+    return f"{part['date'].min():%Y-%m-%d}", f"{part['date'].max():%Y-%m-%d}"
 
 
 def _spans(earlier: pd.DataFrame, later: pd.DataFrame) -> dict[str, Any]:
     """What was trained on and held out, as parameters."""
     parts = {"trained": earlier, "held_out": later}
     return {
-        key: value
-        for name, part in parts.items()
-        for key, value in (
-            (f"{name}_rows", len(part)),
-            (f"{name}_days", f"{part['date'].min():%Y-%m-%d}/{part['date'].max():%Y-%m-%d}"),
-        )
+        **{f"{name}_rows": len(part) for name, part in parts.items()},
+        **{f"{name}_days": "/".join(_days(part)) for name, part in parts.items()},
     }
