@@ -57,11 +57,13 @@ def render(board: Board, bases: dict[str, str], interval: float) -> str:
     anchors = [f'<a href="{escape(url)}">{escape(word)}</a>' for word, url in bases.items()]
     links = _links(board, bases)
     cards = [_card(one, links, board) for one in board.round.work]
+    named = ", ".join(TITLES[one.name] for one in board.attention)
     return TEMPLATE.substitute(
         {key: escape(value) for key, value in values.items()},
         rows="\n".join(_row(shown) for shown in board.services),
         links="\n".join(anchors),
-        attention=_attention(board),
+        # Always there, as the page is renewed piece by piece.
+        attention=f'<p class="attention"{"" if named else " hidden"}>Needs a look: {named}</p>',
         cards="\n".join(cards),
     )
 
@@ -134,14 +136,6 @@ def _links(board: Board, bases: dict[str, str]) -> dict[str, str]:
     for alias, held in versions.items():
         found[alias] = f"{mlflow}#/models/{MODEL}/versions/{quote(held.version, safe='')}"
     return found
-
-
-def _attention(board: Board) -> str:
-    """Name the work that went wrong, below the headline about the services."""
-    named = ", ".join(TITLES[one.name] for one in board.attention)
-    # Always there, as the page is renewed piece by piece.
-    hidden = "" if named else " hidden"
-    return f'<p class="attention"{hidden}>Needs a look: {escape(named)}</p>'
 
 
 def _headline(board: Board) -> str:

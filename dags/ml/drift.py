@@ -65,12 +65,8 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame) -> Drift:
     numbers = list(reference[both_have].select_dtypes("number"))
     categories = [name for name in both_have if name not in numbers]
     kinds = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
-    preset = DataDriftPreset(
-        columns=both_have,
-        method=METHOD,
-        threshold=COLUMN_THRESHOLD,
-        drift_share=SHARE_THRESHOLD,
-    )
+    limits = {"threshold": COLUMN_THRESHOLD, "drift_share": SHARE_THRESHOLD}
+    preset = DataDriftPreset(columns=both_have, method=METHOD, **limits)
     tables = (Dataset.from_pandas(table[both_have], kinds) for table in (current, reference))
     measured = Report([preset]).run(*tables)
     values = {

@@ -129,12 +129,11 @@ def calibration_error(late: np.ndarray, chance: np.ndarray) -> float:
 
 def by_month(table: pd.DataFrame, chance: np.ndarray) -> dict[str, Metrics]:
     """Return `evaluate` for each month of `table` that holds late and punctual flights."""
-    months = table["date"].dt.strftime("%Y-%m")
-    scored = {month: months == month for month in sorted(months.unique())}
+    months = table.assign(chance=chance).groupby(table["date"].dt.strftime("%Y-%m"))
     return {
-        month: evaluate(table.loc[rows, TARGET], chance[rows.to_numpy()])
-        for month, rows in scored.items()
-        if table.loc[rows, TARGET].nunique() == 2
+        month: evaluate(part[TARGET], part["chance"].to_numpy())
+        for month, part in months
+        if part[TARGET].nunique() == 2
     }
 
 
