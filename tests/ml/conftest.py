@@ -1,6 +1,7 @@
 """Real modules, real data, real Airflow and MLflow; every state in a folder of its own."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,14 +68,17 @@ def source(everything: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def use() -> Callable[[Path, Path, pytest.MonkeyPatch], None]:
-    """Let MLflow work on an SQLite file, and keep artifacts of new experiments in a folder."""
+def use() -> Callable[[Path, Path, pytest.MonkeyPatch], Any]:
+    """Let MLflow work in a folder: on a copy of an SQLite file, with artifacts beside it."""
     import mlflow
 
-    def use(database: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def use(database: Path, folder: Path, patch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+        shutil.copyfile(database, folder / "mlflow.db")
         patch.chdir(folder)
-        mlflow.set_tracking_uri(f"sqlite:///{database}")
-        mlflow.set_registry_uri(f"sqlite:///{database}")
+        patch.setenv("MLFLOW_PUBLIC_URL", "http://mlflow.here")
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        mlflow.set_registry_uri(f"sqlite:///{folder}/mlflow.db")
+        return mlflow.MlflowClient()
 
     return use
 
@@ -92,12 +96,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def client(store: Path, use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow on a new SQLite file and folder, no server."""
-    import mlflow
-
-    own = tmp_path / "mlflow.db"
-    own.write_bytes(store.read_bytes())
-    use(own, tmp_path, monkeypatch)
-    return mlflow.MlflowClient()
+    return use(store, tmp_path, monkeypatch)
 
 
 @dataclass(frozen=True)
@@ -117,17 +116,14 @@ def first(store: Path, use: Any, source: Path, tmp_path_factory: pytest.TempPath
     from ml import training
 
     folder = tmp_path_factory.mktemp("first")
-    database = folder / "mlflow.db"
-    database.write_bytes(store.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        use(database, folder, patch)
+        use(store, folder, patch)
         patch.setenv("DATASET_URI", str(source))
-        patch.setenv("MLFLOW_PUBLIC_URL", "http://mlflow.here")
         ingested = training.ingest(folder, "2013-03")
         table = training.make_features(folder, ingested["flights"])
         trained = [training.train(one, table, ingested, PARAMS, "first") for one in MODELS]
         verdict = training.validate(table, trained, ingested["until"], PARAMS["holdout_months"])
-    return Trained(database, ingested, table, trained, verdict)
+    return Trained(folder / "mlflow.db", ingested, table, trained, verdict)
 
 
 @pytest.fixture
@@ -135,11 +131,5 @@ def after_first(
     first: Trained, use: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """MLflow as `first` left it, in a copy; DATASET_URI is the slice."""
-    import mlflow
-
-    own = tmp_path / "mlflow.db"
-    own.write_bytes(first.database.read_bytes())
-    use(own, tmp_path, monkeypatch)
     monkeypatch.setenv("DATASET_URI", str(source))
-    monkeypatch.setenv("MLFLOW_PUBLIC_URL", "http://mlflow.here")
-    return mlflow.MlflowClient()
+    return use(first.database, tmp_path, monkeypatch)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from ml import Refused, bucket, data
 from urllib3.exceptions import ProtocolError
 
-from orchestration.host import ports
+from tests.support.http_stub import unused_port
 
 
 @pytest.fixture
@@ -70,19 +70,20 @@ def test_what_a_server_refuses_is_refused_and_what_may_pass_is_tried_again(
         data.read("s3://data/own.csv")
 
 
-def test_a_server_that_is_not_there_is_told_by_the_file_s_name(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("s3://data/own.csv", r"cannot fetch s3://data/own\.csv: .*connect"),
+        # A bucket without a name in it.
+        ("s3://data", r"cannot fetch s3://data: (?s:.*) Key"),
+    ],
+)
+def test_a_server_that_is_not_there_or_a_name_that_is_none_is_told(
+    monkeypatch: pytest.MonkeyPatch, address: str, reason: str
 ) -> None:
     monkeypatch.setitem(bucket.PATIENCE, "retries", {"total_max_attempts": 1})
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{ports.free(1)[0]}")
-    with pytest.raises(bucket.Unreached, match=r"cannot fetch s3://data/own\.csv: .*connect"):
-        data.read("s3://data/own.csv")
-
-
-def test_a_bucket_without_a_name_in_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    with pytest.raises(bucket.Unreached, match=r"cannot fetch s3://data: (?s:.*) Key"):
-        data.read("s3://data")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{unused_port()}")
+    with pytest.raises(bucket.Unreached, match=reason):
+        data.read(address)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,22 +16,18 @@ def test_good_flights_pass_unchanged_in_number(flights: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_own_file_gives_the_same_flights(
-    flights: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+@pytest.mark.parametrize("named", [True, False])
+def test_own_file_gives_the_same_flights_and_needs_no_weather(
+    flights: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, named: bool
 ) -> None:
     own = tmp_path / f"own.{suffix}"
-    more = flights.assign(tailnum="N1")
+    wanted = flights.head(50).drop(columns=WEATHER) if named else flights
+    more = wanted.assign(tailnum="N1")
     more.to_csv(own, index=False) if suffix == "csv" else more.to_parquet(own, index=False)
-    monkeypatch.setenv("DATASET_URI", str(own))
-    pd.testing.assert_frame_equal(data.check(data.read()), flights)
-
-
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_own_file_needs_no_weather(flights: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
-    own = tmp_path / f"own.{suffix}"
-    few = flights.head(50).drop(columns=WEATHER)
-    few.to_csv(own, index=False) if suffix == "csv" else few.to_parquet(own, index=False)
-    pd.testing.assert_frame_equal(data.check(data.read(str(own))), few)
+    if not named:
+        monkeypatch.setenv("DATASET_URI", str(own))
+    read = data.read(str(own)) if named else data.read()
+    pd.testing.assert_frame_equal(data.check(read), wanted)
 
 
 def test_code_na_is_a_code(flights: pd.DataFrame, tmp_path: Path) -> None:
@@ -73,20 +70,24 @@ def test_months_are_told_apart_over_years(flights: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("choose", [data.up_to, data.of])
-def test_a_month_that_is_not_there_is_refused(choose: object, flights: pd.DataFrame) -> None:
-    with pytest.raises(Refused, match="no flights of 2014-01"):
-        choose(flights, "2014-01")
-
-
-@pytest.mark.parametrize("choose", [data.up_to, data.of])
-def test_no_month_can_be_chosen_without_its_columns(choose: object, flights: pd.DataFrame) -> None:
-    with pytest.raises(Refused, match="no column month and year"):
-        choose(flights.drop(columns=["month", "year"]), "2013-01")
+@pytest.mark.parametrize(
+    ("lacking", "reason"),
+    [([], "no flights of 2014-01"), (["month", "year"], "no column month and year")],
+)
+def test_a_month_that_is_not_there_or_cannot_be_told_is_refused(
+    flights: pd.DataFrame, choose: Any, lacking: list[str], reason: str
+) -> None:
+    with pytest.raises(Refused, match=reason):
+        choose(flights.drop(columns=lacking), "2014-01")
 
 
 def test_late_is_more_than_a_quarter_of_an_hour_and_days_are_dates(flights: pd.DataFrame) -> None:
     labelled = data.labelled(flights)
+    # Those that never arrived are not learned from.
+    assert len(labelled) == flights["arr_delay"].notna().sum() < len(flights)
+    assert {15, 16} < set(labelled["arr_delay"])
     assert labelled[data.TARGET].equals(labelled["arr_delay"] > 15)
+    assert labelled["date"].iloc[0] == pd.Timestamp(2013, 1, 1)
     assert (labelled["date"].dt.day == labelled["day"]).all()
     assert labelled.index.equals(pd.RangeIndex(len(labelled)))
 

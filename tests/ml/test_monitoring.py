@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,16 +42,12 @@ def july(
 ) -> tuple[dict, dict, dict]:
     """July as the champion of March sees it: arrived, drifted, performed; and what was logged."""
     folder = tmp_path_factory.mktemp("july")
-    database = folder / "mlflow.db"
-    database.write_bytes(first.database.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        use(database, folder, patch)
+        client = use(first.database, folder, patch)
         patch.setenv("DATASET_URI", str(source))
-        patch.setenv("MLFLOW_PUBLIC_URL", "http://mlflow.here")
         arrived = monitoring.arrive(folder, "2013-07")
         drifted = monitoring.measure_drift(arrived)
         performed = monitoring.measure_performance(arrived, drifted)
-        client = mlflow.MlflowClient()
         run = client.get_run(drifted["run_id"])
         logged = {
             "run": run,

@@ -56,11 +56,8 @@ def test_months_show_the_champion_then_and_what_was_trained() -> None:
     reds = [bar.get_facecolor()[0] > bar.get_facecolor()[1] for bar in below.patches]
     assert reds == [False, True, False]
     assert drawn(figure).startswith(b"\x89PNG")
-    assert [text.get_text() for text in below.get_xticklabels()] == [
-        "2013-02",
-        "2013-03",
-        "2013-04",
-    ]
+    named = [text.get_text() for text in below.get_xticklabels()]
+    assert named == ["2013-02", "2013-03", "2013-04"]
 
 
 @pytest.mark.parametrize("rows", [1, 2])

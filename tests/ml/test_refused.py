@@ -7,6 +7,8 @@ from ml import Refused, data
 from ml.features import WEATHER
 
 REQUIRED = [name for name in data.SCHEMA.columns if name not in WEATHER]
+# What is looked for in other checks too, which have nothing to say where it is missing.
+SAID_ALONE = ["year", "month", "day", "carrier", "flight", "origin", "dest"]
 # precip × 10 is not here: it stays below the 12 inches that an hour may have.
 TEN_TIMES = ["year", "month", "day", "sched_dep_time", "sched_arr_time", "arr_delay", "flight"]
 TEN_TIMES += ["distance", "temp", "humid", "wind_speed", "pressure", "visib"]
@@ -30,7 +32,8 @@ def test_a_column_ten_times_too_large_is_refused(february: pd.DataFrame, column:
 
 @pytest.mark.parametrize("column", REQUIRED)
 def test_a_missing_column_is_named(february: pd.DataFrame, column: str) -> None:
-    with pytest.raises(Refused, match=f"^bad table: {column} "):
+    alone = r"\(column_in_dataframe\)$" if column in SAID_ALONE else ""
+    with pytest.raises(Refused, match=f"^bad table: {column} {alone}"):
         data.check(february.drop(columns=column))
 
 
@@ -39,38 +42,24 @@ def test_weather_may_be_absent(february: pd.DataFrame, absent: list[str]) -> Non
     assert len(data.check(february.drop(columns=absent))) == len(february)
 
 
-@pytest.mark.parametrize("column", [*TEN_TIMES, "precip"])
-def test_text_among_numbers_is_named_with_its_row(february: pd.DataFrame, column: str) -> None:
-    bad = february.head(20).astype({column: object})
-    bad.loc[bad.index[7], column] = "far"
-    with pytest.raises(Refused, match=rf"^bad rows: 1: .*row {bad.index[7]}: {column}=far"):
-        data.check(bad)
+BAD_VALUES = [(column, "far") for column in (*TEN_TIMES, "precip")]
+BAD_VALUES += [("month", 13), ("day", 0), ("sched_dep_time", 1275), ("sched_arr_time", -1)]
+BAD_VALUES += [("arr_delay", 12_720.0), ("origin", "New York"), ("carrier", ""), ("carrier", None)]
+BAD_VALUES += [("distance", value) for value in (0, np.nan, np.inf)]
+BAD_VALUES += [("temp", -np.inf)]
 
 
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("month", 13),
-        ("day", 0),
-        ("sched_dep_time", 1275),
-        ("sched_arr_time", -1),
-        ("arr_delay", 12_720.0),
-        ("origin", "New York"),
-        ("carrier", ""),
-        ("carrier", None),
-        ("distance", 0),
-        ("distance", np.nan),
-        ("distance", np.inf),
-        ("temp", -np.inf),
-    ],
-)
-def test_a_bad_value_is_refused_with_its_row(
+@pytest.mark.parametrize(("column", "value"), BAD_VALUES)
+def test_a_bad_value_is_refused_with_its_row_and_text_once(
     february: pd.DataFrame, column: str, value: object
 ) -> None:
     bad = february.head(20).astype({column: object})
     bad.loc[bad.index[7], column] = value
-    with pytest.raises(Refused, match=rf"^bad rows: 1: .*row {bad.index[7]}: {column}="):
+    told = "far" if value == "far" else ""
+    reason = rf"^bad rows: 1: .*row {bad.index[7]}: {column}={told}"
+    with pytest.raises(Refused, match=reason) as refused:
         data.check(bad)
+    assert not told or str(refused.value).count(f"row {bad.index[7]}") == 1
 
 
 def test_a_day_the_calendar_lacks_is_refused(flights: pd.DataFrame) -> None:
@@ -129,20 +118,6 @@ def test_of_many_bad_rows_the_first_are_named(february: pd.DataFrame) -> None:
         data.check(february.assign(distance=-1))
     first = [f"row {row}: distance=-1" for row in february.index[:5]]
     assert [one for one in first if one not in str(refused.value)] == []
-
-
-def test_a_bad_value_is_said_once(flights: pd.DataFrame) -> None:
-    bad = flights.head(20).astype({"distance": object})
-    bad.loc[7, "distance"] = "far"
-    with pytest.raises(Refused) as refused:
-        data.check(bad)
-    assert str(refused.value).count("row 7") == 1
-
-
-@pytest.mark.parametrize("column", ["year", "month", "day", "carrier", "flight", "origin", "dest"])
-def test_a_missing_column_is_all_that_is_said(flights: pd.DataFrame, column: str) -> None:
-    with pytest.raises(Refused, match=rf"^bad table: {column} \(column_in_dataframe\)$"):
-        data.check(flights.drop(columns=column))
 
 
 def test_a_fraction_where_whole_numbers_belong_is_refused(flights: pd.DataFrame) -> None:

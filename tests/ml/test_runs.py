@@ -28,16 +28,15 @@ def caused_by(context: dict[str, Any], *extras: dict[str, str]) -> None:
     context["triggering_asset_events"] = {"asset": [SimpleNamespace(extra=one) for one in extras]}
 
 
-def test_a_run_by_hand_has_no_month_of_its_own(context: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("run_type", "month"), [("manual", ""), ("scheduled", "2013-04"), ("backfill", "2013-04")]
+)
+def test_a_run_by_time_is_for_its_interval_and_one_by_hand_for_no_month(
+    context: dict[str, Any], run_type: str, month: str
+) -> None:
     assert runs.month("month") == ""
-    scheduled(context, "manual")
-    assert runs.month("month") == ""
-
-
-@pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
-def test_a_run_by_time_is_for_its_interval(context: dict[str, Any], run_type: str) -> None:
     scheduled(context, run_type)
-    assert runs.month("month") == "2013-04"
+    assert runs.month("month") == month
 
 
 def test_an_asset_run_is_for_the_newest_month_of_its_events(context: dict[str, Any]) -> None:

@@ -65,11 +65,8 @@ def test_better_by_the_margin_and_no_less_sure(one: model.Metrics, wins: bool) -
     assert model.pick({"boosted": one, "linear": GOOD}) == ("boosted" if wins else "linear")
 
 
-def test_the_first_is_champion_however_bad() -> None:
+def test_the_first_is_champion_however_bad_and_one_kind_alone_is_picked() -> None:
     assert model.alias({"auc": 0.4, "log_loss": 9.0}, None) == "champion"
-
-
-def test_one_kind_alone_is_picked() -> None:
     assert model.pick({"boosted": GOOD}) == "boosted"
 
 

@@ -42,18 +42,14 @@ def before(
 ) -> tuple[Path, Logged]:
     """A database in which both kinds were logged once, and what `log` returned for each."""
     folder = tmp_path_factory.mktemp("logged")
-    database = folder / "mlflow.db"
-    database.write_bytes(store.read_bytes())
     late, chance = parts[1]["late"], model.score(fitted["boosted"], parts[1])
     figures = plots.of_training("boosted", late, chance, pd.Series(0.0, FEATURES))
     with pytest.MonkeyPatch.context() as patch:
-        use(database, folder, patch)
+        use(store, folder, patch)
         patch.setenv("CODE_VERSION", "v1")
-        linear = log(parts, fitted, "linear")
-        return database, {
-            "linear": linear,
-            "boosted": log(parts, fitted, "boosted", figures=figures),
-        }
+        others: dict[str, Any] = {"linear": {}, "boosted": {"figures": figures}}
+        logged = {kind: log(parts, fitted, kind, **given) for kind, given in others.items()}
+        return folder / "mlflow.db", logged
 
 
 @pytest.fixture
@@ -61,10 +57,7 @@ def logged(
     before: tuple[Path, Logged], use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[mlflow.MlflowClient, Logged]:
     """MLflow on a copy of that database."""
-    own = tmp_path / "mlflow.db"
-    own.write_bytes(before[0].read_bytes())
-    use(own, tmp_path, monkeypatch)
-    return mlflow.MlflowClient(), before[1]
+    return use(before[0], tmp_path, monkeypatch), before[1]
 
 
 def files(client: mlflow.MlflowClient, run_id: str, folder: str = "") -> set[str]:
@@ -205,6 +198,7 @@ def test_another_process_without_this_code_predicts_on_raw_flights(
 
 def test_links_lead_where_a_browser_gets(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client, runs = logged
+    monkeypatch.delenv("MLFLOW_PUBLIC_URL")
     assert tracking.link("models") == f"{mlflow.get_tracking_uri()}/#/models"
     monkeypatch.setenv("MLFLOW_PUBLIC_URL", "http://here:5000")
     run_id, _ = runs["linear"]
