@@ -37,9 +37,8 @@ def stack(web, broker):
 @pytest.fixture
 def served():
     """The status server before its first round."""
-    served = Served()
-    yield served
-    served.stop()
+    with Served() as served:
+        yield served
 
 
 @pytest.fixture

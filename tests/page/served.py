@@ -1,6 +1,5 @@
 """The real status server on a port of its own, by itself or with rounds that are given to it."""
 
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -9,6 +8,7 @@ import uvicorn
 
 from status.board import Rounds
 from status.server import Settings, create_app, waiting
+from tests.support.http_stub import unused_port
 
 # Seconds between two looks of an open page at its server.
 INTERVAL = 0.3
@@ -25,7 +25,7 @@ class Served:
         # Rounds that are given by hand do not grow old.
         rounds = rounds if settings else Rounds(rounds.board().round, interval=1e9)
         self.app = create_app(self.settings, rounds)
-        self.port = _free_port()
+        self.port = unused_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -39,6 +39,12 @@ class Served:
         while not self._server.started:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
     def stop(self):
         """Go away as a killed process does: nobody answers on the port any more."""
@@ -59,9 +65,3 @@ class Served:
         """Show other rounds, or whatever else has a board()."""
         self.app.state.viewed.rounds = rounds
         self.app.state.viewed.forget()
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -108,15 +108,14 @@ def test_a_server_that_hangs_is_asked_once_at_a_time_and_told(seen):
 def test_the_whole_server_shows_a_service_fail_and_recover(browser, web, broker, database):
     urls = {"AIRFLOW_URL": web.url, "MLFLOW_URL": web.url, "REDIS_URL": broker.url}
     every = {"DATABASE_URL": database.url, "STATUS_INTERVAL_SECONDS": "0.3"}
-    whole = Served(Settings.load(urls | every))
-    seen = Visit(browser, whole.url)
-    for clients, headline in [
-        ([client("brpop", "b")], "All services are up"),
-        ([client("get", "N")], "airflow-worker is down"),
-        ([client("brpop", "b")], "All services are up"),
-    ]:
-        broker.clients = clients
-        seen.page.locator("h1").get_by_text(headline).wait_for()
-    seen.context.close()
-    whole.stop()
+    with Served(Settings.load(urls | every)) as whole:
+        seen = Visit(browser, whole.url)
+        for clients, headline in [
+            ([client("brpop", "b")], "All services are up"),
+            ([client("get", "N")], "airflow-worker is down"),
+            ([client("brpop", "b")], "All services are up"),
+        ]:
+            broker.clients = clients
+            seen.page.locator("h1").get_by_text(headline).wait_for()
+        seen.context.close()
     assert seen.faults == []

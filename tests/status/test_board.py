@@ -112,47 +112,38 @@ def test_each_service_carries_its_own_last_hour(rounds, clock):
     assert triggerer.history[-3:] == ("", "up", "up")
 
 
-def strip(*seen, minute):
+MINUTE_7 = [
+    (["up", "down", "up"], "down"),
+    (["down", "degraded", "up"], "down"),
+    (["up", "degraded", "unknown"], "degraded"),
+    (["unknown", "up"], "unknown"),
+    (["up", "unknown"], "unknown"),
+    (["up", "up"], "up"),
+]
+NOTHING = ("",) * HISTORY_MINUTES
+
+
+@pytest.mark.parametrize(
+    ("seen", "minute", "end"),
+    [
+        # The worst state of a minute wins.
+        *[([(7, state) for state in states], 7, ("", worst)) for states, worst in MINUTE_7],
+        # Minutes that nobody looked at are unknown: 8 went by; 9 may still be looked at.
+        ([(3, "up"), (7, "up")], 9, ("", "up", *["unknown"] * 3, "up", "unknown", "")),
+        # The running minute is blank only until it is looked at.
+        ([(6, "up")], 7, ("up", "")),
+        ([(6, "up"), (7, "down")], 7, ("up", "down")),
+        # Before the first look there is nothing.
+        ([(5, "down")], 5, (*NOTHING[1:], "down")),
+        ([], 5, NOTHING),
+        # What is older than an hour is forgotten.
+        ([(n, "down" if n < 40 else "up") for n in range(100)], 99, ("up",) * HISTORY_MINUTES),
+        ([(0, "up")], 200, (*["unknown"] * (HISTORY_MINUTES - 1), "")),
+    ],
+)
+def test_the_last_hour_tells_each_minute_s_worst_state(seen, minute, end):
     history = History()
     for at, state in seen:
         history.add(at, state)
     told = history.strip(minute)
-    assert len(told) == HISTORY_MINUTES
-    return told
-
-
-@pytest.mark.parametrize(
-    ("states", "worst"),
-    [
-        (["up", "down", "up"], "down"),
-        (["down", "degraded", "up"], "down"),
-        (["up", "degraded", "unknown"], "degraded"),
-        (["unknown", "up"], "unknown"),
-        (["up", "unknown"], "unknown"),
-        (["up", "up"], "up"),
-    ],
-)
-def test_the_worst_state_of_a_minute_wins(states, worst):
-    assert strip(*[(7, state) for state in states], minute=7)[-2:] == ("", worst)
-
-
-def test_minutes_that_nobody_looked_at_are_unknown():
-    told = strip((3, "up"), (7, "up"), minute=9)
-    # Minute 8 went by; minute 9 may still be looked at.
-    assert told[-8:] == ("", "up", "unknown", "unknown", "unknown", "up", "unknown", "")
-
-
-def test_the_running_minute_is_blank_only_until_it_is_looked_at():
-    assert strip((6, "up"), minute=7)[-2:] == ("up", "")
-    assert strip((6, "up"), (7, "down"), minute=7)[-2:] == ("up", "down")
-
-
-def test_before_the_first_look_there_is_nothing():
-    assert strip((5, "down"), minute=5) == (*[""] * (HISTORY_MINUTES - 1), "down")
-    assert strip(minute=5) == ("",) * HISTORY_MINUTES
-
-
-def test_what_is_older_than_an_hour_is_forgotten():
-    every = [(minute, "down" if minute < 40 else "up") for minute in range(100)]
-    assert strip(*every, minute=99) == ("up",) * HISTORY_MINUTES
-    assert strip((0, "up"), minute=200)[:-1] == ("unknown",) * (HISTORY_MINUTES - 1)
+    assert (len(told), told[-len(end) :]) == (HISTORY_MINUTES, end)

@@ -1,30 +1,11 @@
 """The whole server on a free port, against stubs: it watches on its own, viewers only look."""
 
-import contextlib
-import threading
 import time
 
 import httpx
-import uvicorn
 
-from status.server import Settings, create_app, waiting
-
-
-@contextlib.contextmanager
-def running(settings):
-    """The whole server; yields its address."""
-    app = create_app(settings, waiting(settings))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-    assert not thread.is_alive()
+from status.server import Settings
+from tests.page.served import Served
 
 
 def stack(web, broker, database, **more):
@@ -33,10 +14,10 @@ def stack(web, broker, database, **more):
     return Settings.load({**urls, "DATABASE_URL": database.url, **more})
 
 
-def wait_for(url, code):
+def wait_for(served, code):
     """The document of /status.json once it has this code."""
     deadline = time.monotonic() + 20
-    while (answer := httpx.get(f"{url}/status.json")).status_code != code:
+    while (answer := httpx.get(f"{served.url}/status.json")).status_code != code:
         assert time.monotonic() < deadline, answer.text
         time.sleep(0.05)
     return answer.json()
@@ -45,19 +26,20 @@ def wait_for(url, code):
 def test_the_server_sees_a_service_fail_and_recover(web, broker, database, monkeypatch):
     # What was made is forgotten because of the new round, not because it grew old.
     monkeypatch.setattr("status.server.KEPT_SECONDS", 999)
-    with running(stack(web, broker, database, STATUS_INTERVAL_SECONDS="0.2")) as url:
-        assert wait_for(url, 200)["status"] == "healthy"
+    with Served(stack(web, broker, database, STATUS_INTERVAL_SECONDS="0.2")) as served:
+        assert wait_for(served, 200)["status"] == "healthy"
         broker.clients = []
-        document = wait_for(url, 503)
+        document = wait_for(served, 503)
         assert [s["name"] for s in document["services"] if s["state"] != "up"] == ["airflow-worker"]
         broker.clients = ["id=1 flags=b idle=0 cmd=brpop"]
-        assert wait_for(url, 200)["status"] == "healthy"
+        assert wait_for(served, 200)["status"] == "healthy"
         assert database.opened == 1
 
 
 def test_viewers_neither_wait_for_probes_nor_multiply_them(web, broker, database):
     web.answers = dict.fromkeys(web.answers, (200, None))
-    with running(stack(web, broker, database)) as url, httpx.Client(base_url=url) as viewer:
+    whole = Served(stack(web, broker, database))
+    with whole, httpx.Client(base_url=whole.url) as viewer:
         begun = time.monotonic()
         while len(web.requests) < 2 and time.monotonic() < begun + 10:
             time.sleep(0.02)
@@ -69,10 +51,10 @@ def test_viewers_neither_wait_for_probes_nor_multiply_them(web, broker, database
 
 
 def test_a_round_that_hangs_three_intervals_makes_all_unknown(web, broker, database):
-    with running(stack(web, broker, database, STATUS_INTERVAL_SECONDS="0.2")) as url:
-        wait_for(url, 200)
+    with Served(stack(web, broker, database, STATUS_INTERVAL_SECONDS="0.2")) as served:
+        wait_for(served, 200)
         web.answers = dict.fromkeys(web.answers, (200, None))
-        document = wait_for(url, 503)
+        document = wait_for(served, 503)
     told = [*document["services"], *document["work"]]
     assert {one["state"] for one in told} == {"unknown"}
     assert all("stale" in one["detail"] for one in told)
