@@ -4,13 +4,13 @@ import configparser
 import json
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 import yaml
 
 from checks.tracked import tracked
+from tests.support.process import run
 from tests.support.repository import ROOT
 
 
@@ -37,9 +37,9 @@ def test_the_workflow_calls_what_a_landing_must_pass_on_both_architectures(workf
     runs = [step["run"] for step in job["steps"] if "run" in step]
     assert runs == ["bash .ci/run"]
     assert os.access(ROOT / ".ci/run", os.X_OK)
-    assert {
-        each["architecture"]: each["runner"] for each in job["strategy"]["matrix"]["include"]
-    } == {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}
+    machines = {each["architecture"]: each["runner"]
+                for each in job["strategy"]["matrix"]["include"]}  # fmt: skip
+    assert machines == {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}
     assert job["timeout-minutes"] == 90
 
 
@@ -67,14 +67,14 @@ def test_the_hook_is_lint_itself_and_starts_without_an_activated_environment(tmp
     assert command == ["nox", "-s", "lint"]
     bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     argv = [ROOT / bootstrap, "nox", "-s", "lint", "--", "links"]
-    done = subprocess.run(argv, cwd=ROOT, env=bare, capture_output=True, text=True)
+    done = run(*argv, cwd=ROOT, env=bare)
     assert (done.returncode, done.stdout[:7]) == (0, "links: "), done.stderr
 
 
 def test_the_hook_s_file_is_one_that_pre_commit_reads(tmp_path):
     argv = [sys.executable, "-m", "pre_commit", "validate-config"]
     environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path)}
-    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = run(*argv, cwd=ROOT, env=environment)
     assert (done.returncode, done.stdout) == (0, "")
 
 

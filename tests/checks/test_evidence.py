@@ -1,17 +1,16 @@
 """What a failed smoke test leaves behind, with commands that print every secret they know."""
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from orchestration.settings.model import SECRETS
 from tests.e2e import evidence
 from tests.e2e.clone import ONE_SHOTS, SERVICES, Clone
+from tests.support.process import put_before, run
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GIVEN_OUT = {
     "ALERT_WEBHOOK_URL": "https://hooks.example/T0/B0/words-of-a-webhook",
     "SMTP_PASSWORD": "words-of-a-mail-account",  # pragma: allowlist secret
@@ -19,7 +18,7 @@ GIVEN_OUT = {
 }
 INDEX = "https://me:words-of-an-index@pypi.example/simple"  # pragma: allowlist secret
 # It says what it was asked, and tells all that it knows: .env and its own environment.
-TELLTALE = '#!/bin/sh\necho "asked for $*"\ncat {folder}/.env\nenv\necho "{index}" >&2\n'
+TELLTALE = 'echo "asked for $*"\ncat {folder}/.env\nenv\necho "{index}" >&2\n'
 
 
 @pytest.fixture(params=sorted(SERVICES))
@@ -34,11 +33,9 @@ def clone(request, tmp_path):
     (folder / ".env").write_text("\n".join(lines))
     commands = tmp_path / "bin"
     commands.mkdir()
-    for name in ("inv", "docker", "supervisorctl"):
-        (commands / name).write_text(TELLTALE.format(folder=folder, index=INDEX))
-        (commands / name).chmod(0o755)
-    path = f"{commands}:/usr/bin:/bin"
-    above = {"PATH": path, "STACK_ENGINE": request.param}
+    telltale = TELLTALE.format(folder=folder, index=INDEX)
+    put_before(commands, **dict.fromkeys(("inv", "docker", "supervisorctl"), telltale))
+    above = {"PATH": f"{commands}:/usr/bin:/bin", "STACK_ENGINE": request.param}
     above["REDIS_PASSWORD"] = "words-of-a-shell"  # pragma: allowlist secret
     return Clone(folder, above)
 
@@ -78,7 +75,7 @@ def test_each_service_has_its_last_lines_and_the_stack_its_state(clone, tmp_path
 def test_the_versions_of_code_tools_and_machine_are_told(tmp_path):
     folder = evidence.leave(tmp_path / "kept", "docker", "it failed", [])
     versions = (folder / "versions.txt").read_text()
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    head = run("git", "rev-parse", "HEAD", cwd=ROOT)
     assert head.stdout in versions
     assert f"Python {sys.version.split()[0]}" in versions
     assert "MemTotal" in versions
@@ -120,9 +117,8 @@ def run_failing(tmp_path, kept):
     (tmp_path / "test_failing.py").write_text(FAILING)
     options = ["-p", "tests.e2e.conftest", "--engine=standalone", f"--evidence={kept}"]
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
-    argv.append(str(tmp_path / "test_failing.py"))
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True).stdout
+    return run(*argv, tmp_path / "test_failing.py", cwd=ROOT, env=environment).stdout
 
 
 def test_a_failure_tells_its_folder_once_for_what_all_tests_share(tmp_path):

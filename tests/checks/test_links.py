@@ -1,11 +1,11 @@
 """Where links in Markdown may lead, and where not."""
 
-import subprocess
 import sys
 
 import pytest
 
 from checks import links
+from tests.support.process import run
 from tests.support.repository import ROOT
 
 HEADINGS = "# `inv up`, and *then*\n\n## A – ✓ b_c\n\n## Same\n\n## Same\n\nUnder\nlined\n-----\n"
@@ -73,7 +73,6 @@ def test_headings_have_the_names_that_github_gives_them():
 
 
 def test_a_folder_without_a_repository_is_no_pass(tmp_path):
-    argv = [sys.executable, "-m", "checks.links", tmp_path]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    done = run(sys.executable, "-m", "checks.links", tmp_path, cwd=ROOT)
     assert done.returncode == 1
     assert "not a git repository" in done.stderr

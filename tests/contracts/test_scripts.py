@@ -1,11 +1,11 @@
 """The shell scripts: their syntax, shellcheck's opinion, and what they answer to wrong usage."""
 
-import os
+import functools
 import shutil
-import subprocess
 
 import pytest
 
+from tests.support import process
 from tests.support.repository import ROOT, copy_repository
 
 SCRIPTS = sorted(
@@ -17,8 +17,7 @@ SCRIPTS = sorted(
 INSTALL = "install/1st_run_install.sh"
 
 
-def run(*argv, **options):
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=20, **options)
+run = functools.partial(process.run, cwd=ROOT, timeout=20)
 
 
 def test_the_scripts_are_found():
@@ -69,9 +68,7 @@ def prepared(tmp_path):
         "python": f'case "$2" in *sys.prefix*) echo "{tmp_path}/.venv" ;; esac',
         "inv": 'echo "inv $*"',
     }
-    for name, answer in answers.items():
-        (tools / name).write_text(f"#!/bin/sh\n{answer}\n")
-        (tools / name).chmod(0o755)
+    process.put_before(tools, **answers)
     shutil.copy(ROOT / "install" / "host.lock", tmp_path / ".venv" / ".host.lock")
     return tmp_path
 
@@ -93,20 +90,19 @@ def docker_machine(tmp_path):
     """Run docker_engine.sh where all it could change is paper: an engine, Compose, apt."""
     new = "case $2 in docker-compose-v2) echo 1:2.24.6 ;; *) echo 2.19.1 ;; esac"
     install = f'case "$*" in *docker-compose*) echo 2.24.6 >{tmp_path}/compose ;; esac'
-    programs = {
-        "docker": f'case "$1" in compose) cat {tmp_path}/compose ;; *) echo 27.3.1 ;; esac',
-        "apt-cache": f'echo "  Candidate: $({new})"',
-        "apt-get": f'{install}; echo "$*" >>{tmp_path}/asked',
-        "sudo": 'exec "$@"',
-    }
-    for name in ("docker", "docker-compose", "dockerd", "apt-get", "apt-cache", "sudo", "usermod"):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{programs.get(name, '')}\n")
-        (tmp_path / name).chmod(0o755)
+    path = process.put_before(
+        tmp_path,
+        docker=f'case "$1" in compose) cat {tmp_path}/compose ;; *) echo 27.3.1 ;; esac',
+        apt_cache=f'echo "  Candidate: $({new})"',
+        apt_get=f'{install}; echo "$*" >>{tmp_path}/asked',
+        sudo='exec "$@"',
+        **dict.fromkeys(("docker_compose", "dockerd", "usermod"), ""),
+    )
 
     def start(compose):
         (tmp_path / "compose").write_text(f"{compose}\n")
         asked = tmp_path / "asked"
-        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DOCKER_CONFIG": str(tmp_path)}
+        environment = {"PATH": path, "DOCKER_CONFIG": str(tmp_path)}
         done = run("sh", "install/docker_engine.sh", env=environment)
         return done, asked.read_text() if asked.exists() else ""
 
@@ -135,14 +131,8 @@ def test_an_older_compose_is_replaced_from_a_package_that_is_new_enough(docker_m
 @pytest.fixture
 def entrypoint(tmp_path):
     """Start the Airflow image's entrypoint with an airflow that tells its arguments."""
-    (tmp_path / "airflow").write_text('#!/bin/sh\necho "airflow $*"\n')
-    (tmp_path / "airflow").chmod(0o755)
-
-    def start(*arguments):
-        path = f"{tmp_path}:{os.environ['PATH']}"
-        return run("bash", "install/airflow-entrypoint.sh", *arguments, env={"PATH": path})
-
-    return start
+    path = process.put_before(tmp_path, airflow='echo "airflow $*"')
+    return functools.partial(run, "bash", "install/airflow-entrypoint.sh", env={"PATH": path})
 
 
 @pytest.mark.parametrize(

@@ -115,12 +115,8 @@ def test_whatever_ends_is_started_again_and_never_given_up(programs, name):
 
 
 @each(SECTIONS.keys() - {"postgres", "watchdog"})
-def test_children_are_killed_with_their_service(programs, name):
+def test_children_end_with_their_service_and_are_asked_to_except_running_tasks(programs, name):
     assert programs[name].killasgroup
-
-
-@each(SECTIONS.keys() - {"postgres", "watchdog"})
-def test_children_are_asked_to_end_too_except_running_tasks(programs, name):
     assert programs[name].stopasgroup == (name != "airflow-scheduler")
 
 

@@ -1,11 +1,10 @@
 """What is installed is what was meant: hashes, signatures, digests, commits."""
 
-import os
 import re
 
 import pytest
 
-from tests.support.process import run
+from tests.support.process import put_before, run
 from tests.support.repository import ROOT
 
 RECIPES = sorted(
@@ -22,8 +21,7 @@ REDIS_IMAGE=redis:7.2-bookworm
 AIRFLOW_BASE_IMAGE=debian:bookworm-slim
 """
 # Knows Debian's and Redis's image as pulled, PostgreSQL's as made here.
-DOCKER = f"""#!/bin/sh
-case "$5" in
+DOCKER = f"""case "$5" in
     debian:bookworm-slim) echo debian@{DIGEST} ;;
     redis:7.2-bookworm) echo mirror.example:5000/redis@{DIGEST} ;;
     postgres:16) echo ;;
@@ -102,18 +100,16 @@ def test_images_stand_in_one_place():
 
 @pytest.fixture
 def clone(tmp_path):
-    """A folder with the script, an .env, and a docker on PATH that knows some images."""
+    """A folder with the script and an .env."""
     (tmp_path / "install" / "base").mkdir(parents=True)
     script = tmp_path / "install" / "base" / "digests.sh"
     script.write_text((ROOT / "install/base/digests.sh").read_text(encoding="utf-8"))
-    (tmp_path / "docker").write_text(DOCKER)
-    (tmp_path / "docker").chmod(0o755)
     (tmp_path / ".env").write_text(ENV)
     return tmp_path
 
 
 def digests(clone):
-    path = f"{clone}:{os.environ['PATH']}"
+    path = put_before(clone, docker=DOCKER)
     return run("sh", "install/base/digests.sh", cwd=clone, env={"PATH": path})
 
 

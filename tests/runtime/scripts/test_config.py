@@ -14,7 +14,7 @@ import pytest
 
 from tests.status.stubs import RedisStub
 from tests.support.fake_module import fake_module
-from tests.support.process import run
+from tests.support.process import put_before, run
 
 # consuming.py
 
@@ -83,26 +83,23 @@ def test_a_refused_password_is_told_without_it(consuming, redis):
     assert "secret" not in str(refused.value)
 
 
+def checked(repo, url):
+    """The worker's check as its container runs it, without anybody's packages."""
+    asked = {"AIRFLOW__CELERY__BROKER_URL": url, "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2"}
+    check = repo / "orchestration/config/consuming.py"
+    return run(sys.executable, "-S", check, env=asked, timeout=20)
+
+
 @pytest.mark.parametrize(("cmd", "code"), [("brpop", 0), ("ping", 1)])
 def test_the_check_ends_as_a_container_expects(repo, redis, cmd, code):
     redis.clients = [a_client("127.0.0.1:2", cmd=cmd)]
-    path = repo / "orchestration/config/consuming.py"
-    environment = {
-        "AIRFLOW__CELERY__BROKER_URL": redis.url,
-        "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
-    }
-    done = run(sys.executable, "-S", path, env=environment, timeout=20)
+    done = checked(repo, redis.url)
     assert done.returncode == code
     assert done.stderr == ("" if code == 0 else "no client of this worker waits for tasks\n")
 
 
 def test_without_redis_the_worker_is_not_well_and_no_better_for_being_ended(repo, dead_port):
-    environment = {
-        "AIRFLOW__CELERY__BROKER_URL": f"redis://:x@127.0.0.1:{dead_port}/0",
-        "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
-    }
-    check = repo / "orchestration/config/consuming.py"
-    done = run(sys.executable, "-S", check, env=environment, timeout=20)
+    done = checked(repo, f"redis://:x@127.0.0.1:{dead_port}/0")
     # What heal.sh takes for want of another service.
     assert (done.returncode, done.stdout.startswith("redis: ")) == (3, True)
 
@@ -456,7 +453,7 @@ REDIS_PASSWORDS = {
     "REDIS_PASSWORD": "s3cret",  # pragma: allowlist secret
     "STATUS_PASSWORD": "0ther",  # pragma: allowlist secret
 }
-TELL = '#!/bin/sh\nprintf "argv:%s\\n" "$@"\nenv\nprintf "stdin:"\ncat\n'
+TELL = 'printf "argv:%s\\n" "$@"\nenv\nprintf "stdin:"\ncat\n'
 
 
 @pytest.fixture
@@ -464,11 +461,8 @@ def start(repo, tmp_path):
     """Start a script of config/ with a program of paper in the place of the real one."""
 
     def start(name, program, **environment):
-        fake = tmp_path / program
-        fake.write_text(TELL)
-        fake.chmod(0o755)
+        path = put_before(tmp_path, **{program: TELL})
         shell = (repo / "orchestration/config" / name).read_text().split("\n")[0].split("/")[-1]
-        path = f"{tmp_path}:{os.environ['PATH']}"
         script = repo / "orchestration/config" / name
         return run(shell, script, env={"PATH": path, **environment}, stdin=DEVNULL, timeout=20)
 
@@ -642,14 +636,12 @@ def test_what_the_page_calls_down_is_useless_but_not_what_it_does_not_know(usele
     assert useless(postgres=False) == {"postgres"}
 
 
-def test_a_page_that_does_not_answer_is_useless_itself(useless, web, dead_port):
+@pytest.mark.parametrize("answer", [(200, b"<html>"), (500, b"Internal Server Error")])
+def test_a_page_that_does_not_answer_or_without_json_is_useless_itself(
+    useless, web, dead_port, answer
+):
     assert useless(url=f"http://127.0.0.1:{dead_port}") == {"status"}
-    web.answers["GET /status.json"] = (200, b"<html>")
-    assert useless() == {"status"}
-
-
-def test_a_page_that_answers_an_error_without_json_is_useless(useless, web):
-    web.answers["GET /status.json"] = (500, b"Internal Server Error")
+    web.answers["GET /status.json"] = answer
     assert useless() == {"status"}
 
 

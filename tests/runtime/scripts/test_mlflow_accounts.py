@@ -1,7 +1,5 @@
 """MLflow's accounts: who is made, renewed and given what; who may ask what, and from which page."""
 
-import os
-import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from orchestration.clients import accounts
 from orchestration.errors import StackError
 from tests.support.fake_module import fake_module
+from tests.support.process import put_before, run
 
 PASSWORDS = {
     "MLFLOW_ADMIN_PASSWORD": "of-admin",  # pragma: allowlist secret
@@ -150,7 +149,7 @@ def test_a_stack_of_before_gets_the_database_and_none_is_left_open(script, there
 
 # mlflow_health.sh
 
-CURL = """#!/bin/sh
+CURL = """
 echo "argv: $*" >>"$SAID"
 case "$*" in */health) exit "$BARE" ;; *) cat >>"$SAID"; exit "$ASKED" ;; esac
 """
@@ -162,13 +161,11 @@ case "$*" in */health) exit "$BARE" ;; *) cat >>"$SAID"; exit "$ASKED" ;; esac
 def test_the_health_check_asks_the_database_and_keeps_its_password_out_of_arguments(
     repo, tmp_path, asked, bare, code
 ):
-    (tmp_path / "curl").write_text(CURL)
-    (tmp_path / "curl").chmod(0o755)
     said = tmp_path / "said"
-    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SAID": str(said)}
+    given = {"PATH": put_before(tmp_path, curl=CURL), "SAID": str(said)}
     given |= {"ASKED": asked, "BARE": bare, "STATUS_PASSWORD": PASSWORDS["STATUS_PASSWORD"]}
-    check = ["sh", repo / "orchestration/config/mlflow_health.sh"]
-    assert subprocess.run(check, env=given, check=False, timeout=20).returncode == code
+    check = run("sh", repo / "orchestration/config/mlflow_health.sh", env=given, timeout=20)
+    assert check.returncode == code
     argv = [line for line in said.read_text().splitlines() if line.startswith("argv:")]
     assert "experiments/search" in argv[0]
     assert not [line for line in argv if "of-status" in line]
