@@ -222,11 +222,15 @@ class Clone:
 
     def airflow(self, path: str, timeout: float = 10) -> dict:
         """An answer of Airflow's API, as the account of .env."""
-        password = self.setting("_AIRFLOW_WWW_USER_PASSWORD")
-        address, login = self.url("AIRFLOW_PORT"), {"username": "airflow", "password": password}
-        token = requests.post(f"{address}/auth/token", json=login, timeout=10).json()
-        headers = {"Authorization": f"Bearer {token['access_token']}"}
-        return requests.get(address + path, headers=headers, timeout=timeout).json()
+        return self.session().get(self.url("AIRFLOW_PORT") + path, timeout=timeout).json()
+
+    def session(self) -> requests.Session:
+        """Logged in to Airflow's API, as the account of .env."""
+        login = {"username": "airflow", "password": self.setting("_AIRFLOW_WWW_USER_PASSWORD")}
+        address, session = self.url("AIRFLOW_PORT"), requests.Session()
+        token = requests.post(f"{address}/auth/token", json=login, timeout=30).json()
+        session.headers["Authorization"] = f"Bearer {token['access_token']}"
+        return session
 
     def remove(self) -> None:
         """Take the stack down with its data and what it was built into."""

@@ -108,6 +108,14 @@ def journal(stack: Clone) -> None:
     until(lambda: "dag_id" in stack.airflow("/api/v2/dags/journal"), 120)
 
 
+@pytest.fixture(scope="module")
+def phrase(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with what the keys of backups are kept with."""
+    file = tmp_path_factory.mktemp("phrase") / "phrase"
+    file.write_text("made up for this test alone\n")
+    return str(file)
+
+
 @pytest.fixture
 def told(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture) -> Iterator[dict]:
     """Figures of a fault; tells them as a line once its test has ended."""

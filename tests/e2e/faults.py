@@ -20,12 +20,15 @@ TITLE = re.compile(r"airflow worker -- [0-9a-f]{8}-")
 RUNS_TASKS = {"docker": "airflow-worker", "standalone": "airflow-scheduler"}
 
 
-def pid_of(stack: Clone, service: str) -> int:
-    """The process that a service was started as, by this machine's count."""
+def pid_of(stack: Clone, *service: str) -> int:
+    """The process that a service was started as, by this machine's count.
+
+    Without Docker and without a service, supervisord's own.
+    """
     if stack.engine == "docker":
-        shown = stack.well("docker", "inspect", "-f", "{{.State.Pid}}", stack.container(service))
+        shown = stack.well("docker", "inspect", "-f", "{{.State.Pid}}", stack.container(*service))
         return int(shown)
-    return int(stack.well("supervisorctl", "-s", stack.supervisor(), "pid", service))
+    return int(stack.well("supervisorctl", "-s", stack.supervisor(), "pid", *service))
 
 
 def restarts(stack: Clone, service: str) -> int:
@@ -102,9 +105,9 @@ def the_task(stack: Clone) -> psutil.Process:
     return found
 
 
-def triggered(stack: Clone, dag: str = "journal", conf: str = "{}") -> str:
+def triggered(stack: Clone, dag: str = "journal", *options: str, conf: str = "{}") -> str:
     """Start a run; its id."""
-    said = stack.well("inv", "trigger", dag, "--conf", conf)
+    said = stack.well("inv", "trigger", dag, "--conf", conf, *options)
     return re.search(r"run (\S+) started", said)[1]
 
 

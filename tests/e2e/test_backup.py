@@ -11,15 +11,7 @@ import pytest
 from orchestration.backup import archive
 from tests.e2e.clone import until
 
-PHRASE = "made up for this test alone"
 DRILL_SECONDS = 240
-
-
-@pytest.fixture(scope="module")
-def phrase(tmp_path_factory):
-    file = tmp_path_factory.mktemp("phrase") / "phrase"
-    file.write_text(f"{PHRASE}\n")
-    return str(file)
 
 
 @pytest.fixture(scope="module")

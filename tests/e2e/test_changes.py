@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from tests.e2e.clone import until
+from tests.e2e.faults import triggered
 
 # Which service runs the tasks, and the one that is swapped before it.
 BEFORE_THE_TASKS = {"docker": "airflow-triggerer", "standalone": "airflow-apiserver"}
@@ -41,7 +42,7 @@ def test_a_package_is_added_while_a_task_runs_on(stack, engine, requirements):
     text, lock = requirements
     stack.add_dags("plain_words")
     is_known(stack, "patient")
-    run_id = re.search(r"run (\S+) started", stack.well("inv", "trigger", "patient"))[1]
+    run_id = triggered(stack, "patient")
     until(lambda: states(stack, "patient", run_id) == [("running", 1)], 60)
     text.write_text(f"{text.read_text()}emoji\n")
     started = time.monotonic()

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.clone import until
+from tests.e2e.faults import triggered
 
 DAYS = 60
 OLD_RUN, NEWEST_RUN = "manual__a_kept_run_id", "manual__the_newest"
@@ -118,12 +119,6 @@ def present(stack):
     }
 
 
-def started(stack, seconds, *options):
-    conf = json.dumps({"seconds": seconds})
-    said = stack.well("inv", "trigger", "journal", "--conf", conf, *options)
-    return re.search(r"run (\S+) started", said)[1]
-
-
 def logs_of(stack, dag_id, run_id):
     return stack.folder / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}"
 
@@ -136,11 +131,10 @@ def make_older(folder):
 
 
 @pytest.fixture(scope="module")
-def past(stack):
+def past(stack, journal):
     """A run that ended, one that goes on, deleted MLflow runs: all of them made older."""
-    stack.add_dags("journal")
-    until(lambda: "dag_id" in stack.airflow("/api/v2/dags/journal"), 120)
-    ended, running = started(stack, 0, "--wait"), started(stack, 40)
+    ended = triggered(stack, "journal", "--wait", conf='{"seconds": 0}')
+    running = triggered(stack, conf='{"seconds": 40}')
     until(lambda: list(logs_of(stack, "journal", running).rglob("*.log")), 60)
     deleted = ask(stack, "mlflow", "SELECT run_uuid FROM runs WHERE lifecycle_stage = 'deleted'")
     registered = stack.client(REGISTER).split()[-1]

@@ -68,39 +68,26 @@ def opened(stack, key):
 
 def login(stack, password):
     given = {"username": "airflow", "password": password}
-    answer = requests.post(stack.url("AIRFLOW_PORT") + "/auth/token", json=given, timeout=30)
-    return answer.status_code, answer.json().get("access_token", "")
+    address = stack.url("AIRFLOW_PORT") + "/auth/token"
+    return requests.post(address, json=given, timeout=30).status_code
 
 
-def post(stack, path, document):
-    _, token = login(stack, stack.setting(ADMIN))
-    headers = {"Authorization": f"Bearer {token}"}
+def ask(stack, method, path, document):
     address = stack.url("AIRFLOW_PORT") + path
-    answer = requests.post(address, json=document, headers=headers, timeout=60)
+    answer = stack.session().request(method, address, json=document, timeout=120)
     assert answer.ok, answer.text
     return answer.json()
-
-
-@pytest.fixture(scope="module")
-def phrase(tmp_path_factory):
-    file = tmp_path_factory.mktemp("phrase") / "phrase"
-    file.write_text("made up for this test alone\n")
-    return str(file)
 
 
 @pytest.fixture(scope="module")
 def lived_in(stack, journal):
     """A stack with a connection and many variables."""
     given = {"password": "s3cret", "extra": '{"token": "t0ken"}'}  # pragma: allowlist secret
-    post(stack, "/api/v2/connections", {"connection_id": "safe", "conn_type": "http", **given})
+    safe = {"connection_id": "safe", "conn_type": "http", **given}
+    ask(stack, "POST", "/api/v2/connections", safe)
     many = [{"key": f"v{number}", "value": f"of {number}"} for number in range(VARIABLES)]
-    post_many = {"actions": [{"action": "create", "entities": many}]}
-    _, token = login(stack, stack.setting(ADMIN))
-    answer = requests.patch(
-        stack.url("AIRFLOW_PORT") + "/api/v2/variables",
-        json=post_many, headers={"Authorization": f"Bearer {token}"}, timeout=120,
-    )  # fmt: skip
-    assert answer.ok, answer.text
+    create = {"actions": [{"action": "create", "entities": many}]}
+    ask(stack, "PATCH", "/api/v2/variables", create)
     return stack
 
 
@@ -126,7 +113,7 @@ def refused(stack, name, value):
     if name == FERNET:
         return opened(stack, value)[0] == 0
     if name == ADMIN:
-        return login(stack, value)[0] == 401
+        return login(stack, value) == 401
     if name in ROLES:
         done = where_airflow_runs(stack, ENTER, ROLE=ROLES[name], TRIED=value)
         return done.returncode != 0 and "password authentication failed" in done.stderr
@@ -171,9 +158,9 @@ def look_at(stack, before, names):
 )
 def test_a_secret_is_changed_while_a_run_goes_on_which_ends_well(lived_in, made_before, names):
     before = lived_in.settings()
-    _, token = login(lived_in, before[ADMIN])
-    run = post(lived_in, "/api/v2/dags/journal/dagRuns",
-               {"logical_date": None, "conf": {"seconds": 40}})["dag_run_id"]  # fmt: skip
+    of_before = lived_in.session()
+    conf = {"logical_date": None, "conf": {"seconds": 40}}
+    run = ask(lived_in, "POST", "/api/v2/dags/journal/dagRuns", conf)["dag_run_id"]
     path = f"/api/v2/dags/journal/dagRuns/{run}/taskInstances"
 
     def states():
@@ -188,9 +175,8 @@ def test_a_secret_is_changed_while_a_run_goes_on_which_ends_well(lived_in, made_
     [task] = lived_in.airflow(path)["task_instances"]
     assert task["try_number"] == 1
     if "AIRFLOW_JWT_SECRET" in names:
-        headers = {"Authorization": f"Bearer {token}"}
         address = lived_in.url("AIRFLOW_PORT") + "/api/v2/variables"
-        assert requests.get(address, headers=headers, timeout=30).status_code in (401, 403)
+        assert of_before.get(address, timeout=30).status_code in (401, 403)
     look_at(lived_in, before, names)
 
 

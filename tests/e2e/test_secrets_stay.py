@@ -199,11 +199,7 @@ def test_the_status_page_tells_none(hunt, stack):
 
 def test_airflow_tells_none_even_to_its_administrator(hunt, stack):
     """By every address that needs no name: configuration, variables, connections, logs, pages."""
-    base, password = stack.url("AIRFLOW_PORT"), stack.setting(FIRST_ACCOUNT)
-    login = {"username": "airflow", "password": password}
-    token = requests.post(f"{base}/auth/token", json=login, timeout=30).json()["access_token"]
-    session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {token}"
+    base, session = stack.url("AIRFLOW_PORT"), stack.session()
     paths = session.get(f"{base}/openapi.json", timeout=30).json()["paths"]
     named = [path for path in paths if "get" in paths[path] and "{" not in path]
     assert {"/api/v2/config", "/api/v2/variables", "/api/v2/connections"} <= set(named)

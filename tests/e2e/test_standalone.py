@@ -8,13 +8,9 @@ import psutil
 import pytest
 
 from tests.e2e.clone import SERVICES
+from tests.e2e.faults import pid_of
 
 LISTEN = psutil.CONN_LISTEN
-
-
-def pid_of(stack, *service):
-    """The process supervisord started for a service; supervisord's own without one."""
-    return int(stack.well("supervisorctl", "-s", stack.supervisor(), "pid", *service))
 
 
 def seconds_until_healthy(stack, limit):
