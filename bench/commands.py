@@ -5,9 +5,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 from bench.effort import Effort
-from bench.measures import Told, middle
+from bench.measures import Told
 from bench.stacks import Ours
 
 # Ours, and what stands in stock's column: below the first no program built on Invoke can come.
@@ -31,7 +32,7 @@ def commands(stack: Ours, effort: Effort) -> Iterator[Told]:
                 took["ours"].append(seconds(stack, stack.clone.folder, ours))
                 took["stock"].append(seconds(stack, stack.clone.folder / "orchestration", other))
             for column, values in took.items():
-                yield column, {measure: middle(values[1:])}
+                yield column, {measure: median(values[1:])}
 
 
 def seconds(stack: Ours, folder: Path, argv: tuple[str, ...]) -> float:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 
 import requests
 
 from bench.effort import Effort
-from bench.measures import Told, middle
+from bench.measures import Told
 from bench.stacks import Stack
 from tests.e2e.clone import until
 
@@ -41,10 +42,10 @@ def loads(stack: Stack, effort: Effort) -> Iterator[Told]:
             until(lambda dag=dag: told_of(stack, dag), 400)
         took(stack, "chain_of_10")
         with peak(stack) as most:
-            chains = middle(took(stack, "chain_of_10") for _ in range(effort.repeats))
+            chains = median(took(stack, "chain_of_10") for _ in range(effort.repeats))
             yield stack.column, {"chain of 10": chains}
             before = stack.cpu()
-            hundreds = middle(took(stack, "mapped_100") for _ in range(effort.repeats))
+            hundreds = median(took(stack, "mapped_100") for _ in range(effort.repeats))
             yield stack.column, {"100 mapped tasks": hundreds}
             used = {
                 name: (value - before.get(name, 0)) / effort.repeats
@@ -54,7 +55,7 @@ def loads(stack: Stack, effort: Effort) -> Iterator[Told]:
             yield stack.column, told
             yield stack.column, {"50 runs at once": took(stack, "single", runs=RUNS_AT_ONCE)}
             yield stack.column, {"peak memory under load": most()}
-        edits = middle(seen(stack, number) for number in range(effort.repeats))
+        edits = median(seen(stack, number) for number in range(effort.repeats))
         yield stack.column, {"DAG edit until it is seen": edits}
         if effort.thousand:
             yield stack.column, {"1,000 mapped tasks": took(stack, "mapped_1000")}

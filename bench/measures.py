@@ -5,7 +5,7 @@ one which fails later loses nothing. Each in seconds, percent of a processor or 
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import psutil
 
@@ -47,9 +47,3 @@ def machine_cpu() -> float:
     """Seconds of a processor that this machine has worked since it was started."""
     times = psutil.cpu_times()
     return sum(times) - times.idle - times.iowait
-
-
-def middle(values: Iterable[float]) -> float:
-    """The median."""
-    every = sorted(values)
-    return every[len(every) // 2]

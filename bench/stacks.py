@@ -94,9 +94,13 @@ class Containers(Stack):
     def sdk(self) -> docker.DockerClient:
         return docker.from_env(timeout=60)
 
+    def containers(self, *labels: str) -> list[Container]:
+        """Its running ones, those with all of these labels."""
+        wanted = [f"com.docker.compose.project={self.project}", *labels]
+        return self.sdk.containers.list(filters={"label": wanted}, ignore_removed=True)
+
     def _stats(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        label = f"com.docker.compose.project={self.project}"
-        for container in self.sdk.containers.list(filters={"label": label}, ignore_removed=True):
+        for container in self.containers():
             with suppress(docker.errors.APIError):
                 name = container.labels[SERVICE_LABEL]
                 yield name, container.stats(stream=False, one_shot=True)
@@ -112,22 +116,33 @@ class Containers(Stack):
             for name, told in self._stats()
         }  # fmt: skip
 
-    def container(self, service: str) -> Container:
-        """The one that runs a service."""
-        labels = [f"com.docker.compose.project={self.project}", f"{SERVICE_LABEL}={service}"]
-        [found] = self.sdk.containers.list(filters={"label": labels})
-        return found
-
     def fill(self, sql: str) -> None:
         """Run SQL on MLflow's database; raises with what PostgreSQL said where it fails."""
-        container = self.container(self.database)
+        [container] = self.containers(f"{SERVICE_LABEL}={self.database}")
         command = ("sh", "-c", f"{self.psql} -qv ON_ERROR_STOP=1")
         argv = ("docker", "exec", "-i", container.id, *command)
         done = subprocess.run(argv, input=sql, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-class Ours(Containers):
+class Cloned(Stack):
+    """This stack, from a clone of its own."""
+
+    def __init__(self, clone: Clone) -> None:
+        self.clone = clone
+        clone.well("inv", "install")
+        self.dags, self.url = clone.folder / "dags", clone.url("AIRFLOW_PORT")
+        password = clone.setting("_AIRFLOW_WWW_USER_PASSWORD")
+        self.account = {"username": "airflow", "password": password}
+
+    def up(self) -> None:
+        self.clone.well("inv", "up", "--no-proof")
+
+    def down(self, *, volumes: bool = False) -> None:
+        self.clone.well("inv", "down", *(["--volumes", "--yes"] if volumes else []))
+
+
+class Ours(Cloned, Containers):
     """This stack with Docker."""
 
     name = column = "ours"
@@ -135,26 +150,15 @@ class Ours(Containers):
     psql = "PGPASSWORD=$POSTGRES_PASSWORD psql -h 127.0.0.1 -U postgres mlflow"
 
     def __init__(self, clone: Clone) -> None:
-        self.clone = clone
-        clone.well("inv", "install")
+        super().__init__(clone)
         self.project = clone.setting("COMPOSE_PROJECT_NAME")
-        self.dags, self.url = clone.folder / "dags", clone.url("AIRFLOW_PORT")
-        password = clone.setting("_AIRFLOW_WWW_USER_PASSWORD")
-        self.account = {"username": "airflow", "password": password}
         self.tracking, self.tracking_account = clone.url("MLFLOW_PORT"), clone.login("worker")
-
-    def up(self) -> None:
-        self.clone.well("inv", "up", "--no-proof")
 
     def up_tracking(self) -> None:
         self.up()
-        label = f"com.docker.compose.project={self.project}"
-        for container in self.sdk.containers.list(filters={"label": label}, ignore_removed=True):
+        for container in self.containers():
             if container.labels[SERVICE_LABEL] not in ("mlflow", self.database):
                 container.stop()
-
-    def down(self, *, volumes: bool = False) -> None:
-        self.clone.well("inv", "down", *(["--volumes", "--yes"] if volumes else []))
 
 
 def engine_cpu() -> float:

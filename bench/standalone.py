@@ -12,31 +12,17 @@ from pathlib import Path
 
 import psutil
 
-from bench.stacks import Stack
+from bench.stacks import Cloned
 from orchestration.engines.standalone.supervisor import Supervisord
-from tests.e2e.clone import Clone
 
 KIB_PER_MIB = 1024
 SUPERVISOR, OTHERS = "supervisord", "(others)"
 
 
-class Standalone(Stack):
+class Standalone(Cloned):
     """This stack as plain processes."""
 
     name = column = "standalone"
-
-    def __init__(self, clone: Clone) -> None:
-        self.clone = clone
-        clone.well("inv", "install")
-        self.dags, self.url = clone.folder / "dags", clone.url("AIRFLOW_PORT")
-        password = clone.setting("_AIRFLOW_WWW_USER_PASSWORD")
-        self.account = {"username": "airflow", "password": password}
-
-    def up(self) -> None:
-        self.clone.well("inv", "up", "--no-proof")
-
-    def down(self, *, volumes: bool = False) -> None:
-        self.clone.well("inv", "down", *(["--volumes", "--yes"] if volumes else []))
 
     def cpu(self) -> dict[str, float]:
         return self._sums(spent)

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import requests
 
 from bench.effort import Effort
-from bench.measures import Told, middle
+from bench.measures import Told
 from bench.stacks import Containers
 
 THREADS = 4
@@ -115,7 +116,7 @@ def artifacts(client: Client, experiment: str, repeats: int) -> dict[str, float]
             path = f"{client.address}/mlflow-artifacts/artifacts/{folder}/large-{number}"
             up.append(sent(client, path, Path(file.name)))
             down.append(received(client, path))
-    return {"200 MB artifact up": middle(up), "200 MB artifact down": middle(down)}
+    return {"200 MB artifact up": median(up), "200 MB artifact down": median(down)}
 
 
 def sent(client: Client, path: str, file: Path) -> float:
@@ -148,5 +149,5 @@ def searches(stack: Containers, client: Client, repeats: int) -> dict[str, float
         found = client.ask("runs/search", experiment_ids=[experiment], **SEARCH)
         took.append(time.monotonic() - began)
         assert len(found["runs"]) == SEARCH["max_results"], len(found["runs"])
-    return {"search among 10,000 runs": middle(took[1:]),
+    return {"search among 10,000 runs": median(took[1:]),
             "search among 10,000 runs: first": took[0]}  # fmt: skip
