@@ -128,6 +128,7 @@ def bulk(text):
     return f"${len(text)}\r\n{text}"
 
 
-def client(cmd, flags, idle=0):
+def client(cmd, flags, idle=0, addr="127.0.0.1:5", laddr="172.18.0.2:6379"):
     """One line of CLIENT LIST, cut to what matters."""
-    return f"id=3 addr=127.0.0.1:5 name= age=70 idle={idle} flags={flags} db=0 cmd={cmd} user=x"
+    at = f"addr={addr} laddr={laddr}"
+    return f"id=3 {at} name= age=70 idle={idle} flags={flags} db=0 cmd={cmd} user=x"

@@ -131,12 +131,6 @@ def settings(root, destination, logs=""):
     return Settings(root, values, {})
 
 
-def test_a_folder_is_not_tried(tmp_path):
-    engine = Engine("no JSON")
-    object_store.refuse_unusable(settings(tmp_path, "/mlflow_data"), engine)
-    assert not engine.asked
-
-
 def test_a_bucket_that_can_be_used_is_no_finding(tmp_path):
     engine = Engine("{}")
     assert not list(object_store.findings(settings(tmp_path, WHERE), engine))
@@ -152,8 +146,10 @@ def test_the_bucket_of_task_logs_is_tried_where_they_are_written(tmp_path):
     assert found.cause == "The task logs in s3://logs/p cannot be used: there is no key for it."
 
 
-def test_what_runs_is_tried_with_the_place_that_it_was_started_with(tmp_path):
-    chosen = settings(tmp_path, WHERE)
+def test_a_folder_is_not_tried_and_what_runs_with_the_place_that_it_was_started_with(tmp_path):
+    chosen, engine = settings(tmp_path, WHERE), Engine("no JSON")
+    object_store.refuse_unusable(settings(tmp_path, "/mlflow_data"), engine)
+    assert not engine.asked
     engine = Engine("no JSON", MLFLOW_ARTIFACTS_DESTINATION="/mlflow_data")
     engine.held["AIRFLOW_LOGS_DESTINATION"] = ""
     assert not list(object_store.findings(chosen, engine))
