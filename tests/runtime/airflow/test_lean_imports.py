@@ -1,12 +1,12 @@
 """What services import no more, and who asks for it gets it: each in a process of its own."""
 
 import os
-import subprocess
 import sys
 
 import pytest
 
 from tests.runtime.airflow.supervised import CONFIG
+from tests.support.process import run
 
 BEGUN = """
 import sys
@@ -14,14 +14,21 @@ from airflow import configuration
 import lean_imports
 lean_imports.put_off({service!r})
 """
+# A task in a virtual environment reads its source.
+READ_SOURCE = """
+from airflow.sdk.bases import decorator
+told = decorator.remove_task_decorator({source!r}, "@task.virtualenv")
+again = decorator.remove_task_decorator({source!r}, "@task.virtualenv")
+print(repr(told), told == again)
+"""
 SOURCE = "@task.virtualenv(requirements=[])\ndef f():\n    return 1\n"
+SOURCE_READ = SOURCE.partition("\n")[2]
 
 
-def done(service: str, then: str) -> str:
-    """What a process that begins as a service does, and then this, prints."""
-    environment = {**os.environ, "PYTHONPATH": str(CONFIG)}
-    argv = [sys.executable, "-W", "ignore", "-c", BEGUN.format(service=service) + then]
-    ran = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+def done(code: str, path: str = str(CONFIG)) -> str:
+    """The last line that a process of Airflow's environment prints."""
+    argv = [sys.executable, "-W", "ignore", "-c", code]
+    ran = run(*argv, env={**os.environ, "PYTHONPATH": path})
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout.splitlines()[-1]
 
@@ -45,63 +52,52 @@ import {begins_with}, airflow.providers_manager
 airflow.providers_manager.ProvidersManager()
 print([name for name in {without.split()} if name in sys.modules])
 """
-    assert done(service, then) == "[]"
+    assert done(BEGUN.format(service=service) + then) == "[]"
 
 
 def test_without_it_the_scheduler_would_import_all_of_it() -> None:
     # What the others show would be nothing with an Airflow that does not import it by itself.
     then = "print([name for name in ('libcst', 'fastapi', 'alembic') if name in sys.modules])"
     alone = f"import sys, airflow.jobs.scheduler_job_runner\n{then}"
-    environment = {**os.environ, "PYTHONPATH": ""}
-    argv = [sys.executable, "-W", "ignore", "-c", alone]
-    told = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
-    assert told.splitlines()[-1] == "['libcst', 'fastapi', 'alembic']"
+    assert done(alone, path="") == "['libcst', 'fastapi', 'alembic']"
 
 
-@pytest.mark.parametrize("service", ["scheduler", "celery"])
-def test_a_task_in_a_virtual_environment_reads_its_source(service: str) -> None:
-    then = f"""
-from airflow.sdk.bases import decorator
-told = decorator.remove_task_decorator({SOURCE!r}, "@task.virtualenv")
-again = decorator.remove_task_decorator({SOURCE!r}, "@task.virtualenv")
-print(repr(told), told == again)
-"""
-    assert done(service, then) == repr("def f():\n    return 1\n") + " True"
-
-
-def test_migrations_are_there_for_who_asks_for_them() -> None:
-    then = """
+MIGRATE = """
 from airflow.utils import db, db_manager
 print(type(db.RunDBManager()) is db_manager.RunDBManager)
 """
-    assert done("scheduler", then) == "True"
-
-
-def test_the_form_for_connections_has_its_fields_at_the_api_server_alone() -> None:
-    then = """
+# The form for connections has its fields at the API server alone.
+FORM = """
 from airflow.providers_manager import ProvidersManager
 manager = ProvidersManager()
 print(manager.hooks["fs"].hook_class_name, "extra__fs__path" in manager.connection_form_widgets)
 """
-    hook = "airflow.providers.standard.hooks.filesystem.FSHook"
-    assert done("scheduler", then) == f"{hook} False"
-    assert done("api-server", then) == f"{hook} True"
-
-
-def test_a_result_of_a_task_is_read_as_before() -> None:
-    given = {"key": "k", "value": {"a": [1]}, "dag_id": "d", "run_id": "r", "task_id": "t"}
-    then = f"""
+HOOK = "airflow.providers.standard.hooks.filesystem.FSHook"
+# A result of a task is read as before.
+READ_RESULT = """
 from airflow.sdk.execution_time.comms import SetXCom
-print(SetXCom(**{given!r}).value)
+print(SetXCom(key="k", value={"a": [1]}, dag_id="d", run_id="r", task_id="t").value)
 """
-    assert done("celery", then) == "{'a': [1]}"
-
-
-def test_what_is_imported_already_stays() -> None:
-    then = """
+# What is imported already stays.
+IMPORTED = """
 import json
 with lean_imports.standing_in("json", dumps=None):
     from json import dumps
 print(dumps is json.dumps, sys.modules["json"] is json)
 """
-    assert done("scheduler", then) == "True True"
+
+
+@pytest.mark.parametrize(
+    ("service", "then", "told"),
+    [
+        ("scheduler", READ_SOURCE.format(source=SOURCE), f"{SOURCE_READ!r} True"),
+        ("celery", READ_SOURCE.format(source=SOURCE), f"{SOURCE_READ!r} True"),
+        ("scheduler", MIGRATE, "True"),
+        ("scheduler", FORM, f"{HOOK} False"),
+        ("api-server", FORM, f"{HOOK} True"),
+        ("celery", READ_RESULT, "{'a': [1]}"),
+        ("scheduler", IMPORTED, "True True"),
+    ],
+)
+def test_who_asks_for_what_was_put_off_gets_it(service: str, then: str, told: str) -> None:
+    assert done(BEGUN.format(service=service) + then) == told
