@@ -48,6 +48,7 @@ def test_the_workflow_starts_with_each_push_may_only_read_and_pins_its_actions(w
     used = [step["uses"] for step in job["steps"] if "uses" in step]
     assert set(workflow[True]) == {"push", "pull_request"}
     assert workflow["permissions"] == {"contents": "read"}
+    assert used
     assert [each for each in used if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", each)] == []
 
 

@@ -76,13 +76,6 @@ def test_debian_s_packages_are_taken_signed():
     assert 'debootstrap --force-check-gpg --keyring="$KEYS"' in debootstrap
 
 
-def test_actions_are_named_by_commit():
-    for workflow in (ROOT / ".github" / "workflows").iterdir():
-        used = re.findall(r"uses: *(\S+)", workflow.read_text(encoding="utf-8"))
-        assert used
-        assert [name for name in used if not re.search(r"@[0-9a-f]{40}$", name)] == []
-
-
 def test_images_stand_in_one_place():
     """An image is a setting of .env.example; elsewhere the same name is only its default."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")

@@ -95,9 +95,7 @@ def test_who_runs_tasks_holds_no_keys(stack, engine):
 
 
 def test_a_gigabyte_goes_up_and_down_and_is_not_held_in_memory(stack, server):
-    run = logged(stack)["run"]
-    folder = f"{experiment_of(stack, run)}/{run}/artifacts"
-    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{folder}/large"
+    address, path = place_for(stack, "large")
     account, sent = stack.login("worker"), hashlib.sha256()
 
     def chunks():
@@ -114,7 +112,7 @@ def test_a_gigabyte_goes_up_and_down_and_is_not_held_in_memory(stack, server):
             received.update(chunk)
             size += len(chunk)
     assert (size, received.digest()) == (1024 * MIB, sent.digest())
-    assert (server.folder / BUCKET / PREFIX / folder / "large").stat().st_size == 1024 * MIB
+    assert (server.folder / BUCKET / PREFIX / path).stat().st_size == 1024 * MIB
     rows = {row["name"]: row for row in stack.health()["services"]}
     assert rows["mlflow"]["memory_bytes"] < 700 * MIB
     assert rows["mlflow"]["restarts"] == 0
@@ -125,9 +123,12 @@ def test_an_artifact_that_is_not_there_is_told_apart_from_a_bucket_that_fails(st
     assert requests.get(address, auth=stack.login("admin"), timeout=60).status_code == 404
 
 
-def experiment_of(stack: Clone, run: str) -> str:
+def place_for(stack: Clone, name: str) -> tuple[str, str]:
+    """The address for an artifact of a new run, and its path in the store."""
+    run = logged(stack)["run"]
     found = stack.mlflow("GET", "runs/get", params={"run_id": run}).json()
-    return found["run"]["info"]["experiment_id"]
+    path = f"{found['run']['info']['experiment_id']}/{run}/artifacts/{name}"
+    return f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{path}", path
 
 
 def holds_without_artifacts(stack: Clone, words: str, name: str) -> None:
@@ -168,9 +169,7 @@ def test_a_server_that_hangs_is_told_in_time(stack, server):
 
 
 def test_a_connection_that_is_cut_in_mid_upload_leaves_no_half_file(stack, server):
-    run = logged(stack)["run"]
-    folder = f"{experiment_of(stack, run)}/{run}/artifacts"
-    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{folder}/cut"
+    address, _ = place_for(stack, "cut")
 
     def chunks():
         # MLflow has all of it before it goes on to the bucket, which takes seconds.
@@ -186,9 +185,7 @@ def test_a_connection_that_is_cut_in_mid_upload_leaves_no_half_file(stack, serve
 
 
 def test_a_connection_that_is_cut_in_mid_download_is_told_in_time(stack, server):
-    run = logged(stack)["run"]
-    folder = f"{experiment_of(stack, run)}/{run}/artifacts"
-    address = f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow-artifacts/artifacts/{folder}/whole"
+    address, _ = place_for(stack, "whole")
     account, chunks = stack.login("worker"), (bytes(MIB) for _ in range(600))
     requests.put(address, data=chunks, auth=account, timeout=120).raise_for_status()
     threading.Timer(0.3, server.end).start()
@@ -254,8 +251,7 @@ def test_what_aws_says_of_clock_region_and_load_is_told_with_its_fix(
 
 
 def test_a_profile_of_aws_s_own_files_serves_in_the_place_of_keys(stack, tmp_path):
-    tmp_path.chmod(0o755)
-    for above in tmp_path.parents[:2]:
+    for above in (tmp_path, *tmp_path.parents[:2]):
         above.chmod(0o755)
     keys = f"aws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
     (tmp_path / "credentials").write_text(f"[default]\n[ours]\n{keys}")

@@ -78,23 +78,21 @@ def test_a_server_that_goes_away_is_told_and_its_return_too(served, seen):
     assert seen.page.evaluate("window.mark") == "the same document"
 
 
-@pytest.mark.parametrize("body", ["", "<h1>Please log in</h1>", "<main>Welcome</main>", "{}"])
-def test_another_page_in_its_place_is_taken_for_no_answer(seen, body):
-    seen.page.route(
-        f"{seen.url}/", lambda route: route.fulfill(body=body, content_type="text/html")
-    )
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [(200, ""), (200, "<h1>Please log in</h1>"), (200, "<main>Welcome</main>"), (200, "{}")]
+    + [(code, None) for code in (404, 500, 503)],
+)
+def test_another_page_or_an_error_in_its_place_is_no_answer_whatever_comes_with_it(
+    seen, code, body
+):
+    seen.lost_allowed = code != 200
+    told = seen.page.content() if body is None else body
+    answer = {"status": code, "body": told, "content_type": "text/html"}
+    seen.page.route(f"{seen.url}/", lambda route: route.fulfill(**answer))
     seen.page.get_by_role("alert").wait_for()
     assert "up" in seen.verdicts().values()
     assert seen.page.locator("h1").count() == 1
-
-
-@pytest.mark.parametrize("code", [404, 500, 503])
-def test_an_error_is_no_answer_whatever_comes_with_it(seen, code):
-    seen.lost_allowed = True
-    body = seen.page.content()
-    seen.page.route(f"{seen.url}/", lambda route: route.fulfill(status=code, body=body))
-    seen.page.get_by_role("alert").wait_for()
-    assert "up" in seen.verdicts().values()
 
 
 def test_a_server_that_hangs_is_asked_once_at_a_time_and_told(seen):
