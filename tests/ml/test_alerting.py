@@ -301,7 +301,7 @@ def test_a_redirect_is_not_followed(web: Web) -> None:
     [
         ("http://127.0.0.1:{closed}", "connection refused"),
         ("http://T0SECRET@127.0.0.1:{closed}", "connection refused"),
-        ("http://me:T0SECRET@127.0.0.1:{closed}", "connection refused"),
+        ("http://me:T0SECRET@127.0.0.1:{closed}", "connection refused"),  # pragma: allowlist secret
         ("https://hooks.invalid", "name not known"),
         ("https://127.0.0.1:{open}", "TLS: .+"),
         ("http://127.0.0.1:99999", "a wrong or non-ASCII address.*"),
