@@ -9,7 +9,7 @@ import urllib.request
 from contextlib import nullcontext
 from subprocess import DEVNULL
 from types import SimpleNamespace
-from unittest.mock import MagicMock
+from unittest.mock import ANY, MagicMock
 
 import pytest
 
@@ -127,7 +127,9 @@ def test_a_heartbeat_is_asked_of_running_jobs_of_this_host(script, driver):
     query, values = driver.cursor.execute.call_args.args
     assert values == ("TriggererJob", heartbeat.socket.getfqdn())
     assert "state = 'running'" in query
-    assert driver.connect.call_args.args == ("postgresql://airflow:x@postgres/airflow",)
+    driver.connect.assert_called_once_with(
+        "postgresql://airflow:x@postgres/airflow", connect_timeout=ANY
+    )
     driver.cursor.fetchone.return_value = (None,)
     assert heartbeat.heartbeat_age("TriggererJob") is None
 
