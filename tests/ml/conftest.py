@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,38 +28,38 @@ PARAMS = {"seed": 42, "holdout_months": 1}
 
 
 @pytest.fixture(scope="session")
-def everything() -> pd.DataFrame:
+def everything():
     """All of the real flights, as they are read."""
     return data.read()
 
 
 @pytest.fixture(scope="session")
-def flights(everything: pd.DataFrame) -> pd.DataFrame:
+def flights(everything):
     """Every 40th of the real flights, all twelve months: 8,420 rows, checked."""
     return data.check(everything.iloc[::SLICE])
 
 
 @pytest.fixture(scope="session")
-def table(flights: pd.DataFrame) -> pd.DataFrame:
+def table(flights):
     """What models are trained on: `flights` labelled, with their features."""
     labelled = data.labelled(flights)
     return labelled.assign(**features.make(labelled))
 
 
 @pytest.fixture(scope="session")
-def parts(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def parts(table):
     """`table` before December, and December."""
     return model.split(table, 1)
 
 
 @pytest.fixture(scope="session")
-def fitted(parts: tuple[pd.DataFrame, pd.DataFrame]) -> dict[str, Any]:
+def fitted(parts):
     """Both kinds of model, trained on `parts`."""
     return {kind: model.train(kind, parts[0], seed=1) for kind in MODELS}
 
 
 @pytest.fixture(scope="session")
-def source(everything: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(everything, tmp_path_factory):
     """The slice as a team would bring it: a Parquet file, other columns and all."""
     file = tmp_path_factory.mktemp("source") / "flights.parquet"
     everything.iloc[::SLICE].to_parquet(file)
@@ -68,11 +67,11 @@ def source(everything: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def use() -> Callable[[Path, Path, pytest.MonkeyPatch], Any]:
+def use():
     """Let MLflow work in a folder: on a copy of an SQLite file, with artifacts beside it."""
     import mlflow
 
-    def use(database: Path, folder: Path, patch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    def use(database, folder, patch):
         shutil.copyfile(database, folder / "mlflow.db")
         patch.chdir(folder)
         patch.setenv("MLFLOW_PUBLIC_URL", "http://mlflow.here")
@@ -84,7 +83,7 @@ def use() -> Callable[[Path, Path, pytest.MonkeyPatch], Any]:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory):
     """An empty database, its schema made once and copied for each test."""
     import mlflow
 
@@ -94,7 +93,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def client(store: Path, use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def client(store, use, tmp_path, monkeypatch):
     """MLflow on a new SQLite file and folder, no server."""
     return use(store, tmp_path, monkeypatch)
 
@@ -111,7 +110,7 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def first(store: Path, use: Any, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def first(store, use, source, tmp_path_factory):
     """The first training of a new stack: the slice to March, both kinds, the better champion."""
     from ml import training
 
@@ -127,9 +126,7 @@ def first(store: Path, use: Any, source: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def after_first(
-    first: Trained, use: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Any:
+def after_first(first, use, source, tmp_path, monkeypatch):
     """MLflow as `first` left it, in a copy; DATASET_URI is the slice."""
     monkeypatch.setenv("DATASET_URI", str(source))
     return use(first.database, tmp_path, monkeypatch)

@@ -8,9 +8,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ml import alerting
 from ml.alerting import Alert, configured, send
 
-from tests.support.http_stub import HttpStub, Request, unused_port
+from tests.support.http_stub import HttpStub, unused_port
 
 ALERT = Alert("Drift in flights", ["carrier: 0.31", "origin: 0.27"], {"report": "http://af/r?a=1"})
 SECRETS = ("T0SECRET", "B0SECRET", "querysecret")
@@ -33,7 +32,7 @@ SETTINGS += ("SMTP_SECURITY", "SMTP_USER", "SMTP_PASSWORD", "HTTP_PROXY", "http_
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def nothing_set(monkeypatch, caplog):
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(alerting, "RETRY_AFTER_SECONDS", 0.01)
@@ -43,7 +42,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtur
 class Web(HttpStub):
     """A webhook: answers by the functions in `replies`, then with ok."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.replies: list[Callable[[BaseHTTPRequestHandler], None]] = []
         self.host = f"127.0.0.1:{self.port}"
@@ -51,15 +50,15 @@ class Web(HttpStub):
         self.server.handle_error = lambda *_: None
 
     @property
-    def got(self) -> list[tuple[str, Any]]:
+    def got(self):
         return [(request.target, request.body) for request in self.requests]
 
-    def answer_to(self, request: Request) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer_to(self, request):
         return self.replies.pop(0) if self.replies else says(200, "ok")
 
 
-def says(status: int, body: str = "", **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(hook: BaseHTTPRequestHandler) -> None:
+def says(status, body="", **headers):
+    def answer(hook):
         hook.send_response(status)
         for name, value in headers.items():
             hook.send_header(name, value)
@@ -69,8 +68,8 @@ def says(status: int, body: str = "", **headers: str) -> Callable[[BaseHTTPReque
     return answer
 
 
-def trickles(start: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(hook: BaseHTTPRequestHandler) -> None:
+def trickles(start):
+    def answer(hook):
         hook.wfile.write(start)
         for _ in range(60):
             hook.wfile.write(b"x")
@@ -80,7 +79,7 @@ def trickles(start: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
 
 
 @pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+def web(monkeypatch):
     """A webhook that works and is set."""
     with Web() as server:
         monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://{server.host}{PATH}")
@@ -90,7 +89,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 class Mail(Controller):
     """A mail server on a free port: keeps envelopes and logins, refuses who is named nobody."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options):
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.got: list[Any] = []
         self.logins: list[bytes] = []
@@ -104,28 +103,28 @@ class Mail(Controller):
             **options,
         )
 
-    def _create_server(self) -> Any:
+    def _create_server(self):
         return self.loop.create_server(
             self._factory_invoker, sock=self.socket, ssl=self.ssl_context
         )
 
-    def authenticate(self, server: Any, session: Any, envelope: Any, how: str, data: Any) -> Any:
+    def authenticate(self, server, session, envelope, how, data):
         self.logins.append(data.password)
         right = data.password == PASSWORD.encode()
         return AuthResult(success=right, handled=False, message=self.refusal)
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, to: str, _: Any) -> str:
+    async def handle_RCPT(self, server, session, envelope, to, _):
         if to.startswith("nobody"):
             return "550 no such user"
         envelope.rcpt_tos.append(to)
         return "250 OK"
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server, session, envelope):
         self.got.append(envelope)
         return "250 OK"
 
 
-def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def send_to(port, monkeypatch):
     """Set a mail server of this machine."""
     monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
     monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
@@ -133,11 +132,11 @@ def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def serve_mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mail]]:
+def serve_mail(monkeypatch):
     """Start a mail server and set it; the rest of the options is its own."""
     started: list[Mail] = []
 
-    def serve(security: str, password: str = "", **options: Any) -> Mail:
+    def serve(security, password="", **options):
         started.append(Mail(**options))
         started[-1].start()
         send_to(started[-1].port, monkeypatch)
@@ -153,13 +152,13 @@ def serve_mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mail]]
 
 
 @pytest.fixture
-def mail(serve_mail: Callable[..., Mail]) -> Mail:
+def mail(serve_mail):
     """A mail server that works and is set."""
     return serve_mail("none")
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificate(tmp_path_factory):
     """A key and a certificate for 127.0.0.1 that nobody has signed but itself."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail.test")])
@@ -180,30 +179,30 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tls(certificate: Path) -> ssl.SSLContext:
+def tls(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context
 
 
 @pytest.fixture
-def closed_port() -> int:
+def closed_port():
     return unused_port()
 
 
 @pytest.fixture
-def silent_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def silent_port(monkeypatch):
     """Takes connections and never says a word; the patience with it is half a second."""
     monkeypatch.setattr(alerting, "DELIVERY_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
-def body(mail: Mail) -> Any:
+def body(mail):
     return email.message_from_bytes(mail.got[-1].content, policy=email.policy.default)
 
 
-def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+def levels(caplog):
     return [(r.levelno, r.getMessage()) for r in caplog.records if r.name == alerting.__name__]
 
 
@@ -212,8 +211,8 @@ def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("value", [None, " "], ids=["unset", "blank"])
 def test_without_settings_an_alert_is_logged_as_a_warning_and_goes_nowhere_else(
-    value: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    value, monkeypatch, caplog
+):
     for name in SETTINGS if value else ():
         monkeypatch.setenv(name, value)
     assert configured() == []
@@ -222,13 +221,11 @@ def test_without_settings_an_alert_is_logged_as_a_warning_and_goes_nowhere_else(
     assert levels(caplog) == [(logging.WARNING, words)]
 
 
-def test_what_is_no_alert_at_all_is_said_and_not_raised() -> None:
+def test_what_is_no_alert_at_all_is_said_and_not_raised():
     assert send(None) == ["alert not sent: AttributeError"]
 
 
-def test_the_log_tells_the_alert_and_what_became_of_it(
-    web: Web, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_tells_the_alert_and_what_became_of_it(web, caplog):
     web.replies = [says(404)]
     lines = send(ALERT) + send(ALERT)
     logged = levels(caplog)
@@ -239,7 +236,7 @@ def test_the_log_tells_the_alert_and_what_became_of_it(
 # The webhook
 
 
-def test_a_webhook_gets_what_slack_understands(web: Web) -> None:
+def test_a_webhook_gets_what_slack_understands(web):
     assert send(ALERT) == [f"webhook {web.host}: delivered"]
     assert configured() == [f"webhook {web.host}"]
     said = "*Drift in flights*\ncarrier: 0.31\norigin: 0.27\n<http://af/r?a=1|report>"
@@ -256,15 +253,13 @@ def test_a_webhook_gets_what_slack_understands(web: Web) -> None:
     ],
     ids=["markup", "lines", "non-ascii"],
 )  # fmt: skip
-def test_markup_is_escaped_facts_keep_to_their_lines_and_all_letters_arrive(
-    web: Web, alert: Alert, said: str
-) -> None:
+def test_markup_is_escaped_facts_keep_to_their_lines_and_all_letters_arrive(web, alert, said):
     send(alert)
     assert web.got[-1][1]["text"] == said
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_what_may_pass_is_tried_once_more(web: Web, status: int) -> None:
+def test_what_may_pass_is_tried_once_more(web, status):
     web.replies = [says(status)]
     assert send(ALERT) == [f"webhook {web.host}: delivered"]
     web.replies = [says(status, "sorry"), says(status, "sorry")]
@@ -281,15 +276,13 @@ def test_what_may_pass_is_tried_once_more(web: Web, status: int) -> None:
         ([lambda hook: None] * 2, "connection closed"),
     ],
 )
-def test_what_a_webhook_does_instead_of_saying_ok_is_told(
-    web: Web, replies: list[Any], reason: str
-) -> None:
+def test_what_a_webhook_does_instead_of_saying_ok_is_told(web, replies, reason):
     web.replies = list(replies)
     assert send(ALERT) == [f"webhook {web.host}: not delivered: {reason}"]
     assert len(web.got) == len(replies)
 
 
-def test_a_redirect_is_not_followed(web: Web) -> None:
+def test_a_redirect_is_not_followed(web):
     for status in (301, 302, 307):
         web.replies = [says(status, Location=f"http://{web.host}/elsewhere")]
         assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP {status}"]
@@ -309,9 +302,9 @@ def test_a_redirect_is_not_followed(web: Web) -> None:
     ],
 )
 def test_a_webhook_that_is_not_reached_is_told_with_the_reason_and_without_its_secret(
-    web: Web, closed_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-    address: str, reason: str,
-) -> None:  # fmt: skip
+    web, closed_port, monkeypatch, caplog,
+    address, reason,
+):  # fmt: skip
     given = address.format(closed=closed_port, open=web.port)
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"{given}{PATH}")
     [line] = send(ALERT)
@@ -334,7 +327,7 @@ def test_a_webhook_that_is_not_reached_is_told_with_the_reason_and_without_its_s
         "https://",
     ],
 )
-def test_a_wrong_address_is_said_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_wrong_address_is_said_and_not_shown(monkeypatch, url):
     monkeypatch.setenv("ALERT_WEBHOOK_URL", url)
     assert configured() == ["webhook"]
     assert send(ALERT) == [
@@ -345,9 +338,7 @@ def test_a_wrong_address_is_said_and_not_shown(monkeypatch: pytest.MonkeyPatch, 
 # Limits
 
 
-def test_a_silent_receiver_costs_no_more_than_the_limit(
-    monkeypatch: pytest.MonkeyPatch, silent_port: int
-) -> None:
+def test_a_silent_receiver_costs_no_more_than_the_limit(monkeypatch, silent_port):
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{silent_port}{PATH}")
     send_to(silent_port, monkeypatch)
     began = time.monotonic()
@@ -366,17 +357,15 @@ def test_a_silent_receiver_costs_no_more_than_the_limit(
         (b"HTTP/1.1 200 OK\r\n\r\n", "delivered"),
     ],
 )
-def test_a_receiver_that_trickles_costs_no_more_than_the_limit(
-    web: Web, silent_port: int, start: bytes, told: str
-) -> None:
+def test_a_receiver_that_trickles_costs_no_more_than_the_limit(web, silent_port, start, told):
     web.replies = [trickles(start)]
     began = time.monotonic()
     assert send(ALERT) == [f"webhook {web.host}: {told}"]
     assert time.monotonic() - began < 1
 
 
-def test_what_is_late_is_not_tried_again(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails_late(hook: BaseHTTPRequestHandler) -> None:
+def test_what_is_late_is_not_tried_again(web, monkeypatch):
+    def fails_late(hook):
         time.sleep(0.2)
         says(500)(hook)
 
@@ -387,9 +376,7 @@ def test_what_is_late_is_not_tried_again(web: Web, monkeypatch: pytest.MonkeyPat
     assert len(web.got) == 1
 
 
-def test_a_socket_that_waits_too_long_is_said(
-    monkeypatch: pytest.MonkeyPatch, silent_port: int
-) -> None:
+def test_a_socket_that_waits_too_long_is_said(monkeypatch, silent_port):
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{silent_port}{PATH}")
     monkeypatch.setattr(alerting, "DELIVERY_SECONDS", 5)
     monkeypatch.setitem(alerting.POSTING, "timeout", (0.1, 0.1))
@@ -410,9 +397,7 @@ def test_a_socket_that_waits_too_long_is_said(
         lambda hook: None,
     ],
 )
-def test_the_secret_of_the_address_stands_in_no_line_and_no_log_record(
-    web: Web, answer: Callable[..., None], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_secret_of_the_address_stands_in_no_line_and_no_log_record(web, answer, caplog):
     web.replies = [answer, answer]
     told = " ".join([*send(ALERT), *configured(), caplog.text]).lower()
     assert web.host in told
@@ -422,15 +407,13 @@ def test_the_secret_of_the_address_stands_in_no_line_and_no_log_record(
 @pytest.mark.parametrize(
     "echo", ["T0SECRET", "t0secret", "S3+CRET", "S3%2BCRET", "S3&#43;CRET", "s3%2bcret", PATH]
 )
-def test_an_answer_that_repeats_the_secret_is_not_quoted(
-    web: Web, echo: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_that_repeats_the_secret_is_not_quoted(web, echo, monkeypatch):
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://{web.host}{PATH}&more=S3+CRET")
     web.replies = [says(404, f"Cannot POST {echo}.")]
     assert send(ALERT) == [f"webhook {web.host}: not delivered: HTTP 404"]
 
 
-def test_what_others_post_is_logged_as_ever(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_others_post_is_logged_as_ever(web, caplog):
     import requests
 
     requests.get(f"http://{web.host}/theirs", timeout=5)
@@ -440,7 +423,7 @@ def test_what_others_post_is_logged_as_ever(web: Web, caplog: pytest.LogCaptureF
 # E-mail
 
 
-def test_an_email_holds_facts_and_links(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_email_holds_facts_and_links(mail, monkeypatch):
     monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com, Dev <dev@example.com>,")
     assert configured() == ["e-mail ops@example.com, Dev <dev@example.com>"]
     assert send(ALERT) == ["e-mail ops@example.com, Dev <dev@example.com>: delivered"]
@@ -456,16 +439,14 @@ def test_an_email_holds_facts_and_links(mail: Mail, monkeypatch: pytest.MonkeyPa
     ]
 
 
-def test_webhook_and_email_both_get_it(web: Web, mail: Mail) -> None:
+def test_webhook_and_email_both_get_it(web, mail):
     names = [f"webhook {web.host}", "e-mail ops@example.com"]
     assert configured() == names
     assert send(ALERT) == [f"{name}: delivered" for name in names]
     assert (len(web.got), len(mail.got)) == (1, 1)
 
 
-def test_one_receiver_gets_it_though_the_other_is_down(
-    mail: Mail, monkeypatch: pytest.MonkeyPatch, closed_port: int
-) -> None:
+def test_one_receiver_gets_it_though_the_other_is_down(mail, monkeypatch, closed_port):
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{closed_port}{PATH}")
     assert [line.partition(": ")[2] for line in send(ALERT)] == [
         "not delivered: connection refused",
@@ -474,14 +455,14 @@ def test_one_receiver_gets_it_though_the_other_is_down(
     assert len(mail.got) == 1
 
 
-def test_a_title_cannot_add_headers(mail: Mail) -> None:
+def test_a_title_cannot_add_headers(mail):
     send(Alert("Hello\r\nBcc: thief@example.com\n\nbody", ["x"]))
     assert body(mail)["Subject"] == "Hello Bcc: thief@example.com body"
     assert body(mail)["Bcc"] is None
     assert mail.got[0].rcpt_tos == ["ops@example.com"]
 
 
-def test_a_non_ascii_title_arrives_by_email(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_non_ascii_title_arrives_by_email(mail, monkeypatch):
     monkeypatch.setenv("ALERT_EMAIL_FROM", "Wächter <alerts@example.com>")
     send(Alert("Verspätung – 遅延 ✈" * 9, ["größer"]))
     assert body(mail)["Subject"] == "Verspätung – 遅延 ✈" * 9
@@ -490,7 +471,7 @@ def test_a_non_ascii_title_arrives_by_email(mail: Mail, monkeypatch: pytest.Monk
     assert mail.got[0].content.isascii()
 
 
-def test_who_was_refused_is_told(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_was_refused_is_told(mail, monkeypatch):
     monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com,nobody@example.com")
     [line] = send(ALERT)
     assert line.endswith("delivered, but not to nobody@example.com")
@@ -500,31 +481,25 @@ def test_who_was_refused_is_told(mail: Mail, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture(params=["starttls", "tls"])
-def tls_mail(
-    request: pytest.FixtureRequest, serve_mail: Callable[..., Mail], tls: ssl.SSLContext
-) -> Mail:
+def tls_mail(request, serve_mail, tls):
     """A mail server with TLS that wants a password."""
     where = {"starttls": "tls_context", "tls": "ssl_context"}[request.param]
     required = request.param == "starttls"
     return serve_mail(request.param, PASSWORD, **{where: tls}, auth_require_tls=required)
 
 
-def test_a_verified_server_gets_password_and_email(
-    tls_mail: Mail, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_verified_server_gets_password_and_email(tls_mail, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert send(ALERT) == ["e-mail ops@example.com: delivered"]
     assert (tls_mail.logins, len(tls_mail.got)) == ([PASSWORD.encode()], 1)
 
 
-def test_a_server_whose_certificate_nobody_trusts_gets_nothing(tls_mail: Mail) -> None:
+def test_a_server_whose_certificate_nobody_trusts_gets_nothing(tls_mail):
     assert send(ALERT) == ["e-mail ops@example.com: not delivered: TLS: self-signed certificate"]
     assert (tls_mail.logins, tls_mail.got) == ([], [])
 
 
-def test_a_password_never_goes_to_a_server_without_starttls(
-    serve_mail: Callable[..., Mail],
-) -> None:
+def test_a_password_never_goes_to_a_server_without_starttls(serve_mail):
     mail = serve_mail("", PASSWORD, auth_require_tls=False)
     assert send(ALERT) == [
         "e-mail ops@example.com: not delivered: STARTTLS extension not supported by server."
@@ -542,9 +517,9 @@ def test_a_password_never_goes_to_a_server_without_starttls(
     ],
 )
 def test_a_wrong_password_is_said_and_not_shown(
-    serve_mail: Callable[..., Mail], caplog: pytest.LogCaptureFixture,
-    password: str, refusal: str | None, reason: str,
-) -> None:  # fmt: skip
+    serve_mail, caplog,
+    password, refusal, reason,
+):  # fmt: skip
     mail = serve_mail("none", password, auth_require_tls=False)
     mail.refusal = refusal
     assert send(ALERT) == [f"e-mail ops@example.com: not delivered: {reason}"]
@@ -563,8 +538,8 @@ def test_a_wrong_password_is_said_and_not_shown(
     ],
 )
 def test_a_mail_server_that_is_down_or_a_wrong_setting_is_said(
-    setting: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch, closed_port: int
-) -> None:
+    setting, reason, monkeypatch, closed_port
+):
     send_to(closed_port, monkeypatch)
     for name, value in setting.items():
         monkeypatch.setenv(name, value)

@@ -15,16 +15,16 @@ from tests.support.http_stub import unused_port
 
 
 @pytest.fixture
-def paper(monkeypatch: pytest.MonkeyPatch, flights: pd.DataFrame) -> list[Any]:
+def paper(monkeypatch, flights):
     """A client that lays CSV where it is told to; what it was asked for."""
     asked: list[Any] = []
 
-    def download_file(*given: str) -> None:
+    def download_file(*given):
         asked.append(given)
         few = flights.head(20)
         few.to_parquet(given[2]) if given[2].endswith(".parquet") else few.to_csv(given[2])
 
-    def client(kind: str, config: Any) -> Any:
+    def client(kind, config):
         asked.append((kind, config.s3))
         return SimpleNamespace(download_file=download_file)
 
@@ -33,9 +33,7 @@ def paper(monkeypatch: pytest.MonkeyPatch, flights: pd.DataFrame) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", ["a/own.csv", "a/own.parquet", "with%20and?#.csv"])
-def test_flights_in_a_bucket_are_read_and_no_copy_stays(
-    flights: pd.DataFrame, paper: list[Any], monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_flights_in_a_bucket_are_read_and_no_copy_stays(flights, paper, monkeypatch, name):
     monkeypatch.setenv("DATASET_URI", f"s3://data/{name}")
     monkeypatch.setenv("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "path")
     pd.testing.assert_frame_equal(data.check(data.read()), flights.head(20))
@@ -44,7 +42,7 @@ def test_flights_in_a_bucket_are_read_and_no_copy_stays(
     assert not Path(paper[1][2]).parent.exists()
 
 
-def answer(status: int, code: str) -> ClientError:
+def answer(status, code):
     told: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(told, "HeadObject")
 
@@ -59,9 +57,9 @@ def answer(status: int, code: str) -> ClientError:
     ],
 )
 def test_what_a_server_refuses_is_refused_and_what_may_pass_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
-) -> None:
-    def download_file(*_: str) -> None:
+    monkeypatch, error, raised
+):
+    def download_file(*_):
         raise error
 
     client = SimpleNamespace(download_file=download_file)
@@ -78,9 +76,7 @@ def test_what_a_server_refuses_is_refused_and_what_may_pass_is_tried_again(
         ("s3://data", r"cannot fetch s3://data: (?s:.*) Key"),
     ],
 )
-def test_a_server_that_is_not_there_or_a_name_that_is_none_is_told(
-    monkeypatch: pytest.MonkeyPatch, address: str, reason: str
-) -> None:
+def test_a_server_that_is_not_there_or_a_name_that_is_none_is_told(monkeypatch, address, reason):
     monkeypatch.setitem(bucket.PATIENCE, "retries", {"total_max_attempts": 1})
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,7 +9,7 @@ from ml import Refused, data
 from ml.features import WEATHER
 
 
-def test_good_flights_pass_unchanged_in_number(flights: pd.DataFrame) -> None:
+def test_good_flights_pass_unchanged_in_number(flights):
     assert len(flights) == 8420
     assert list(flights) == list(data.SCHEMA.columns)
 
@@ -18,8 +17,8 @@ def test_good_flights_pass_unchanged_in_number(flights: pd.DataFrame) -> None:
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 @pytest.mark.parametrize("named", [True, False])
 def test_own_file_gives_the_same_flights_and_needs_no_weather(
-    flights: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, named: bool
-) -> None:
+    flights, tmp_path, monkeypatch, suffix, named
+):
     own = tmp_path / f"own.{suffix}"
     wanted = flights.head(50).drop(columns=WEATHER) if named else flights
     more = wanted.assign(tailnum="N1")
@@ -30,16 +29,14 @@ def test_own_file_gives_the_same_flights_and_needs_no_weather(
     pd.testing.assert_frame_equal(data.check(read), wanted)
 
 
-def test_code_na_is_a_code(flights: pd.DataFrame, tmp_path: Path) -> None:
+def test_code_na_is_a_code(flights, tmp_path):
     flights.head(3).assign(carrier="NA").to_csv(tmp_path / "own.csv")
     assert data.check(data.read(tmp_path / "own.csv"))["carrier"].tolist() == ["NA"] * 3
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00\xff\xfe"])
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_file_that_cannot_be_read_is_refused_by_its_name(
-    tmp_path: Path, suffix: str, content: bytes | None
-) -> None:
+def test_a_file_that_cannot_be_read_is_refused_by_its_name(tmp_path, suffix, content):
     file = tmp_path / f"none.{suffix}"
     if content is not None:
         file.write_bytes(content)
@@ -47,7 +44,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(
         data.check(data.read(str(file)))
 
 
-def test_up_to_takes_all_that_is_known_at_the_end_of_a_month(everything: pd.DataFrame) -> None:
+def test_up_to_takes_all_that_is_known_at_the_end_of_a_month(everything):
     known = data.up_to(everything, "2013-03")
     assert set(known["month"]) == {1, 2, 3}
     assert len(known) == (everything["month"] <= 3).sum()
@@ -55,13 +52,13 @@ def test_up_to_takes_all_that_is_known_at_the_end_of_a_month(everything: pd.Data
     assert data.up_to(everything, "") is everything
 
 
-def test_of_takes_one_month(everything: pd.DataFrame) -> None:
+def test_of_takes_one_month(everything):
     month = data.of(everything, "2013-02")
     assert len(month) == 24_951
     assert set(month["month"]) == {2}
 
 
-def test_months_are_told_apart_over_years(flights: pd.DataFrame) -> None:
+def test_months_are_told_apart_over_years(flights):
     years = flights.assign(year=flights["year"].where(flights["month"] > 6, 2014))
     assert data.last_month(years) == "2014-06"
     assert data.last_month(years[years["year"] == 2013]) == "2013-12"
@@ -74,14 +71,12 @@ def test_months_are_told_apart_over_years(flights: pd.DataFrame) -> None:
     ("lacking", "reason"),
     [([], "no flights of 2014-01"), (["month", "year"], "no column month and year")],
 )
-def test_a_month_that_is_not_there_or_cannot_be_told_is_refused(
-    flights: pd.DataFrame, choose: Any, lacking: list[str], reason: str
-) -> None:
+def test_a_month_that_is_not_there_or_cannot_be_told_is_refused(flights, choose, lacking, reason):
     with pytest.raises(Refused, match=reason):
         choose(flights.drop(columns=lacking), "2014-01")
 
 
-def test_late_is_more_than_a_quarter_of_an_hour_and_days_are_dates(flights: pd.DataFrame) -> None:
+def test_late_is_more_than_a_quarter_of_an_hour_and_days_are_dates(flights):
     labelled = data.labelled(flights)
     # Those that never arrived are not learned from.
     assert len(labelled) == flights["arr_delay"].notna().sum() < len(flights)
@@ -92,7 +87,7 @@ def test_late_is_more_than_a_quarter_of_an_hour_and_days_are_dates(flights: pd.D
     assert labelled.index.equals(pd.RangeIndex(len(labelled)))
 
 
-def test_fingerprint_follows_content(flights: pd.DataFrame, tmp_path: Path) -> None:
+def test_fingerprint_follows_content(flights, tmp_path):
     stored = data.load(data.save(flights, tmp_path / "new" / "f.parquet"))
     assert data.fingerprint(stored) == data.fingerprint(flights)
     stored.loc[0, "distance"] += 1
@@ -100,15 +95,13 @@ def test_fingerprint_follows_content(flights: pd.DataFrame, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("run_id", ["..", "../..", "a/b", "manual__2025-01-01T00:00:00+00:00"])
-def test_run_folder_stays_below_data_dir(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_id: str
-) -> None:
+def test_run_folder_stays_below_data_dir(tmp_path, monkeypatch, run_id):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     folder = data.run_folder("training_pipeline", run_id)
     assert folder.resolve().parent == tmp_path / "training_pipeline"
 
 
-def test_the_schema_is_documented_column_by_column() -> None:
+def test_the_schema_is_documented_column_by_column():
     document = (Path(data.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     table = document.split("| column | type | range |")[1].split("\n\n")[0]
     rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")]

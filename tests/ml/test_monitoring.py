@@ -1,10 +1,6 @@
 """A month from its arrival to the alert, on a slice of the real flights and a real champion."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import pandas as pd
 import pytest
 from ml import MODEL_NAME, Refused, data, drift, monitoring, registry, tracking
 from ml.drift import newer
@@ -25,21 +21,19 @@ SCORED |= {"trained_on": False, "decayed": False}
 NOT_YET = {"labelled_share": 0.0, "auc": None, "decayed": False}
 
 
-def own(flights: pd.DataFrame, folder: Path, patch: pytest.MonkeyPatch) -> None:
+def own(flights, folder, patch):
     flights.to_parquet(folder / "own.parquet")
     patch.setenv("DATASET_URI", str(folder / "own.parquet"))
 
 
-def test_the_newest_month_arrives_where_none_is_named(after_first: Any, tmp_path: Path) -> None:
+def test_the_newest_month_arrives_where_none_is_named(after_first, tmp_path):
     arrived = monitoring.arrive(tmp_path, "")
     assert arrived["month"] == "2013-12"
     assert set(data.load(arrived["flights"])["month"]) == {12}
 
 
 @pytest.fixture(scope="module")
-def july(
-    first: Any, use: Any, source: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict, dict, dict]:
+def july(first, use, source, tmp_path_factory):
     """July as the champion of March sees it: arrived, drifted, performed; and what was logged."""
     folder = tmp_path_factory.mktemp("july")
     with pytest.MonkeyPatch.context() as patch:
@@ -60,7 +54,7 @@ def july(
     return drifted, performed, logged
 
 
-def test_summer_has_drifted_from_winter(july: Any) -> None:
+def test_summer_has_drifted_from_winter(july):
     drifted, _, logged = july
     assert drifted["past_threshold"]
     assert drifted["columns"]["temp"] == max(drifted["columns"].values())
@@ -71,7 +65,7 @@ def test_summer_has_drifted_from_winter(july: Any) -> None:
     assert not logged["retrained"]
 
 
-def test_the_month_is_in_mlflow_with_its_reports(july: Any) -> None:
+def test_the_month_is_in_mlflow_with_its_reports(july):
     drifted, performed, logged = july
     run = logged["run"]
     assert logged["experiment"] == f"{MODEL_NAME}-monitoring"
@@ -86,7 +80,7 @@ def test_the_month_is_in_mlflow_with_its_reports(july: Any) -> None:
     assert run.data.metrics["auc"] == performed["auc"]
 
 
-def test_performance_is_told_beside_that_of_the_hold_out(july: Any) -> None:
+def test_performance_is_told_beside_that_of_the_hold_out(july):
     drifted, performed, logged = july
     assert 0.5 < performed["auc"] < 0.9
     assert 0.9 < performed["labelled_share"] < 1
@@ -96,7 +90,7 @@ def test_performance_is_told_beside_that_of_the_hold_out(july: Any) -> None:
     assert f"AUC {performed['auc']:.4f}, on its hold-out" in logged["lines"][2]
 
 
-def test_the_alert_leads_to_the_report(july: Any) -> None:
+def test_the_alert_leads_to_the_report(july):
     drifted, _, logged = july
     assert logged["alert"].title.startswith(f"{MODEL_NAME} 2013-07: the flights have drifted")
     assert logged["alert"].lines == logged["lines"]
@@ -106,8 +100,8 @@ def test_the_alert_leads_to_the_report(july: Any) -> None:
 
 
 def test_a_month_without_labels_is_measured_but_not_judged(
-    after_first: Any, flights: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    after_first, flights, tmp_path, monkeypatch
+):
     own(flights[flights["month"] == 2].assign(arr_delay=np.nan), tmp_path, monkeypatch)
     arrived = monitoring.arrive(tmp_path, "2013-02")
     drifted = monitoring.measure_drift(arrived)
@@ -124,17 +118,15 @@ def test_a_month_without_labels_is_measured_but_not_judged(
     assert monitoring.alert(drifted, performed) is None
 
 
-def test_no_champion_is_refused_with_the_next_command(
-    client: Any, flights: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_no_champion_is_refused_with_the_next_command(client, flights, tmp_path):
     arrived = {"month": "2013-07", "flights": data.save(flights.head(9), tmp_path / "f.parquet")}
     with pytest.raises(Refused, match=r"no champion to monitor: inv trigger training_pipeline$"):
         monitoring.measure_drift(arrived)
 
 
 def test_a_corrupted_month_is_refused_and_the_champion_stays(
-    after_first: Any, everything: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    after_first, everything, tmp_path, monkeypatch
+):
     before = registry.load("champion").version
     bad = everything.iloc[::40].copy()
     row = bad.index[bad["month"] == 4][11]
@@ -148,7 +140,7 @@ def test_a_corrupted_month_is_refused_and_the_champion_stays(
     assert registry.load("champion").version == before
 
 
-def test_a_month_that_has_not_come_is_refused(after_first: Any, tmp_path: Path) -> None:
+def test_a_month_that_has_not_come_is_refused(after_first, tmp_path):
     with pytest.raises(Refused, match="no flights of 2014-02"):
         monitoring.arrive(tmp_path, "2014-02")
 
@@ -164,16 +156,14 @@ def test_a_month_that_has_not_come_is_refused(after_first: Any, tmp_path: Path) 
         ({"past_threshold": False}, {}, None),
     ],
 )
-def test_what_an_alert_is_worth(
-    july: Any, after_first: Any, drifted: dict, performed: dict, words: str | None
-) -> None:
+def test_what_an_alert_is_worth(july, after_first, drifted, performed, words):
     run_id = after_first.search_runs([after_first.get_experiment_by_name(MODEL_NAME).experiment_id])
     looked = DRIFTED | drifted | {"run_id": run_id[0].info.run_id}
     alert = monitoring.alert(looked, SCORED | performed)
     assert (alert and alert.title) == (words and f"{MODEL_NAME} 2013-07: {words}")
 
 
-def test_what_is_told_names_the_furthest_first_and_what_was_trained_on() -> None:
+def test_what_is_told_names_the_furthest_first_and_what_was_trained_on():
     lines = monitoring.tell(DRIFTED, SCORED | {"trained_on": True})
     assert lines[1].endswith("furthest by psi: temp 5.00, humid 0.40")
     assert "(it was trained on this month)" in lines[2]

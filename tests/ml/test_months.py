@@ -3,14 +3,10 @@
 import shutil
 from pathlib import Path
 
-import mlflow
-import pytest
 from ml import tracking
 
 
-def test_code_version_is_given_or_follows_the_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_version_is_given_or_follows_the_source(tmp_path, monkeypatch):
     found = tracking.code_version()
     assert found == tracking.code_version()
     shutil.copytree(Path(tracking.__file__).parent, tmp_path / "ml")
@@ -22,7 +18,7 @@ def test_code_version_is_given_or_follows_the_source(
     assert tracking.code_version() == "v7"
 
 
-def look(month: str, version: str, auc: float | None) -> str:
+def look(month, version, auc):
     tags = {"month": month, "champion": version, "drifted": "False"}
     metrics = {"drifted_share": 0.1} | ({} if auc is None else {"auc": auc})
     return tracking.log_month(
@@ -30,7 +26,7 @@ def look(month: str, version: str, auc: float | None) -> str:
     )
 
 
-def test_months_are_listed_in_their_order_the_last_look_last(client: mlflow.MlflowClient) -> None:
+def test_months_are_listed_in_their_order_the_last_look_last(client):
     assert list(tracking.monitored()) == ["month", "auc"]
     look("2013-04", "1", 0.7)
     look("2013-03", "1", 0.6)

@@ -5,17 +5,16 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from ml import plots
 
 
-def drawn(figure: Figure) -> bytes:
+def drawn(figure):
     file = BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
 
 
-def test_a_training_has_three_pictures() -> None:
+def test_a_training_has_three_pictures():
     late = pd.Series(np.arange(200) % 3 == 0)
     importance = pd.Series({"departure_minute": 0.1, "carrier": 0.02, "visib": -0.001})
     figures = plots.of_training("linear", late, np.linspace(0, 1, 200), importance)
@@ -47,7 +46,7 @@ TRAINED = pd.DataFrame(
 )
 
 
-def test_months_show_the_champion_then_and_what_was_trained() -> None:
+def test_months_show_the_champion_then_and_what_was_trained():
     figure = plots.of_months(LOOKS, TRAINED)
     above, below = figure.axes
     points = [list(zip(*line.get_data(), strict=True)) for line in above.lines]
@@ -61,7 +60,7 @@ def test_months_show_the_champion_then_and_what_was_trained() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_few_months_are_drawn_too(rows: int) -> None:
+def test_few_months_are_drawn_too(rows):
     figure = plots.of_months(LOOKS.head(rows), TRAINED.head(0))
     assert drawn(figure).startswith(b"\x89PNG")
     assert not [line for line in figure.axes[0].lines[1:] if len(line.get_ydata())]

@@ -11,7 +11,7 @@ from ml import Refused, alerting
 
 
 @pytest.fixture
-def context(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def context(monkeypatch):
     """A run started by hand, without conf."""
     run = SimpleNamespace(run_type="manual", dag_id="a_dag", run_id="a_run")
     given = {"params": {"month": ""}, "dag_run": run, "triggering_asset_events": {}}
@@ -19,33 +19,31 @@ def context(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return given
 
 
-def scheduled(context: dict[str, Any], run_type: str) -> None:
+def scheduled(context, run_type):
     context["dag_run"].run_type = run_type
     context["data_interval_start"] = datetime(2013, 4, 1, tzinfo=UTC)
 
 
-def caused_by(context: dict[str, Any], *extras: dict[str, str]) -> None:
+def caused_by(context, *extras):
     context["triggering_asset_events"] = {"asset": [SimpleNamespace(extra=one) for one in extras]}
 
 
 @pytest.mark.parametrize(
     ("run_type", "month"), [("manual", ""), ("scheduled", "2013-04"), ("backfill", "2013-04")]
 )
-def test_a_run_by_time_is_for_its_interval_and_one_by_hand_for_no_month(
-    context: dict[str, Any], run_type: str, month: str
-) -> None:
+def test_a_run_by_time_is_for_its_interval_and_one_by_hand_for_no_month(context, run_type, month):
     assert runs.month("month") == ""
     scheduled(context, run_type)
     assert runs.month("month") == month
 
 
-def test_an_asset_run_is_for_the_newest_month_of_its_events(context: dict[str, Any]) -> None:
+def test_an_asset_run_is_for_the_newest_month_of_its_events(context):
     caused_by(context, {"month": "2013-05", "version": "3"}, {"month": "2013-02"}, {})
     assert runs.month("month") == "2013-05"
     assert runs.event()["version"] == "3"
 
 
-def test_conf_goes_before_everything(context: dict[str, Any]) -> None:
+def test_conf_goes_before_everything(context):
     scheduled(context, "backfill")
     caused_by(context, {"month": "2013-05"})
     context["params"]["month"] = "2013-09"
@@ -58,24 +56,22 @@ class TaskInstance:
     dag_id, run_id = "a_dag", "a_run"
     task = SimpleNamespace(upstream_task_ids={"arrival", "training", "drift"})
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.told: dict[str, Any] = {}
 
-    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
+    def get_task_states(self, dag_id, run_ids):
         states = {"arrival": "failed", "training_1": "failed", "drift": "upstream_failed"}
         return {run_id: states for run_id in run_ids}
 
-    def xcom_push(self, key: str, value: Any) -> None:
+    def xcom_push(self, key, value):
         self.told[key] = value
 
-    def xcom_pull(self, task_ids: str, key: str, map_indexes: int = -1) -> Any:
+    def xcom_pull(self, task_ids, key, map_indexes=-1):
         pushed = {("arrival", -1): self.told.get(key), ("training", 1): "nothing to hold out"}
         return pushed.get((task_ids, map_indexes))
 
 
-def test_what_refused_is_told_where_and_why_and_the_run_fails(
-    context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_refused_is_told_where_and_why_and_the_run_fails(context, monkeypatch):
     sent: list[alerting.Alert] = []
     monkeypatch.setattr(alerting, "send", sent.append)
     monkeypatch.setenv("AIRFLOW_PUBLIC_URL", "http://airflow.here")

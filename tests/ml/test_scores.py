@@ -1,7 +1,5 @@
 """Scores on constructed and real data, and the rules that pick by them."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,22 +16,20 @@ UNSURE = {"auc": 0.8, "log_loss": 0.5001}
 Parts = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def test_promises_that_are_kept_have_no_calibration_error() -> None:
+def test_promises_that_are_kept_have_no_calibration_error():
     chance = np.repeat([0.0, 0.25, 0.5, 0.75, 1.0], 200)
     late = np.tile(np.arange(100) % 4, 10) < chance * 4
     assert model.calibration_error(late, chance) == 0
 
 
 @pytest.mark.parametrize(("promised", "share"), [(0.5, 0.2), (0.1, 0.4), (1.0, 0.0)])
-def test_calibration_error_is_the_distance_between_promise_and_share(
-    promised: float, share: float
-) -> None:
+def test_calibration_error_is_the_distance_between_promise_and_share(promised, share):
     late = np.tile(np.arange(10) < share * 10, 10)
     error = model.calibration_error(late, np.full(100, promised))
     assert error == pytest.approx(abs(promised - share))
 
 
-def test_calibration_errors_of_both_directions_do_not_cancel_out() -> None:
+def test_calibration_errors_of_both_directions_do_not_cancel_out():
     chance = np.repeat([0.2, 0.8], 50)
     late = np.tile(np.arange(10) < 5, 10)
     assert model.calibration_error(late, chance) == pytest.approx(0.3)
@@ -41,12 +37,12 @@ def test_calibration_errors_of_both_directions_do_not_cancel_out() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=40))
-def test_calibration_error_is_from_0_to_1_for_any_number_of_flights(rows: list) -> None:
+def test_calibration_error_is_from_0_to_1_for_any_number_of_flights(rows):
     late, chance = map(np.array, zip(*rows, strict=True))
     assert 0 <= model.calibration_error(late, chance) <= 1
 
 
-def test_scores_of_a_constructed_case() -> None:
+def test_scores_of_a_constructed_case():
     late, chance = pd.Series([False, True, False, True]), np.array([0.1, 0.4, 0.5, 0.9])
     metrics = model.evaluate(late, chance)
     assert list(metrics) == ["auc", "log_loss", "brier", "calibration_error"]
@@ -58,19 +54,19 @@ def test_scores_of_a_constructed_case() -> None:
 @pytest.mark.parametrize(
     ("one", "wins"), [(GOOD, False), (ALMOST, False), (BETTER, True), (UNSURE, False)]
 )
-def test_better_by_the_margin_and_no_less_sure(one: model.Metrics, wins: bool) -> None:
+def test_better_by_the_margin_and_no_less_sure(one, wins):
     assert model.better(one, GOOD) == wins
     assert not model.better(GOOD, one)
     assert model.alias(one, GOOD) == ("champion" if wins else "challenger")
     assert model.pick({"boosted": one, "linear": GOOD}) == ("boosted" if wins else "linear")
 
 
-def test_the_first_is_champion_however_bad_and_one_kind_alone_is_picked() -> None:
+def test_the_first_is_champion_however_bad_and_one_kind_alone_is_picked():
     assert model.alias({"auc": 0.4, "log_loss": 9.0}, None) == "champion"
     assert model.pick({"boosted": GOOD}) == "boosted"
 
 
-def test_months_are_scored_each_by_itself(parts: Parts, fitted: dict[str, Any]) -> None:
+def test_months_are_scored_each_by_itself(parts, fitted):
     table = pd.concat(parts)
     chance = model.score(fitted["linear"], table)
     monthly = model.by_month(table, chance)
@@ -79,13 +75,13 @@ def test_months_are_scored_each_by_itself(parts: Parts, fitted: dict[str, Any]) 
     assert monthly["2013-03"] == model.evaluate(table[march][TARGET], chance[march])
 
 
-def test_a_month_without_late_flights_is_left_out(parts: Parts, fitted: dict[str, Any]) -> None:
+def test_a_month_without_late_flights_is_left_out(parts, fitted):
     table = pd.concat(parts)
     punctual = table[(table["month"] != 3) | ~table[TARGET]]
     assert "2013-03" not in model.by_month(punctual, model.score(fitted["linear"], punctual))
 
 
-def test_importance_has_every_feature_the_most_first(parts: Parts, fitted: dict[str, Any]) -> None:
+def test_importance_has_every_feature_the_most_first(parts, fitted):
     found = model.importance(fitted["boosted"], parts[1], seed=1, rows=300)
     assert sorted(found.index) == sorted(FEATURES)
     assert found.is_monotonic_decreasing
@@ -93,7 +89,7 @@ def test_importance_has_every_feature_the_most_first(parts: Parts, fitted: dict[
 
 
 @pytest.fixture(scope="module")
-def to_may(everything: pd.DataFrame) -> Parts:
+def to_may(everything):
     """All real flights to May, and those of May held out."""
     labelled = data.labelled(data.up_to(everything, "2013-05"))
     return model.split(labelled.assign(**features.make(labelled)), 1)
@@ -102,9 +98,7 @@ def to_may(everything: pd.DataFrame) -> Parts:
 @pytest.mark.parametrize(
     ("kind", "auc", "log_loss"), [("linear", 0.7164, 0.4817), ("boosted", 0.7469, 0.4678)]
 )
-def test_all_real_flights_give_the_known_scores(
-    to_may: Parts, kind: str, auc: float, log_loss: float
-) -> None:
+def test_all_real_flights_give_the_known_scores(to_may, kind, auc, log_loss):
     earlier, later = to_may
     assert (len(earlier), len(later)) == (105_475, 28_128)
     found = model.evaluate(later[TARGET], model.score(model.train(kind, earlier, 42), later))

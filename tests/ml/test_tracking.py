@@ -3,7 +3,6 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ Parts = tuple[pd.DataFrame, pd.DataFrame]
 Logged = dict[str, tuple[str, str]]
 
 
-def log(parts: Parts, fitted: dict[str, Any], kind: str, **others: Any) -> tuple[str, str]:
+def log(parts, fitted, kind, **others):
     """Log a training as `training.train` does; returns (run id, model URI)."""
     arguments = {
         "params": {"seed": 1, "model": kind, "until": "2013-12"},
@@ -33,13 +32,7 @@ def log(parts: Parts, fitted: dict[str, Any], kind: str, **others: Any) -> tuple
 
 
 @pytest.fixture(scope="module")
-def before(
-    store: Path,
-    use: Any,
-    parts: Parts,
-    fitted: dict[str, Any],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, Logged]:
+def before(store, use, parts, fitted, tmp_path_factory):
     """A database in which both kinds were logged once, and what `log` returned for each."""
     folder = tmp_path_factory.mktemp("logged")
     late, chance = parts[1]["late"], model.score(fitted["boosted"], parts[1])
@@ -53,18 +46,16 @@ def before(
 
 
 @pytest.fixture
-def logged(
-    before: tuple[Path, Logged], use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[mlflow.MlflowClient, Logged]:
+def logged(before, use, tmp_path, monkeypatch):
     """MLflow on a copy of that database."""
     return use(before[0], tmp_path, monkeypatch), before[1]
 
 
-def files(client: mlflow.MlflowClient, run_id: str, folder: str = "") -> set[str]:
+def files(client, run_id, folder=""):
     return {one.path for one in client.list_artifacts(run_id, folder)}
 
 
-def test_a_run_tells_where_its_model_comes_from(logged: Any) -> None:
+def test_a_run_tells_where_its_model_comes_from(logged):
     client, runs = logged
     run = client.get_run(runs["boosted"][0])
     assert client.get_experiment(run.info.experiment_id).name == MODEL_NAME
@@ -74,9 +65,7 @@ def test_a_run_tells_where_its_model_comes_from(logged: Any) -> None:
     assert (run.data.tags["data_sha256"], run.data.tags["code_version"]) == ("abc", "v1")
 
 
-def test_pictures_months_reference_and_code_are_kept(
-    logged: Any, parts: Parts, fitted: dict[str, Any]
-) -> None:
+def test_pictures_months_reference_and_code_are_kept(logged, parts, fitted):
     client, runs = logged
     run_id = runs["boosted"][0]
     assert {"plots", "monthly.json", "reference.parquet", "code"} <= files(client, run_id)
@@ -88,13 +77,11 @@ def test_pictures_months_reference_and_code_are_kept(
     pd.testing.assert_frame_equal(tracking.reference(run_id), expected)
 
 
-def stages(client: mlflow.MlflowClient, *runs: str) -> list[str]:
+def stages(client, *runs):
     return [client.get_run(one).info.lifecycle_stage for one in runs]
 
 
-def test_what_a_died_attempt_left_is_deleted(
-    logged: Any, parts: Parts, fitted: dict[str, Any]
-) -> None:
+def test_what_a_died_attempt_left_is_deleted(logged, parts, fitted):
     client, runs = logged
     again, _ = log(parts, fitted, "boosted")
     found = stages(client, runs["boosted"][0], runs["linear"][0], again)
@@ -102,9 +89,9 @@ def test_what_a_died_attempt_left_is_deleted(
 
 
 def test_a_logging_that_is_cut_off_is_marked_and_leaves_no_open_run(
-    logged: Any, parts: Parts, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def crash(*_: object) -> None:
+    logged, parts, fitted, monkeypatch
+):
+    def crash(*_):
         raise KeyboardInterrupt
 
     client, runs = logged
@@ -119,9 +106,7 @@ def test_a_logging_that_is_cut_off_is_marked_and_leaves_no_open_run(
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_registered_model_predicts_as_the_trained_one(
-    logged: Any, parts: Parts, fitted: dict[str, Any], kind: str
-) -> None:
+def test_the_registered_model_predicts_as_the_trained_one(logged, parts, fitted, kind):
     run_id, uri = logged[1][kind]
     rows = parts[1][INPUTS].head(50)
     expected = fitted[kind].predict_proba(rows)
@@ -133,7 +118,7 @@ def test_the_registered_model_predicts_as_the_trained_one(
     assert str(found) == f"version 1 ({kind}, data to 2013-12)"
 
 
-def test_one_run_is_one_version(logged: Any) -> None:
+def test_one_run_is_one_version(logged):
     client, runs = logged
     asked = [runs[kind] for kind in ("linear", "linear", "boosted", "linear")]
     assert [registry.register(*one, {"model": "x"}) for one in asked] == ["1", "1", "2", "1"]
@@ -141,7 +126,7 @@ def test_one_run_is_one_version(logged: Any) -> None:
     assert client.get_model_version(MODEL_NAME, "1").run_id == runs["linear"][0]
 
 
-def test_aliases_move_and_where_there_is_none_nothing_is_loaded(logged: Any) -> None:
+def test_aliases_move_and_where_there_is_none_nothing_is_loaded(logged):
     assert (registry.load("champion"), registry.load("1")) == (None, None)
     for kind, expected in (("linear", "1"), ("boosted", "2")):
         version = registry.register(*logged[1][kind], {})
@@ -151,14 +136,14 @@ def test_aliases_move_and_where_there_is_none_nothing_is_loaded(logged: Any) -> 
     assert registry.load("3") is None
 
 
-def test_weather_is_optional_in_the_signature_and_the_rest_is_required(logged: Any) -> None:
+def test_weather_is_optional_in_the_signature_and_the_rest_is_required(logged):
     info = mlflow.models.get_model_info(logged[1]["boosted"][1])
     assert info.signature.inputs.input_names() == INPUTS
     assert set(info.signature.inputs.required_input_names()) == set(INPUTS) - set(WEATHER)
     assert info.signature.outputs is not None
 
 
-def forgetting(work: Callable[[], None]) -> int:
+def forgetting(work):
     """Do something in a fork that knows nothing of this code; returns its exit code.
 
     A fork, because another interpreter takes ten seconds to import what this one has.
@@ -180,13 +165,13 @@ def forgetting(work: Callable[[], None]) -> int:
 
 
 def test_another_process_without_this_code_predicts_on_raw_flights(
-    logged: Any, everything: pd.DataFrame, fitted: dict[str, Any], tmp_path: Path
-) -> None:
+    logged, everything, fitted, tmp_path
+):
     version = registry.register(*logged[1]["boosted"], {})
     raw = everything.tail(2000).drop(columns=WEATHER)
     assert {"tailnum", "air_time", "dep_delay"} <= set(raw)
 
-    def predict() -> None:
+    def predict():
         served = mlflow.pyfunc.load_model(f"models:/{MODEL_NAME}/{version}")
         pd.DataFrame(served.predict(raw)).to_csv(tmp_path / "chances.csv", index=False)
         assert served.input_example is not None
@@ -196,7 +181,7 @@ def test_another_process_without_this_code_predicts_on_raw_flights(
     assert found[:, 1] == pytest.approx(model.score(fitted["boosted"], raw), abs=1e-12)
 
 
-def test_links_lead_where_a_browser_gets(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_lead_where_a_browser_gets(logged, monkeypatch):
     client, runs = logged
     monkeypatch.delenv("MLFLOW_PUBLIC_URL")
     assert tracking.link("models") == f"{mlflow.get_tracking_uri()}/#/models"
@@ -207,7 +192,7 @@ def test_links_lead_where_a_browser_gets(logged: Any, monkeypatch: pytest.Monkey
     assert tracking.link_to_run(run_id) == expected
 
 
-def test_a_month_is_trained_for_once_the_verdict_is_there(logged: Any) -> None:
+def test_a_month_is_trained_for_once_the_verdict_is_there(logged):
     run_id, _ = logged[1]["linear"]
     assert not tracking.trained_for("2013-12")
     tracking.add_to(run_id, {"champion_auc": 0.6}, {"verdict": "challenger"})

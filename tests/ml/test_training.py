@@ -1,8 +1,5 @@
 """A training from the file to the alias, on a slice of the real flights."""
 
-from pathlib import Path
-from typing import Any
-
 import mlflow
 import pandas as pd
 import pytest
@@ -12,24 +9,22 @@ from ml.features import FEATURES, INPUTS, WEATHER
 PARAMS = {"seed": 42, "holdout_months": 1}
 
 
-def versions(client: mlflow.MlflowClient) -> list[str]:
+def versions(client):
     return sorted(str(one.version) for one in client.search_model_versions())
 
 
-def champion(client: mlflow.MlflowClient) -> str:
+def champion(client):
     return str(client.get_model_version_by_alias(MODEL_NAME, "champion").version)
 
 
-def again(first: Any, attempt: str) -> dict[str, Any]:
+def again(first, attempt):
     """Train on the same data and validate, as another run of the pipeline would."""
     kind = model.pick({one["kind"]: one["metrics"] for one in first.trained})
     trained = [training.train(kind, first.table, first.ingested, PARAMS, attempt)]
     return training.validate(first.table, trained, "2013-03", 1)
 
 
-def test_ingested_is_what_was_known_at_the_end_of_the_month(
-    first: Any, flights: pd.DataFrame
-) -> None:
+def test_ingested_is_what_was_known_at_the_end_of_the_month(first, flights):
     stored = data.load(first.ingested["flights"])
     known = flights[flights["month"] <= 3].reset_index(drop=True)
     pd.testing.assert_frame_equal(stored, known)
@@ -38,18 +33,18 @@ def test_ingested_is_what_was_known_at_the_end_of_the_month(
     assert first.ingested["sha256"] == data.fingerprint(known)
 
 
-def test_blank_takes_all(after_first: Any, flights: pd.DataFrame, tmp_path: Path) -> None:
+def test_blank_takes_all(after_first, flights, tmp_path):
     found = training.ingest(tmp_path, "")
     assert (found["rows"], found["until"]) == (len(flights), "2013-12")
 
 
-def test_features_stand_beside_the_raw_columns(first: Any) -> None:
+def test_features_stand_beside_the_raw_columns(first):
     table = data.load(first.table)
     assert {*INPUTS, *FEATURES, "date", "late"} <= set(table)
     assert len(table) == data.load(first.ingested["flights"])["arr_delay"].notna().sum()
 
 
-def test_both_kinds_are_logged_with_what_they_were_made_of(first: Any, after_first: Any) -> None:
+def test_both_kinds_are_logged_with_what_they_were_made_of(first, after_first):
     assert [one["kind"] for one in first.trained] == list(MODELS)
     for one in first.trained:
         run = after_first.get_run(one["run_id"])
@@ -65,7 +60,7 @@ def test_both_kinds_are_logged_with_what_they_were_made_of(first: Any, after_fir
         assert rows + int(run.data.params["held_out_rows"]) == len(data.load(first.table))
 
 
-def test_the_first_is_champion(first: Any, after_first: Any) -> None:
+def test_the_first_is_champion(first, after_first):
     assert (first.verdict["alias"], first.verdict["version"]) == ("champion", "1")
     assert first.verdict["until"] == "2013-03"
     assert (versions(after_first), champion(after_first)) == (["1"], "1")
@@ -77,7 +72,7 @@ def test_the_first_is_champion(first: Any, after_first: Any) -> None:
     assert judged["auc"] == pytest.approx(first.verdict["auc"])
 
 
-def test_the_report_names_the_champion_and_where_to_look(first: Any) -> None:
+def test_the_report_names_the_champion_and_where_to_look(first):
     held_out, role, mlflow_line = first.verdict["report"]
     assert held_out.startswith("held out: ")
     assert held_out.endswith("2013-03-31")
@@ -87,13 +82,13 @@ def test_the_report_names_the_champion_and_where_to_look(first: Any) -> None:
     assert mlflow_line.split() == ["MLflow", f"http://mlflow.here/#/models/{MODEL_NAME}"]
 
 
-def test_a_retried_validation_keeps_version_and_champion(first: Any, after_first: Any) -> None:
+def test_a_retried_validation_keeps_version_and_champion(first, after_first):
     retried = training.validate(first.table, first.trained, "2013-03", 1)
     assert retried == first.verdict
     assert (versions(after_first), champion(after_first)) == (["1"], "1")
 
 
-def test_the_same_again_is_a_challenger(first: Any, after_first: Any) -> None:
+def test_the_same_again_is_a_challenger(first, after_first):
     verdict = again(first, "second")
     assert (verdict["alias"], verdict["version"]) == ("challenger", "2")
     assert champion(after_first) == "1"
@@ -106,9 +101,7 @@ def test_the_same_again_is_a_challenger(first: Any, after_first: Any) -> None:
     assert run.data.tags["verdict"] == "challenger"
 
 
-def test_a_better_one_takes_over_from_the_champion(
-    first: Any, after_first: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_better_one_takes_over_from_the_champion(first, after_first, monkeypatch):
     monkeypatch.setattr(model, "AUC_MARGIN", -1.0)
     surest, other = sorted(first.trained, key=lambda one: one["metrics"]["log_loss"])
     old = registry.register(other["run_id"], other["model_uri"], {})
@@ -120,9 +113,7 @@ def test_a_better_one_takes_over_from_the_champion(
     assert verdict["report"][2].startswith(f"champion before version {old} (")
 
 
-def test_a_corrupted_batch_trains_nothing(
-    after_first: Any, everything: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corrupted_batch_trains_nothing(after_first, everything, tmp_path, monkeypatch):
     bad = everything.iloc[::400].assign(distance=0)
     bad.to_parquet(tmp_path / "bad.parquet")
     monkeypatch.setenv("DATASET_URI", str(tmp_path / "bad.parquet"))
@@ -132,14 +123,12 @@ def test_a_corrupted_batch_trains_nothing(
     assert champion(after_first) == "1"
 
 
-def test_a_month_beyond_the_data_is_refused(after_first: Any, tmp_path: Path) -> None:
+def test_a_month_beyond_the_data_is_refused(after_first, tmp_path):
     with pytest.raises(Refused, match="no flights of 2014-01"):
         training.ingest(tmp_path, "2014-01")
 
 
-def test_a_champion_that_cannot_score_the_flights_is_refused(
-    first: Any, after_first: Any, tmp_path: Path
-) -> None:
+def test_a_champion_that_cannot_score_the_flights_is_refused(first, after_first, tmp_path):
     table = data.load(first.table).drop(columns="carrier")
     without = data.save(table, tmp_path / "without.parquet")
     with pytest.raises(Refused, match="needs 'carrier'"):
@@ -147,7 +136,7 @@ def test_a_champion_that_cannot_score_the_flights_is_refused(
     assert champion(after_first) == "1"
 
 
-def test_the_champion_serves_raw_flights(after_first: Any, everything: pd.DataFrame) -> None:
+def test_the_champion_serves_raw_flights(after_first, everything):
     served = mlflow.pyfunc.load_model(f"models:/{MODEL_NAME}@champion")
     chances = served.predict(everything.head(100).drop(columns=WEATHER))
     assert chances.shape == (100, 2)

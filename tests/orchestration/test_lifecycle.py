@@ -401,10 +401,7 @@ def test_restart_of_one(project, in_use, proven):
 
 @pytest.mark.parametrize(
     ("service", "why"),
-    [
-        ("radis", "radis is not a service"),
-        ("airflow-init", "airflow-init runs once"),
-    ],
+    [("radis", "radis is not a service"), ("airflow-init", "airflow-init runs once")],
 )
 def test_restart_of_what_cannot_be_restarted_is_refused(project, in_use, proven, service, why):
     with pytest.raises(StackError, match=why) as refused:
@@ -503,10 +500,7 @@ def test_rebuild_of_one_airflow_service_swaps_it_alone(project, in_use, lock):
 
 @pytest.mark.parametrize(
     ("service", "why"),
-    [
-        ("postgres", "postgres is not built here"),
-        ("nosuch", "nosuch is not a service"),
-    ],
+    [("postgres", "postgres is not built here"), ("nosuch", "nosuch is not a service")],
 )
 def test_rebuild_of_what_is_not_built_here_is_refused(
     project, in_use, lock, recorded, service, why

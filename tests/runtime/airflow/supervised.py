@@ -3,8 +3,6 @@
 import importlib
 import json
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import httpx
 from uuid6 import uuid7
@@ -15,7 +13,7 @@ MOMENT = "2026-01-01T00:00:00Z"
 CONFIG = ROOT / "orchestration/config"
 
 
-def execution(name: str, *, told_of_by: str) -> Any:
+def execution(name, *, told_of_by):
     """A module of Airflow's that runs tasks, after one of ours has asked to be told of it."""
     sys.path.insert(0, str(CONFIG))
     importlib.import_module(told_of_by)
@@ -23,16 +21,14 @@ def execution(name: str, *, told_of_by: str) -> Any:
     return importlib.import_module(f"airflow.sdk.execution_time.{name}")
 
 
-def asked_while(
-    supervisor: Any, task: Callable[[], None], *, may_retry: bool = False
-) -> list[tuple[str, dict[str, Any]]]:
+def asked_while(supervisor, task, *, may_retry=False):
     """Run a task's process to its end; what the API server was asked, by the address's end."""
     from airflow.executors.workloads import BundleInfo
     from airflow.sdk.api.datamodels._generated import TaskInstance
 
     asked = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request):
         asked.append((request.url.path.rpartition("/")[2], json.loads(request.content)))
         if asked[-1][0] != "run":
             return httpx.Response(200, json={})

@@ -25,7 +25,7 @@ SOURCE = "@task.virtualenv(requirements=[])\ndef f():\n    return 1\n"
 SOURCE_READ = SOURCE.partition("\n")[2]
 
 
-def done(code: str, path: str = str(CONFIG)) -> str:
+def done(code, path=str(CONFIG)):
     """The last line that a process of Airflow's environment prints."""
     argv = [sys.executable, "-W", "ignore", "-c", code]
     ran = run(*argv, env={**os.environ, "PYTHONPATH": path})
@@ -44,9 +44,7 @@ def done(code: str, path: str = str(CONFIG)) -> str:
          "libcst fastapi flask_appbuilder click_repl prompt_toolkit"),
     ],
 )  # fmt: skip
-def test_a_service_begins_without_what_it_does_not_use(
-    service: str, begins_with: str, without: str
-) -> None:
+def test_a_service_begins_without_what_it_does_not_use(service, begins_with, without):
     then = f"""
 import {begins_with}, airflow.providers_manager
 airflow.providers_manager.ProvidersManager()
@@ -55,7 +53,7 @@ print([name for name in {without.split()} if name in sys.modules])
     assert done(BEGUN.format(service=service) + then) == "[]"
 
 
-def test_without_it_the_scheduler_would_import_all_of_it() -> None:
+def test_without_it_the_scheduler_would_import_all_of_it():
     # What the others show would be nothing with an Airflow that does not import it by itself.
     then = "print([name for name in ('libcst', 'fastapi', 'alembic') if name in sys.modules])"
     alone = f"import sys, airflow.jobs.scheduler_job_runner\n{then}"
@@ -99,5 +97,5 @@ print(dumps is json.dumps, sys.modules["json"] is json)
         ("scheduler", IMPORTED, "True True"),
     ],
 )
-def test_who_asks_for_what_was_put_off_gets_it(service: str, then: str, told: str) -> None:
+def test_who_asks_for_what_was_put_off_gets_it(service, then, told):
     assert done(BEGUN.format(service=service) + then) == told

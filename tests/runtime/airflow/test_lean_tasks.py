@@ -1,7 +1,6 @@
 """What tasks share, in the real supervisor and runner."""
 
 import time
-from typing import Any
 
 import httpx
 import pytest
@@ -10,38 +9,38 @@ from tests.runtime.airflow.supervised import asked_while, execution
 
 
 @pytest.fixture(scope="module")
-def supervisor() -> Any:
+def supervisor():
     return execution("supervisor", told_of_by="lean_tasks")
 
 
-def test_clients_share_what_their_certificates_were_read_into(supervisor: Any) -> None:
+def test_clients_share_what_their_certificates_were_read_into(supervisor):
     made = [supervisor.Client(base_url="http://x", token="") for _ in range(2)]
     contexts = {id(one._transport._pool._ssl_context) for one in made}
     assert len(contexts) == 1
 
 
-def test_a_client_may_have_another_transport(supervisor: Any) -> None:
+def test_a_client_may_have_another_transport(supervisor):
     transport = httpx.MockTransport(lambda request: httpx.Response(200, json={}))
     client = supervisor.Client(base_url="http://x", token="", transport=transport)
     assert client.get("/").status_code == 200
 
 
-def ends_of(supervisor: Any, seconds: float) -> list[str]:
+def ends_of(supervisor, seconds):
     return [end for end, _ in asked_while(supervisor, lambda: time.sleep(seconds))]
 
 
-def test_a_short_task_sends_no_heartbeat(supervisor: Any) -> None:
+def test_a_short_task_sends_no_heartbeat(supervisor):
     assert ends_of(supervisor, 0.2) == ["run"]
 
 
-def test_a_longer_one_does(supervisor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_longer_one_does(supervisor, monkeypatch):
     monkeypatch.setattr(supervisor, "MIN_HEARTBEAT_INTERVAL", 0.2)
     asked = ends_of(supervisor, 1.0)
     assert asked[0] == "run"
     assert set(asked[1:]) == {"heartbeat"}
 
 
-def test_what_tasks_are_told_is_read_by_one_decoder() -> None:
+def test_what_tasks_are_told_is_read_by_one_decoder():
     runner = execution("task_runner", told_of_by="lean_tasks")
     kind = runner.CommsDecoder[runner.ToTask, runner.ToSupervisor]
     first, second = (kind(input=lines) for lines in (iter(()), iter(())))

@@ -3,7 +3,6 @@
 import importlib
 import json
 import sys
-from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet, InvalidToken
@@ -22,11 +21,11 @@ def new_secrets():
 
 
 @pytest.fixture
-def keys(new_secrets) -> Any:
+def keys(new_secrets):
     return new_secrets.Keys([NEW, OLD, OLDER])
 
 
-def token(key: str, plain: str = "s3cret") -> str:
+def token(key, plain="s3cret"):
     return Fernet(key).encrypt(plain.encode()).decode()
 
 

@@ -4,7 +4,6 @@ import importlib
 import io
 import sys
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from airflow.sdk import DAG, task
@@ -13,7 +12,7 @@ from tests.runtime.airflow.supervised import CONFIG
 
 
 @pytest.fixture
-def policy(monkeypatch: pytest.MonkeyPatch) -> Any:
+def policy(monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TASK_RETRIES", "2")
     monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY", "30")
     monkeypatch.syspath_prepend(CONFIG)
@@ -32,12 +31,12 @@ def policy(monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_what_a_dag_leaves_open_is_what_the_settings_say(
-    policy: Any, of_dag: Any, of_task: Any, retries: int, delay: int, mapped: bool
-) -> None:
+    policy, of_dag, of_task, retries, delay, mapped
+):
     with DAG("one", schedule=None, start_date=datetime(2025, 1, 1), default_args=of_dag) as dag:
 
         @task(**of_task)
-        def work(number: int) -> None: ...
+        def work(number): ...
 
         work.expand(number=[1, 2]) if mapped else work(1)
     [made] = dag.tasks
@@ -45,7 +44,7 @@ def test_what_a_dag_leaves_open_is_what_the_settings_say(
     assert (made.retries, made.retry_delay) == (retries, timedelta(seconds=delay))
 
 
-def test_no_process_of_airflow_writes_the_values_of_variables_into_its_log(policy: Any) -> None:
+def test_no_process_of_airflow_writes_the_values_of_variables_into_its_log(policy):
     structlog = importlib.import_module("structlog.dev")
     key = "made-up"  # pragma: allowlist secret
     told = io.StringIO()

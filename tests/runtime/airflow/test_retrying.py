@@ -3,8 +3,6 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import structlog
@@ -13,23 +11,23 @@ from tests.runtime.airflow.supervised import MOMENT, asked_while, execution
 
 
 @pytest.fixture(scope="module")
-def supervisor() -> Any:
+def supervisor():
     """Airflow's, imported after ours has asked to be told of it, as in a worker."""
     return execution("supervisor", told_of_by="retrying")
 
 
-def killed() -> None:
+def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def ends_with_1() -> None:
+def ends_with_1():
     sys.exit(1)
 
 
-def tells(**message: Any) -> Callable[[], None]:
+def tells(**message):
     """A task that tells its end as Airflow's runner does, and is killed before its own."""
 
-    def task() -> None:
+    def task():
         from airflow.sdk.execution_time import comms, task_runner
 
         supervisor = task_runner.CommsDecoder(input=sys.stdin)
@@ -41,7 +39,7 @@ def tells(**message: Any) -> Callable[[], None]:
     return task
 
 
-def states_told(supervisor: Any, task: Callable[[], None], may_retry: bool) -> list[str]:
+def states_told(supervisor, task, may_retry):
     """Run a task's process to its end; each state that went to the API server."""
     asked = asked_while(supervisor, task, may_retry=may_retry)
     return [body["state"] for end, body in asked if end == "state"]
@@ -59,6 +57,6 @@ def states_told(supervisor: Any, task: Callable[[], None], may_retry: bool) -> l
     ],
 )
 def test_a_process_that_ended_in_silence_is_tried_again_where_it_may_be(
-    supervisor: Any, task: Callable[[], None], may_retry: bool, told: list[str]
-) -> None:
+    supervisor, task, may_retry, told
+):
     assert states_told(supervisor, task, may_retry) == told

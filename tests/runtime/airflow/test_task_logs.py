@@ -3,10 +3,9 @@
 import importlib
 import multiprocessing
 import sys
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ PATH = "dag_id=d/run_id=r/task_id=t/attempt=1.log"
 
 
 @pytest.fixture(scope="module")
-def module() -> Iterator[ModuleType]:
+def module():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(CONFIG))
         patch.setenv("AIRFLOW_LOGS_DESTINATION", f"{WHERE}/")
@@ -29,24 +28,24 @@ def module() -> Iterator[ModuleType]:
 class Client:
     """AWS's, for a bucket that may be away."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.held: dict[str, str] = {}
         self.fails: dict[str, Exception] = {}
         self.away, self.asked = False, 0
 
-    def answer(self, key: str = "") -> None:
+    def answer(self, key=""):
         self.asked += 1
         if self.away:
             raise EndpointConnectionError(endpoint_url="http://s3.here")
         if key in self.fails:
             raise self.fails[key]
 
-    def upload_file(self, path: str, bucket: str, key: str, Config: Any) -> None:
+    def upload_file(self, path, bucket, key, Config):
         self.answer(key)
         assert bucket == "logs"
         self.held[key] = Path(path).read_text()
 
-    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
+    def get_object(self, Bucket, Key):
         self.answer()
         return {"Body": BytesIO(self.held[Key].encode())}
 
@@ -56,16 +55,16 @@ class Hook:
 
     transfer_config = None
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.conn = Client()
 
-    def list_keys(self, bucket_name: str, prefix: str) -> list[str]:
+    def list_keys(self, bucket_name, prefix):
         self.conn.answer()
         return [name for name in self.conn.held if name.startswith(prefix)]
 
 
 @pytest.fixture
-def logs(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def logs(module, tmp_path, monkeypatch):
     # What waits is looked at again at once.
     monkeypatch.setattr(sys.modules["waiting_logs"], "AGAIN_SECONDS", -1)
     logs = module.TaskLogs(f"{WHERE}/", str(tmp_path))
@@ -74,12 +73,12 @@ def logs(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def client(logs: Any) -> Client:
+def client(logs):
     found: Client = logs.hook.conn
     return found
 
 
-def written(logs: Any, text: str, path: str = PATH) -> str:
+def written(logs, text, path=PATH):
     """A log in its folder; its name."""
     file = logs.folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -87,15 +86,15 @@ def written(logs: Any, text: str, path: str = PATH) -> str:
     return path
 
 
-def of(number: int) -> str:
+def of(number):
     return PATH.replace("task_id=t", f"task_id=t{number}")
 
 
-def there(path: str) -> str:
+def there(path):
     return f"of/{path}"
 
 
-def test_airflow_finds_what_it_asks_this_module_for(module: ModuleType) -> None:
+def test_airflow_finds_what_it_asks_this_module_for(module):
     from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG
 
     assert module.LOGGING_CONFIG == DEFAULT_LOGGING_CONFIG
@@ -103,7 +102,7 @@ def test_airflow_finds_what_it_asks_this_module_for(module: ModuleType) -> None:
     assert not module.REMOTE_TASK_LOG.processors
 
 
-def test_it_asks_with_the_environment_s_keys_and_does_not_wait_for_long(module: ModuleType) -> None:
+def test_it_asks_with_the_environment_s_keys_and_does_not_wait_for_long(module):
     hook = module.REMOTE_TASK_LOG.hook
     assert hook.aws_conn_id is None
     config = hook.conn_config.botocore_config
@@ -111,7 +110,7 @@ def test_it_asks_with_the_environment_s_keys_and_does_not_wait_for_long(module: 
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
 
 
-def test_a_log_goes_to_the_bucket_and_is_shown_from_there(logs: Any, client: Client) -> None:
+def test_a_log_goes_to_the_bucket_and_is_shown_from_there(logs, client):
     logs.upload(written(logs, "begun\nended"), None)
     assert client.held == {there(PATH): "begun\nended"}
     assert logs.read(PATH, None) == ([f"{WHERE}/{PATH}"], ["begun\nended"])
@@ -119,23 +118,19 @@ def test_a_log_goes_to_the_bucket_and_is_shown_from_there(logs: Any, client: Cli
     assert logs.waiting.get(PATH) is None
 
 
-def test_names_that_mean_something_in_a_url_are_names(logs: Any, client: Client) -> None:
+def test_names_that_mean_something_in_a_url_are_names(logs, client):
     path = written(logs, "text", "dag_id=d/run_id=a?b#c/attempt=1.log")
     logs.upload(path, None)
     assert logs.read(path, None)[1] == ["text"]
 
 
-def test_a_log_that_is_no_text_is_copied_and_shown_as_far_as_it_is(
-    logs: Any, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_is_no_text_is_copied_and_shown_as_far_as_it_is(logs, client, monkeypatch):
     client.held[there(PATH)] = "text"
     monkeypatch.setattr(client, "get_object", lambda **_: {"Body": BytesIO(b"half \xc3")})
     assert logs.read(PATH, None)[1] == ["half \ufffd"]
 
 
-def test_one_whose_worker_was_killed_is_shown_from_the_folder_and_follows(
-    logs: Any, client: Client
-) -> None:
+def test_one_whose_worker_was_killed_is_shown_from_the_folder_and_follows(logs, client):
     killed = written(logs, "begun", of(1))
     logs.waiting.add(killed)
     assert logs.read(killed, None) == ([f"not in {WHERE} yet"], None)
@@ -151,9 +146,7 @@ def test_one_whose_worker_was_killed_is_shown_from_the_folder_and_follows(
     assert client.held[there(killed)] == "begun\nand more"
 
 
-def test_one_that_nobody_wrote_to_for_a_day_is_there_for_good(
-    logs: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_nobody_wrote_to_for_a_day_is_there_for_good(logs, module, monkeypatch):
     killed = written(logs, "begun", of(1))
     logs.waiting.add(killed)
     logs.upload(written(logs, "now"), None)
@@ -162,7 +155,7 @@ def test_one_that_nobody_wrote_to_for_a_day_is_there_for_good(
     assert logs.read(killed, None) == ([f"{WHERE}/{killed}"], ["begun"])
 
 
-def test_a_trigger_s_log_goes_with_its_task_s(logs: Any, client: Client) -> None:
+def test_a_trigger_s_log_goes_with_its_task_s(logs, client):
     of_trigger = written(logs, "looked", f"{PATH}.trigger.7.log")
     logs.upload(of_trigger, None)
     assert client.asked == 0
@@ -173,15 +166,15 @@ def test_a_trigger_s_log_goes_with_its_task_s(logs: Any, client: Client) -> None
 
 
 def test_a_bucket_that_is_away_is_told_once_left_alone_and_caught_up_with(
-    logs: Any, client: Client, module: ModuleType, caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    logs, client, module, caplog,
+    monkeypatch,
+):  # fmt: skip
     client.away = True
     for number in range(3):
         logs.upload(written(logs, of(number), of(number)), None)
     assert client.asked == 1
     [told] = [record.getMessage() for record in caplog.records]
-    assert told.startswith(f"task logs in {WHERE}: its server does not answer; look whether")
+    assert told.startswith(f"task logs in {WHERE}: its server does not answer; Check that")
     assert logs.read(of(0), None) == ([f"not in {WHERE} yet: {told}"], None)
     assert logs.read("dag_id=d/another.log", None) == ([told], None)
     assert client.asked == 1
@@ -192,9 +185,7 @@ def test_a_bucket_that_is_away_is_told_once_left_alone_and_caught_up_with(
     assert logs.read(of(0), None)[1] == [of(0)]
 
 
-def test_a_log_that_is_never_taken_holds_no_other_up(
-    logs: Any, client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_log_that_is_never_taken_holds_no_other_up(logs, client, caplog):
     told: Any = {"Error": {"Code": "KeyTooLongError"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     for number in range(4):
         logs.waiting.add(written(logs, "text", of(number)))
@@ -207,15 +198,15 @@ def test_a_log_that_is_never_taken_holds_no_other_up(
 
 
 def test_a_bucket_that_fails_while_it_is_caught_up_with_is_no_loss(
-    logs: Any, client: Client, module: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    logs, client, module, monkeypatch
+):
     for number in range(5):
         logs.waiting.add(written(logs, "text", of(number)))
     monkeypatch.setattr(sys.modules["waiting_logs"], "REFUSED_SECONDS", -1)
     monkeypatch.setattr(module, "REST_SECONDS", -1)
     answer, before = client.answer, []
 
-    def fail_once(key: str = "") -> None:
+    def fail_once(key=""):
         before.append(key)
         client.away = len(before) == 3
         answer(key)
@@ -226,12 +217,10 @@ def test_a_bucket_that_fails_while_it_is_caught_up_with_is_no_loss(
     assert len(client.held) == 6
 
 
-def test_one_that_grows_while_it_is_copied_waits_on(
-    logs: Any, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_grows_while_it_is_copied_waits_on(logs, client, monkeypatch):
     upload = client.upload_file
 
-    def grow(path: str, *given: Any, **named: Any) -> None:
+    def grow(path, *given, **named):
         upload(path, *given, **named)
         Path(path).write_text("begun\nended")
 
@@ -240,7 +229,7 @@ def test_one_that_grows_while_it_is_copied_waits_on(
     assert logs.read(PATH, None)[1] is None
 
 
-def test_one_whose_file_was_cleaned_away_is_waited_for_no_more(logs: Any, client: Client) -> None:
+def test_one_whose_file_was_cleaned_away_is_waited_for_no_more(logs, client):
     logs.waiting.add(PATH)
     client.held[there(PATH)] = "of before"
     assert logs.read(PATH, None)[1] == ["of before"]
@@ -248,19 +237,19 @@ def test_one_whose_file_was_cleaned_away_is_waited_for_no_more(logs: Any, client
     assert logs.waiting.get(PATH) is None
 
 
-def test_a_path_longer_than_a_name_may_be_is_kept(logs: Any) -> None:
+def test_a_path_longer_than_a_name_may_be_is_kept(logs):
     path = f"dag_id={'d' * 200}/run_id={'r' * 200}/attempt=1.log"
     logs.waiting.add(path)
     with logs.waiting.taken() as found:
         assert [known["path"] for known in found] == [path]
 
 
-def take(waiting: Any, found: Any) -> None:
+def take(waiting, found):
     with waiting.taken() as known:
         found.put(known)
 
 
-def test_what_waits_is_taken_by_one_process_at_a_time(logs: Any) -> None:
+def test_what_waits_is_taken_by_one_process_at_a_time(logs):
     logs.waiting.add(PATH)
     processes = multiprocessing.get_context("fork")
     found = processes.Queue()
@@ -272,13 +261,13 @@ def test_what_waits_is_taken_by_one_process_at_a_time(logs: Any) -> None:
     assert len(known) == 1
 
 
-def test_a_folder_that_cannot_be_written_fails_no_task(logs: Any, client: Client) -> None:
+def test_a_folder_that_cannot_be_written_fails_no_task(logs, client):
     (logs.folder / ".not-in-the-bucket").touch()
     client.away = True
     logs.upload(written(logs, "now"), None)
 
 
-def test_aws_s_library_waits_as_it_did_for_whoever_else_uses_it(module: ModuleType) -> None:
+def test_aws_s_library_waits_as_it_did_for_whoever_else_uses_it(module):
     from botocore.config import Config
 
     before = dict(Config.OPTION_DEFAULTS)
@@ -292,17 +281,17 @@ def test_aws_s_library_waits_as_it_did_for_whoever_else_uses_it(module: ModuleTy
     [("success", 1), ("failed", 1), ("up_for_retry", 1), ("deferred", 0), ("up_for_reschedule", 0)],
 )
 def test_a_task_s_log_waits_from_its_beginning_and_is_uploaded_at_its_end(
-    module: ModuleType, logs: Any, monkeypatch: pytest.MonkeyPatch, state: str, uploads: int
-) -> None:
+    module, logs, monkeypatch, state, uploads
+):
     done: list[str] = []
 
     class Watching:
         final_state, process_log = state, SimpleNamespace(_logger="logger")
 
-        def _on_child_started(self, ti: str) -> None:
+        def _on_child_started(self, ti):
             done.append(f"{ti} started")
 
-        def _upload_logs(self) -> None:
+        def _upload_logs(self):
             done.append("uploaded")
 
     supervisor = SimpleNamespace(ActivitySubprocess=Watching)
@@ -316,7 +305,7 @@ def test_a_task_s_log_waits_from_its_beginning_and_is_uploaded_at_its_end(
     assert done == ["task started"] + ["uploaded"] * uploads
 
 
-def test_airflow_s_supervisor_is_watched(module: ModuleType) -> None:
+def test_airflow_s_supervisor_is_watched(module):
     supervisor = execution("supervisor", told_of_by="task_logs")
     names = [one.__name__ for one in supervisor.ActivitySubprocess.__mro__]
     assert "Logged" in names

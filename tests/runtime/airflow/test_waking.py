@@ -3,11 +3,9 @@
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -17,24 +15,24 @@ NOBODY = "postgresql+psycopg2://airflow:nothing@127.0.0.1:1/airflow"  # pragma: 
 
 
 @pytest.fixture
-def waking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def waking(monkeypatch):
     monkeypatch.syspath_prepend(str(CONFIG))
     yield importlib.import_module("waking")
     sys.modules.pop("waking")
 
 
-def slept(pause: Any, seconds: float) -> float:
+def slept(pause, seconds):
     began = time.monotonic()
     pause.sleep(seconds)
     return time.monotonic() - began
 
 
-def test_without_a_database_it_pauses_as_long_as_it_was_asked_to(waking: Any) -> None:
+def test_without_a_database_it_pauses_as_long_as_it_was_asked_to(waking):
     pause = waking.Pause(waking.Ear("scheduler", NOBODY))
     assert min(slept(pause, 0.3) for _ in range(3)) >= 0.3
 
 
-def test_it_does_not_ask_again_at_once_for_a_database_that_is_away(waking: Any) -> None:
+def test_it_does_not_ask_again_at_once_for_a_database_that_is_away(waking):
     ear = waking.Ear("scheduler", NOBODY)
     assert not ear.wait(0.01)
     tried = ear.tried
@@ -45,23 +43,21 @@ def test_it_does_not_ask_again_at_once_for_a_database_that_is_away(waking: Any) 
 class Runner:
     """What Airflow's scheduler does in a round, written down."""
 
-    def __init__(self, done: list[str]) -> None:
+    def __init__(self, done):
         self.done = done
         executor = SimpleNamespace(sync=lambda: done.append("results are read"))
         self.job = SimpleNamespace(executors=[executor])
 
-    def _process_executor_events(self, executor: Any, session: str) -> None:
+    def _process_executor_events(self, executor, session):
         assert session == "a session of its own"
         self.done.append("ends are seen")
 
-    def _do_scheduling(self, session: str) -> int:
+    def _do_scheduling(self, session):
         self.done.append(f"tasks are queued in {session}")
         return 3
 
 
-def test_what_became_of_tasks_is_heard_before_others_are_queued(
-    waking: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_became_of_tasks_is_heard_before_others_are_queued(waking, monkeypatch):
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NOBODY)
     done: list[str] = []
     own = nullcontext("a session of its own")
@@ -71,9 +67,7 @@ def test_what_became_of_tasks_is_heard_before_others_are_queued(
     assert done == ["results are read", "ends are seen", "tasks are queued in the round's"]
 
 
-def test_nothing_else_that_the_scheduler_asks_of_the_clock_is_another(
-    waking: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_else_that_the_scheduler_asks_of_the_clock_is_another(waking, monkeypatch):
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NOBODY)
     scheduler = SimpleNamespace(SchedulerJobRunner=Runner)
     waking.wake_scheduler(scheduler)
@@ -81,7 +75,7 @@ def test_nothing_else_that_the_scheduler_asks_of_the_clock_is_another(
     assert scheduler.time.sleep is not time.sleep
 
 
-def test_the_scheduler_pauses_by_the_module_that_is_replaced() -> None:
+def test_the_scheduler_pauses_by_the_module_that_is_replaced():
     found = importlib.util.find_spec("airflow.jobs.scheduler_job_runner")
     source = Path(str(found and found.origin)).read_text()
     assert "\nimport time\n" in source

@@ -97,10 +97,7 @@ def docker(make_settings, recorded):
             "docker compose logs --tail=7 --since=2026-01-02T03:04:05Z --no-log-prefix --no-color "
             "redis",
         ),
-        (
-            lambda docker: docker.restart(["redis", "mlflow"]),
-            "docker compose restart redis mlflow",
-        ),
+        (lambda docker: docker.restart(["redis", "mlflow"]), "docker compose restart redis mlflow"),
     ],
 )
 def test_every_verb_is_one_compose_command(docker, recorded, act, line):
@@ -686,8 +683,7 @@ def test_where_airflow_uses_a_bucket_files_with_the_keys_are_read(make_settings,
     (clone / "orchestration/docker-compose.override.yml").unlink()
     DockerEngine(make_settings(**told, TLS="on")).stop(["mlflow"])
     both = files.replace(
-        " -f docker-compose.s3",
-        " -f docker-compose.tls.yaml -f docker-compose.s3",
+        " -f docker-compose.s3", " -f docker-compose.tls.yaml -f docker-compose.s3"
     )
     assert recorded.lines[-1] == f"docker compose {both} --profile tls stop mlflow"
 

@@ -13,11 +13,7 @@ import yaml
 
 from orchestration.engines.standalone import engine as standalone_engine
 from orchestration.engines.standalone import environment as standalone_environment
-from orchestration.engines.standalone.environment import (
-    State,
-    postgres_user,
-    services_environment,
-)
+from orchestration.engines.standalone.environment import State, postgres_user, services_environment
 from orchestration.settings.compose_file import interpolate
 from orchestration.settings.compose_file import variables as variables_of
 from tests.support.process import run

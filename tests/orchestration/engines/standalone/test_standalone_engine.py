@@ -697,9 +697,7 @@ def test_what_a_one_shot_said_is_its_log(alone, machine):
 def test_a_one_shot_does_not_last_for_ever(alone, machine, monkeypatch):
     limits = []
     monkeypatch.setattr(
-        runner,
-        "run",
-        lambda command, **options: limits.append(options) or machine.run(command),
+        runner, "run", lambda command, **options: limits.append(options) or machine.run(command)
     )
     alone.up()
     assert limits[1:] == [{"timeout": 180}] * 2

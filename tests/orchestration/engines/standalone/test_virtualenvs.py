@@ -9,12 +9,7 @@ import pytest
 from orchestration.dependencies import python as python_version
 from orchestration.engines.standalone import virtualenvs
 from orchestration.engines.standalone.environment import PG_BIN, POSTGRES_SYSTEM_USER, State
-from orchestration.engines.standalone.virtualenvs import (
-    LOCKS,
-    NAMES,
-    POSTGRES_FILES,
-    Environments,
-)
+from orchestration.engines.standalone.virtualenvs import LOCKS, NAMES, POSTGRES_FILES, Environments
 from orchestration.errors import StackError
 from tests.support.repository import ROOT
 
