@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from checks.dag_lint.airflow_parse import Airflow, Parsed
 from checks.dag_lint.findings import Finding, shown
-from checks.dag_lint.look import look
-from checks.dag_lint.truth import Airflow, Parsed
+from checks.dag_lint.run import look
 from orchestration.errors import StackError
 
 SLOWEST = 3

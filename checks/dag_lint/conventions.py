@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks.dag_lint.executed import FUNCTIONS, Executed
 from checks.dag_lint.findings import Finding
+from checks.dag_lint.import_time import FUNCTIONS, Executed
 
 # True, False, or None where the source alone does not tell.
 Known = bool | None

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from checks.dag_lint import conventions, top_level
-from checks.dag_lint.executed import Executed, executed
 from checks.dag_lint.findings import Finding
+from checks.dag_lint.import_time import Executed, executed
 from checks.dag_lint.sources import Source
 from orchestration.errors import StackError
 from orchestration.process import runner

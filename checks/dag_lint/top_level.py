@@ -4,8 +4,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from checks.dag_lint.executed import Executed
 from checks.dag_lint.findings import Finding
+from checks.dag_lint.import_time import Executed
 
 READS = r"\.(open|(read|write)_(text|bytes)|iterdir|glob|rglob)"
 WORK = {

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checks.dag_lint import conventions, static
+from checks.dag_lint.airflow_parse import Parsed, _judged
 from checks.dag_lint.findings import RULES, Finding, without_waived
-from checks.dag_lint.look import look
+from checks.dag_lint.run import look
 from checks.dag_lint.sources import dag_files
-from checks.dag_lint.truth import Parsed, _judged
 from orchestration.errors import StackError
 
 DAG = "from airflow.sdk import DAG, dag, task, Variable\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.dag_lint.truth import Airflow
+from checks.dag_lint.airflow_parse import Airflow
 
 PYTHON = Path(__file__).resolve().parents[2] / ".nox/airflow/bin/python"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.dag_lint.look import look
+from checks.dag_lint.run import look
 
 BAD = Path(__file__).with_name("bad_dags")
 # The time that a machine at work may take for a good file; one here never ends.

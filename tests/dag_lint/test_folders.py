@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.dag_lint.look import look
+from checks.dag_lint.run import look
 from orchestration.errors import StackError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -92,7 +92,7 @@ def test_two_modules_of_the_same_name_are_two(tmp_path, airflow):
         top = f"import sys\n\nsys.path.insert(0, '{package}')\nimport shared\n\n"
         write(package, name, top=f"{top}assert shared.TAG == '{name}'\n", tag="shared.TAG")
     # Our own process has modules of these names.
-    for name in ("one_file", "supervisor_of_files"):
+    for name in ("parser", "comms"):
         (tmp_path / f"{name}.py").write_text("OWN = True\n")
         write(tmp_path, f"uses_{name}", top=f"import {name}\n\nassert {name}.OWN\n")
     found, parsed = errors(tmp_path, airflow)

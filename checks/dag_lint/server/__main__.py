@@ -22,8 +22,8 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import Any, TextIO
 
-from one_file import Parser
-from supervisor_of_files import Supervisor
+from comms import Supervisor
+from parser import Parser
 
 MEMORY = 4 << 30
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from checks.dag_lint.cache import Memory
 from checks.dag_lint.findings import Finding
-from checks.dag_lint.memory import Memory
 from orchestration.errors import StackError
 from orchestration.process import runner
 

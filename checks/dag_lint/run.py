@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from checks.dag_lint import conventions, static
+from checks.dag_lint.airflow_parse import Airflow, Parsed, Truth
 from checks.dag_lint.findings import Finding, without_waived
 from checks.dag_lint.sources import dag_files
-from checks.dag_lint.truth import Airflow, Parsed, Truth
 from orchestration.errors import StackError
 
 Dag = conventions.Dag
