@@ -1,10 +1,9 @@
-"""What Airflow itself makes of each file, in parallel, remembered until something changed."""
+"""What Airflow itself makes of each file: on all processors, and only where something changed."""
 
-import json
+import itertools
 import math
 import os
 import re
-import select
 import shutil
 import subprocess
 import tempfile
@@ -12,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from checks.dag_lint.cache import Memory
+from checks.dag_lint.cache import Answer, Cache
 from checks.dag_lint.findings import Finding
 from orchestration.errors import StackError
 from orchestration.process import runner
@@ -33,13 +34,13 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Airflow:
-    """A Python that has Airflow, and a folder for its database and for what is remembered."""
+    """A Python that has Airflow, and a folder for its database and for the cache."""
 
     python: Path
     home: Path
 
     def environment(self, root: Path, database: Path) -> dict[str, str]:
-        """This process's own, with Airflow led to an empty database of its own."""
+        """Return this process's environment, with Airflow led to an empty database."""
         return {
             # With `True` Airflow also knows the plugins of its examples.
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -58,7 +59,7 @@ class Airflow:
         }
 
     def states(self) -> Iterator[str]:
-        """What the answers of this Airflow depend on besides the files it is asked about."""
+        """Yield what the answers of this Airflow depend on besides the DAG files."""
         stamp = self.home / "stamp"
         yield stamp.read_text() if stamp.exists() else ""
         yield from sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("AIRFLOW"))
@@ -67,7 +68,7 @@ class Airflow:
 
     @contextmanager
     def database(self) -> Iterator[Path]:
-        """A copy of a migrated database without a row, made once; files may write to the copy."""
+        """Give a copy of a migrated database without a row, made once; files may write to it."""
         made = self.home / "empty.db"
         if not made.exists():
             self.home.mkdir(parents=True, exist_ok=True)
@@ -79,127 +80,104 @@ class Airflow:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(shutil.copy(made, folder))
 
+    @contextmanager
+    def server(self, root: Path, database: Path, modules: Sequence[str]) -> Iterator[Connection]:
+        """Start a process that has Airflow imported; give the connection to ask it for files.
+
+        Raises StackError with its last words if it does not start.
+        """
+        ours, theirs = Pipe()
+        number = theirs.fileno()
+        with ours, tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(
+                [str(self.python), str(SERVER), str(root), str(number), *modules],
+                env=self.environment(root, database),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=[number],
+            )
+            theirs.close()
+            try:
+                if not _receive(ours, PATIENCE):
+                    log.seek(0)
+                    words = runner.tail(log.read().decode(errors="replace"))
+                    raise StackError(f"Airflow does not start to parse:\n{words}")
+                yield ours
+            finally:
+                process.kill()
+                process.wait()
+
 
 @dataclass(frozen=True)
 class Parsed:
-    """What Airflow made of a file: its DAGs and what it said; seconds of one parse."""
+    """What Airflow made of a file: its DAGs and findings; seconds of one parse."""
 
     path: Path
     seconds: float = 0.0
     dags: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Finding] = ()
-    remembered: bool = False
+    cached: bool = False
 
 
-class Server:
-    """A process that has Airflow imported and parses a file for each line it is given."""
+def parse(
+    files: Sequence[Path],
+    root: Path,
+    airflow: Airflow,
+    limit: float,
+    fresh: bool,
+    progress: Callable[[int, int], None],
+) -> list[Parsed]:
+    """Return how Airflow parsed each file, in order; with `fresh`, without the cache.
 
-    def __init__(
-        self, airflow: Airflow, root: Path, database: Path, modules: Sequence[str]
-    ) -> None:
-        self.argv = [str(airflow.python), str(SERVER), str(root), *modules]
-        self.env = airflow.environment(root, database)
-        self.start()
+    `limit` is for one file, in seconds; `progress` gets how many of all files are done. Raises
+    StackError where Airflow does not start.
+    """
+    cache = Cache(airflow.home / "parsed", root, [*airflow.states(), str(limit)])
+    cached = {} if fresh else cache.answers(files)
+    answers: dict[Path, Answer] = {}
+    waiting = [path for path in files if path not in cached]
+    todo = iter(waiting)
+    modules = sorted({name for path in waiting for name in _airflow_modules(path)})
+    lock = threading.Lock()
 
-    def start(self) -> None:
-        """Start it; it is asked as soon as it is ready."""
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115
-        self.process = subprocess.Popen(
-            self.argv, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log
-        )
-        self.ready = False
+    def work(_: int) -> None:
+        """Give files to a server until there are none; to a new one after it was brought down."""
+        for first in todo:
+            with airflow.server(root, database, modules) as server:
+                for path in itertools.chain([first], todo):
+                    answer = _ask(server, path, limit)
+                    with lock:
+                        answers[path] = answer or {"how": "the process above it gone too"}
+                        progress(len(cached) + len(answers), len(files))
+                    if not answer:
+                        break
 
-    def ask(self, file: Path, limit: float) -> dict[str, Any]:
-        """Its answer; where the file brought the server itself down, that. Starts it anew then.
-
-        Raises StackError with its last words if it does not even start.
-        """
-        if not self.ready:
-            if self.line(PATIENCE) != "ready":
-                raise StackError(f"Airflow does not start to parse:\n{self.end()}")
-            self.ready = True
-        assert self.process.stdin
-        # Gone already, it says nothing either.
-        with suppress(BrokenPipeError):
-            request = {"file": str(file), "limit": limit}
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-        if said := self.line(PATIENCE + 2 * limit):
-            answer: dict[str, Any] = json.loads(said)
-            return answer
-        self.end()
-        self.start()
-        return {"ended": True, "how": "the process above it gone too"}
-
-    def line(self, seconds: float) -> str:
-        """The next line it says, blank if none comes."""
-        assert self.process.stdout
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
-            return ""
-        return self.process.stdout.readline().decode().rstrip("\n")
-
-    def end(self) -> str:
-        """End it; the last words of its log."""
-        self.process.kill()
-        self.process.communicate()
-        self.log.seek(0)
-        return runner.tail(self.log.read().decode(errors="replace"))
+    # Airflow's import takes as long as some hundred files; few files need no second one.
+    servers = min(os.cpu_count() or 1, math.ceil(len(waiting) / FILES_EACH))
+    with airflow.database() as database, ThreadPoolExecutor(servers or 1) as threads:
+        list(threads.map(work, range(servers)))
+    cache.store(answers)
+    answers |= cached
+    return [judge(path, answers[path], cached=path in cached) for path in files]
 
 
-@dataclass
-class Truth:
-    """Parses files on all processors; the servers start at once, while others read the sources."""
-
-    airflow: Airflow
-    root: Path
-    limit: float
-    fresh: bool = False
-    servers: list[Server] = field(default_factory=list)
-
-    def start(self, files: Sequence[Path], database: Path) -> None:
-        """Look what is known already, and start as many servers as the rest can use."""
-        given = [*self.airflow.states(), str(self.limit)]
-        self.memory = Memory(self.airflow.home / "parsed", self.root, given)
-        known = {} if self.fresh else self.memory.known(files)
-        self.known = {path: _judged(path, one, remembered=True) for path, one in known.items()}
-        self.waiting = [path for path in files if path not in self.known]
-        modules = sorted({name for path in self.waiting for name in _of_airflow(path)})
-        # Airflow's import takes as long as some hundred files; few files need no second one.
-        for _ in range(min(os.cpu_count() or 1, math.ceil(len(self.waiting) / FILES_EACH))):
-            self.servers.append(Server(self.airflow, self.root, database, modules))
-
-    def results(self, told: Callable[[int], None]) -> list[Parsed]:
-        """Each file, in order; `told` hears how many are done.
-
-        Raises StackError where Airflow does not start.
-        """
-        todo = iter(self.waiting)
-        answers: dict[Path, dict[str, Any]] = {}
-        lock = threading.Lock()
-
-        def work(server: Server) -> None:
-            while True:
-                with lock:
-                    told(len(self.known) + len(answers))
-                    path = next(todo, None)
-                if path is None:
-                    return
-                answers[path] = server.ask(path, self.limit)
-
-        with ThreadPoolExecutor(max(1, len(self.servers))) as threads:
-            list(threads.map(work, self.servers))
-        self.memory.keep(answers)
-        judged = [_judged(path, answer) for path, answer in answers.items()]
-        return sorted([*self.known.values(), *judged], key=lambda one: one.path)
-
-    def end(self) -> None:
-        """End the servers."""
-        for server in self.servers:
-            server.end()
+def _ask(server: Connection, path: Path, limit: float) -> Answer | None:
+    """Return a server's answer, None where the file brought the server itself down."""
+    with suppress(BrokenPipeError):
+        server.send((str(path), limit))
+    answer: Answer | None = _receive(server, PATIENCE + 2 * limit)
+    return answer
 
 
-def _of_airflow(path: Path) -> list[str]:
-    """The modules of Airflow that a file imports, for the server to have them before it forks.
+def _receive(server: Connection, seconds: float) -> Any:
+    """Return the next message of a server, None if it sends none within some seconds or ends."""
+    with suppress(EOFError, OSError):
+        return server.recv() if server.poll(seconds) else None
+
+
+def _airflow_modules(path: Path) -> list[str]:
+    """Return the modules of Airflow that a file imports, for a server to import before it forks.
 
     As Airflow's dag-processor does before each file (`parsing_pre_import_modules`).
     """
@@ -207,26 +185,25 @@ def _of_airflow(path: Path) -> list[str]:
     return re.findall(r"^(?:from|import) (airflow(?:\.\w+)+)", text, re.MULTILINE)
 
 
-def _judged(path: Path, answer: Mapping[str, Any], *, remembered: bool = False) -> Parsed:
-    """An answer as findings."""
+def judge(path: Path, answer: Answer, *, cached: bool = False) -> Parsed:
+    """Return an answer as findings."""
     if "limit" in answer:
         why = f"not parsed within {answer['limit']:g} s"
         return Parsed(path, answer["limit"], findings=[Finding(path, 1, "time-limit", why)])
-    if "ended" in answer:
+    if "how" in answer:
         why = f"it ends the process that parses it ({answer['how']})"
         return Parsed(path, findings=[Finding(path, 1, "ended", why)])
-    found = [Finding(Path(file), line, rule, why) for file, line, rule, why in answer["work"]]
-    killed = any(one.rule == "kill" for one in found)
-    found += [] if killed else [_import_error(path, error) for error in answer["errors"]]
+    findings = [Finding(Path(file), line, rule, why) for file, line, rule, why in answer["work"]]
+    if not any(one.rule == "kill" for one in findings):
+        findings += [_import_error(path, error) for error in answer["errors"]]
     if answer["seconds"] > SLOW:
-        why = f"{answer['seconds']:.1f} s to parse"
-        found.append(Finding(path, 1, "slow-parse", why))
-    return Parsed(path, answer["seconds"], answer["dags"], found, remembered)
+        findings.append(Finding(path, 1, "slow-parse", f"{answer['seconds']:.1f} s to parse"))
+    return Parsed(path, answer["seconds"], answer["dags"], findings, cached)
 
 
 def _import_error(path: Path, error: str) -> Finding:
-    """Where in the file it happened, as its traceback tells; a zip file has no lines."""
+    """Return the finding, at the file's last line in the traceback; a zip file has no lines."""
     lines = re.findall(rf'File "{re.escape(str(path))}", line (\d+)', error)
-    said = error.strip().splitlines()[-1]
-    fix = A_PACKAGE if said.startswith("ModuleNotFoundError") else ""
-    return Finding(path, int(lines[-1]) if lines else 1, "import-error", said, fix)
+    last = error.strip().splitlines()[-1]
+    fix = A_PACKAGE if last.startswith("ModuleNotFoundError") else ""
+    return Finding(path, int(lines[-1]) if lines else 1, "import-error", last, fix)

@@ -1,7 +1,7 @@
-"""What can be found in a DAG file: the rules, findings, and the waivers of single lines."""
+"""The rules for DAG files, findings, and the waivers of single lines."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,83 +81,58 @@ class Finding:
 
     @property
     def error(self) -> bool:
-        """Whether it must be mended; else it is advice, unless `--strict` asks for it."""
-        known = RULES.get(self.rule)
-        return known.error if known else self.rule in GONE
+        """Return whether it must be mended; else it is advice, unless `--strict` is given."""
+        return self._rule.error
 
     @property
     def level(self) -> str:
-        """The same as a word."""
+        """Return the same as a word."""
         return "error" if self.error else "warning"
 
+    @property
+    def _rule(self) -> Rule:
+        return RULES.get(self.rule) or Rule(self.rule in GONE, "", f"see: ruff rule {self.rule}")
+
     def as_text(self, root: Path) -> str:
-        """Two lines for people: where and why; what it means and what to do."""
-        means, fix = self._advice()
-        place = f"{shown(self.path, root)}:{self.line}"
-        advice = "; ".join([*([means] if means else []), f"fix: {fix}"])
-        return f"{place}: {self.level} {self.rule}: {self.why}\n    {advice}"
+        """Return two lines for people: where and why; what it means and what to do."""
+        one = self.as_dict(root)
+        advice = "; ".join(filter(None, [one["means"], f"fix: {one['fix']}"]))
+        return f"{one['path']}:{self.line}: {self.level} {self.rule}: {self.why}\n    {advice}"
 
     def as_dict(self, root: Path) -> dict[str, Any]:
-        """The same for machines."""
-        means, fix = self._advice()
-        told = {"path": shown(self.path, root), "level": self.level, "means": means, "fix": fix}
-        return asdict(self) | told
-
-    def _advice(self) -> tuple[str, str]:
-        rule = RULES.get(self.rule) or Rule(self.error, "", f"see: ruff rule {self.rule}")
-        return rule.means, self.fix or rule.fix
+        """Return the same for machines."""
+        advice = {"means": self._rule.means, "fix": self.fix or self._rule.fix}
+        return asdict(self) | {"path": relative(self.path, root), "level": self.level} | advice
 
 
-def shown(path: Path, root: Path) -> str:
-    """A path as a person would type it from `root`."""
+def relative(path: Path, root: Path) -> str:
+    """Return a path as a person would type it from `root`."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-@dataclass
-class Waiver:
-    """`# dag_lint: ignore[rule, rule] reason` behind a line, or alone in the line above it."""
-
-    line: int
-    rules: set[str]
-    reason: str
-    covers: int
-    used: bool = False
-
-
+# Behind a line, or alone in the line above it.
 WAIVER = re.compile(r"#\s*dag_lint:\s*ignore\[([\w\s,-]*)\]\s*(.*?)\s*$")
 
 
-def waivers(text: str) -> Iterator[Waiver]:
-    """The waivers of a source."""
-    if "dag_lint:" not in text:
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if found := WAIVER.search(line):
-            alone = not line[: found.start()].strip()
-            rules = {name.strip() for name in found[1].split(",")} - {""}
-            yield Waiver(number, rules, found[2], number + alone)
+def apply_waivers(findings: Collection[Finding], texts: Mapping[Path, str]) -> Iterator[Finding]:
+    """Yield the findings that no line waives, and what is wrong with the waivers themselves.
 
-
-def without_waived(findings: Iterable[Finding], texts: dict[Path, str]) -> Iterator[Finding]:
-    """The findings that no line waives, and what is wrong with the waivers themselves.
-
-    Only what was looked for can be waived: give all findings of all stages at once.
+    A waiver without a finding is reported as unused: give all findings of all stages at once.
     """
-    granted = {path: list(waivers(text)) for path, text in texts.items()}
-    for finding in findings:
-        covering = [
-            waiver
-            for waiver in granted.get(finding.path, [])
-            if waiver.reason and finding.line == waiver.covers and finding.rule in waiver.rules
-        ]
-        for waiver in covering:
-            waiver.used = True
-        if not covering:
-            yield finding
-    for path, found in granted.items():
-        for waiver in found:
-            names = ", ".join(sorted(waiver.rules)) or "nothing"
-            if not waiver.reason:
-                yield Finding(path, waiver.line, "waiver-without-reason", f"waives {names}")
-            elif not waiver.used:
-                yield Finding(path, waiver.line, "unused-waiver", f"waives {names}")
+    places = {(one.path, one.line, one.rule) for one in findings}
+    waived = set()
+    for path, text in texts.items():
+        for number, line in enumerate(text.splitlines() if "dag_lint:" in text else (), 1):
+            if not (match := WAIVER.search(line)):
+                continue
+            target = number + (not line[: match.start()].strip())
+            rules = {name.strip() for name in match[1].split(",")} - {""}
+            used = places & {(path, target, rule) for rule in rules}
+            why = f"waives {', '.join(sorted(rules)) or 'nothing'}"
+            if not match[2]:
+                yield Finding(path, number, "waiver-without-reason", why)
+            elif not used:
+                yield Finding(path, number, "unused-waiver", why)
+            else:
+                waived |= used
+    yield from (one for one in findings if (one.path, one.line, one.rule) not in waived)

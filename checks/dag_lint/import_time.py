@@ -1,129 +1,141 @@
 """What of a file runs when Airflow imports it, and the full names of what it calls."""
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
-from checks.dag_lint.sources import Source
+from checks.dag_lint.findings import Finding
 
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+# Neither is for Airflow.
+ONLY_ELSEWHERE = re.compile(r"TYPE_CHECKING|__name__ == |== __name__")
 
 
-@dataclass
-class Executed:
-    """The nodes of a source that run at import, and what its names stand for."""
+class Code:
+    """The nodes of a Python file that run at import, and what its names stand for.
 
-    source: Source
-    nodes: list[ast.AST] = field(default_factory=list)
-    # What a name was imported as (`np` is numpy), or was assigned.
-    imported: dict[str, str] = field(default_factory=dict)
-    assigned: dict[str, ast.expr] = field(default_factory=dict)
+    That is all but the bodies of functions that nobody calls meanwhile. A function runs at import
+    where it is decorated as a DAG, or is a plain one that is called by name; a decorated one may
+    be a task, which only looks like a call.
+    """
 
-    def dotted(self, node: ast.AST, depth: int = 4) -> str:
-        """The full name of an expression: `Path("a") / "b"` is pathlib.Path(); blank if unknown."""
-        if not depth:
-            return ""
-        match node:
-            case ast.Attribute(value=value, attr=attr):
-                inner = self.dotted(value, depth)
-                return f"{inner}.{attr}" if inner else ""
-            case ast.Call(func=function):
-                inner = self.dotted(function, depth)
-                return f"{inner}()" if inner else ""
-            case ast.BinOp(left=left):
-                return self.dotted(left, depth)
-            case ast.Name(id=name):
-                if name in self.imported:
-                    return self.imported[name]
-                given = self.assigned.get(name)
-                return self.dotted(given, depth - 1) if given is not None else name
-        return ""
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.text = path, text
+        self.syntax_error: Finding | None = None
+        self.nodes: list[ast.AST] = []
+        # Line and dotted name of each import: `from a import b` is a.b.
+        self.imports: list[tuple[int, str]] = []
+        # What a name was imported as (`np` is numpy), or was assigned.
+        self.imported: dict[str, str] = {}
+        self.assigned: dict[str, ast.expr] = {}
+        self._functions: dict[str, Function] = {}
+        self._waiting: list[ast.AST] = []
+        try:
+            self._enter(ast.parse(text).body)
+        except (SyntaxError, ValueError, RecursionError) as error:
+            line = getattr(error, "lineno", None) or 1
+            self.syntax_error = Finding(path, line, "syntax", getattr(error, "msg", str(error)))
+        # Not by recursion: an expression may be deeper than Python's stack.
+        while self._waiting:
+            node = self._waiting.pop()
+            self.nodes.append(node)
+            self._learn(node)
+            self._waiting += reversed([part for part in _parts(node) if part])
+
+    def calls(self) -> Iterator[ast.Call]:
+        """Yield the calls among the nodes."""
+        return (node for node in self.nodes if isinstance(node, ast.Call))
 
     def value(self, node: ast.expr, depth: int = 4) -> ast.expr:
-        """What an expression stands for: a name of this file is followed to what it was given."""
+        """Return what an expression stands for: a name of this file as what it was assigned."""
         while depth and isinstance(node, ast.Name) and node.id in self.assigned:
             node, depth = self.assigned[node.id], depth - 1
         return node
 
-    def calls(self) -> Iterator[ast.Call]:
-        """The calls among the nodes."""
-        return (node for node in self.nodes if isinstance(node, ast.Call))
+    def dotted(self, node: ast.AST, depth: int = 4) -> str:
+        """Return an expression's full name: `Path("a") / "b"` is pathlib.Path(); blank if none."""
+        match node:
+            case ast.Attribute(value=inner, attr=attr):
+                end = f".{attr}"
+            case ast.Call(func=inner):
+                end = "()"
+            case ast.BinOp(left=inner):
+                end = ""
+            case ast.Name(id=name) if name in self.imported or name not in self.assigned:
+                return self.imported.get(name, name)
+            case ast.Name(id=name) if depth > 1:
+                return self.dotted(self.assigned[name], depth - 1)
+            case _:
+                return ""
+        name = self.dotted(inner, depth)
+        return name and name + end
 
+    def _enter(self, body: Sequence[ast.stmt]) -> None:
+        """Let a body run next: the file's own, or one of a function."""
+        plain = (one for one in body if isinstance(one, Function) and not one.decorator_list)
+        self._functions |= {function.name: function for function in plain}
+        self._waiting += reversed(body)
 
-def executed(source: Source) -> Executed:
-    """What runs at import: all but the bodies of functions that nobody calls meanwhile.
-
-    A function runs at import where it is decorated as a DAG, or is a plain one that is called by
-    name; a decorated one may be a task, which only looks like a call.
-    """
-    found = Executed(source)
-    functions = _plain_functions(source.tree)
-    waiting: list[ast.AST] = list(reversed(source.tree.body))
-    while waiting:
-        node = waiting.pop()
-        found.nodes.append(node)
-        _learn(node, found)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            called = functions.pop(node.func.id, None)
-            waiting += reversed(called.body if called else [])
-        waiting += reversed(list(_inside(node)))
-    return found
-
-
-def _inside(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs when this node does."""
-    if isinstance(node, FUNCTIONS):
-        yield from node.decorator_list
-        yield from node.args.defaults
-        yield from (value for value in node.args.kw_defaults if value)
-        yield from node.body if _makes_a_dag(node) else []
-    elif isinstance(node, ast.Lambda):
-        yield from node.args.defaults
-    elif isinstance(node, ast.If) and _only_elsewhere(node.test):
-        yield from node.orelse
-    elif isinstance(node, ast.AnnAssign):
-        yield from [part for part in (node.target, node.value) if part]
-    else:
-        yield from ast.iter_child_nodes(node)
-
-
-def _learn(node: ast.AST, found: Executed) -> None:
-    match node:
-        case ast.Import(names=names):
-            for alias in names:
-                top = alias.name.partition(".")[0]
-                found.imported[alias.asname or top] = alias.name if alias.asname else top
-        case ast.ImportFrom(module=module, names=names, level=0):
-            for alias in names:
-                found.imported[alias.asname or alias.name] = f"{module}.{alias.name}"
-        case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            found.assigned[name] = value
-        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-            found.assigned[name] = value
-        case ast.withitem(context_expr=value, optional_vars=ast.Name(id=name)):
-            found.assigned[name] = value
-
-
-def _plain_functions(tree: ast.Module) -> dict[str, Function]:
-    nested = [statement for statement in tree.body if isinstance(statement, FUNCTIONS)]
-    for function in list(nested):
-        if _makes_a_dag(function):
-            nested += [inner for inner in function.body if isinstance(inner, FUNCTIONS)]
-    return {function.name: function for function in nested if not function.decorator_list}
+    def _learn(self, node: ast.AST) -> None:
+        """Take the names that a node binds, and enter the function that it runs."""
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    top = alias.name.partition(".")[0]
+                    self.imports.append((node.lineno, alias.name))
+                    self.imported[alias.asname or top] = alias.name if alias.asname else top
+            case ast.ImportFrom(module=module, names=names, level=0):
+                for alias in names:
+                    self.imports.append((node.lineno, f"{module}.{alias.name}"))
+                    self.imported[alias.asname or alias.name] = f"{module}.{alias.name}"
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                | ast.withitem(context_expr=value, optional_vars=ast.Name(id=name))
+            ):
+                self.assigned[name] = value
+            case ast.Call(func=ast.Name(id=name)) if name in self._functions:
+                self._enter(self._functions.pop(name).body)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if _makes_a_dag(node):
+                self._enter(node.body)
 
 
 def _makes_a_dag(function: Function) -> bool:
-    """Decorated with `@dag`: its body builds the DAG at import."""
-    for decorator in function.decorator_list:
-        named = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if getattr(named, "id", None) == "dag" or getattr(named, "attr", None) == "dag":
-            return True
-    return False
+    """Return whether it is decorated with `@dag`, so its body builds the DAG at import."""
+    names = [getattr(decorator, "func", decorator) for decorator in function.decorator_list]
+    return any("dag" in (getattr(name, "id", ""), getattr(name, "attr", "")) for name in names)
 
 
-def _only_elsewhere(test: ast.expr) -> bool:
-    """`if TYPE_CHECKING` and `if __name__ == "__main__"` are not for Airflow."""
-    return any(
-        word in ast.unparse(test) for word in ("TYPE_CHECKING", "__name__ == ", "== __name__")
-    )
+def _parts(node: ast.AST) -> Iterable[ast.AST | None]:
+    """Return what runs when this node does."""
+    match node:
+        case ast.FunctionDef(args=args) | ast.AsyncFunctionDef(args=args) | ast.Lambda(args=args):
+            decorators = getattr(node, "decorator_list", [])
+            return [*decorators, *args.defaults, *args.kw_defaults]
+        case ast.If(test=test, orelse=orelse) if ONLY_ELSEWHERE.search(ast.unparse(test)):
+            return orelse
+        case ast.AnnAssign(target=target, value=value):
+            return [target, value]
+    return ast.iter_child_nodes(node)
+
+
+def words(node: ast.AST | None) -> dict[str | None, ast.expr]:
+    """Return the values of a call's keywords, or of a dictionary's keys that are texts.
+
+    None is among the names where there are others: `**more`, or a key that is computed.
+    """
+    match node:
+        case ast.Call(keywords=keywords):
+            return {word.arg: word.value for word in keywords}
+        case ast.Dict(keys=keys, values=values):
+            return {text(key): value for key, value in zip(keys, values, strict=True)}
+    return {}
+
+
+def text(node: ast.expr | None) -> str | None:
+    """Return a text in the source, None where it is computed."""
+    match node:
+        case ast.Constant(value=str(value)):
+            return value
+    return None

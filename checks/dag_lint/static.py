@@ -1,77 +1,82 @@
 """What the sources alone tell, of DAG files and of what they import from their folder."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from checks.dag_lint import conventions, top_level
 from checks.dag_lint.findings import Finding
-from checks.dag_lint.import_time import Executed, executed
-from checks.dag_lint.sources import Source
+from checks.dag_lint.import_time import Code
 from orchestration.errors import StackError
 from orchestration.process import runner
 
 
 @dataclass
-class Read:
-    """What was read: findings, the DAGs, and the text of each file, for its waivers."""
+class Sources:
+    """What the sources tell: findings, the DAGs, and the text of each file, for its waivers."""
 
     findings: list[Finding] = field(default_factory=list)
     dags: list[conventions.Dag] = field(default_factory=list)
     texts: dict[Path, str] = field(default_factory=dict)
 
 
-def read(files: Iterable[Path], root: Path) -> Read:
+def read(files: Iterable[Path], root: Path) -> Sources:
     """Read the DAG files of a folder and the modules beside them that they import."""
-    found = Read()
-    waiting, seen = [(path, True) for path in files if path.suffix == ".py"], set()
+    sources = Sources()
+    dag_files = {path for path in files if path.suffix == ".py"}
+    waiting = list(dag_files)
     while waiting:
-        path, of_airflow = waiting.pop()
-        if path in seen:
+        path = waiting.pop()
+        if path in sources.texts:
             continue
-        seen.add(path)
-        source = Source.read(path, root)
-        code = executed(source)
-        found.texts[path] = source.text
-        found.findings += _of(code)
-        if of_airflow:
-            found.dags += conventions.dags(code)
-        waiting += [(module, False) for module in _local(code) if module not in seen]
-    return found
+        # Bytes that are not UTF-8 are shown as such.
+        code = Code(path, path.read_text(encoding="utf-8", errors="backslashreplace"))
+        sources.texts[path] = code.text
+        sources.findings += findings(code)
+        sources.dags += conventions.dags(code) if path in dag_files else []
+        waiting += filter(None, (_module(root, name) for _, name in code.imports))
+    return sources
 
 
-def _of(code: Executed) -> Iterator[Finding]:
-    if code.source.broken:
-        yield code.source.broken
+def findings(code: Code) -> Iterator[Finding]:
+    """Yield all findings of one source."""
+    if code.syntax_error:
+        yield code.syntax_error
     yield from top_level.work(code)
     yield from top_level.heavy_imports(code)
     yield from conventions.moving_start_dates(code)
     yield from conventions.task_callbacks(code)
 
 
-def _local(code: Executed) -> Iterator[Path]:
-    for node in code.nodes:
-        for name in top_level.modules(node):
-            if path := code.source.module(name):
-                yield path
+def _module(root: Path, dotted: str) -> Path | None:
+    """Return the file of the DAGs folder that a dotted name imports, if it is one."""
+    # A name is a module or something in it: `ml.data`, `ml.data.load`.
+    for name in (dotted, dotted.rpartition(".")[0]):
+        place = root.joinpath(*name.split("."))
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            if name and path.is_file():
+                return path
+    return None
 
 
-def airflows_own(files: Sequence[Path]) -> list[Finding]:
-    """Ruff's rules for Airflow 3, without those for a newer one; nobody waives them by `noqa`."""
+def airflows_own(files: Collection[Path]) -> list[Finding]:
+    """Return what ruff's rules for Airflow 3 find, without those for a newer one.
+
+    Nobody waives them by `noqa`. Raises StackError if ruff does not answer.
+    """
     argv = ["ruff", "check", "--isolated", "--preview", "--select=AIR", "--ignore=AIR321"]
     argv += ["--ignore-noqa", "--exit-zero", "--output-format=json", "--no-cache"]
-    sources = [str(path) for path in files if path.suffix == ".py"]
-    if not sources:
+    if not files:
         return []
-    said = runner.run(runner.Command([*argv, *sources])).output
+    output = runner.run(runner.Command([*argv, *map(str, files)])).output
     try:
         # Warnings of files that are no Python stand before the list; the syntax is told by us.
-        told = json.loads(said[said.index("[\n") if "[\n" in said else said.index("[]") :])
+        found = json.loads(output[output.index("[\n") if "[\n" in output else output.index("[]") :])
     except ValueError:
-        raise StackError(f"ruff did not answer in JSON:\n{runner.tail(said)}") from None
+        raise StackError(f"ruff did not answer in JSON:\n{runner.tail(output)}") from None
     return [
         Finding(Path(one["filename"]), one["location"]["row"], one["code"], one["message"])
-        for one in told
+        for one in found
         if (one["code"] or "").startswith("AIR")
     ]

@@ -1,11 +1,10 @@
 """Work at the top of a file, which Airflow does again at each parse, as the source shows it."""
 
-import ast
 import re
 from collections.abc import Iterator
 
 from checks.dag_lint.findings import Finding
-from checks.dag_lint.import_time import Executed
+from checks.dag_lint.import_time import Code
 
 READS = r"\.(open|(read|write)_(text|bytes)|iterdir|glob|rglob)"
 WORK = {
@@ -58,32 +57,21 @@ HEAVY = {
 }
 
 
-def work(code: Executed) -> Iterator[Finding]:
-    """Calls at the top that reach for network, database, processes, files, or only wait."""
+def work(code: Code) -> Iterator[Finding]:
+    """Yield calls at the top that reach for network, database, processes, files, or only wait."""
     for call in code.calls():
         name = code.dotted(call.func)
         for rule, pattern in PATTERNS:
             if pattern.fullmatch(name):
                 why = f"{name.replace('()', '(…)')}(…) at the top of the file"
-                yield Finding(code.source.path, call.lineno, rule, why)
+                yield Finding(code.path, call.lineno, rule, why)
                 break
 
 
-def heavy_imports(code: Executed) -> Iterator[Finding]:
-    """Imports at the top that take long."""
-    for node in code.nodes:
-        for dotted in modules(node):
-            if (top := dotted.partition(".")[0]) in HEAVY:
-                why = f"import of {top} at the top of the file"
-                yield Finding(code.source.path, getattr(node, "lineno", 1), "heavy-import", why)
-                break
-
-
-def modules(node: ast.AST) -> list[str]:
-    """The dotted names that an import statement asks for: `from a import b` is a.b."""
-    match node:
-        case ast.Import(names=names):
-            return [alias.name for alias in names]
-        case ast.ImportFrom(module=str(module), names=names, level=0):
-            return [f"{module}.{alias.name}" for alias in names]
-    return []
+def heavy_imports(code: Code) -> Iterator[Finding]:
+    """Yield imports at the top that take long."""
+    for line, name in code.imports:
+        if (top := name.partition(".")[0]) in HEAVY:
+            yield Finding(
+                code.path, line, "heavy-import", f"import of {top} at the top of the file"
+            )

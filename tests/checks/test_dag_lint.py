@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checks.dag_lint import conventions, static
-from checks.dag_lint.airflow_parse import Parsed, _judged
-from checks.dag_lint.findings import RULES, Finding, without_waived
-from checks.dag_lint.run import look
+from checks.dag_lint.airflow_parse import Parsed, judge
+from checks.dag_lint.findings import RULES, Finding, apply_waivers
+from checks.dag_lint.import_time import Code
+from checks.dag_lint.run import lint
 from checks.dag_lint.sources import dag_files
 from orchestration.errors import StackError
 
@@ -200,7 +201,7 @@ def test_a_waiver_needs_its_rule_its_line_and_a_reason(tmp_path):
         four  # dag_lint: ignore[other] another rule
     """
     findings = [Finding(path, line, "rule", "why") for line in (1, 2, 4, 5)]
-    left = without_waived(findings, {path: dedent(text)})
+    left = apply_waivers(findings, {path: dedent(text)})
     assert sorted((one.line, one.rule) for one in left) == [
         (2, "rule"),
         (2, "waiver-without-reason"),
@@ -229,7 +230,7 @@ def test_nothing_to_look_at_is_refused_with_the_next_command(tmp_path):
     with pytest.raises(StackError, match=r"does not exist: nox -s dag_lint -- FOLDER"):
         dag_files(tmp_path / "nowhere")
     with pytest.raises(StackError, match=r"holds no DAG file"):
-        look(tmp_path, None, limit=1)
+        lint(tmp_path, None, limit=1)
 
 
 def test_each_rule_says_what_it_means_and_what_to_do():
@@ -254,13 +255,11 @@ def test_the_place_of_an_import_error_is_the_last_line_of_that_file(tmp_path):
     path = tmp_path / "x.py"
     error = f'  File "{path}", line 3\n  File "{path}", line 7\n  File "/lib", line 9\nError: why\n'
     answer = {"seconds": 0.1, "dags": [], "errors": [error], "work": []}
-    assert _judged(path, answer) == Parsed(
+    assert judge(path, answer) == Parsed(
         path, 0.1, [], [Finding(path, 7, "import-error", "Error: why")]
     )
 
 
 @given(st.text())
 def test_no_text_at_all_breaks_the_reading(text):
-    source = static.Source(Path("x.py"), Path(), text)
-    code = static.executed(source)
-    assert isinstance(list(static._of(code)), list)
+    assert isinstance(list(static.findings(Code(Path("x.py"), text))), list)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.dag_lint.run import look
+from checks.dag_lint.run import lint
 
 BAD = Path(__file__).with_name("bad_dags")
 # The time that a machine at work may take for a good file; one here never ends.
@@ -28,7 +28,7 @@ def expected(path):
 def found(airflow):
     """All findings of the folder, in one go, as a person would have them."""
     started = time.monotonic()
-    findings, parsed = look(BAD, airflow, limit=LIMIT, fresh=True)
+    findings, parsed = lint(BAD, airflow, limit=LIMIT, fresh=True)
     return findings, parsed, time.monotonic() - started
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.dag_lint.run import look
+from checks.dag_lint.run import lint
 from orchestration.errors import StackError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -48,12 +48,12 @@ def folder(tmp_path):
 
 
 def parsed_now(folder, airflow, **options):
-    _, parsed = look(folder, airflow, limit=30, **options)
-    return {one.path.stem for one in parsed if not one.remembered}
+    _, parsed = lint(folder, airflow, limit=30, **options)
+    return {one.path.stem for one in parsed if not one.cached}
 
 
 def errors(folder, airflow, **options):
-    findings, parsed = look(folder, airflow, limit=30, **options)
+    findings, parsed = lint(folder, airflow, limit=30, **options)
     return [one for one in findings if one.error], parsed
 
 
@@ -113,7 +113,7 @@ def test_airflows_own_examples_have_no_error(airflow, monkeypatch):
 def test_the_dag_that_contributing_adds_has_nothing_to_mend(tmp_path, airflow):
     text = (REPO / "CONTRIBUTING.md").read_text("utf-8").split("**A DAG**")[1]
     (tmp_path / "hello.py").write_text(text.split("```python\n")[1].split("```")[0])
-    findings, (parsed,) = look(tmp_path, airflow, limit=30)
+    findings, (parsed,) = lint(tmp_path, airflow, limit=30)
     assert findings == []
     assert [dag["dag_id"] for dag in parsed.dags] == ["hello"]
 
@@ -177,4 +177,4 @@ def test_a_python_without_airflow_is_told_with_its_last_words(folder, airflow, t
     home = tmp_path_factory.mktemp("home")
     without = dataclasses.replace(airflow, python=Path(sys.executable), home=home)
     with pytest.raises(StackError, match=r"No module named .?airflow"):
-        look(folder, without, limit=30)
+        lint(folder, without, limit=30)

@@ -1,7 +1,7 @@
-"""Parses DAG files as Airflow's dag-processor does, each apart: `python server FOLDER MODULE …`.
+"""Parses DAG files as Airflow's dag-processor does: `python server FOLDER CONNECTION MODULE …`.
 
-Runs where Airflow is and knows nothing of the other checks. A request is a line of JSON on
-standard input ({"file", "limit"}), an answer one on standard output. Airflow is imported once;
+Runs where Airflow is and knows nothing of the other checks. Gets a file and its limit in seconds
+on the connection (the number of a descriptor), sends an answer for each. Airflow is imported once;
 a file is parsed in a forked child, in a process group of its own. A child goes on with the next
 file only while files leave no trace in it; an error or an end that a used child saw is looked at
 again in a fresh one.
@@ -11,180 +11,137 @@ import gc
 import importlib
 import json
 import logging
+import multiprocessing
 import os
 import resource
-import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import FileIO
-from typing import Any, TextIO
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
+from typing import Any
 
-from comms import Supervisor
-from parser import Parser
+import comms
+import parser
 
 MEMORY = 4 << 30
+FORK = multiprocessing.get_context("fork")
 
 
-class Child:
-    """A forked parser and the two pipes to it."""
+class Server:
+    """Give files to a child, and make sure that each is judged alone."""
 
-    def __init__(self, root: str, supervisor: Supervisor) -> None:
-        self.supervisor = supervisor
-        (asked, self.asks), (self.answers, told) = os.pipe(), os.pipe()
-        self.used, self.pid = False, os.fork()
-        # In both processes: whichever comes first, the group is there before it is needed.
+    def __init__(self, root: str, host: Connection) -> None:
+        self.root, self.host = root, host
+        self.start()
+
+    def start(self) -> None:
+        """Fork a child."""
+        self.fresh = True
+        self.child, theirs = FORK.Pipe()
+        process = FORK.Process(target=_parse, args=(self.root, theirs, self.child, self.host))
+        process.start()
+        theirs.close()
+        assert process.pid
+        self.process, self.pid = process, process.pid
         os.setpgid(self.pid, self.pid)
-        if self.pid:
-            os.close(asked)
-            os.close(told)
-            self.said = b""
-            return
+
+    def close(self) -> None:
+        """End the child with all it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.join()
+        self.child.close()
+
+    def parse(self, file: str, limit: float) -> dict[str, Any]:
+        """Return what a file is; from a fresh child where a used one saw something wrong."""
+        fresh, self.fresh = self.fresh, False
         try:
-            os.close(self.asks)
-            os.close(self.answers)
-            _serve(root, os.fdopen(asked), FileIO(told, "w"))
-        finally:
-            os._exit(0)
+            answer = self.ask(file, limit)
+        except (EOFError, OSError):
+            self.process.join(0.2)
+            code = self.process.exitcode or 0
+            answer = {"how": f"signal {-code}" if code < 0 else f"exit code {code}"}
+        # An answer without a trace is none of the child's own.
+        if answer.get("trace", True) or answer["errors"]:
+            self.close()
+            self.start()
+        wrong = "how" in answer or answer.get("errors")
+        return answer if fresh or not wrong else self.parse(file, limit)
 
     def ask(self, file: str, limit: float) -> dict[str, Any]:
-        """Its answer; where it has none within `limit` seconds or ended, that."""
-        self.fresh, self.used = not self.used, True
+        """Return the child's answer, or the limit if it has none by then.
+
+        Raises EOFError or OSError if the child ends.
+        """
         deadline, waited = time.monotonic() + limit, 0.0
-        os.write(self.asks, f"{file}\n".encode())
-        while True:
-            line = self.line(deadline + waited)
-            if line is None:
-                return {"limit": limit}
-            if not line:
-                return {"ended": True}
+        self.child.send(file)
+        while self.child.poll(max(0, deadline + waited - time.monotonic())):
+            line = self.child.recv()
             answer: dict[str, Any] = json.loads(line)
             if "seconds" in answer:
                 return answer | {"seconds": answer["seconds"] - waited}
             # A file that asks for a Variable: what Airflow needs for the answer is not its time.
             before = time.monotonic()
-            os.write(self.asks, self.supervisor.reply(line))
+            comms.reply(line, self.child)
             waited += time.monotonic() - before
-
-    def line(self, deadline: float) -> bytes | None:
-        """The next line it says; blank if it ended before one, None if it says none in time."""
-        while b"\n" not in self.said:
-            if not _readable(self.answers, max(0, deadline - time.monotonic())):
-                return None
-            if not (more := os.read(self.answers, 1 << 16)):
-                return b""
-            self.said += more
-        line, _, self.said = self.said.partition(b"\n")
-        return line
-
-    def end(self) -> str:
-        """End it with all it started; how it had ended if it was gone already."""
-        gone, status = os.waitpid(self.pid, os.WNOHANG)
-        deadline = time.monotonic() + 0.2
-        while not gone and time.monotonic() < deadline and _readable(self.answers):
-            gone, status = os.waitpid(self.pid, os.WNOHANG)
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        if not gone:
-            os.waitpid(self.pid, 0)
-        os.close(self.asks)
-        os.close(self.answers)
-        code = os.waitstatus_to_exitcode(status)
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
+        return {"limit": limit}
 
 
-def _readable(pipe: int, seconds: float = 0) -> bool:
-    """Whether a pipe has something to read, or its end: its process has ended, or is about to."""
-    return bool(select.select([pipe], [], [], seconds)[0])
+def _parse(root: str, server: Connection, *others: Connection) -> None:
+    """In a child: answer for each file until the server ends."""
+    try:
+        for connection in others:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.dup2(1, 2)
+        files = parser.Parser(root)
+        comms.connect(server, files.note)
+        while True:
+            server.send(json.dumps(files.parse(server.recv())))
+    finally:
+        # Nothing that a file left to do at the end is done.
+        os._exit(0)
 
 
-def _serve(root: str, asked: TextIO, told: FileIO) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    parser = Parser(root, asked, told)
-    for line in iter(asked.readline, ""):
-        told.write(json.dumps(parser.parse(line.rstrip("\n"))).encode() + b"\n")
-
-
-class Server:
-    """Gives files to children and makes sure that each is judged alone."""
-
-    def __init__(self, root: str) -> None:
-        self.root, self.supervisor = root, Supervisor()
-        self.child = Child(root, self.supervisor)
-
-    def parse(self, file: str, limit: float) -> dict[str, Any]:
-        """What a file is; again in a fresh child where a used one saw something wrong."""
-        answer = self.ask(file, limit)
-        if not self.child_was_fresh and (answer.get("errors") or "how" in answer):
-            answer = self.ask(file, limit)
-        return answer
-
-    def ask(self, file: str, limit: float) -> dict[str, Any]:
-        """One child's answer; it is replaced where the file left a trace in it."""
-        answer = self.child.ask(file, limit)
-        self.child_was_fresh = self.child.fresh
-        lost = "ended" in answer or "limit" in answer
-        if lost or answer["trace"] or answer["errors"]:
-            how = self.child.end()
-            answer |= {"how": how} if "ended" in answer else {}
-            self.child = Child(self.root, self.supervisor)
-        return answer
-
-
-@contextmanager
-def _protocol() -> Iterator[tuple[TextIO, TextIO]]:
-    """Standard input and output for requests alone: what files print goes nowhere."""
-    asked, told = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(nothing, 1)
-    yield asked, told
-
-
-def _first_dag() -> None:
-    """A first DAG: what Airflow loads only when it is used, it loads here, once for all files."""
+def _import_airflow(modules: Iterable[str]) -> None:
+    """Import what files need; by a first DAG also what Airflow imports only when it is used."""
+    from airflow.models.dagbag import DagBag  # noqa: F401
     from airflow.sdk import DAG, task
+    from airflow.sdk.execution_time import task_runner  # noqa: F401
     from airflow.serialization.serialized_objects import SerializedDAG
 
+    logging.disable(logging.CRITICAL)
+    for name in modules:
+        # One that is missing is told with the file that imports it.
+        with suppress(Exception):
+            importlib.import_module(name)
     with DAG("first", schedule=None) as dag:
         task(task_id="first")(lambda: None)()
     SerializedDAG.to_dict(dag)
 
 
-def main(root: str, modules: list[str]) -> None:
-    """Import Airflow and those of its modules that the files use, then answer requests."""
-    with _protocol() as (asked, told):
-        # Looking for garbage takes a tenth of the imports' time, and finds none.
-        gc.disable()
-        import airflow.models.dagbag  # noqa: F401
-
-        logging.disable(logging.CRITICAL)
-        for name in modules:
-            # One that is missing is told with the file that imports it.
-            with suppress(Exception):
-                importlib.import_module(name)
-        _first_dag()
-        # In the place of this folder, which DAG files shall not see, nor its modules.
-        sys.path[0] = root
-        for name in (Parser.__module__, Supervisor.__module__):
-            del sys.modules[name]
-        gc.freeze()
-        gc.enable()
-        server = Server(root)
-        told.write("ready\n")
-        told.flush()
-        for line in asked:
-            request = json.loads(line)
-            told.write(json.dumps(server.parse(request["file"], request["limit"])) + "\n")
-            told.flush()
-        server.child.end()
+def main(root: str, descriptor: str, *modules: str) -> None:
+    """Import Airflow and those of its modules that the files use, then answer for each file."""
+    # Looking for garbage takes a tenth of the imports' time, and finds none.
+    gc.disable()
+    _import_airflow(modules)
+    # In the place of this folder, which DAG files shall not see, nor its modules.
+    sys.path[0] = root
+    del sys.modules["comms"], sys.modules["parser"]
+    gc.freeze()
+    gc.enable()
+    with (
+        suppress(EOFError),
+        Connection(int(descriptor)) as host,
+        closing(Server(root, host)) as server,
+    ):
+        host.send("ready")
+        while True:
+            host.send(server.parse(*host.recv()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(*sys.argv[1:])

@@ -1,40 +1,49 @@
-"""Who answers a DAG file that asks for something while it is parsed."""
+"""What a DAG file asks for while it is parsed: its process sends it, the server answers."""
 
+import functools
+import json
 import logging
-from functools import cached_property
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
 from typing import Any
 
 
-class Supervisor:
-    """Answers a DAG file that asks for a Variable or Connection as the dag-processor would.
+def connect(server: Connection, note: Callable[[str, str], None]) -> None:
+    """Let Airflow in this process ask the server, and note each request."""
+    from airflow.sdk.execution_time import task_runner
+
+    def write(line: bytes) -> None:
+        note("top-level-database", f"{json.loads(line)['type']} while the file is parsed")
+        server.send(line)
+
+    streams = SimpleNamespace(readline=server.recv, write=write)
+    task_runner.SUPERVISOR_COMMS = task_runner.CommsDecoder(input=streams)
+    task_runner.SUPERVISOR_COMMS.request_socket = streams
+
+
+def reply(line: bytes, child: Connection) -> None:
+    """Answer a request for a Variable or Connection as the dag-processor would.
 
     By Airflow's own handler, on its own API within this process, from the database.
     """
+    supervisor = _supervisor()
+    supervisor.child = child
+    # Not every request has an answer: nobody would read one to PutVariable.
+    supervisor._handle_request(supervisor.decoder.validate_json(line), logging.getLogger(__name__))
 
-    def __init__(self) -> None:
-        self.answer = b""
 
-    @cached_property
-    def client(self) -> Any:
-        """Airflow's client of the API, as the dag-processor's manager makes it."""
-        from airflow.dag_processing.processor import in_process_api_server
-        from airflow.sdk.api.client import Client
+@functools.cache
+def _supervisor() -> Any:
+    """Return Airflow's dag-processor for a file, without a process; few files need it."""
+    from airflow.dag_processing.processor import DagFileProcessorProcess
 
-        transport = in_process_api_server().transport
-        client = Client(base_url=None, token="", dry_run=True, transport=transport)
-        client.base_url = "http://in-process.invalid./"
-        return client
+    class Supervisor(DagFileProcessorProcess):  # type: ignore[misc]
+        child: Connection
 
-    def reply(self, line: bytes) -> bytes:
-        """What answers a line of a file's process, if anything does."""
-        from airflow.dag_processing.processor import DagFileProcessorProcess as Process
+        def __init__(self) -> None: ...
 
-        # Not every request has an answer: nobody would read one to PutVariable.
-        self.answer = b""
-        handle: Any = Process._handle_request
-        handle(self, Process.decoder.validate_json(line), logging.getLogger(__name__))
-        return self.answer
+        def send_msg(self, msg: Any, **options: Any) -> None:
+            self.child.send(msg.model_dump_json(**options))
 
-    def send_msg(self, message: Any, **options: Any) -> None:
-        """What Airflow's handler answers."""
-        self.answer = message.model_dump_json(**options).encode() + b"\n"
+    return Supervisor()
