@@ -1,70 +1,26 @@
 """The rules for DAG files, findings, and the waivers of single lines."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-EACH_PARSE = "Airflow runs this every time it parses the file, again and again"
-
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: whether it is an error, what it means for Airflow, and what to do."""
+    """A rule of rules.toml, where its fields are explained."""
 
     error: bool
     means: str
     fix: str
+    calls: Sequence[str] = ()
+    imports: Collection[str] = ()
 
 
-RULES = {
-    "syntax": Rule(True, "Airflow cannot read the file", "correct the syntax"),
-    "top-level-network": Rule(True, EACH_PARSE, "move it into a task"),
-    "top-level-database": Rule(
-        True, EACH_PARSE, "move it into a task, or use a template: {{ var.value.name }}"
-    ),
-    "top-level-process": Rule(True, EACH_PARSE, "move it into a task"),
-    "top-level-sleep": Rule(True, EACH_PARSE, "wait in a task: a sensor, or deferred"),
-    "top-level-file": Rule(False, EACH_PARSE, "move it into a task, or keep the data in the code"),
-    "heavy-import": Rule(
-        False, "every process that loads the DAG pays for it", "import it inside the task"
-    ),
-    "moving-start-date": Rule(
-        True, "runs are computed from it, so they move too, or never come", "give a fixed date"
-    ),
-    "missing-owner": Rule(
-        False, "nobody knows whom to ask", 'default_args={"owner": …} or owner= of each task'
-    ),
-    "missing-tags": Rule(False, "the DAG is hard to find in the list", "tags=[…]"),
-    "missing-retries": Rule(
-        False, "one hiccup fails the run", 'default_args={"retries": …}; 0 if that is meant'
-    ),
-    "task-callback": Rule(
-        False,
-        "Airflow 3.0.1 cannot run a task's callback after its process was killed: the task is "
-        "never ended, the file never parsed again",
-        "tell failures by a task with trigger_rule='one_failed'",
-    ),
-    "duplicate-dag-id": Rule(
-        True, "one replaces the other, whichever is parsed last", "give each DAG its own id"
-    ),
-    "import-error": Rule(True, "the file gives no DAG", "what its last line says"),
-    "time-limit": Rule(
-        True, "Airflow gives up on such a file", "move the work into tasks, or raise --limit"
-    ),
-    "ended": Rule(
-        True, "it would take Airflow's parsing process with it", "raise an exception instead"
-    ),
-    "kill": Rule(True, "it could end Airflow itself", "move it into a task"),
-    "slow-parse": Rule(
-        False, "edits are seen late and every task starts later", "import and compute inside tasks"
-    ),
-    "waiver-without-reason": Rule(
-        True, "nobody can tell whether it still holds", "# dag_lint: ignore[rule] reason"
-    ),
-    "unused-waiver": Rule(False, "nothing is found in this line", "remove it"),
-}
+TABLES = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+RULES = {name: Rule(**table) for name, table in TABLES.items()}
 # Ruff's rules for Airflow 3: what is gone is an error, what is only better said is not.
 GONE = ("AIR301", "AIR302", "AIR303")
 

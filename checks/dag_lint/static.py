@@ -1,15 +1,19 @@
 """What the sources alone tell, of DAG files and of what they import from their folder."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from checks.dag_lint import conventions, top_level
-from checks.dag_lint.findings import Finding
+from checks.dag_lint import conventions
+from checks.dag_lint.findings import RULES, Finding
 from checks.dag_lint.import_time import Code
 from orchestration.errors import StackError
 from orchestration.process import runner
+
+CALLS = {rule: re.compile("|".join(one.calls)) for rule, one in RULES.items() if one.calls}
+HEAVY = RULES["heavy-import"].imports
 
 
 @dataclass
@@ -43,8 +47,16 @@ def findings(code: Code) -> Iterator[Finding]:
     """Yield all findings of one source."""
     if code.syntax_error:
         yield code.syntax_error
-    yield from top_level.work(code)
-    yield from top_level.heavy_imports(code)
+    for call in code.calls():
+        name = code.dotted(call.func)
+        if rule := next((rule for rule, calls in CALLS.items() if calls.fullmatch(name)), ""):
+            why = f"{name.replace('()', '(…)')}(…) at the top of the file"
+            yield Finding(code.path, call.lineno, rule, why)
+    for line, name in code.imports:
+        if (top := name.partition(".")[0]) in HEAVY:
+            yield Finding(
+                code.path, line, "heavy-import", f"import of {top} at the top of the file"
+            )
     yield from conventions.moving_start_dates(code)
     yield from conventions.task_callbacks(code)
 
