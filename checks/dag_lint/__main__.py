@@ -23,19 +23,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Not resolved: the link is what makes this Python see its environment.
     python = options.airflow.absolute()
     airflow = Airflow(python, python.parent.parent / "dag_lint")
-    findings: list[Finding] = []
-    parsed: list[Parsed] = []
     try:
-        for path in options.paths or [Path("dags")]:
-            choices = {"limit": options.limit, "fresh": options.fresh, "progress": _progress}
-            some, files = lint(path.resolve(), airflow, **choices)
-            findings += some
-            parsed += files
+        results = [
+            lint(path.resolve(), airflow, limit=options.limit, fresh=options.fresh)
+            for path in options.paths or [Path("dags")]
+        ]
     except StackError as error:
         print(f"dag_lint: {error}", file=sys.stderr)
         return 1
+    findings = sorted(finding for some, _ in results for finding in some)
+    parsed = [one for _, files in results for one in files]
     report = _report_json if options.json else _report_text
-    report(sorted(findings), parsed, time.monotonic() - started)
+    report(findings, parsed, time.monotonic() - started)
     return int(any(one.error or options.strict for one in findings))
 
 
@@ -53,11 +52,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.limit <= 0:
         parser.error("--limit needs a positive number of seconds")
     return options
-
-
-def _progress(done: int, of: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done}/{of} parsed " + "\r" * (done == of), end="", file=sys.stderr, flush=True)
 
 
 def _report_json(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds: float) -> None:

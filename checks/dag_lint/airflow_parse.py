@@ -6,9 +6,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,13 +34,59 @@ PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
+class Parsed:
+    """What Airflow made of a file: its DAGs and findings; seconds of one parse."""
+
+    path: Path
+    seconds: float = 0.0
+    dags: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[Finding] = ()
+    cached: bool = False
+
+
+@dataclass(frozen=True)
 class Airflow:
     """A Python that has Airflow, and a folder for its database and for the cache."""
 
     python: Path
     home: Path
 
-    def environment(self, root: Path, database: Path) -> dict[str, str]:
+    def parse(self, files: Sequence[Path], root: Path, limit: float, fresh: bool) -> list[Parsed]:
+        """Return how Airflow parsed each file, in order; with `fresh`, without the cache.
+
+        `limit` is for one file, in seconds. Raises StackError where Airflow does not start.
+        """
+        cache = Cache(self.home / "parsed", root, [*self._states(), str(limit)])
+        cached = {} if fresh else cache.answers(files)
+        answers: dict[Path, Answer] = {}
+        waiting = [path for path in files if path not in cached]
+        todo = iter(waiting)
+        modules = sorted({name for path in waiting for name in _airflow_modules(path)})
+        lock = threading.Lock()
+
+        def work(_: int) -> None:
+            """Give files to a server until none is left; to a new one after it broke down."""
+            for first in todo:
+                with self._server(root, database, modules) as server:
+                    for path in itertools.chain([first], todo):
+                        with suppress(BrokenPipeError):
+                            server.send((str(path), limit))
+                        answer = _receive(server, PATIENCE + 2 * limit)
+                        with lock:
+                            answers[path] = answer or {"how": "the process above it gone too"}
+                            _show_progress(len(cached) + len(answers), len(files))
+                        if not answer:
+                            break
+
+        # Airflow's import takes as long as some hundred files; few files need no second one.
+        servers = min(os.cpu_count() or 1, math.ceil(len(waiting) / FILES_EACH))
+        with self._database() as database, ThreadPoolExecutor(servers or 1) as threads:
+            list(threads.map(work, range(servers)))
+        cache.store(answers)
+        answers |= cached
+        return [judge(path, answers[path], cached=path in cached) for path in files]
+
+    def _environment(self, root: Path, database: Path) -> dict[str, str]:
         """Return this process's environment, with Airflow led to an empty database."""
         return {
             # With `True` Airflow also knows the plugins of its examples.
@@ -58,7 +105,7 @@ class Airflow:
             "PYTHONDONTWRITEBYTECODE": "",
         }
 
-    def states(self) -> Iterator[str]:
+    def _states(self) -> Iterator[str]:
         """Yield what the answers of this Airflow depend on besides the DAG files."""
         stamp = self.home / "stamp"
         yield stamp.read_text() if stamp.exists() else ""
@@ -67,7 +114,7 @@ class Airflow:
             yield from (path.read_text() for path in sorted(folder.rglob("*.py")))
 
     @contextmanager
-    def database(self) -> Iterator[Path]:
+    def _database(self) -> Iterator[Path]:
         """Give a copy of a migrated database without a row, made once; files may write to it."""
         made = self.home / "empty.db"
         if not made.exists():
@@ -75,13 +122,13 @@ class Airflow:
             part = made.with_suffix(".part")
             part.unlink(missing_ok=True)
             argv = (str(self.python), "-m", "airflow", "db", "migrate")
-            runner.run(runner.Command(argv, env=self.environment(self.home, part)))
+            runner.run(runner.Command(argv, env=self._environment(self.home, part)))
             part.rename(made)
         with tempfile.TemporaryDirectory() as folder:
             yield Path(shutil.copy(made, folder))
 
     @contextmanager
-    def server(self, root: Path, database: Path, modules: Sequence[str]) -> Iterator[Connection]:
+    def _server(self, root: Path, database: Path, modules: Sequence[str]) -> Iterator[Connection]:
         """Start a process that has Airflow imported; give the connection to ask it for files.
 
         Raises StackError with its last words if it does not start.
@@ -91,7 +138,7 @@ class Airflow:
         with ours, tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
                 [str(self.python), str(SERVER), str(root), str(number), *modules],
-                env=self.environment(root, database),
+                env=self._environment(root, database),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -109,71 +156,15 @@ class Airflow:
                 process.wait()
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """What Airflow made of a file: its DAGs and findings; seconds of one parse."""
-
-    path: Path
-    seconds: float = 0.0
-    dags: Sequence[Mapping[str, Any]] = ()
-    findings: Sequence[Finding] = ()
-    cached: bool = False
-
-
-def parse(
-    files: Sequence[Path],
-    root: Path,
-    airflow: Airflow,
-    limit: float,
-    fresh: bool,
-    progress: Callable[[int, int], None],
-) -> list[Parsed]:
-    """Return how Airflow parsed each file, in order; with `fresh`, without the cache.
-
-    `limit` is for one file, in seconds; `progress` gets how many of all files are done. Raises
-    StackError where Airflow does not start.
-    """
-    cache = Cache(airflow.home / "parsed", root, [*airflow.states(), str(limit)])
-    cached = {} if fresh else cache.answers(files)
-    answers: dict[Path, Answer] = {}
-    waiting = [path for path in files if path not in cached]
-    todo = iter(waiting)
-    modules = sorted({name for path in waiting for name in _airflow_modules(path)})
-    lock = threading.Lock()
-
-    def work(_: int) -> None:
-        """Give files to a server until there are none; to a new one after it was brought down."""
-        for first in todo:
-            with airflow.server(root, database, modules) as server:
-                for path in itertools.chain([first], todo):
-                    answer = _ask(server, path, limit)
-                    with lock:
-                        answers[path] = answer or {"how": "the process above it gone too"}
-                        progress(len(cached) + len(answers), len(files))
-                    if not answer:
-                        break
-
-    # Airflow's import takes as long as some hundred files; few files need no second one.
-    servers = min(os.cpu_count() or 1, math.ceil(len(waiting) / FILES_EACH))
-    with airflow.database() as database, ThreadPoolExecutor(servers or 1) as threads:
-        list(threads.map(work, range(servers)))
-    cache.store(answers)
-    answers |= cached
-    return [judge(path, answers[path], cached=path in cached) for path in files]
-
-
-def _ask(server: Connection, path: Path, limit: float) -> Answer | None:
-    """Return a server's answer, None where the file brought the server itself down."""
-    with suppress(BrokenPipeError):
-        server.send((str(path), limit))
-    answer: Answer | None = _receive(server, PATIENCE + 2 * limit)
-    return answer
-
-
 def _receive(server: Connection, seconds: float) -> Any:
     """Return the next message of a server, None if it sends none within some seconds or ends."""
     with suppress(EOFError, OSError):
         return server.recv() if server.poll(seconds) else None
+
+
+def _show_progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done}/{of} parsed " + "\r" * (done == of), end="", file=sys.stderr, flush=True)
 
 
 def _airflow_modules(path: Path) -> list[str]:

@@ -135,7 +135,5 @@ def words(node: ast.AST | None) -> dict[str | None, ast.expr]:
 
 def text(node: ast.expr | None) -> str | None:
     """Return a text in the source, None where it is computed."""
-    match node:
-        case ast.Constant(value=str(value)):
-            return value
-    return None
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, str) else None

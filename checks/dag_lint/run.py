@@ -1,12 +1,12 @@
 """All findings of a folder: by its sources and by Airflow, at the same time."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from checks.dag_lint import conventions, static
-from checks.dag_lint.airflow_parse import Airflow, Parsed, parse
+from checks.dag_lint.airflow_parse import Airflow, Parsed
 from checks.dag_lint.conventions import Dag
 from checks.dag_lint.findings import Finding, apply_waivers
 from checks.dag_lint.sources import dag_files
@@ -17,22 +17,17 @@ SAME = {"AIR304": "moving-start-date", "AIR003": "top-level-database"}
 
 
 def lint(
-    path: Path,
-    airflow: Airflow,
-    *,
-    limit: float,
-    fresh: bool = False,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    path: Path, airflow: Airflow, *, limit: float, fresh: bool = False
 ) -> tuple[list[Finding], list[Parsed]]:
     """Return all findings of a folder, or of one file; and how each file was parsed.
 
-    `limit` is for one file, in seconds; `progress` gets how many of all files are done. Raises
-    StackError where there is no DAG or Airflow does not start.
+    `limit` is for one file, in seconds. Raises StackError where there is no DAG or Airflow does
+    not start.
     """
     files = dag_files(path)
     root = path if path.is_dir() else path.parent
     with ThreadPoolExecutor(1) as background:
-        parsing = background.submit(parse, files, root, airflow, limit, fresh, progress)
+        parsing = background.submit(airflow.parse, files, root, limit, fresh)
         sources = static.read(files, root)
         findings = [*sources.findings, *static.airflows_own(sources.texts)]
         parsed = parsing.result()

@@ -17,7 +17,6 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -106,8 +105,10 @@ def _parse(root: str, server: Connection, *others: Connection) -> None:
         os._exit(0)
 
 
-def _import_airflow(modules: Iterable[str]) -> None:
-    """Import what files need; by a first DAG also what Airflow imports only when it is used."""
+def main(root: str, descriptor: str, *modules: str) -> None:
+    """Import Airflow and those of its modules that the files use, then answer for each file."""
+    # Looking for garbage takes a tenth of the imports' time, and finds none.
+    gc.disable()
     from airflow.models.dagbag import DagBag  # noqa: F401
     from airflow.sdk import DAG, task
     from airflow.sdk.execution_time import task_runner  # noqa: F401
@@ -118,16 +119,10 @@ def _import_airflow(modules: Iterable[str]) -> None:
         # One that is missing is told with the file that imports it.
         with suppress(Exception):
             importlib.import_module(name)
+    # A first DAG: what Airflow imports only when it is used, it imports here, once for all files.
     with DAG("first", schedule=None) as dag:
         task(task_id="first")(lambda: None)()
     SerializedDAG.to_dict(dag)
-
-
-def main(root: str, descriptor: str, *modules: str) -> None:
-    """Import Airflow and those of its modules that the files use, then answer for each file."""
-    # Looking for garbage takes a tenth of the imports' time, and finds none.
-    gc.disable()
-    _import_airflow(modules)
     # In the place of this folder, which DAG files shall not see, nor its modules.
     sys.path[0] = root
     del sys.modules["comms"], sys.modules["parser"]

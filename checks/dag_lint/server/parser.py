@@ -9,18 +9,13 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-WORK = {
-    "socket.connect": "top-level-network",
-    "socket.getaddrinfo": "top-level-network",
-    "sqlite3.connect": "top-level-database",
-    "subprocess.Popen": "top-level-process",
-    "os.system": "top-level-process",
-    "os.exec": "top-level-process",
-    "os.posix_spawn": "top-level-process",
-    "os.fork": "top-level-process",
-    "os.kill": "kill",
-    "os.killpg": "kill",
+EVENTS = {
+    "top-level-network": ("socket.connect", "socket.getaddrinfo"),
+    "top-level-database": ("sqlite3.connect",),
+    "top-level-process": ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"),
+    "kill": ("os.kill", "os.killpg"),
 }
+WORK = {event: rule for rule, events in EVENTS.items() for event in events}
 # Nobody can see whether what a listing gave has changed.
 LISTINGS = {"os.listdir", "os.scandir"}
 
