@@ -56,7 +56,7 @@ class Airflow:
 
         `limit` is for one file, in seconds. Raises StackError where Airflow does not start.
         """
-        cache = Cache(self.home / "parsed", root, [*self._states(), str(limit)])
+        cache = Cache(self.home / "parsed", root, [*_states(), str(limit)])
         cached = {} if fresh else cache.answers(files)
         answers: dict[Path, Answer] = {}
         waiting = [path for path in files if path not in cached]
@@ -69,7 +69,7 @@ class Airflow:
             for first in todo:
                 with self._server(root, database, modules) as server:
                     for path in itertools.chain([first], todo):
-                        with suppress(BrokenPipeError):
+                        with suppress(OSError):
                             server.send((str(path), limit))
                         answer = _receive(server, PATIENCE + 2 * limit)
                         with lock:
@@ -104,14 +104,6 @@ class Airflow:
             "PYTHONPYCACHEPREFIX": str(self.home / "bytecode"),
             "PYTHONDONTWRITEBYTECODE": "",
         }
-
-    def _states(self) -> Iterator[str]:
-        """Yield what the answers of this Airflow depend on besides the DAG files."""
-        stamp = self.home / "stamp"
-        yield stamp.read_text() if stamp.exists() else ""
-        yield from sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("AIRFLOW"))
-        for folder in (SERVER, PLUGINS):
-            yield from (path.read_text() for path in sorted(folder.rglob("*.py")))
 
     @contextmanager
     def _database(self) -> Iterator[Path]:
@@ -148,12 +140,19 @@ class Airflow:
             try:
                 if not _receive(ours, PATIENCE):
                     log.seek(0)
-                    words = runner.tail(log.read().decode(errors="replace"))
-                    raise StackError(f"Airflow does not start to parse:\n{words}")
+                    text = log.read().decode(errors="replace")
+                    raise StackError(f"Airflow does not start to parse:\n{runner.tail(text)}")
                 yield ours
             finally:
                 process.kill()
                 process.wait()
+
+
+def _states() -> Iterator[str]:
+    """Yield what the answers depend on besides the DAG files."""
+    yield from sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("AIRFLOW"))
+    for folder in (SERVER, PLUGINS):
+        yield from (path.read_text() for path in sorted(folder.rglob("*.py")))
 
 
 def _receive(server: Connection, seconds: float) -> Any:

@@ -9,7 +9,6 @@ from checks.dag_lint import conventions, static
 from checks.dag_lint.airflow_parse import Airflow, Parsed
 from checks.dag_lint.conventions import Dag
 from checks.dag_lint.findings import Finding, apply_waivers
-from checks.dag_lint.sources import dag_files
 from orchestration.errors import StackError
 
 # Rules of ruff that mean the same as one of ours.
@@ -24,7 +23,7 @@ def lint(
     `limit` is for one file, in seconds. Raises StackError where there is no DAG or Airflow does
     not start.
     """
-    files = dag_files(path)
+    files = static.dag_files(path)
     root = path if path.is_dir() else path.parent
     with ThreadPoolExecutor(1) as background:
         parsing = background.submit(airflow.parse, files, root, limit, fresh)
@@ -54,9 +53,8 @@ def _dags(dags: Sequence[Dag], parsed: Iterable[Parsed]) -> list[Dag]:
         if by_airflow or dag.path not in paths:
             has = {word: by_airflow.get(word) if at is None else at for word, at in dag.has.items()}
             merged.append(replace(dag, has=has))
-    for (path, dag_id), has in facts.items():
-        line = min((dag.line for dag in dags if dag.path == path), default=1)
-        merged.append(Dag(dag_id, path, line, has))
+    lines = {dag.path: dag.line for dag in sorted(dags, key=lambda dag: -dag.line)}
+    merged += [Dag(name, path, lines.get(path, 1), has) for (path, name), has in facts.items()]
     return merged
 
 

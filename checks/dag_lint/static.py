@@ -1,10 +1,13 @@
-"""What the sources alone tell, of DAG files and of what they import from their folder."""
+"""Which files are DAG files, and what the sources of them and of what they import tell alone."""
 
 import json
 import re
+import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pathspec
 
 from checks.dag_lint import conventions
 from checks.dag_lint.findings import RULES, Finding
@@ -13,7 +16,6 @@ from orchestration.errors import StackError
 from orchestration.process import runner
 
 CALLS = {rule: re.compile("|".join(one.calls)) for rule, one in RULES.items() if one.calls}
-HEAVY = RULES["heavy-import"].imports
 
 
 @dataclass
@@ -23,6 +25,48 @@ class Sources:
     findings: list[Finding] = field(default_factory=list)
     dags: list[conventions.Dag] = field(default_factory=list)
     texts: dict[Path, str] = field(default_factory=dict)
+
+
+def dag_files(path: Path) -> list[Path]:
+    """Return the DAG files of a folder, or the one file given, in order.
+
+    As Airflow's safe mode: Python files and zip files that speak of a DAG and of Airflow, without
+    those that an `.airflowignore` of their folder or one above names. Raises StackError where
+    there is none.
+    """
+    if not path.exists():
+        raise StackError(f"{path} does not exist: nox -s dag_lint -- FOLDER")
+    if path.is_file():
+        return [path]
+    files = [file for file in sorted(_not_ignored(path, [])) if _may_hold_a_dag(file)]
+    if not files:
+        raise StackError(f"{path} holds no DAG file: one has the words dag and airflow in it")
+    return files
+
+
+def _may_hold_a_dag(path: Path) -> bool:
+    """Return Airflow's own guess (safe mode): the words `dag` and `airflow` in any case."""
+    if path.suffix == ".zip":
+        return zipfile.is_zipfile(path)
+    content = path.read_bytes().lower()
+    return b"dag" in content and b"airflow" in content
+
+
+def _not_ignored(folder: Path, above: list[tuple[Path, pathspec.GitIgnoreSpec]]) -> Iterator[Path]:
+    """Yield the Python and zip files under a folder; `above` is what folders above ignore."""
+    rules = list(above)
+    if (own := folder / ".airflowignore").is_file():
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
+        rules.append((folder, pathspec.GitIgnoreSpec.from_lines(lines)))
+    for path in sorted(folder.iterdir()):
+        end = "/" * path.is_dir()
+        if any(spec.match_file(f"{path.relative_to(base)}{end}") for base, spec in rules):
+            continue
+        if path.is_dir():
+            if path.name not in ("__pycache__", ".git"):
+                yield from _not_ignored(path, rules)
+        elif path.suffix in (".py", ".zip"):
+            yield path
 
 
 def read(files: Iterable[Path], root: Path) -> Sources:
@@ -53,7 +97,7 @@ def findings(code: Code) -> Iterator[Finding]:
             why = f"{name.replace('()', '(…)')}(…) at the top of the file"
             yield Finding(code.path, call.lineno, rule, why)
     for line, name in code.imports:
-        if (top := name.partition(".")[0]) in HEAVY:
+        if (top := name.partition(".")[0]) in RULES["heavy-import"].imports:
             yield Finding(
                 code.path, line, "heavy-import", f"import of {top} at the top of the file"
             )
@@ -64,10 +108,9 @@ def findings(code: Code) -> Iterator[Finding]:
 def _module(root: Path, dotted: str) -> Path | None:
     """Return the file of the DAGs folder that a dotted name imports, if it is one."""
     # A name is a module or something in it: `ml.data`, `ml.data.load`.
-    for name in (dotted, dotted.rpartition(".")[0]):
-        place = root.joinpath(*name.split("."))
-        for path in (place.with_suffix(".py"), place / "__init__.py"):
-            if name and path.is_file():
+    for name in filter(None, (dotted, dotted.rpartition(".")[0])):
+        for end in (".py", "/__init__.py"):
+            if (path := root / f"{name.replace('.', '/')}{end}").is_file():
                 return path
     return None
 

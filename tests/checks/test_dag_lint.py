@@ -13,7 +13,7 @@ from checks.dag_lint.airflow_parse import Parsed, judge
 from checks.dag_lint.findings import RULES, Finding, apply_waivers
 from checks.dag_lint.import_time import Code
 from checks.dag_lint.run import lint
-from checks.dag_lint.sources import dag_files
+from checks.dag_lint.static import dag_files
 from orchestration.errors import StackError
 
 DAG = "from airflow.sdk import DAG, dag, task, Variable\n"

@@ -128,14 +128,10 @@ def main(root: str, descriptor: str, *modules: str) -> None:
     del sys.modules["comms"], sys.modules["parser"]
     gc.freeze()
     gc.enable()
-    with (
-        suppress(EOFError),
-        Connection(int(descriptor)) as host,
-        closing(Server(root, host)) as server,
-    ):
-        host.send("ready")
+    with suppress(EOFError), closing(Server(root, Connection(int(descriptor)))) as server:
+        server.host.send("ready")
         while True:
-            host.send(server.parse(*host.recv()))
+            server.host.send(server.parse(*server.host.recv()))
 
 
 if __name__ == "__main__":

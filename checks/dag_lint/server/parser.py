@@ -24,8 +24,7 @@ class Parser:
     """Parse DAG files of a folder, and note what its code does meanwhile, by audit events."""
 
     def __init__(self, root: str) -> None:
-        self.root, self.active = root, False
-        self.inside = root + os.sep
+        self.root, self.inside, self.active = root, root + os.sep, False
         sys.addaudithook(self.audit)
 
     def parse(self, file: str) -> dict[str, Any]:
@@ -66,9 +65,8 @@ class Parser:
         """
         if not self.active:
             return
-        if event == "open":
-            if isinstance(args[0], str) and args[0].startswith(self.inside):
-                self.read.add(args[0])
+        if event == "open" and isinstance(args[0], str) and args[0].startswith(self.inside):
+            self.read.add(args[0])
         elif event in LISTINGS:
             self.listed = self.listed or self.place() is not None
         elif (rule := WORK.get(event)) and not (rule == "kill" and args[0] == os.getpid()):
