@@ -3,7 +3,7 @@
 import pytest
 
 from orchestration.doctor import log_patterns
-from orchestration.doctor.log_patterns import SIGNATURES, UP
+from orchestration.doctor.log_patterns import UP, patterns
 
 NAMES = {"mlflow": "http://127.0.0.1:5000", "own_logs": "sudo chown -R 1000:0 /clone/logs"}
 TOKEN = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhIn0.mIX5"  # pragma: allowlist secret
@@ -113,7 +113,7 @@ def test_what_a_failure_prints_is_named(service, text, name):
 
 
 def test_every_signature_is_produced_by_a_printed_line():
-    assert {one.name for one in SIGNATURES} == {name for *_, name in PRINTED}
+    assert {one.code for one in patterns()} == {name for *_, name in PRINTED}
 
 
 @pytest.mark.parametrize(("service", "text", "name"), PRINTED)
