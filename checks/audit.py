@@ -17,10 +17,7 @@ from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
 
 # Packages cut from one source, under the same versions: advisories name any of them.
-PARTS = {
-    "apache-airflow": {"apache-airflow-core"},
-    "mlflow": {"mlflow-skinny", "mlflow-tracing"},
-}
+PARTS = {"apache-airflow": {"apache-airflow-core"}, "mlflow": {"mlflow-skinny", "mlflow-tracing"}}
 
 
 @dataclass(frozen=True)

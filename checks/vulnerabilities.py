@@ -16,9 +16,7 @@ from orchestration.errors import StackError
 from orchestration.process import runner
 
 BAD = Pin(
-    "jinja2",
-    "2.4.1",
-    ("sha256:a90b3f18ccbb50c0a0fb3eaff23d60b7664e3e447c676a2cd21459a257574b38",),
+    "jinja2", "2.4.1", ("sha256:a90b3f18ccbb50c0a0fb3eaff23d60b7664e3e447c676a2cd21459a257574b38",)
 )
 NEXT = "next: try again with network, or ask another service: nox -s audit -- -s osv"
 ARGV = ("pip-audit", "--require-hashes", "--disable-pip", "--strict", "--progress-spinner", "off")

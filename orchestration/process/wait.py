@@ -18,11 +18,7 @@ def attempts(seconds: float, pause: float) -> Iterator[None]:
 
 
 def wait_until(
-    ready: Callable[[], T],
-    seconds: float,
-    *,
-    pause: float,
-    retry: tuple[type[Exception], ...] = (),
+    ready: Callable[[], T], seconds: float, *, pause: float, retry: tuple[type[Exception], ...] = ()
 ) -> T | None:
     """Call `ready` until it returns something true, and return that.
 
