@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from invoke import Collection, Context, Exit, ParseError, Program, task
 from invoke.main import program
 
+from orchestration import commands
+
 if TYPE_CHECKING:
     from orchestration.project import Project
 
@@ -112,9 +114,7 @@ def install(project: "Project") -> None:
     Everything that stands in the way is told at once; nothing is changed before all of it is
     gone. Settings that are set in .env are never touched. Safe to run again.
     """
-    from orchestration.commands import install
-
-    install.run(project)
+    commands.install.run(project)
 
 
 @verb(alone=True, help={"proof": "send the canary through the running stack (default: yes)"})
@@ -124,17 +124,13 @@ def up(project: "Project", proof: bool = True) -> None:
     Does what install would have, where that is missing. Run again, it applies changed settings
     and finishes what was interrupted; a restore that was is taken back.
     """
-    from orchestration.commands import up
-
-    up.run(project, with_proof=proof)
+    commands.up.run(project, with_proof=proof)
 
 
 @verb(alone=True, help={"volumes": "delete all data too", "yes": "yes, really"})
 def down(project: "Project", volumes: bool = False, yes: bool = False) -> None:
     """Stop everything; data stays unless --volumes."""
-    from orchestration.commands import down
-
-    down.run(project, volumes=volumes, yes=yes)
+    commands.down.run(project, volumes=volumes, yes=yes)
 
 
 @verb(alone=True, help={"service": "one service (default: all)"})
@@ -143,9 +139,7 @@ def restart(project: "Project", service: str | None = None) -> None:
 
     Changed settings are applied by up, changed requirements by rebuild.
     """
-    from orchestration.commands import restart
-
-    restart.run(project, service)
+    commands.restart.run(project, service)
 
 
 @verb(alone=True, help={"service": "only what this service runs from, and only it"})
@@ -156,9 +150,7 @@ def rebuild(project: "Project", service: str | None = None) -> None:
     imported in them, and only then services are swapped one by one; running tasks end in the old
     ones. Whatever fails before that leaves stack and lock as they were.
     """
-    from orchestration.commands import rebuild
-
-    rebuild.run(project, service)
+    commands.rebuild.run(project, service)
 
 
 @verb(
@@ -170,9 +162,7 @@ def rebuild(project: "Project", service: str | None = None) -> None:
 )
 def health(project: "Project", json: bool = False, deep: bool = False, watch: bool = False) -> None:
     """How every service is; exit code 1 unless all is well."""
-    from orchestration.commands import health
-
-    if not health.run(project, as_json=json, deep=deep, watch=watch):
+    if not commands.health.run(project, as_json=json, deep=deep, watch=watch):
         sys.exit(1)
 
 
@@ -192,17 +182,13 @@ def logs(
     since: str = "",
 ) -> None:
     """Print the services' logs."""
-    from orchestration.commands import logs
-
-    logs.run(project, service, tail=tail, since=since, follow=follow)
+    commands.logs.run(project, service, tail=tail, since=since, follow=follow)
 
 
 @verb(help={"service": "airflow-apiserver, mlflow or status (default)"})
 def open_(project: "Project", service: str = "status") -> None:
     """Open a page in the browser: status, Airflow or MLflow."""
-    from orchestration.commands import open_page
-
-    open_page.run(project, service)
+    commands.open_page.run(project, service)
 
 
 @verb(
@@ -218,9 +204,7 @@ def trigger(project: "Project", dag_id: str, conf: str | None = None, wait: bool
 
     A paused DAG is unpaused first. Example: inv trigger training_pipeline --conf '{"seed": 7}'
     """
-    from orchestration.commands import trigger
-
-    trigger.run(project, dag_id, conf, wait=wait)
+    commands.trigger.run(project, dag_id, conf, wait=wait)
 
 
 @verb()
@@ -229,19 +213,15 @@ def airflow(project: "Project") -> None:
 
     What stands behind -- reaches it unharmed; its exit code is this one's.
     """
-    from orchestration.commands import shell
-
     # Invoke's own remainder has lost the quoting.
     given = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
-    sys.exit(shell.airflow_cli(project, program.argv[given:]))
+    sys.exit(commands.shell.airflow_cli(project, program.argv[given:]))
 
 
 @verb(help={"service": "whose surroundings to be in (default: airflow-scheduler)"})
 def shell(project: "Project", service: str = "airflow-scheduler") -> None:
     """A shell where a service runs."""
-    from orchestration.commands import shell
-
-    sys.exit(shell.open_shell(project, service))
+    sys.exit(commands.shell.open_shell(project, service))
 
 
 @verb(help={"json": "for machines"})
@@ -251,9 +231,7 @@ def doctor(project: "Project", json: bool = False) -> None:
     Looks at settings, machine, services and their last log lines; exit code 1 unless all is well.
     Changes nothing, tells no secret.
     """
-    from orchestration.commands import doctor
-
-    if not doctor.run(project, as_json=json):
+    if not commands.doctor.run(project, as_json=json):
         sys.exit(1)
 
 
@@ -269,9 +247,7 @@ def backup(project: "Project", keep: str = "7", passphrase_file: str = "") -> No
 
     The stack goes on meanwhile. Safe to run at any time; what is not complete is not kept.
     """
-    from orchestration.commands import backup
-
-    backup.run(project, keep=keep, passphrase_file=passphrase_file)
+    commands.backup.run(project, keep=keep, passphrase_file=passphrase_file)
 
 
 @verb(
@@ -300,17 +276,8 @@ def restore_(
     What is there is kept until the canary has come through; where it does not, the old state
     comes back.
     """
-    from orchestration.commands import restore
-
-    restore.run(
-        project,
-        archive,
-        yes=yes,
-        keys_file=keys,
-        passphrase_file=passphrase_file,
-        without_keys=without_keys,
-        dags=dags,
-    )
+    options = {"keys_file": keys, "passphrase_file": passphrase_file, "without_keys": without_keys}
+    commands.restore.run(project, archive, yes=yes, dags=dags, **options)
 
 
 @verb(alone=True)
@@ -319,9 +286,7 @@ def drill(project: "Project") -> None:
 
     The status page tells the verdict.
     """
-    from orchestration.commands import drill
-
-    drill.run(project)
+    commands.drill.run(project)
 
 
 @verb(
@@ -337,9 +302,7 @@ def clean(project: "Project", dry_run: bool = False, older_than: str = "30d") ->
     Old runs with their logs and data, MLflow's deleted runs, images or environments that nothing
     runs from. Docker's build cache stays: it belongs to all projects of this machine.
     """
-    from orchestration.commands import clean
-
-    clean.run(project, older_than=older_than, dry_run=dry_run)
+    commands.clean.run(project, older_than=older_than, dry_run=dry_run)
 
 
 @verb(
@@ -355,9 +318,7 @@ def move_artifacts(project: "Project", to: str = "", dry_run: bool = False) -> N
     Tasks go on meanwhile; MLflow stands still for seconds at the end. Nothing is deleted, and
     what was ended in its middle goes on where it was.
     """
-    from orchestration.commands import move_artifacts
-
-    move_artifacts.run(project, to, dry_run=dry_run)
+    commands.move_artifacts.run(project, to, dry_run=dry_run)
 
 
 @verb(
@@ -371,23 +332,14 @@ def secrets(project: "Project", rotate: list[str]) -> None:
     secret where it is held, writes .env, restarts what has it and proves the stack; interrupted,
     the next `inv up` goes on with it.
     """
-    from orchestration.commands import secrets
-    from orchestration.process import lock
-
-    if rotate:
-        with lock.at_work("secrets", project.root):
-            secrets.rotate(project, rotate)
-    elif not secrets.print_secrets(secrets.states(project)):
+    if not commands.secrets.run(project, rotate):
         sys.exit(1)
 
 
 @verb(help={"install": "put it in place, for each boot (as root)"})
 def systemd(project: "Project", install: bool = False) -> None:
     """Print the unit that starts this at boot, or put it in place."""
-    from orchestration.commands import systemd
-
-    root = project.root
-    print(systemd.install(root) if install else systemd.unit(root), end="\n" if install else "")
+    commands.systemd.run(project, install=install)
 
 
 @verb(alone=True)
@@ -396,9 +348,7 @@ def lock(project: "Project") -> None:
 
     Pins that still fit stay. For install/requirements.txt alone, rebuild does it.
     """
-    from orchestration.commands import lock
-
-    lock.run(project)
+    commands.lock.run(project)
 
 
 namespace = Collection(

@@ -27,7 +27,7 @@ from orchestration.errors import StackError
 from orchestration.health import canary, render
 from orchestration.health import report as health_report
 from orchestration.lifecycle import running, start, working_engine
-from orchestration.process import runner
+from orchestration.process import lock, runner
 from orchestration.process.background import Steps
 from orchestration.process.progress import Progress
 from orchestration.project import Project
@@ -47,6 +47,15 @@ ROLES = {
 ALL = "all"
 MADE_BY = re.compile(r"^generated(: | |$)")
 AGAIN = "Run inv up or this command again to resume."
+
+
+def run(project: Project, names: Sequence[str]) -> bool:
+    """Rotate secrets, or print all of them if no names are given; return whether all are good."""
+    if not names:
+        return print_secrets(states(project))
+    with lock.at_work("secrets", project.root):
+        rotate(project, names)
+    return True
 
 
 def states(project: Project) -> list[tuple[str, str, str]]:

@@ -7,10 +7,16 @@ from pathlib import Path
 
 from orchestration.errors import StackError
 from orchestration.process import runner
+from orchestration.project import Project
 
 UNIT, BACKUP, TIMER = "mlops-docker-compose.service", "mlops-backup.service", "mlops-backup.timer"
 UNITS = (UNIT, BACKUP, TIMER)
 INSTALLED = Path("/etc/systemd/system")
+
+
+def run(project: Project, *, install: bool) -> None:
+    """Print the unit that starts the stack, or install all units."""
+    print(install_units(project.root) if install else unit(project.root).rstrip())
 
 
 def unit(root: Path, name: str = UNIT) -> str:
@@ -28,7 +34,7 @@ def unit(root: Path, name: str = UNIT) -> str:
     )
 
 
-def install(root: Path, folder: Path = INSTALLED) -> str:
+def install_units(root: Path, folder: Path = INSTALLED) -> str:
     """Put them in place for each boot and night; what to type next.
 
     Raises StackError where that cannot be.

@@ -49,7 +49,7 @@ def test_systemd_reads_it(here, tmp_path):
 def test_root_puts_it_in_place_for_each_boot(here, tmp_path, recorded, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setattr(systemd.runner, "run", recorded.run)
-    said = systemd.install(here, tmp_path)
+    said = systemd.install_units(here, tmp_path)
     for name in systemd.UNITS:
         assert (tmp_path / name).read_text() == systemd.unit(here, name)
     started = f"{systemd.UNIT} {systemd.TIMER}"
@@ -60,11 +60,11 @@ def test_root_puts_it_in_place_for_each_boot(here, tmp_path, recorded, monkeypat
 def test_others_are_told_how(here, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 1234)
     with pytest.raises(StackError, match=r"Run: sudo .venv/bin/inv systemd --install"):
-        systemd.install(here, tmp_path)
+        systemd.install_units(here, tmp_path)
     assert not (tmp_path / systemd.UNIT).exists()
 
 
 def test_without_systemd_that_is_said(here, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 0)
     with pytest.raises(StackError, match="This machine has no systemd"):
-        systemd.install(here, tmp_path / "absent")
+        systemd.install_units(here, tmp_path / "absent")

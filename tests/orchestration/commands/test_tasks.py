@@ -100,7 +100,9 @@ def test_the_menu_is_shown_without_the_engine_room(start):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "run the stack:" in done.stdout
     assert "invoke.program" in imported
-    assert not {name for name in imported if name.partition(".")[0] in HEAVY}
+    # Both packages are empty; their modules are imported when they are used.
+    heavy = {name for name in imported if name.partition(".")[0] in HEAVY}
+    assert heavy <= {"orchestration", "orchestration.commands"}
 
 
 def test_the_help_of_every_verb_tells_what_each_flag_is_for(inv, verbs):
