@@ -5,6 +5,7 @@ still for seconds; only then it is set to the bucket. Where anything fails, it s
 """
 
 import json
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -35,7 +36,7 @@ def run(project: Project, to: str, *, dry_run: bool) -> None:
     chosen, engine = working_engine(project)
     pending.refuse(chosen)
     there = replace(chosen, values={**chosen.values, DESTINATION: to})
-    if not validation.BUCKET.fullmatch(to):
+    if not re.fullmatch(validation.BUCKET, to):
         wrong = f"--to {to} is no bucket" if to else "a bucket is needed"
         raise StackError(f"{wrong}: --to s3://bucket/prefix")
     if problems := validation.problems(there.values, ()):

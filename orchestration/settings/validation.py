@@ -4,52 +4,80 @@ import base64
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from dataclasses import dataclass
 from operator import itemgetter
 
 from orchestration.errors import Problem
 from orchestration.settings import secret_strength
 
-URL_SAFE = re.compile(r"^[A-Za-z0-9._~-]+$")
-PORT = re.compile(r"[0-9]{1,5}")
-WEB_ADDRESS = re.compile(
-    r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
-)
-# As Compose reads it; auto until `inv install` has looked at the machine.
-MEMORY = re.compile(r"auto|[1-9][0-9]*[mg]")
+PORT = "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+WEB_ADDRESS = r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
+HOST = "[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-# What follows `?` or `#` would be no part of a name to some who read it.
-NAME = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-BUCKET, FILE_IN_ONE = re.compile(rf"{NAME}(/[^\s?#]*)?"), re.compile(rf"{NAME}/\S*[^\s/]")
-# What may be in one, with an example.
-IN_BUCKETS = {
-    "MLFLOW_ARTIFACTS_DESTINATION": (BUCKET, "s3://bucket/prefix"),
-    "AIRFLOW_LOGS_DESTINATION": (BUCKET, "s3://bucket/prefix, or leave it blank"),
-    "DATASET_URI": (FILE_IN_ONE, "s3://bucket/flights.parquet"),
-}
-HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+# Some readers do not take what follows `?` or `#` for a part of the name.
+_NAME = "s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+BUCKET, FILE_IN_BUCKET = rf"{_NAME}(/[^\s?#]*)?", rf"{_NAME}/\S*[^\s/]"
+NOT_IN_BUCKET = "(?!s3:).*"
 # The address of a socket that listens on all addresses.
 EVERYWHERE = ("0.0.0.0", "::")
 FERNET_KEY = "AIRFLOW_FERNET_KEY"
 IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 
 
+@dataclass(frozen=True)
+class Form:
+    """The pattern that the whole value of some settings must match.
+
+    `cause` tells what it is not; {0} is the setting, {1} its value, which a secret leaves out.
+    `values` completes "Set it in .env to".
+    """
+
+    names: tuple[str, ...]
+    pattern: str
+    cause: str
+    values: str
+
+
+def _one_of(name: str, *allowed: str, blank: bool = False) -> Form:
+    choices = f"one of: {', '.join(allowed)}{', or leave it blank' if blank else ''}"
+    return Form((name,), "|".join((*allowed, "") if blank else allowed), NOT_ALLOWED, choices)
+
+
+NOT_ALLOWED, NO_BUCKET = "{0}={1} is not allowed.", "{0}={1} is not an S3 address."
+NO_PORT, NO_ADDRESS = "{0}={1} is not a port.", "{0} is not a web address."
+FORMS = (
+    Form(IN_URLS, "[A-Za-z0-9._~-]*", "{0} is part of a URL.", "letters, digits and ._~- only"),
+    Form(("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"), PORT, NO_PORT, "1 to 65535"),
+    Form(("WORKER_MEMORY", "SERVICE_MEMORY"), "auto|[1-9][0-9]*[mg]",
+         "{0}={1} is not an amount of memory.", "auto, 2g or 1280m, for example"),
+    _one_of("STACK_ENGINE", "auto", "docker", "standalone"),
+    _one_of("TLS", "on", "off"),
+    Form(("PUBLIC_HOST",), f"({HOST})?", "{0}={1} is neither a host name nor an IPv4 address.",
+         "the name that people type, or leave it blank"),
+    # Never with its value: anyone who knows it can write to the channel.
+    Form(("ALERT_WEBHOOK_URL",), f"({WEB_ADDRESS})?", NO_ADDRESS,
+         "https://HOST/..., or leave it blank"),
+    Form(("SMTP_PORT",), f"({PORT})?", NO_PORT, "1 to 65535, or leave it blank"),
+    _one_of("SMTP_SECURITY", "starttls", "tls", "none", blank=True),
+    Form(("MLFLOW_S3_ENDPOINT_URL",), f"({WEB_ADDRESS})?", NO_ADDRESS,
+         "https://HOST:PORT, or leave it blank"),
+    _one_of("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto", "path", "virtual", blank=True),
+    Form(("MLFLOW_ARTIFACTS_DESTINATION",), f"{BUCKET}|{NOT_IN_BUCKET}", NO_BUCKET,
+         "s3://bucket/prefix"),
+    Form(("AIRFLOW_LOGS_DESTINATION",), f"({BUCKET})?", NO_BUCKET,
+         "s3://bucket/prefix, or leave it blank"),
+    Form(("DATASET_URI",), f"{FILE_IN_BUCKET}|{NOT_IN_BUCKET}", NO_BUCKET,
+         "s3://bucket/flights.parquet"),
+)  # fmt: skip
+
+
 def problems(values: Mapping[str, str], needed: Iterable[str]) -> list[Problem]:
     """Return why these values cannot be used; the settings in `needed` must have one."""
-    rules = (_blank(values, needed), _passwords_in_urls(values), _ports(values), _sizes(values),
-             _engine(values), _tls(values), _alerts(values), _buckets(values))  # fmt: skip
-    return [*chain.from_iterable(rules)]
+    return [*_blank(values, needed), *_malformed(values), *_contradictions(values)]
 
 
 def _unusable(cause: str, fix: str) -> Problem:
     return Problem("env-unusable", cause, fix, ".env")
-
-
-def _none_of(values: Mapping[str, str], name: str, *allowed: str) -> Iterator[Problem]:
-    if values[name] not in allowed:
-        choices = ", ".join(filter(None, allowed))
-        fix = f"Set {name} in .env to one of: {choices}{', or leave it blank' * ('' in allowed)}."
-        yield _unusable(f"{name}={values[name]} is not allowed.", fix)
 
 
 def _blank(values: Mapping[str, str], needed: Iterable[str]) -> Iterator[Problem]:
@@ -58,62 +86,29 @@ def _blank(values: Mapping[str, str], needed: Iterable[str]) -> Iterator[Problem
         yield Problem("not-installed", cause, "inv install", ".env")
 
 
-def _passwords_in_urls(values: Mapping[str, str]) -> Iterator[Problem]:
-    for name in IN_URLS:
-        if values[name] and not URL_SAFE.match(values[name]):
-            cause = f"{name} is part of a URL: only letters, digits and ._~- are allowed."
-            yield _unusable(cause, f"Change {name} in .env.")
+def _malformed(values: Mapping[str, str]) -> Iterator[Problem]:
+    for form in FORMS:
+        for name in form.names:
+            if not re.fullmatch(form.pattern, values[name]):
+                fix = f"Set it in .env to {form.values}."
+                yield _unusable(form.cause.format(name, values[name]), fix)
 
 
-def _ports(values: Mapping[str, str]) -> Iterator[Problem]:
-    for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"):
-        if not _is_port(values[name]):
-            yield _unusable(
-                f"{name}={values[name]} is not a port.", f"Set {name} in .env to 1 to 65535."
-            )
-
-
-def _sizes(values: Mapping[str, str]) -> Iterator[Problem]:
-    for name in ("WORKER_MEMORY", "SERVICE_MEMORY"):
-        if not MEMORY.fullmatch(values[name]):
-            cause = f"{name}={values[name]} is not an amount of memory."
-            yield _unusable(cause, f"Set {name} in .env to auto, 2g, 1280m or the like.")
-
-
-def _engine(values: Mapping[str, str]) -> Iterator[Problem]:
-    yield from _none_of(values, "STACK_ENGINE", "auto", "docker", "standalone")
-
-
-def _tls(values: Mapping[str, str]) -> Iterator[Problem]:
-    yield from _none_of(values, "TLS", "on", "off")
-    if values["PUBLIC_HOST"] and not HOST.fullmatch(values["PUBLIC_HOST"]):
-        cause = f"PUBLIC_HOST={values['PUBLIC_HOST']} is neither a host name nor an IPv4 address."
-        yield _unusable(cause, "Correct PUBLIC_HOST in .env.")
+def _contradictions(values: Mapping[str, str]) -> Iterator[Problem]:
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
         cause = "Only one of TLS_CERTIFICATE and TLS_KEY is set."
         yield _unusable(cause, "Set both in .env, or neither.")
-
-
-def _buckets(values: Mapping[str, str]) -> Iterator[Problem]:
-    at = "MLFLOW_S3_ENDPOINT_URL"
-    yield from _none_of(
-        values, "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "", "auto", "path", "virtual"
+    if values["ALERT_EMAIL_TO"] and not values["SMTP_HOST"]:
+        cause = "ALERT_EMAIL_TO needs a mail server."
+        yield _unusable(cause, "Set SMTP_HOST in .env, or leave ALERT_EMAIL_TO blank.")
+    artifacts, logs = (
+        f"{values[f'{name}_DESTINATION'].rstrip('/')}/"
+        for name in ("MLFLOW_ARTIFACTS", "AIRFLOW_LOGS")
     )
-    for name, (form, example) in IN_BUCKETS.items():
-        place, only = values[name], name == "AIRFLOW_LOGS_DESTINATION"
-        if place and (only or place.startswith("s3:")) and not form.fullmatch(place):
-            yield _unusable(
-                f"{name}={place} is not an S3 address.", f"Set it in .env to {example}."
-            )
-    artifacts, logs = (f"{values[name].rstrip('/')}/" for name in [*IN_BUCKETS][:2])
     if artifacts.startswith("s3://") and logs.startswith(artifacts):
         # A backup lists the artifacts, and a drill checks that they are unchanged.
         cause = "AIRFLOW_LOGS_DESTINATION is inside MLFLOW_ARTIFACTS_DESTINATION."
         yield _unusable(cause, "Set another prefix in .env.")
-    if values[at] and not WEB_ADDRESS.fullmatch(values[at]):
-        yield _unusable(
-            f"{at} is not a web address.", "Set it in .env to https://HOST:PORT, or leave it blank."
-        )
 
 
 def exposed(values: Mapping[str, str]) -> list[Problem]:
@@ -142,24 +137,6 @@ def is_loopback(address: str) -> bool:
         return address == "localhost" or ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
-
-
-def _alerts(values: Mapping[str, str]) -> Iterator[Problem]:
-    if values["ALERT_WEBHOOK_URL"] and not WEB_ADDRESS.fullmatch(values["ALERT_WEBHOOK_URL"]):
-        # Never with its value: anyone who knows it can write to the channel.
-        cause = "ALERT_WEBHOOK_URL is not a web address."
-        yield _unusable(cause, "Set it in .env to https://HOST/..., or leave it blank.")
-    if values["ALERT_EMAIL_TO"] and not values["SMTP_HOST"]:
-        cause = "ALERT_EMAIL_TO needs a mail server."
-        yield _unusable(cause, "Set SMTP_HOST in .env, or leave ALERT_EMAIL_TO blank.")
-    if values["SMTP_PORT"] and not _is_port(values["SMTP_PORT"]):
-        cause = f"SMTP_PORT={values['SMTP_PORT']} is not a port."
-        yield _unusable(cause, "Set it in .env to 1 to 65535, or leave it blank.")
-    yield from _none_of(values, "SMTP_SECURITY", "", "starttls", "tls", "none")
-
-
-def _is_port(text: str) -> bool:
-    return bool(PORT.fullmatch(text)) and 0 < int(text) < 65536
 
 
 def weaknesses(secrets: Mapping[str, str]) -> dict[str, str]:

@@ -364,7 +364,7 @@ def test_settings_and_alerts_take_the_same_for_a_web_address(address, good, monk
     monkeypatch.syspath_prepend(ROOT / "dags")
     from ml import alerting
 
-    assert bool(validation.WEB_ADDRESS.fullmatch(address)) == good
+    assert bool(re.fullmatch(validation.WEB_ADDRESS, address)) == good
     assert bool(alerting.ADDRESS.fullmatch(address)) == good
 
 
