@@ -7,7 +7,7 @@ from typing import Any
 PAGES = ("airflow_url", "mlflow_url")
 # The variables that are not called as the settings are.
 VARIABLES = {
-    "mlflow_password": "STATUS_PASSWORD",
+    "mlflow_password": "STATUS_PASSWORD",  # pragma: allowlist secret
     "scheme": "LINK_SCHEME",
     "interval": "STATUS_INTERVAL_SECONDS",
     "host": "STATUS_HOST",
