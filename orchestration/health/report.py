@@ -100,7 +100,8 @@ def look(settings: Settings, engine: Runtime, *, memory: bool = False) -> Report
             services = engine.ps()
             bytes_held = held.result() if held else {}
         except (StackError, requests.RequestException) as error:
-            checks = [Check("engine", False, None, str(error)), *(a.result()[0] for a in asked)]
+            reason = error.reason if isinstance(error, StackError) else str(error)
+            checks = [Check("engine", False, None, reason), *(a.result()[0] for a in asked)]
             return Report(engine.name, [], checks)
     checks = [each.result()[0] for each in asked]
     document, answers = asked[-1].result()[1], {check.name: check for check in checks}
