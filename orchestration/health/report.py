@@ -15,6 +15,8 @@ from orchestration.errors import StackError, next_step
 from orchestration.settings.model import Settings
 
 PATIENCE_SECONDS = 3
+# Fields of rows and checks that are not part of the document for machines.
+INTERNAL = {"verdict", "status_code"}
 NOT_STARTED = ("absent", "created", "orphaned")
 # What answers on this machine, and the question whose answer proves more than an open port.
 REACHED = {
@@ -78,14 +80,18 @@ class Report:
         return {
             "status": self.status,
             "engine": self.engine,
-            "services": [asdict(row) for row in self.services],
-            "checks": [asdict(check) for check in self.checks],
+            "services": [_public(row) for row in self.services],
+            "checks": [_public(check) for check in self.checks],
             "work": [asdict(each) for each in self.work],
         }
 
     def waiting(self) -> list[Row | Check]:
         """What is not well."""
         return [part for part in self.parts if not part.healthy]
+
+
+def _public(part: Row | Check) -> dict[str, Any]:
+    return {name: value for name, value in asdict(part).items() if name not in INTERNAL}
 
 
 def look(settings: Settings, engine: Runtime, *, memory: bool = False) -> Report:
