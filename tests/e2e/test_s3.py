@@ -315,7 +315,7 @@ def test_a_drill_sees_an_artifact_that_is_gone_from_the_bucket(stack, server):
     done = stack.run("inv", "drill")
     assert done.returncode == 1
     assert "1 of" in done.stderr
-    assert "artifact.txt among them" in done.stderr
+    assert "artifact.txt." in done.stderr
     file.write_bytes(content)
 
 
@@ -325,7 +325,7 @@ def test_a_start_without_the_bucket_says_so_soon_and_all_else_runs(stack, server
     began = time.monotonic()
     done = stack.run("inv", "up")
     assert done.returncode == 1
-    assert "everything runs, but artifacts in s3://" in done.stderr
+    assert "The artifacts in s3://" in done.stderr
     assert time.monotonic() - began < 120
     assert {row["name"] for row in stack.health()["services"] if not row["healthy"]} == {"mlflow"}
     server.start()

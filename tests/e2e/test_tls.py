@@ -235,10 +235,10 @@ def test_your_own_certificate_is_taken_and_one_that_does_not_fit_is_refused(clos
         (closed.folder / f"{name}.pem").write_bytes(data.certificate)
         (closed.folder / f"{name}.key").write_bytes(data.key)
     for certificate, key, told in (
-        ("a.pem", "b.key", "is not the key of"),
-        ("b.pem", "b.key", f"is for other.example and not for {HOST}"),
+        ("a.pem", "b.key", "does not belong to"),
+        ("b.pem", "b.key", f"is for other.example, not for {HOST}"),
         ("none.pem", "a.key", "No such file"),
-        ("a.key", "a.key", "holds no certificate"),
+        ("a.key", "a.key", "not a certificate in PEM"),
     ):
         refused = closed.run("inv", "up", TLS_CERTIFICATE=certificate, TLS_KEY=key)
         assert (refused.returncode, told in refused.stderr) == (1, True), refused.stderr
