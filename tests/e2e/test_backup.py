@@ -110,7 +110,7 @@ def test_a_restore_that_is_interrupted_is_taken_back(made, stack):
     time.sleep(15)
     restoring.send_signal(SIGKILL)
     restoring.communicate()
-    assert "is taken back" in stack.well("inv", "up")
+    assert "is rolled back" in stack.well("inv", "up")
     assert everything(stack) == before
     runs = stack.airflow("/api/v2/dags/journal/dagRuns")["dag_runs"]
     assert [run["state"] for run in runs] == ["success"]

@@ -300,7 +300,7 @@ def test_a_key_that_may_only_read_is_named_with_the_right_that_it_lacks(stack, s
         met = logged(stack)
         assert "the key lacks the right s3:PutObject" in met["told"]
         assert met["took"] < TOLD_SECONDS
-        assert "give it s3:PutObject for s3://models" in findings(stack)["bucket-denied"]
+        assert "Grant it s3:PutObject for s3://models" in findings(stack)["bucket-denied"]
     works_again(stack)
 
 
