@@ -10,7 +10,7 @@ from orchestration.engines.base import IMAGES, PROXY, Build, Engine, Service, im
 from orchestration.engines.docker import containers, daemon, public_images
 from orchestration.engines.docker.candidate_images import CandidateImages
 from orchestration.engines.docker.containers import SERVICE_LABEL
-from orchestration.engines.docker.project import WITH_PROXY, ComposeProject
+from orchestration.engines.docker.project import ERASE, WITH_PROXY, ComposeProject
 from orchestration.engines.docker.rollout import UP_SECONDS, WORKER, Rollout
 from orchestration.errors import Problem, StackError
 from orchestration.host import clocks, permissions
@@ -22,8 +22,6 @@ from orchestration.tls.certificates import Files
 
 # Gives a command the name and the umask that the service itself has.
 ENTRYPOINT = ("airflow-entrypoint",)
-# Compose 2.26 begins each line of a log with it, even where no terminal reads.
-ERASE = "\x1b[2K"
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
 
 

@@ -16,6 +16,8 @@ OVERRIDE_FILES = (
     *("compose.override.yml", "compose.override.yaml"),
     *("docker-compose.override.yml", "docker-compose.override.yaml"),
 )
+# Compose 2.26 begins each line of a log with it, even where no terminal reads.
+ERASE = "\x1b[2K"
 WITH_PROXY = ("--profile", "tls")
 
 
@@ -71,7 +73,7 @@ class ComposeProject:
         """Return the last log lines of one service, without Compose's prefixes."""
         options = [f"--tail={lines}", *([f"--since={since:%Y-%m-%dT%H:%M:%SZ}"] if since else [])]
         command = self.compose("logs", *options, "--no-log-prefix", "--no-color", service)
-        return runner.run(command, timeout=20).output.strip()
+        return runner.run(command, timeout=20).output.replace(ERASE, "").strip()
 
     def services(self) -> Iterator[str]:
         """Return the names in the compose file, in its order."""

@@ -118,6 +118,11 @@ def test_down_lets_the_worker_end_its_tasks_while_all_else_is_there(
     ]
 
 
+def test_the_end_of_a_log_has_no_marks_for_a_terminal(docker, recorded):
+    recorded.outputs = {"compose logs": f"{docker_engine.ERASE}one\n{docker_engine.ERASE}two\n"}
+    assert docker.tail("redis", 2) == "one\ntwo"
+
+
 def test_commands_run_beside_the_compose_file_with_our_environment_alone(docker, recorded, clone):
     docker.up()
     [command] = recorded.commands
