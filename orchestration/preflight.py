@@ -16,7 +16,8 @@ from orchestration.host.minimums import (
 from orchestration.host.permissions import folder_problems
 from orchestration.host.ports import port_problem
 from orchestration.host.resources import Host, least_cpus, least_memory, resource_problems
-from orchestration.settings.model import PORTS, Settings
+from orchestration.settings.model import Settings
+from orchestration.settings.validation import PORTS
 from orchestration.tls import certificates
 
 
@@ -49,16 +50,16 @@ def advice(host: Host) -> Iterator[Problem]:
     """Yield what is below the recommendation but does not prevent an install."""
     memory, where, fix = least_memory(host)
     if memory < MEMORY_ADVISED_GIB * MEMORY_TOLERANCE:
-        cause = f"{where} has {memory:.1f} GiB of memory, {MEMORY_ADVISED_GIB} GiB are recommended."
+        cause = f"{where} has {memory:.1f} GiB of memory. {MEMORY_ADVISED_GIB} GiB are recommended."
         yield Problem("memory-short", cause, fix, "machine")
     if (count := least_cpus(host)) < CPUS_ADVISED:
-        cause = f"This machine has {count} CPU, {CPUS_ADVISED} are recommended."
+        cause = f"This machine has {count} CPU. {CPUS_ADVISED} are recommended."
         yield Problem("cpus-short", cause, "Expect everything to take longer.", "machine")
     yield from silent_index(host)
 
 
 def silent_index(host: Host) -> Iterator[Problem]:
-    """Yield that the package index does not answer, where a build needs it."""
+    """Yield a problem if a build needs the package index and it does not answer."""
     if host.index and host.index_ahead is None:
         cause = f"The package index {host.index} does not answer within {PATIENCE_SECONDS} s."
         fix = "Set PYPI_INDEX_URL in .env or https_proxy, then run: inv install"

@@ -74,7 +74,7 @@ def _report_text(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds:
     for one in findings:
         print(one.as_text(here))
     levels = sorted(Counter(one.level for one in findings).items())
-    verdict = ", ".join(f"{n} {level}{'s' * (n != 1)}" for level, n in levels) or "nothing to mend"
+    verdict = ", ".join(f"{n} {level}{'s' * (n != 1)}" for level, n in levels) or "no findings"
     cached = sum(one.cached for one in parsed)
     as_before = f" ({cached} as before)" if cached else ""
     dags = sum(len(one.dags) for one in parsed)

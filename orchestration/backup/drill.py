@@ -21,7 +21,8 @@ from orchestration.errors import StackError
 from orchestration.host import ports
 from orchestration.process import runner
 from orchestration.process.background import Steps
-from orchestration.settings.model import PORTS, Settings
+from orchestration.settings.model import Settings
+from orchestration.settings.validation import PORTS
 
 # What the other project has of the clone; the rest is its own.
 SHARED = ("orchestration", "install", ".env.example")

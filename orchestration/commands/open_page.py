@@ -8,7 +8,7 @@ from orchestration.clients import http
 from orchestration.errors import StackError
 from orchestration.health import report as health_report
 from orchestration.project import Project
-from orchestration.settings.model import PORTS
+from orchestration.settings.validation import PORTS
 
 
 def run(project: Project, service: str) -> None:

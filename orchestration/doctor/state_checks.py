@@ -19,7 +19,8 @@ from orchestration.host.permissions import folder_problems
 from orchestration.host.ports import port_problem
 from orchestration.host.resources import Host, disk_problems
 from orchestration.preflight import silent_index
-from orchestration.settings.model import PORTS, Settings
+from orchestration.settings.model import Settings
+from orchestration.settings.validation import PORTS
 from orchestration.tls import certificates
 
 LEAST_FREE_GIB = 2

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 from orchestration.errors import Problem, StackError
 from orchestration.process import runner
-from orchestration.settings.model import PORTS, Settings
+from orchestration.settings.model import Settings
+from orchestration.settings.validation import PORTS
 
 # These hold ports for containers; the container is what a person knows.
 FORWARDERS = ("docker-proxy", "rootlesskit", "rootlessport")

@@ -51,7 +51,7 @@ def parse(text: str, name: str = ".env") -> dict[str, str]:
 
 
 def _unusable(name: str, refused: list[str]) -> Problem:
-    cause = "\n".join([f"{name} has lines that its readers do not read alike:", *refused])
+    cause = "\n".join([f"{name} has lines that its readers parse differently:", *refused])
     return Problem("env-unusable", cause, "Correct these lines, then run: inv up", name)
 
 

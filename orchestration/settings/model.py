@@ -43,10 +43,6 @@ SECRETS: dict[str, Callable[[], str]] = {
 }
 
 
-# Services that publish a page, with the setting of its port.
-PORTS = {
-    "airflow-apiserver": "AIRFLOW_PORT", "mlflow": "MLFLOW_PORT", "status": "STATUS_PORT",
-}  # fmt: skip
 # Where either is in a bucket, Airflow's services ask it themselves.
 LOGS = "AIRFLOW_LOGS_DESTINATION"
 OF_AIRFLOW = (LOGS, "DATASET_URI")

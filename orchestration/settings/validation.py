@@ -21,6 +21,10 @@ NOT_IN_BUCKET = "(?!s3:).*"
 # The address of a socket that listens on all addresses.
 EVERYWHERE = ("0.0.0.0", "::")
 FERNET_KEY = "AIRFLOW_FERNET_KEY"
+# Services that publish a page, with the setting of its port.
+PORTS = {
+    "airflow-apiserver": "AIRFLOW_PORT", "mlflow": "MLFLOW_PORT", "status": "STATUS_PORT",
+}  # fmt: skip
 IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 
 
@@ -28,8 +32,8 @@ IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 class Form:
     """The pattern that the whole value of some settings must match.
 
-    `cause` tells what it is not; {0} is the setting, {1} its value, which a secret leaves out.
-    `values` completes "Set it in .env to".
+    In `cause`, {0} is the setting and {1} its value; the cause of a secret does not quote it.
+    `values` completes the sentence "Set it in .env to".
     """
 
     names: tuple[str, ...]
@@ -47,7 +51,7 @@ NOT_ALLOWED, NO_BUCKET = "{0}={1} is not allowed.", "{0}={1} is not an S3 addres
 NO_PORT, NO_ADDRESS = "{0}={1} is not a port.", "{0} is not a web address."
 FORMS = (
     Form(IN_URLS, "[A-Za-z0-9._~-]*", "{0} is part of a URL.", "letters, digits and ._~- only"),
-    Form(("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"), PORT, NO_PORT, "1 to 65535"),
+    Form((*PORTS.values(),), PORT, NO_PORT, "1 to 65535"),
     Form(("WORKER_MEMORY", "SERVICE_MEMORY"), "auto|[1-9][0-9]*[mg]",
          "{0}={1} is not an amount of memory.", "auto, 2g or 1280m, for example"),
     _one_of("STACK_ENGINE", "auto", "docker", "standalone"),

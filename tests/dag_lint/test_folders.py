@@ -136,7 +136,7 @@ def test_it_is_told_to_people_and_to_machines(folder, airflow):
     people = dag_lint(airflow, folder)
     assert people.returncode == 0, people.stderr
     assert "DAG files: 2, DAGs: 2" in people.stdout
-    assert "nothing to mend" in people.stdout
+    assert "no findings" in people.stdout
     write(folder, "second", tag="")
     lenient, strict = dag_lint(airflow, folder), dag_lint(airflow, folder, "--strict")
     assert (lenient.returncode, strict.returncode) == (0, 1)

@@ -95,7 +95,7 @@ def test_install_says_what_is_advised(project, clone, monkeypatch, capsys):
     monkeypatch.setattr(preflight, "least_memory", lambda host: (5.0, "It", "Add memory."))
     lifecycle.install(project)
     assert (
-        "Advice: It has 5.0 GiB of memory, 8 GiB are recommended. Add memory.\n"
+        "Advice: It has 5.0 GiB of memory. 8 GiB are recommended. Add memory.\n"
         in capsys.readouterr().out
     )
 

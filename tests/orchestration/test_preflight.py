@@ -13,7 +13,7 @@ from orchestration.errors import Problem
 from orchestration.host import permissions, resources
 from orchestration.host.minimums import EARLIEST
 from orchestration.host.resources import Host
-from orchestration.settings.model import PORTS
+from orchestration.settings.validation import PORTS
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_looking_changes_nothing(figures, make_settings, stopped, free_ports, cl
 def test_memory_below_what_is_advised_is_worth_a_line(figures):
     figures.memory = 5.0
     [advice] = preflight.advice(Host())
-    assert advice.cause == "This machine has 5.0 GiB of memory, 8 GiB are recommended."
+    assert advice.cause == "This machine has 5.0 GiB of memory. 8 GiB are recommended."
 
 
 @pytest.mark.parametrize(("here", "there", "told"), [(1, None, True), (4, 1, True), (2, 2, False)])

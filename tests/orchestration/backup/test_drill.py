@@ -13,7 +13,7 @@ from orchestration.commands import backup as backup_command
 from orchestration.commands import drill as drill_command
 from orchestration.errors import StackError
 from orchestration.project import Project
-from orchestration.settings.model import PORTS
+from orchestration.settings.validation import PORTS
 
 FOUND = {"decrypted": 2, "predicted": ["flight-delay@champion"]}
 
