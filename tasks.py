@@ -1,4 +1,4 @@
-"""The verbs of the stack. `inv --list` is the menu, `inv --help VERB` tells each one's flags."""
+"""The verbs of the stack. `inv --list` is the menu, `inv --help COMMAND` tells each one's flags."""
 
 import functools
 import os
@@ -40,7 +40,7 @@ class Menu(Program):
         for group, names in GROUPS.items():
             print(f"{group}:")
             self.print_columns([(name, lines[name]) for name in names])
-        print("the flags of one: inv --help VERB")
+        print("the flags of one: inv --help COMMAND")
 
     def no_tasks_given(self) -> None:
         """Show the menu where nothing is asked."""

@@ -75,7 +75,7 @@ def menu_of(done):
     """Groups and lines of a menu that was printed: (verb, its line)."""
     assert (done.returncode, done.stderr) == (0, "")
     *lines, way_on = [line for line in done.stdout.splitlines() if line]
-    assert way_on == "the flags of one: inv --help VERB"
+    assert way_on == "the flags of one: inv --help COMMAND"
     indented = [line.split(maxsplit=1) for line in lines if line.startswith("  ")]
     return [line for line in lines if not line.startswith("  ")], indented
 
