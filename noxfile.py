@@ -35,7 +35,7 @@ LINT = {
     "format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
     # dags/ is on the path in the services alone.
-    "layers": ["env", "PYTHONPATH=dags", "lint-imports", "--no-cache"],
+    "layers": ["env", "PYTHONPATH=dags:orchestration/config", "lint-imports", "--no-cache"],
     "shellcheck": ["shellcheck", *SHELL],
     "hadolint": ["hadolint", "--config", "checks/hadolint.yaml", *DOCKERFILES],
     "yamllint": ["yamllint", "--strict", "-c", "checks/yamllint.yaml", *YAML],
@@ -63,6 +63,9 @@ THE_SAME = ["test_pipelines", "test_neighbours", "test_doors_airflow", "test_doo
 # Slices of an afternoon; without Docker the first.
 FAULTS = {"kills": "test_faults", "freezes": "test_frozen", "floods": "test_floods"}
 FAULTS |= {"small": "test_small_machine"}
+# Versions of Airflow besides the pinned one, and the day as of which they are resolved.
+OTHER_VERSIONS = ("3.0.6", "3.3.2")
+OTHER_VERSIONS_AS_OF = ("--exclude-newer=2026-11-29T00:00:00Z", "--python-version=3.11")
 # The shortest of them, which every landing passes.
 SHORT = ["test_faults::test_only_the_task_is_killed", "test_faults::test_the_scheduler_is_killed"]
 ONLY_ON = {
@@ -172,7 +175,8 @@ def checks(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit tests of the host tool, its scripts and status/: no Docker, no network (`-- --cov`)."""
-    paths = ["tests/orchestration", "tests/contracts", "tests/runtime/scripts", "tests/status"]
+    paths = ["tests/orchestration", "tests/contracts", "tests/runtime", "tests/status"]
+    paths += ["--ignore=tests/runtime/airflow"]
     session.run("pytest", *paths, *at_once(session, "orchestration", "status"))
 
 
@@ -258,6 +262,20 @@ def recovery(session: nox.Session) -> None:
         chosen_engine(session),
         ["test_backup", "test_rotation", "test_clean", "test_doctor"],
     )
+
+
+@nox.session(venv_backend="uv", python="3.11")
+def versions(session: nox.Session) -> None:
+    """By hand: the registry of patches loads on other versions of Airflow (`-- 3.3.2`)."""
+    folder = Path(session.create_tmp()).resolve()
+    for version in session.posargs or OTHER_VERSIONS:
+        wanted, lock = folder / f"{version}.in", folder / f"{version}.lock"
+        airflow = f"apache-airflow[celery,fab,postgres,standard]=={version}"
+        wanted.write_text(f"{airflow}\nwrapt\npytest\n")
+        compiled = ["--quiet", "--generate-hashes", f"--output-file={lock}", str(wanted)]
+        session.run("uv", "pip", "compile", *OTHER_VERSIONS_AS_OF, *compiled, external=True)
+        session.install("--require-hashes", f"-r{lock}")
+        session.run("python", "-m", "pytest", "tests/versions")
 
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)

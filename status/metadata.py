@@ -4,7 +4,8 @@ One question a round, over one connection that is kept. Ages are told by the dat
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,6 +56,8 @@ SELECT json_build_object(
   'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
   'max_connections', current_setting('max_connections')::integer,
   'bytes', (SELECT json_object_agg(datname, pg_database_size(oid)) FROM pg_database
+      WHERE datname IN ('airflow', 'mlflow')),
+  'markers', (SELECT json_agg(shobj_description(oid, 'pg_database')) FROM pg_database
       WHERE datname IN ('airflow', 'mlflow')))
 """
 
@@ -85,6 +88,8 @@ class Metadata:
     connections: int = 0
     max_connections: int = 0
     bytes: Mapping[str, int] = field(default_factory=dict)
+    # Name and reason, as the init jobs noted them at their databases.
+    inactive_patches: Mapping[str, str] = field(default_factory=dict)
 
 
 async def connect(url: str) -> asyncpg.Connection:
@@ -145,7 +150,8 @@ def read(text: str) -> Metadata:
         broken = said.pop("broken", [])
         said["broken"] = tuple((one["filename"], _last_line(one["reason"])) for one in broken)
         hops = _numbers(said.pop("hops", {}))
-        return Metadata(**said, runs=runs, hops=hops)
+        inactive = _inactive_patches(said.pop("markers", []))
+        return Metadata(**said, runs=runs, hops=hops, inactive_patches=inactive)
     except (TypeError, ValueError, AttributeError, KeyError):
         raise UnexpectedAnswer("the answer is not that of Airflow's metadata database") from None
 
@@ -155,6 +161,15 @@ def _numbers(hops: object) -> dict[str, float]:
     hops = json.loads(hops) if isinstance(hops, str) else hops
     items = hops.items() if isinstance(hops, dict) else ()
     return {str(name): float(value) for name, value in items if isinstance(value, int | float)}
+
+
+def _inactive_patches(markers: Iterable[str | None]) -> dict[str, str]:
+    """Return what the markers of the init jobs list; nothing for one of an earlier version."""
+    inactive: dict[str, str] = {}
+    for marker in markers:
+        with suppress(ValueError, TypeError, KeyError):
+            inactive |= json.loads(marker or "")["inactive_patches"]
+    return inactive
 
 
 def _last_line(text: str | None) -> str:

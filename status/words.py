@@ -16,6 +16,7 @@ TITLES = {
     "training": "Training",
     "monitoring": "Monitoring",
     "dag-files": "DAG files",
+    "patches": "Patches",
     "champion": "Champion",
     "challenger": "Challenger",
     "drift": "Drift",
@@ -28,6 +29,7 @@ NEXT = {
     "training": "inv trigger training_pipeline --wait",
     "monitoring": "inv trigger monitoring_pipeline --wait",
     "dag-files": "nox -s dag_lint",
+    "patches": "inv doctor",
     "champion": "inv trigger training_pipeline --wait",
     "drift": "inv trigger training_pipeline --wait",
 }

@@ -3,6 +3,7 @@
 Beside the states of services there are "running", and "none" for what there is not yet.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from status.metadata import CANARY, PIPELINES, Metadata, Run
@@ -15,12 +16,12 @@ HOPS = ("queued", "client", "run", "metric", "artifact", "model", "prune")
 
 
 def names() -> list[str]:
-    """Name what is judged here, in the page's order."""
+    """Name what is always judged here, in the page's order."""
     return [CANARY, *PIPELINES, "dag-files", *ALIASES, "drift"]
 
 
 def judged(metadata: Metadata | None, models: Models | None) -> list[Verdict]:
-    """One verdict for each of `names()`; what could not be asked is unknown."""
+    """Return a verdict for each of `names()`, and for what else is wrong; unknown is a verdict."""
     return [*_of_airflow(metadata), *_of_mlflow(models)]
 
 
@@ -41,6 +42,7 @@ def _of_airflow(metadata: Metadata | None) -> list[Verdict]:
         _run(CANARY, metadata.runs.get(CANARY), hops),
         *(_run(name, metadata.runs.get(dag_id)) for name, dag_id in PIPELINES.items()),
         _dag_files(metadata),
+        *_patches(metadata),
     ]
 
 
@@ -64,6 +66,13 @@ def _dag_files(metadata: Metadata) -> Verdict:
     file, reason = metadata.broken[0]
     does = "1 does not import" if number == 1 else f"{number} do not import, the newest"
     return Verdict("dag-files", "down", f"{does}: {file:.80}: {reason:.160}")
+
+
+def _patches(metadata: Metadata) -> Iterator[Verdict]:
+    """Yield one verdict if patches are not active; that they are is no news."""
+    if inactive := metadata.inactive_patches:
+        reasons = "; ".join(f"{name}: {why}" for name, why in inactive.items())
+        yield Verdict("patches", "degraded", f"{len(inactive)} not active: {reasons:.400}")
 
 
 def _of_mlflow(models: Models | None) -> list[Verdict]:

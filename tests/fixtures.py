@@ -40,23 +40,24 @@ def repo():
 
 @pytest.fixture
 def script(monkeypatch):
-    """Import a script of config/ afresh, as it is run there: beside its neighbours.
+    """Import a module of `stack_runtime` afresh.
 
-    `script("clean_mlflow", mlflow={…})` gives what the script imports these members.
+    `script("mlflow.cleanup", mlflow={…})` replaces what it imports by modules with these members.
     """
-    config = ROOT / "orchestration/config"
-    monkeypatch.syspath_prepend(str(config))
+    config = str(ROOT / "orchestration/config")
+    monkeypatch.syspath_prepend(config)
 
     def forget():
-        for path in config.glob("*.py"):
-            if getattr(sys.modules.get(path.stem), "__file__", None) == str(path):
-                del sys.modules[path.stem]
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None) or ""
+            if name.split(".")[0] == "stack_runtime" and file.startswith(f"{config}/"):
+                del sys.modules[name]
 
     def load(name, **fakes):
         for fake, members in fakes.items():
             fake_module(monkeypatch, fake, **members)
         forget()
-        return importlib.import_module(name)
+        return importlib.import_module(f"stack_runtime.{name}")
 
     yield load
     forget()

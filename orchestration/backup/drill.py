@@ -16,7 +16,7 @@ from orchestration.backup import restore
 from orchestration.backup.archive import Manifest
 from orchestration.clients import object_store, postgres
 from orchestration.engines import factory
-from orchestration.engines.base import ONE_SHOTS, Engine
+from orchestration.engines.base import ONE_SHOTS, Engine, runtime_module
 from orchestration.errors import StackError
 from orchestration.host import ports
 from orchestration.process import runner
@@ -28,7 +28,7 @@ from orchestration.settings.validation import PORTS
 SHARED = ("orchestration", "install", ".env.example")
 OWN = ("dags", "logs", "plugins", "backups/report")
 # On the path of both engines' services.
-LOOK = ("python", "-m", "restored")
+LOOK = runtime_module("airflow.check_restored")
 SECONDS = 600
 
 

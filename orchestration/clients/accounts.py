@@ -6,7 +6,7 @@ import requests
 
 from orchestration.clients import http
 from orchestration.clients.airflow import Airflow
-from orchestration.engines.base import Runtime
+from orchestration.engines.base import Runtime, runtime_module
 from orchestration.errors import StackError
 from orchestration.process import runner
 from orchestration.process.wait import wait_until
@@ -48,7 +48,7 @@ def let_admin_in(chosen: Settings, engine: Runtime) -> bool:
             return False
     except requests.RequestException as error:
         raise StackError(f"MLflow does not answer: {type(error).__name__}") from None
-    argv = ("python", engine.script("mlflow_accounts.py"), "renew")
+    argv = (*runtime_module("mlflow.accounts"), "renew")
     runner.run(engine.command("mlflow-migrate", argv))
     return True
 
@@ -63,7 +63,7 @@ def let_first_account_in(chosen: Settings, engine: Runtime) -> bool:
         Airflow(chosen).session.close()
         return False
     except StackError:
-        argv = ("python", engine.script("airflow_init.py"), "renew")
+        argv = (*runtime_module("airflow.init_database"), "renew")
         runner.run(engine.command("airflow-init", argv))
 
     # The API server goes on for some seconds with what it read when it refused.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from orchestration.engines.base import Runtime
+from orchestration.engines.base import Runtime, runtime_module
 from orchestration.errors import Problem, StackError
 from orchestration.process import runner
 from orchestration.settings.model import Settings
@@ -43,7 +43,7 @@ def findings(
 
 
 def _tried(where: str, service: str, engine: Runtime, anew: bool) -> dict[str, str]:
-    argv = ("python", engine.script("artifact_store.py"), "try", where)
+    argv = (*runtime_module("shared.s3"), "try", where)
     trial = runner.run(engine.command(service, argv, anew=anew), timeout=PATIENCE_SECONDS)
     answer: dict[str, str] = trial.document()
     return answer
@@ -60,7 +60,7 @@ def write_list(where: str, engine: Runtime, into: IO[bytes]) -> None:
 
     Raises StackError with what is in the way.
     """
-    argv = ("python", engine.script("artifact_store.py"), "list", where)
+    argv = (*runtime_module("shared.s3"), "list", where)
     runner.run(engine.command("mlflow", argv, anew=True), into=into)
 
 

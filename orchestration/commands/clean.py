@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestration.engines.base import Engine
+from orchestration.engines.base import Engine, runtime_module
 from orchestration.engines.standalone import log_files
 from orchestration.errors import StackError
 from orchestration.lifecycle import working_engine
@@ -27,10 +27,10 @@ from orchestration.project import Project
 SHORTEST = timedelta(hours=1)
 # A first time after years has much to delete.
 SECONDS = 1800
-# What is asked by a script in a service: the service, and which one it needs to be up.
-SCRIPTS = {
-    "Airflow": ("clean_airflow.py", "airflow-apiserver", "postgres"),
-    "MLflow": ("clean_mlflow.py", "mlflow", "mlflow"),
+# What a module in a service finds: the service, and which one it needs to be up.
+MODULES = {
+    "Airflow": ("airflow.cleanup", "airflow-apiserver", "postgres"),
+    "MLflow": ("mlflow.cleanup", "mlflow", "mlflow"),
 }
 BUILDS = "former builds"
 
@@ -85,8 +85,8 @@ def steps(engine: Engine, seconds: int, *, remove: bool) -> Mapping[str, Callabl
     """What is done for each kind of thing, by its name; each may raise StackError."""
     return {
         **{
-            what: partial(_by_script, engine, *asked, seconds, remove)
-            for what, asked in SCRIPTS.items()
+            what: partial(_by_module, engine, *asked, seconds, remove)
+            for what, asked in MODULES.items()
         },
         BUILDS: partial(_builds, engine, remove),
     }
@@ -114,13 +114,13 @@ def _guarded(what: str, step: Callable[[], list[Row]]) -> list[Row]:
         return [Row(what, error=str(error))]
 
 
-def _by_script(
-    engine: Engine, script: str, service: str, needed: str, seconds: int, remove: bool
+def _by_module(
+    engine: Engine, module: str, service: str, needed: str, seconds: int, remove: bool
 ) -> list[Row]:
     up = {service.name for service in engine.ps() if service.state == "running"}
     if needed not in up:
         raise StackError(f"{needed} is not running.", fix="inv up")
-    argv = ["python", engine.script(script), str(seconds), *(["apply"] if remove else [])]
+    argv = [*runtime_module(module), str(seconds), *(["apply"] if remove else [])]
     rows = runner.run(engine.command(service, argv), timeout=SECONDS).document()
     return [Row(**row) for row in rows]
 

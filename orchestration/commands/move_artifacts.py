@@ -14,7 +14,7 @@ from orchestration import pending
 from orchestration.backup import create as backup_create
 from orchestration.clients import object_store
 from orchestration.engines import factory
-from orchestration.engines.base import Engine
+from orchestration.engines.base import Engine, runtime_module
 from orchestration.errors import StackError
 from orchestration.lifecycle import running, start, working_engine
 from orchestration.process import runner
@@ -24,7 +24,7 @@ from orchestration.settings import envfile, validation
 from orchestration.settings.model import Settings
 
 DESTINATION = "MLFLOW_ARTIFACTS_DESTINATION"
-SCRIPT = "move_artifacts.py"
+MODULE = runtime_module("mlflow.move_artifacts")
 
 
 def run(project: Project, to: str, *, dry_run: bool) -> None:
@@ -96,7 +96,7 @@ def _copied(
     progress: Progress | None = None,
 ) -> dict[str, int]:
     """What came of one round; raises StackError with what is in the way."""
-    argv = ("python", target.script(SCRIPT), folder, f"{int(since)}", "tell" if dry else "copy")
+    argv = (*MODULE, folder, f"{int(since)}", "tell" if dry else "copy")
     told: dict[str, Any] = {}
     with runner.reading(target.command("mlflow", argv, anew=True)) as said:
         for line in said:

@@ -22,7 +22,7 @@ from orchestration.backup import archive
 from orchestration.backup import create as backup_create
 from orchestration.clients import accounts
 from orchestration.clients.airflow import Airflow
-from orchestration.engines.base import ONE_SHOTS, Engine, image_of
+from orchestration.engines.base import ONE_SHOTS, Engine, image_of, runtime_module
 from orchestration.errors import StackError
 from orchestration.health import canary, render
 from orchestration.health import report as health_report
@@ -186,7 +186,7 @@ def _change_data(chosen: Settings, engine: Engine, new: Mapping[str, str]) -> No
 
 
 def _ask(engine: Engine, asked: Mapping[str, Any]) -> int:
-    command = engine.command("airflow-init", ("python", engine.script("new_secrets.py")))
+    command = engine.command("airflow-init", runtime_module("airflow.rotate_fernet_key"))
     with tempfile.TemporaryFile() as source:
         source.write(json.dumps(asked).encode())
         source.seek(0)

@@ -117,11 +117,15 @@ def _age(row: Row) -> timedelta:
 
 
 def of_work(report: Report) -> Iterator[Problem]:
-    """Yield DAG import errors and a full disk, as the status page reports them."""
+    """Yield DAG import errors, inactive patches and a full disk, as on the status page."""
     for work in report.work:
         if work.name == "dag-files" and work.state == "down":
             cause = f"DAG files: {work.detail}."
             yield Problem("dag-import-errors", cause, "nox -s dag_lint", "dags/")
+        if work.name == "patches" and work.state == "degraded":
+            cause = f"Patches of Airflow or MLflow: {work.detail}."
+            fix = "Read docs/patches.md: what each of them does, and for which versions."
+            yield Problem("patch-inactive", cause, fix, "services")
         if work.name == "disk" and work.state in ("degraded", "down"):
             yield Problem("disk-full", f"The disk is {work.detail}.", "inv clean", "status")
 

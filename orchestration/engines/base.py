@@ -58,6 +58,14 @@ class Build:
     needed: bool
 
 
+def runtime_module(name: str) -> tuple[str, ...]:
+    """Return the command that runs a module of `stack_runtime` where services run.
+
+    With -P nothing in the working directory or beside the module hides a package of that name.
+    """
+    return ("python", "-P", "-m", f"stack_runtime.{name}")
+
+
 class Runtime(Protocol):
     """Starts, stops and observes the services. Real in every engine."""
 
@@ -113,9 +121,6 @@ class Runtime(Protocol):
 
         With `anew`, it uses the current settings, whatever the service was started with.
         """
-
-    def script(self, name: str) -> str:
-        """Return the path of a file of config/ as services see it."""
 
     def ps(self) -> list[Service]:
         """Return every service of the stack, also those that are not running."""

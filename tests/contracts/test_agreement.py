@@ -331,9 +331,13 @@ def test_what_can_be_made_here_is_what_the_example_asks_for(role):
 def test_every_mounted_file_and_every_script_a_service_starts_is_there():
     volumes = {one.split(":")[0] for body in SERVICES.values() for one in body.get("volumes", [])}
     mounted = {path for path in volumes if path.startswith("./")}
-    started = {f"config/{name}" for name in re.findall(r"/opt/stack/([\w.]+)", STACK_TEXT)}
+    started = {f"config/{name}" for name in re.findall(r"/opt/stack/([\w./]+)", STACK_TEXT)}
+    code = [path.read_text(encoding="utf-8") for path in (ROOT / "orchestration").rglob("*.py")]
+    named = r"""(?:-m,? stack_runtime\.|runtime_module\(")([\w.]+)"""
+    modules = {name.replace(".", "/") for name in re.findall(named, STACK_TEXT + "".join(code))}
+    started |= {f"config/stack_runtime/{name}.py" for name in modules}
     assert mounted
-    assert "config/consuming.py" in started
+    assert "config/stack_runtime/healthchecks/worker_check.py" in started
     assert all((ROOT / "orchestration" / path).exists() for path in mounted)
     assert all((ROOT / "orchestration" / path).is_file() for path in started)
 

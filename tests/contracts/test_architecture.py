@@ -67,8 +67,8 @@ def test_menus_know_their_tool_alone(path, known):
     assert tops(REPO / path) == known
 
 
-@every("orchestration/config/*.py")
-def test_scripts_of_services_do_not_know_the_host_tool(path):
+@every("orchestration/config/**/*.py")
+def test_what_runs_in_services_does_not_know_the_host_tool(path):
     assert not tops(path) & {"orchestration", "invoke", "nox", "docker", "dags", "ml", "status"}
 
 

@@ -21,7 +21,8 @@ run = functools.partial(process.run, cwd=ROOT, timeout=20)
 
 
 def test_the_scripts_are_found():
-    assert {INSTALL, "install/docker_engine.sh", "orchestration/config/redis.sh"} <= set(SCRIPTS)
+    redis = "orchestration/config/redis-server/start.sh"
+    assert {INSTALL, "install/docker_engine.sh", redis} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

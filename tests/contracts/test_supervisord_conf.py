@@ -16,6 +16,7 @@ from supervisor.options import ServerOptions, UnhosedConfigParser
 
 from orchestration.engines import base as engine_base
 from orchestration.engines.standalone import engine as standalone_engine
+from orchestration.engines.standalone import init_jobs
 from orchestration.engines.standalone import supervisor as supervisord_module
 from orchestration.engines.standalone.environment import State, services_environment
 from orchestration.host.drafts import load_or_draft
@@ -89,8 +90,8 @@ def test_compose_has_the_same_services_and_five_more():
 def test_the_one_shots_are_the_same_in_both_engines():
     assert standalone_engine.ONE_SHOTS is engine_base.ONE_SHOTS
     assert set(engine_base.ONE_SHOTS) <= COMPOSE_ALONE
-    scripts = [f"orchestration/config/{n.replace('-', '_')}.py" for n in engine_base.ONE_SHOTS]
-    assert all((ROOT / script).is_file() for script in scripts)
+    for name, module in init_jobs.MODULES.items():
+        assert COMPOSE_SERVICES[name]["command"] == [*engine_base.runtime_module(module)]
 
 
 def test_the_order_of_the_services_begins_with_the_database():
@@ -216,16 +217,16 @@ def test_a_script_of_the_clone_that_is_started_is_there(name):
     for module in re.findall(r" -m ([\w.]+)", SECTIONS[name]["command"]):
         if module.partition(".")[0] in sys.stdlib_module_names:
             continue
-        assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+        path = f"{module.replace('.', '/')}.py"
+        assert (ROOT / path).is_file() or (ROOT / "orchestration/config" / path).is_file()
 
 
 @each(name for name in SECTIONS if name.startswith("airflow-"))
 def test_airflows_services_are_started_by_the_same_words_as_in_containers(programs, name):
     path, *words = shlex.split(programs[name].command)
-    assert (Path(path).name, Path(words[0]).name) == ("python", "airflow_service.py")
-    in_container = COMPOSE_SERVICES[name]["command"]
-    assert Path(in_container[1]).name == "airflow_service.py"
-    assert [word for word in words[1:] if word != "--skip-serve-logs"] == in_container[2:]
+    started = (Path(path).name, *[word for word in words if word != "--skip-serve-logs"])
+    assert started[:4] == engine_base.runtime_module("airflow.service")
+    assert [*started] == COMPOSE_SERVICES[name]["command"]
 
 
 def test_the_watchdog_is_woken_every_five_seconds():

@@ -39,7 +39,7 @@ ALLOWED = {
     "redis": Allowed(
         {"back"}, "128m", 64, 999,
         writes={"/data"},
-        reads={"/etc/redis/redis.conf", "/etc/redis/redis.sh", "/etc/heal.sh"},
+        reads={"/etc/redis/redis.conf", "/etc/redis/start.sh", "/etc/heal.sh"},
     ),
     "airflow-apiserver": airflow({"back", "front"}, EACH),
     "airflow-scheduler": airflow({"back"}, EACH),

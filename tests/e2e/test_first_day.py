@@ -1,5 +1,6 @@
 """Up from nothing, proof, training, restart, down: in their order, on either engine."""
 
+import ast
 import json
 import re
 import subprocess
@@ -47,6 +48,22 @@ def test_health_tells_each_service_and_machines_read_it(stack, engine):
     assert {c["name"] for c in report["checks"]} == {"airflow-apiserver", "mlflow", "status"}
 
 
+MARKERS = """
+import asyncio, asyncpg, os
+async def markers():
+    opened = await asyncpg.connect(os.environ["DATABASE_URL"])
+    comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1"
+    print([await opened.fetchval(comment, name) for name in ("airflow", "mlflow")])
+asyncio.run(markers())
+"""
+
+
+def test_every_patch_is_active_in_both_environments(stack):
+    noted = ast.literal_eval(stack.as_status(MARKERS).stdout)
+    assert [json.loads(marker)["inactive_patches"] for marker in noted] == [{}, {}]
+    assert "patches" not in stack.said()
+
+
 def test_health_for_people_ends_with_0(stack, engine):
     assert f"healthy ({engine})" in stack.well("inv", "health")
 
@@ -64,7 +81,7 @@ def test_no_secret_stands_in_an_argument_list(stack):
     assert len(secrets) >= 8
     processes = ["ps", "-eo", "args", "-ww"]
     listed = subprocess.run(processes, capture_output=True, text=True, check=True).stdout
-    assert "airflow_service.py scheduler" in listed
+    assert "stack_runtime.airflow.service scheduler" in listed
     assert not [name for name, secret in secrets.items() if secret in listed]
 
 

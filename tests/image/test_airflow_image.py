@@ -12,7 +12,7 @@ from orchestration.project import Project
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = load_or_draft(Project(ROOT, os.environ))
 CHECKS = "/checked/tests/image"
-PARSE_DAGS = "/checked/orchestration/config/parse_dags.py"
+PARSE_DAGS = "/checked/orchestration/config/stack_runtime/airflow/parse_dags.py"
 MOUNTED = ("dags", "tests", "install", "orchestration")
 
 
@@ -29,7 +29,7 @@ def in_image(image, *command, user="50000:0"):
 
 
 def test_every_dag_imports(image):
-    done = in_image(image, "python", PARSE_DAGS, "/checked/dags")
+    done = in_image(image, "python", "-P", PARSE_DAGS, "/checked/dags")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "canary" in done.stdout
     assert "training_pipeline" in done.stdout
@@ -46,7 +46,7 @@ def test_every_ml_module_imports(image):
 
 def test_a_broken_dag_is_found(image):
     source = "import nowhere_to_be_found  # airflow dag"
-    script = f"mkdir /tmp/d && echo '{source}' > /tmp/d/x.py && python {PARSE_DAGS} /tmp/d"
+    script = f"mkdir /tmp/d && echo '{source}' > /tmp/d/x.py && python -P {PARSE_DAGS} /tmp/d"
     done = in_image(image, "bash", "-c", script)
     assert done.returncode == 1, done.stdout
     assert "No module named 'nowhere_to_be_found'" in done.stdout

@@ -207,6 +207,23 @@ def test_a_broken_file_is_told_by_the_last_line_of_its_error(trace, reason):
     assert read(answer).broken == (("a.py", reason),)
 
 
+@pytest.mark.parametrize(
+    ("markers", "inactive"),
+    [
+        ([None, "initialised 0f3a", "[]", '{"digest": "0f3a"}'], {}),
+        (
+            [
+                '{"digest": "1", "inactive_patches": {"a": "why"}}',
+                '{"digest": "2", "inactive_patches": {"b": "as well"}}',
+            ],
+            {"a": "why", "b": "as well"},
+        ),
+    ],
+)
+def test_inactive_patches_are_read_from_the_markers_of_both_databases(markers, inactive):
+    assert read(said(markers=markers)).inactive_patches == inactive
+
+
 def test_a_run_with_a_field_more_is_no_answer():
     with pytest.raises(UnexpectedAnswer):
         read(said(runs=[run("canary") | {"conf": {}}]))

@@ -43,6 +43,12 @@ def test_what_is_not_there_yet_is_none():
     assert verdicts["drift"].detail == "no month was looked at yet"
 
 
+def test_inactive_patches_are_listed_and_active_ones_are_not():
+    assert "patches" not in judged()
+    listed = judged(Metadata(inactive_patches={"a": "why", "b": "too"}))["patches"]
+    assert (listed.state, listed.detail) == ("degraded", "2 not active: a: why; b: too")
+
+
 @pytest.mark.parametrize(("name", "dag_id"), [*PIPELINES.items(), (CANARY, CANARY)])
 @pytest.mark.parametrize(
     ("run", "state", "detail"),

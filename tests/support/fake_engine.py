@@ -129,9 +129,6 @@ class FakeEngine:
             argv = (sys.executable, FAKE_POSTGRES, self.databases, *argv[4:])
         return Command(argv, env={**os.environ, **self.environments.get(service, {})})
 
-    def script(self, name: str) -> str:
-        return f"/paper/{name}"
-
     def create_sandbox(self, other: Settings) -> Engine:
         self.asked.append(f"create_sandbox {other.project}")
         return self.lent or self

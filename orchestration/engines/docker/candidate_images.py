@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from orchestration.engines.base import Build
+from orchestration.engines.base import Build, runtime_module
 from orchestration.engines.docker import public_images
 from orchestration.engines.docker.project import ComposeProject
 from orchestration.process import runner
@@ -33,7 +33,8 @@ class CandidateImages:
     def import_errors(self) -> str:
         """Import every DAG in the Airflow image; the errors, a line each, or blank."""
         first, *more = self._networks()
-        created = self._one_off(first, "python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
+        parse = (*runtime_module("airflow.parse_dags"), "/opt/airflow/dags")
+        created = self._one_off(first, *parse)
         # Behind what Docker warns of.
         one_off = runner.run(created).output.split()[-1]
         try:

@@ -141,10 +141,6 @@ class DockerEngine:
         """The same without a terminal; `anew`: always in one of its own."""
         return self.project.within(service, argv, "-T", anew=anew)
 
-    def script(self, name: str) -> str:
-        """Mounted into every service that runs one."""
-        return f"/opt/stack/{name}"
-
     def _show_new_certificate(self) -> None:
         # nginx reads it once, when it starts.
         written = Files.of(self.settings).certificate.stat().st_mtime

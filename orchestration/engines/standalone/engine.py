@@ -10,7 +10,15 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from orchestration.engines.base import IMAGES, ONE_SHOTS, Build, Engine, Service, image_of
+from orchestration.engines.base import (
+    IMAGES,
+    ONE_SHOTS,
+    Build,
+    Engine,
+    Service,
+    image_of,
+    runtime_module,
+)
 from orchestration.engines.standalone import init_jobs, log_files, orphans
 from orchestration.engines.standalone.environment import (
     POSTGRES_SYSTEM_USER,
@@ -101,8 +109,8 @@ class StandaloneEngine:
     def import_errors(self) -> str:
         """Import every DAG in the Airflow environment that belongs to the lock as it is now."""
         python = self.environments.candidate("airflow") / "bin" / "python"
-        script = self.settings.root / "orchestration" / "config" / "parse_dags.py"
-        argv = (str(python), str(script), str(self.settings.project_dir / "dags"))
+        module = runtime_module("airflow.parse_dags")[1:]
+        argv = (str(python), *module, str(self.settings.project_dir / "dags"))
         return runner.run(
             runner.Command(argv, env=services_environment(self.settings)), check=False
         ).failure_output
@@ -138,8 +146,9 @@ class StandaloneEngine:
             self.started_from.note({"postgres": self._made_from("postgres")})
             stamp.write_text(made_of)
         if not services:
-            # Schemas and the first account stay as they were made by these locks and settings.
-            made_of = f"{made_of} {[*map(self._made_from, ONE_SHOTS)]}"
+            # Schemas and accounts stay as these locks, settings and scripts have made them.
+            locks = [*map(self._made_from, ONE_SHOTS)]
+            made_of = f"{made_of} {locks} {init_jobs.digest(self.settings)}"
             anew = not self.surviving_data()
             init_jobs.run_all(self.settings, environment, made_of, anew=anew)
         for name in services or SERVICES:
@@ -169,8 +178,8 @@ class StandaloneEngine:
 
     def stop(self, services: Sequence[str]) -> None:
         """Stop services, and what would take that for a fault first."""
-        # What is started after it may find other data: its schemas are looked at again.
-        (self.state.run / "initialised").unlink(missing_ok=True)
+        # What is started after it may find other data.
+        init_jobs.forget(self.settings)
         for name in (WATCHDOG, *services):
             # A one-shot is no program of supervisord's: it ends by itself.
             if name not in ONE_SHOTS:
@@ -195,10 +204,6 @@ class StandaloneEngine:
             environment["PATH"] = f"{folder}:{environment['PATH']}"
         return runner.Command(argv, env=environment, cwd=self.settings.root)
 
-    def script(self, name: str) -> str:
-        """In the clone, where every process can read it."""
-        return str(self.settings.root / "orchestration" / "config" / name)
-
     def create_sandbox(self, other: Settings) -> Engine:
         """An engine for `other` that runs from these environments."""
         there = State.of(other).folder
@@ -217,6 +222,7 @@ class StandaloneEngine:
         """End all processes, in good order if they let us; with `volumes` delete the data too."""
         self.supervisord.end()
         orphans.end(self.state.supervisor)
+        init_jobs.forget(self.settings)
         if volumes:
             for folder in self.state.data:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -25,7 +25,7 @@ LOCKS = {
 }
 POSTGRES_FILES = {
     "entrypoint.sh": "install/base/postgres-entrypoint.sh",
-    "init/roles.sh": "orchestration/config/postgres-roles.sh",
+    "init/roles.sh": "orchestration/config/postgres/roles.sh",
 }
 NAMES = (*LOCKS, "postgres")
 # Stands in a folder once everything else does.

@@ -7,7 +7,7 @@ import pytest
 
 from orchestration import pending, preflight
 from orchestration.backup import archive, keyfile, restore
-from orchestration.clients import postgres
+from orchestration.clients import accounts, postgres
 from orchestration.commands import backup as backup_command
 from orchestration.commands import rebuild, restart
 from orchestration.commands import restore as restore_command
@@ -78,11 +78,11 @@ def test_who_writes_is_stopped_before_and_the_schemas_are_looked_at_after(projec
 
 
 @pytest.fixture
-def script_told(engine, tmp_path, monkeypatch):
+def script_told(tmp_path, monkeypatch):
     """The file that holds what a script inside a service was told."""
     script, told = tmp_path / "script.py", tmp_path / "said"
     script.write_text(f"import sys; open({str(told)!r}, 'w').write(sys.argv[1])")
-    monkeypatch.setattr(engine, "script", lambda name: str(script), raising=False)
+    monkeypatch.setattr(accounts, "runtime_module", lambda name: ("python", str(script)))
     return told
 
 

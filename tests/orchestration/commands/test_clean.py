@@ -12,7 +12,7 @@ import pytest
 from orchestration import lifecycle
 from orchestration.commands import clean
 from orchestration.commands.clean import Row, given_back, shown, size, span
-from orchestration.engines.base import Build
+from orchestration.engines.base import Build, runtime_module
 from orchestration.engines.docker import engine as docker_engine
 from orchestration.engines.docker.engine import DockerEngine
 from orchestration.engines.standalone import virtualenvs
@@ -22,7 +22,6 @@ from orchestration.errors import StackError
 from orchestration.process import background
 from tests.support.repository import ROOT
 
-CONFIG = ROOT / "orchestration/config"
 DAY = 86400
 NOW = time.time()
 BEFORE = NOW - 30 * DAY
@@ -39,7 +38,7 @@ def cleaned(project, engine, make_settings, recorded, monkeypatch, capsys):
     """Run `inv clean` against the paper engine; what it printed, blanks made one."""
     monkeypatch.setattr(background, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(clean, "working_engine", lambda project: (make_settings(), engine))
-    recorded.outputs = {"clean_airflow": said(HISTORY), "clean_mlflow": said(DELETED)}
+    recorded.outputs = {"airflow.cleanup": said(HISTORY), "mlflow.cleanup": said(DELETED)}
     engine.made = [Build("mine-airflow", 1000, True), Build("sha256:old", 500, False)]
 
     def run(**options):
@@ -55,8 +54,8 @@ def cleaned(project, engine, make_settings, recorded, monkeypatch, capsys):
 def test_a_dry_run_tells_and_asks_for_nothing_more(cleaned, engine, recorded):
     told = cleaned(dry_run=True)
     assert recorded.lines == [
-        f"python /paper/clean_airflow.py {30 * DAY}",
-        f"python /paper/clean_mlflow.py {30 * DAY}",
+        " ".join([*runtime_module(name), str(30 * DAY)])
+        for name in ("airflow.cleanup", "mlflow.cleanup")
     ]
     assert engine.asked == []
     assert "would give back" in told
@@ -66,10 +65,10 @@ def test_a_dry_run_tells_and_asks_for_nothing_more(cleaned, engine, recorded):
 
 
 def test_it_removes_and_tells_what_that_gave_back(cleaned, engine, recorded, monkeypatch):
-    recorded.outputs["clean_airflow"] = said(HISTORY, left=3072)
+    recorded.outputs["airflow.cleanup"] = said(HISTORY, left=3072)
     monkeypatch.setattr(engine, "prune", lambda: engine.made.pop())
     told = cleaned(older_than="12h")
-    assert [line.split()[2:] for line in recorded.lines] == [[str(12 * 3600), "apply"]] * 2
+    assert [line.split()[4:] for line in recorded.lines] == [[str(12 * 3600), "apply"]] * 2
     assert "Airflow's history 4.0 KiB 1.0 KiB 3.0 KiB 2 runs, 9 rows" in told
     assert "MLflow's deleted runs 2.0 MiB 0 B 2.0 MiB" in told
     assert "former builds 1.5 KiB 500 B 1000 B sha256:old" in told
@@ -83,7 +82,7 @@ def test_builds_that_are_all_needed_are_left_alone(cleaned, engine):
 
 
 def test_what_fails_hides_no_other_and_is_the_reason_at_the_end(cleaned, engine, recorded, capsys):
-    recorded.failures = {"clean_mlflow": "no answer within 1800 s"}
+    recorded.failures = {"mlflow.cleanup": "no answer within 1800 s"}
     engine.prune_fails = StackError("no Docker engine answers")
     with pytest.raises(StackError) as refused:
         cleaned()
@@ -99,7 +98,7 @@ def test_what_fails_hides_no_other_and_is_the_reason_at_the_end(cleaned, engine,
 
 def test_a_step_that_failed_where_it_ran_is_the_reason_too(cleaned, recorded):
     rows = [HISTORY, {"what": "task logs", "error": "3 of 9 files could not be removed"}]
-    recorded.outputs["clean_airflow"] = json.dumps(rows)
+    recorded.outputs["airflow.cleanup"] = json.dumps(rows)
     with pytest.raises(StackError, match="task logs: 3 of 9 files could not be removed"):
         cleaned()
 
@@ -114,7 +113,7 @@ def test_without_a_database_it_says_what_to_type_and_tidies_all_the_same(cleaned
 
 
 def test_a_script_that_tells_nothing_is_no_success(cleaned, recorded):
-    recorded.outputs["clean_airflow"] = "Killed"
+    recorded.outputs["airflow.cleanup"] = "Killed"
     with pytest.raises(StackError, match=r"Airflow: Expected JSON, .*\nKilled"):
         cleaned()
 
@@ -166,8 +165,9 @@ def test_what_stands_in_brackets_is_told_as_it_is():
 def test_the_services_that_are_asked_exist_on_both_engines():
     from orchestration.engines.standalone.engine import SERVICES
 
-    for script, service, needed in clean.SCRIPTS.values():
-        assert (CONFIG / script).exists()
+    runtime = ROOT / "orchestration/config/stack_runtime"
+    for module, service, needed in clean.MODULES.values():
+        assert (runtime / f"{module.replace('.', '/')}.py").exists()
         assert {service, needed} <= set(SERVICES)
     assert clean.working_engine is lifecycle.working_engine
 
@@ -271,7 +271,7 @@ def logs(tmp_path, script):
 
     def clean(remove=True):
         processor = folder / "dag_processor"
-        return script("old_files").logs(folder, processor, living, BEFORE, remove=remove)
+        return script("airflow.old_files").logs(folder, processor, living, BEFORE, remove=remove)
 
     def left():
         found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -325,14 +325,14 @@ def test_a_link_is_neither_followed_nor_counted(logs, tmp_path):
 def test_logs_of_the_processor_elsewhere_are_counted_once(logs, script, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     write(elsewhere / "2013-01-01" / "flights.py.log", 40)
-    files = script("old_files")
+    files = script("airflow.old_files")
     row = files.logs(logs.folder, elsewhere, set(), BEFORE, remove=False)
     within = files.logs(logs.folder, logs.folder / "dag_processor", set(), BEFORE, remove=False)
     assert row.holds == within.holds + files.allocated([elsewhere])
 
 
 def test_what_cannot_be_removed_is_told_and_keeps_no_other(logs, script, monkeypatch):
-    files, unlink = script("old_files"), Path.unlink
+    files, unlink = script("airflow.old_files"), Path.unlink
 
     def guarded(path, *arguments, **options):
         if "dag_id=gone" in str(path):
@@ -363,9 +363,11 @@ def shared(tmp_path, script):
     living = {("flights", "manual__2013-02-01T00:00:00+00:00")}
     gone = [("flights", name) for name in ("manual__old", "named by hand", "manual__written")]
 
+    files = script("airflow.old_files")
+
     def clean(remove=True):
         before = {path for path in folder.glob("*/*")}
-        row = script("old_files").data(folder, {"flights"}, living, gone, BEFORE, remove=remove)
+        row = files.data(folder, {"flights"}, living, gone, BEFORE, remove=remove)
         return row, {path.name for path in before - set(folder.glob("*/*"))}
 
     return clean
@@ -385,18 +387,18 @@ def test_a_dry_run_touches_no_data(shared):
 def test_folders_of_runs_are_named_as_the_pipelines_name_them(script):
     source = (ROOT / "dags/ml/data.py").read_text()
     assert 're.sub(r"[^A-Za-z0-9_-]", "_", run_id)' in source
-    assert script("old_files").folder_name("manual__2013-01-01T00:00:00+00:00/..") == (
+    assert script("airflow.old_files").folder_name("manual__2013-01-01T00:00:00+00:00/..") == (
         "manual__2013-01-01T00_00_00_00_00___"
     )
 
 
 def test_no_data_folder_is_no_failure(script, tmp_path):
-    row = script("old_files").data(tmp_path / "none", {"a"}, set(), [], BEFORE, remove=True)
+    row = script("airflow.old_files").data(tmp_path / "none", {"a"}, set(), [], BEFORE, remove=True)
     assert (row.holds, row.old, row.told) == (0, 0, "0 folders")
 
 
 def test_a_step_that_fails_keeps_no_other_from_telling(script, capsys):
-    cleaning = script("cleaning")
+    cleaning = script("shared.cleanup_report")
 
     def chatty():
         print("not a row")
@@ -455,7 +457,7 @@ def history(script):
         "psycopg2": {"connect": lambda *a, **o: connection, "OperationalError": OSError},
         "airflow.utils.db_cleanup": {"run_cleanup": lambda **how: cleaned.append(how)},
     }
-    made = script("old_history", **modules).History("postgresql+psycopg2://x", "a moment")
+    made = script("airflow.old_history", **modules).History("postgresql+psycopg2://x", "a moment")
     asked.clear()
     return SimpleNamespace(made=made, asked=asked, cleaned=cleaned, answers=answers)
 
@@ -561,7 +563,7 @@ def mlflow(script, tmp_path, monkeypatch):
         "sqlalchemy": {"create_engine": lambda uri: None},
         "mlflow": {"cli": cli, "set_tracking_uri": addresses.append},
     }
-    loaded = script("clean_mlflow", **modules)
+    loaded = script("mlflow.cleanup", **modules)
 
     def clean(destination=str(tmp_path), remove=True, **old):
         store = loaded.Store("postgresql+psycopg2://x", destination, BEFORE)

@@ -60,7 +60,7 @@ def script(script, monkeypatch):
     library = SimpleNamespace(ClientError=NoSuchKey, BotoCoreError=OSError, Boto3Error=OSError)
     for name in ("botocore", "botocore.exceptions", "boto3", "boto3.exceptions"):
         monkeypatch.setitem(sys.modules, name, library)
-    return script("move_artifacts")
+    return script("mlflow.move_artifacts")
 
 
 @pytest.fixture
@@ -147,9 +147,6 @@ class Engine:
 
     def __init__(self, *lines):
         self.lines = lines
-
-    def script(self, name):
-        return f"/there/{name}"
 
     def command(self, service, argv, *, anew=False):
         assert anew

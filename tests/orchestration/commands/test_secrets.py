@@ -34,9 +34,9 @@ def well(web, monkeypatch, lived_in, engine, tmp_path):
     web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
     monkeypatch.setattr(background, "POLL_SECONDS", 0)
     monkeypatch.setattr(canary, "prove", lambda airflow: engine.asked.append("proof"))
-    script = tmp_path / "new_secrets.py"
+    script = tmp_path / "rotate_fernet_key.py"
     script.write_text(SCRIPT.format(said=str(tmp_path / "said")))
-    monkeypatch.setattr(engine, "script", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(secrets, "runtime_module", lambda name: ("python", str(script)))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_former_key_is_in_env_behind_the_new_one_while_that_goes_on(
     project, lived_in, engine, tmp_path
 ):
     former = held(lived_in)[KEY]
-    (tmp_path / "new_secrets.py").write_text("import sys; sys.exit('no room left')")
+    (tmp_path / "rotate_fernet_key.py").write_text("import sys; sys.exit('no room left')")
     with pytest.raises(StackError, match="no room left"):
         secrets.rotate(project, [KEY])
     new = pending.new_secrets(Project(lived_in, {}).settings())[KEY]

@@ -387,6 +387,15 @@ def test_dag_files_that_do_not_import_do_not_explain_a_service_that_is_not_well(
     assert {one.code for one in examine()} == {"dag-import-errors", "service-not-well"}
 
 
+def test_patches_that_are_not_active(web, the_one):
+    detail = "1 not active: wake-scheduler: it is for another version"
+    web.stack_is_well(
+        services=ALL, work=[{"name": "patches", "state": "degraded", "detail": detail}]
+    )
+    assert the_one().code == "patch-inactive"
+    assert detail in the_one().cause
+
+
 def test_a_disk_that_the_status_page_calls_full(web, the_one):
     work = [{"name": "disk", "state": "degraded", "detail": "nearly full: 1.0 GiB free"}]
     web.stack_is_well(services=ALL, work=work)

@@ -55,6 +55,10 @@ HOST = (
     "2026/11/26 20:20:01 WARNING mlflow.server.fastapi_security: "
     "Rejected request with invalid Host header: evil.example:5000"
 )
+NOT_WOKEN = (
+    "[2026-11-29T13:53:37] {wake_ups.py:76} WARNING - The database does not wake the scheduler: "
+    "there is no trigger on dag_run."
+)
 # Service, what it printed, and the finding's name.
 PRINTED = [
     ("airflow-worker", "airflow.sdk.api.client.ServerResponseError: Invalid auth token: Signature "
@@ -67,6 +71,7 @@ PRINTED = [
     ("airflow-apiserver", "{variable.py:82} ERROR - Can't decrypt _val for key=greeting, invalid "
      "token or value", "fernet-key-wrong"),
     ("airflow-worker", "cryptography.fernet.InvalidToken", "fernet-key-wrong"),
+    ("airflow-scheduler", NOT_WOKEN, "not-woken"),
     ("mlflow", HOST, "host-header-refused"),
     ("airflow-scheduler", NO_TABLE, "airflow-schema-old"),
     ("airflow-apiserver", NO_COLUMN, "airflow-schema-old"),
@@ -129,13 +134,17 @@ def test_inv_ups_own_error_may_hold_the_words_of_any_service(service, text, name
 
 
 LASTING = {"token-refused", "token-expired", "log-request-refused", "fernet-key-wrong",
-           "host-header-refused", "no-right-to-write"}  # fmt: skip
+           "host-header-refused", "no-right-to-write", "not-woken"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("service", "text", "name"), PRINTED)
 def test_of_a_service_that_is_well_only_what_lasts_is_told(service, text, name):
     told = {found.code for found in read(service, text, well=True)}
     assert told == ({name} & LASTING)
+
+
+def test_a_service_that_the_database_wakes_again_has_no_problem():
+    assert read("airflow-scheduler", f"{NOT_WOKEN}\nThe database wakes the scheduler again.") == []
 
 
 def test_no_line_is_quoted_because_it_may_hold_a_token():

@@ -1,10 +1,10 @@
-"""A task in the real supervisor, with a stub of the API server; config/ as a worker imports it."""
+"""A task in the real supervisor, with a stub of the API server; `stack_runtime` as in services."""
 
 import importlib
 import json
-import sys
 
 import httpx
+import pytest
 from uuid6 import uuid7
 
 from tests.support.repository import ROOT
@@ -13,12 +13,19 @@ MOMENT = "2026-01-01T00:00:00Z"
 CONFIG = ROOT / "orchestration/config"
 
 
-def execution(name, *, told_of_by):
-    """A module of Airflow's that runs tasks, after one of ours has asked to be told of it."""
-    sys.path.insert(0, str(CONFIG))
-    importlib.import_module(told_of_by)
-    sys.path.remove(str(CONFIG))
-    return importlib.import_module(f"airflow.sdk.execution_time.{name}")
+def runtime(name):
+    """Import a module of `stack_runtime`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(CONFIG))
+        return importlib.import_module(f"stack_runtime.{name}")
+
+
+def patched_supervisor():
+    """Airflow's supervisor of a task, with all patches, as a worker has it."""
+    # First, as the cluster policy is imported by Airflow itself.
+    importlib.import_module("airflow.configuration")
+    runtime("airflow.cluster_policy")
+    return importlib.import_module("airflow.sdk.execution_time.supervisor")
 
 
 def asked_while(supervisor, task, *, may_retry=False):

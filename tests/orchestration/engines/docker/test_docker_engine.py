@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from docker.errors import ImageNotFound
 
-from orchestration.engines.base import IMAGES, ONE_SHOTS
+from orchestration.engines.base import IMAGES, ONE_SHOTS, runtime_module
 from orchestration.engines.docker import containers, daemon, public_images, rollout
 from orchestration.engines.docker import engine as docker_engine
 from orchestration.engines.docker.containers import SERVICE_LABEL
@@ -236,8 +236,9 @@ def creating(recorded):
 
 def test_dags_are_imported_in_the_candidate_as_the_one_that_parses_them_is(checking, recorded):
     assert checking.import_errors() == ""
-    *options, image, program, script, folder = creating(recorded).argv
-    assert (program, script, folder) == ("python", "/opt/stack/parse_dags.py", "/opt/airflow/dags")
+    argv = creating(recorded).argv
+    assert argv[-5:] == (*runtime_module("airflow.parse_dags"), "/opt/airflow/dags")
+    *options, image = argv[:-5]
     assert image == f"{checking.settings.project}-candidate-airflow"
     assert options == [
         "docker",

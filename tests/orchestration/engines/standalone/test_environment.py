@@ -237,7 +237,7 @@ def test_logs_in_a_bucket_are_written_and_shown_by_what_airflow_is_told_of(setti
     made = services_environment(
         settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of", MLFLOW_S3_ENDPOINT_URL="http://s3.here")
     )
-    assert made[named] == "task_logs.LOGGING_CONFIG"
+    assert made[named] == "stack_runtime.airflow.remote_logs.LOGGING_CONFIG"
     assert made["AIRFLOW_LOGS_DESTINATION"] == "s3://logs/of"
     assert made["AWS_ENDPOINT_URL_S3"] == "http://s3.here"
 

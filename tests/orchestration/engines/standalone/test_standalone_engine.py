@@ -23,10 +23,10 @@ import pytest
 import yaml
 
 from orchestration.dependencies.python import MISSING
-from orchestration.engines.base import ONE_SHOTS, image_of
+from orchestration.engines.base import ONE_SHOTS, image_of, runtime_module
 from orchestration.engines.standalone import engine as standalone_engine
 from orchestration.engines.standalone import environment as standalone_environment
-from orchestration.engines.standalone import orphans, virtualenvs
+from orchestration.engines.standalone import init_jobs, orphans, virtualenvs
 from orchestration.engines.standalone import supervisor as supervisord_module
 from orchestration.engines.standalone.engine import SCHEDULER, SERVICES, StandaloneEngine
 from orchestration.engines.standalone.environment import State, services_environment
@@ -37,6 +37,7 @@ from tests.support.repository import ROOT
 
 SHUTTING_DOWN = Fault(6, "SHUTDOWN_STATE")
 STARTED_BY_UP = [("startProcess", name, False) for name in (*SERVICES, "watchdog")]
+INIT_JOBS = [f"stack_runtime.{name}" for name in init_jobs.MODULES.values()]
 STARTED = 1_790_000_000
 LOAD = functools.cache(yaml.safe_load)
 
@@ -140,7 +141,7 @@ class Machine:
         return runner.Completed(0, f"{name} says so\n")
 
     def name(self, command):
-        return Path(command.argv[-1] if len(command.argv) == 2 else command.argv[0]).stem
+        return command.argv[-1] if "-m" in command.argv else Path(command.argv[0]).stem
 
     def ran(self):
         """The names of what was run since this was asked last."""
@@ -288,21 +289,21 @@ def test_postgres_belongs_to_whatever_is_built(alone, machine):
 
 
 def test_dags_are_imported_in_what_was_built_last(alone, recorded, clone):
-    recorded.failures = {"parse_dags.py": "\n".join(f"dags/{n}.py: error" for n in range(20))}
+    recorded.failures = {"airflow.parse_dags": "\n".join(f"dags/{n}.py: error" for n in range(20))}
     alone.environments.candidate("airflow").mkdir(parents=True)
     assert alone.import_errors().splitlines()[-1] == "dags/19.py: error"
     assert len(alone.import_errors().splitlines()) == runner.TAIL_LINES
     command = recorded.commands[-1]
     assert command.argv == (
         f"{alone.environments.candidate('airflow')}/bin/python",
-        f"{clone}/orchestration/config/parse_dags.py",
+        *runtime_module("airflow.parse_dags")[1:],
         f"{alone.settings.project_dir}/dags",
     )
     assert command.env == services_environment(alone.settings)
 
 
 def test_dags_that_import_are_no_error_whatever_they_print(alone, recorded):
-    recorded.outputs = {"parse_dags.py": "3 DAGs parsed"}
+    recorded.outputs = {"airflow.parse_dags": "3 DAGs parsed"}
     assert alone.import_errors() == ""
 
 
@@ -400,7 +401,7 @@ def test_a_one_shot_is_run_to_its_end(alone, machine, supervisord, state, name):
     supervisord.start()
     alone.replace(name)
     (ran,) = machine.ran()
-    assert ran == name.replace("-", "_")
+    assert ran == f"stack_runtime.{init_jobs.MODULES[name]}"
     assert supervisord.asked == []
     machine.failing = {ran: "ended with 1:\nno such column"}
     with pytest.raises(StackError, match=f"{name} failed: ended with 1:\nno such column"):
@@ -527,7 +528,7 @@ def test_up_starts_the_database_then_the_one_shots_then_every_service(alone, mac
     alone.up()
     first, *one_shots = machine.ran()
     assert first == "supervisord"
-    assert sorted(one_shots) == ["airflow_init", "mlflow_migrate"]
+    assert sorted(one_shots) == INIT_JOBS
     assert supervisord.asked == STARTED_BY_UP
 
 
@@ -551,7 +552,7 @@ def test_supervisord_and_the_one_shots_live_in_the_services_environment(alone, m
     assert {command.argv for command in one_shots} == {
         (
             str(alone.state.python(image_of(name))),
-            str(clone / "orchestration" / "config" / f"{name.replace('-', '_')}.py"),
+            *runtime_module(init_jobs.MODULES[name])[1:],
         )
         for name in ONE_SHOTS
     }
@@ -636,7 +637,7 @@ def test_the_one_shots_run_again_for_new_data(alone, machine, state, lost):
     machine.ran()
     (state.folder / lost).unlink()
     alone.up()
-    assert sorted(machine.ran()) == ["airflow_init", "mlflow_migrate"]
+    assert sorted(machine.ran()) == INIT_JOBS
 
 
 @pytest.mark.parametrize("name", ["airflow", "mlflow"])
@@ -648,7 +649,7 @@ def test_the_one_shots_run_again_for_other_locks(alone, machine, clone, name):
     machine.ran()
     alone.up()
     # What runs has its own files still: supervisord and the other services go on.
-    assert sorted(machine.ran()) == ["airflow_init", "mlflow_migrate"]
+    assert sorted(machine.ran()) == INIT_JOBS
 
 
 def test_the_database_that_began_with_supervisord_goes_on(alone, machine, supervisord):
@@ -677,7 +678,7 @@ def test_a_changed_environment_restarts_only_what_runs_from_it(
 
 @pytest.mark.parametrize("name", ONE_SHOTS)
 def test_a_one_shot_that_fails_is_named_and_tried_again(alone, machine, supervisord, name):
-    machine.failing = {name.replace("-", "_"): "ended with 1:\nno such column"}
+    machine.failing = {f"stack_runtime.{init_jobs.MODULES[name]}": "ended with 1:\nno such column"}
     with pytest.raises(StackError) as failed:
         alone.up()
     assert str(failed.value) == f"{name} failed: ended with 1:\nno such column"
@@ -685,13 +686,13 @@ def test_a_one_shot_that_fails_is_named_and_tried_again(alone, machine, supervis
     machine.failing = {}
     machine.ran()
     alone.up()
-    assert sorted(machine.ran()) == ["airflow_init", "mlflow_migrate"]
+    assert sorted(machine.ran()) == INIT_JOBS
 
 
 def test_what_a_one_shot_said_is_its_log(alone, machine):
     alone.up()
-    assert alone.tail("airflow-init", 5) == "airflow_init says so"
-    assert alone.tail("mlflow-migrate", 5) == "mlflow_migrate says so"
+    said = [alone.tail(name, 5) for name in ONE_SHOTS]
+    assert said == [f"{module} says so" for module in INIT_JOBS]
 
 
 def test_a_one_shot_does_not_last_for_ever(alone, machine, monkeypatch):
@@ -979,10 +980,10 @@ def sleeping(make_engine, clone, state, monkeypatch):
     # Whatever collects ended processes here may be in no hurry.
     monkeypatch.setattr(supervisord_module, "STOP_SECONDS", 2)
     monkeypatch.setattr(orphans.end, "__defaults__", (1.0,))
-    (clone / "orchestration" / "config").mkdir(exist_ok=True)
-    for name in ONE_SHOTS:
-        script = clone / "orchestration" / "config" / f"{name.replace('-', '_')}.py"
-        script.write_text(f"print('{name} ran')", encoding="utf-8")
+    for name, module in init_jobs.MODULES.items():
+        path = f"orchestration/config/stack_runtime/{module.replace('.', '/')}.py"
+        (clone / path).parent.mkdir(parents=True)
+        (clone / path).write_text(f"print('{name} ran')", encoding="utf-8")
     for name in virtualenvs.NAMES:
         use(state, name, "of-today")
     commands = {SCHEDULER: f"bash {clone}/scheduler"}

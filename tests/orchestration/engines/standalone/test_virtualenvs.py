@@ -291,9 +291,9 @@ def test_postgres_gets_its_entrypoint_and_its_first_script(made, state, clone):
         "install/base/postgres-entrypoint.sh of today\n"
     )
     assert (state.folder / "pg/init/roles.sh").read_text() == (
-        "orchestration/config/postgres-roles.sh of today\n"
+        "orchestration/config/postgres/roles.sh of today\n"
     )
-    (clone / "orchestration/config/postgres-roles.sh").write_text("of tomorrow\n")
+    (clone / "orchestration/config/postgres/roles.sh").write_text("of tomorrow\n")
     build(made)
     assert (state.folder / "pg/init/roles.sh").read_text() == "of tomorrow\n"
 

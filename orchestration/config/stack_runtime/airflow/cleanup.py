@@ -1,0 +1,51 @@
+"""What is old in Airflow, told or removed: `python clean_airflow.py SECONDS [apply]`.
+
+History and archives in the database, task logs, the data folders of runs. A run is old when it
+ended that long ago and is not the newest of its DAG, nor the one its schedule goes on from.
+"""
+
+import os
+import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import psycopg2
+
+from stack_runtime.airflow.old_files import data, logs
+from stack_runtime.airflow.old_history import History
+from stack_runtime.shared.cleanup_report import run
+
+
+def main(seconds: int, *, remove: bool) -> None:
+    """Print a row for each kind of thing. Raises psycopg2.OperationalError without a database."""
+    from airflow.configuration import conf
+
+    before = time.time() - seconds
+    folder, processor = (
+        Path(conf.get("logging", name))
+        for name in ("base_log_folder", "dag_processor_child_process_log_directory")
+    )
+    shared = Path(os.environ.get("DATA_DIR") or "/opt/airflow/data")
+    uri = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    history = History(uri, datetime.fromtimestamp(before, UTC))
+    with closing(history.connection):
+        dags = history.dags()
+        # In this order: which runs have gone is known once their rows have.
+        run({
+            "Airflow's history": partial(history.clean, remove=remove),
+            "Airflow's archive tables": partial(history.archives, remove=remove),
+            "task logs": lambda: logs(folder, processor, history.living(), before, remove=remove),
+            "data of runs": lambda: data(
+                shared, dags, history.living(), history.gone, before, remove=remove
+            ),
+        })  # fmt: skip
+
+
+if __name__ == "__main__":
+    try:
+        main(int(sys.argv[1]), remove=sys.argv[2:] == ["apply"])
+    except psycopg2.OperationalError as error:
+        sys.exit(f"postgres: {error}")

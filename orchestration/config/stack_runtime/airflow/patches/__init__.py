@@ -1,0 +1,50 @@
+"""Patches of Airflow, Celery and structlog, and the hooks that apply them.
+
+Every process of Airflow gets here through its cluster policy. A patch is applied right after its
+module has been imported: a process that never imports the module pays nothing.
+"""
+
+import importlib
+from functools import partial
+from types import ModuleType
+
+from stack_runtime.airflow.patches import (
+    imports,
+    killed_tasks,
+    results,
+    task_logs,
+    tasks,
+    tracebacks,
+    wake_ups,
+)
+from stack_runtime.shared import patch_registry
+
+PATCHES = (
+    *imports.PATCHES,
+    *tasks.PATCHES,
+    killed_tasks.PATCH,
+    task_logs.PATCH,
+    results.PATCH,
+    *wake_ups.PATCHES,
+    tracebacks.PATCH,
+)
+
+
+def register() -> None:
+    """Apply each patch when its module is imported, or now if it has been."""
+    import wrapt
+
+    for patch in PATCHES:
+        if patch.load is importlib.import_module:
+            wrapt.register_post_import_hook(partial(_activate, patch), patch.module)
+
+
+def _activate(patch: patch_registry.Patch, module: ModuleType) -> None:
+    patch_registry.activate(patch, module)
+
+
+def load_put_off() -> None:
+    """Import the modules whose import is itself patched; before anything else imports them."""
+    for patch in PATCHES:
+        if patch.load is not importlib.import_module:
+            patch_registry.load(patch)

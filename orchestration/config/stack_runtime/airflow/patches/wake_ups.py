@@ -1,0 +1,240 @@
+"""The database wakes Airflow's services when there is work, instead of being asked all the time.
+
+The scheduler, dag-processor and triggerer of 3.0.1 look for work once a second or more often. A
+task waits half of that on average for the one before it to be noticed, and looking costs an idle
+stack a tenth of a processor. Triggers in the database (`notify_triggers`) notify of work when it is
+committed, and the service that waits for it wakes up. What is due by time alone, such as a schedule
+or a retry, is still found by looking, every few seconds.
+"""
+
+import logging
+import os
+import select
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from stack_runtime.airflow import notify_triggers
+from stack_runtime.shared import database_url
+from stack_runtime.shared.patch_registry import Kind, Patch
+
+LOG = logging.getLogger("stack_runtime.wake_ups")
+CORE = "apache-airflow-core"
+# Where PostgreSQL is away, whoever else uses it finds out by itself.
+RECONNECT_SECONDS = 5.0
+# How often the log repeats that a service is not woken.
+REPEAT_SECONDS = 300.0
+# How often a service looks all the same: for changed DAG files, and for triggers.
+FILES_SECONDS = 3.0
+TRIGGERS_SECONDS = 5.0
+
+
+class Listener:
+    """Waits for notifications on a channel; without them, for as long as it is told.
+
+    While the database does not wake it, the log says so every REPEAT_SECONDS.
+    """
+
+    def __init__(self, channel: str, url: str = "") -> None:
+        self.channel = channel
+        self.url = url or os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "")
+        self.connection: Any = None
+        self.tried = self.reported = -REPEAT_SECONDS
+        self.trouble = ""
+
+    def wait(self, seconds: float) -> bool:
+        """Return after `seconds`, or as soon as there is work; whether there is any."""
+        import psycopg2
+
+        began = time.monotonic()
+        try:
+            self._connect(began)
+            if self.connection is not None:
+                return self._notified(seconds)
+        except (psycopg2.Error, OSError, ValueError) as error:
+            self.connection = None
+            self._report(type(error).__name__)
+        time.sleep(max(0, began + seconds - time.monotonic()))
+        return False
+
+    def _connect(self, now: float) -> None:
+        again = REPEAT_SECONDS if self.trouble and self.connection else RECONNECT_SECONDS
+        if now < self.tried + again or (self.connection and not self.trouble):
+            return
+        self.tried, self.connection = now, None
+        connection = database_url.connect(self.url, connect_timeout="3")
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(f"LISTEN {self.channel}")
+        missing = notify_triggers.missing(cursor, self.channel)
+        self._report(f"there is no trigger on {', '.join(missing)}" if missing else "")
+        self.connection = connection
+
+    def _report(self, trouble: str) -> None:
+        now = time.monotonic()
+        if trouble and (not self.trouble or now > self.reported + REPEAT_SECONDS):
+            LOG.warning("The database does not wake the %s: %s.", self.channel, trouble)
+            self.reported = now
+        elif self.trouble and not trouble:
+            LOG.warning("The database wakes the %s again.", self.channel)
+        self.trouble = trouble
+
+    def _notified(self, seconds: float) -> bool:
+        # Notifications that were sent while nobody waited may have arrived already.
+        self.connection.poll()
+        if not self.connection.notifies:
+            select.select([self.connection], [], [], seconds)
+            self.connection.poll()
+        notified = bool(self.connection.notifies)
+        self.connection.notifies.clear()
+        return notified
+
+
+class Pause:
+    """The scheduler's pause between two rounds."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.ended = time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Return after `seconds`, or as soon as there is work.
+
+        Rests at least as long as the last round took: a scheduler that is woken without end would
+        take the processor from the tasks.
+        """
+        began = time.monotonic()
+        time.sleep(min(seconds, began - self.ended))
+        self.listener.wait(max(0, began + seconds - time.monotonic()))
+        self.ended = time.monotonic()
+
+
+def wake_scheduler(scheduler: Any) -> None:
+    """Let the scheduler's module pause by `Pause`."""
+    pause = Pause(Listener("scheduler"))
+    scheduler.time = SimpleNamespace(**{**vars(time), "sleep": pause.sleep})
+
+
+def read_results_first(scheduler: Any) -> None:
+    """Let each round begin with what became of tasks; by itself it ends with that."""
+
+    class ResultsFirst(scheduler.SchedulerJobRunner):  # type: ignore[misc]
+        def _do_scheduling(self, session: Any) -> int:
+            for executor in self.job.executors:
+                executor.sync()
+                with scheduler.create_session() as own:
+                    self._process_executor_events(executor=executor, session=own)
+            queued: int = super()._do_scheduling(session)
+            return queued
+
+    scheduler.SchedulerJobRunner = ResultsFirst
+
+
+def wake_dag_processor(manager: Any) -> None:
+    """Let the dag-processor wait for work where no file is being parsed or is to be."""
+    listener = Listener("dag_processor")
+
+    class Woken(manager.DagFileProcessorManager):  # type: ignore[misc]
+        def _service_processor_sockets(self, timeout: float | None = 1.0) -> None:
+            if not self._processors and not self._file_queue:
+                listener.wait(FILES_SECONDS)
+                timeout = 0
+            super()._service_processor_sockets(timeout=timeout)
+
+    manager.DagFileProcessorManager = Woken
+
+
+def wake_triggerer(triggerer: Any) -> None:
+    """Let the triggerer ask for triggers when there are new ones, and every few seconds."""
+    listener = Listener("triggerer")
+
+    class Woken(triggerer.TriggerRunnerSupervisor):  # type: ignore[misc]
+        looked, looks = -TRIGGERS_SECONDS, True
+
+        def load_triggers(self) -> None:
+            self.looks = listener.wait(0) or time.monotonic() > self.looked + TRIGGERS_SECONDS
+            if self.looks:
+                self.looked = time.monotonic()
+                super().load_triggers()
+
+        def handle_events(self) -> None:
+            self.looks |= bool(self.events)
+            super().handle_events()
+
+        def handle_failed_triggers(self) -> None:
+            self.looks |= bool(self.failed_triggers)
+            super().handle_failed_triggers()
+
+        def clean_unused(self) -> None:
+            # Always before the next look: a trigger that has ended would be started again.
+            if self.looks:
+                super().clean_unused()
+
+    triggerer.TriggerRunnerSupervisor = Woken
+
+
+PATCHES = (
+    Patch(
+        name="wake-scheduler",
+        module="airflow.jobs.scheduler_job_runner",
+        needs=("time.sleep", "SchedulerJobRunner._run_scheduler_loop"),
+        distribution=CORE,
+        versions=">=3.0.1,<3.2",
+        kind=Kind.SPEED,
+        reason="The scheduler looks for work every few seconds instead of being woken.",
+        upstream="none",
+        delete_when="Airflow's scheduler is woken by events",
+        apply=wake_scheduler,
+    ),
+    Patch(
+        name="read-results-first",
+        module="airflow.jobs.scheduler_job_runner",
+        needs=(
+            "create_session",
+            "SchedulerJobRunner._do_scheduling",
+            "SchedulerJobRunner._process_executor_events",
+        ),
+        distribution=CORE,
+        versions=">=3.0.1,<3.2",
+        kind=Kind.CORRECTNESS,
+        reason="A deferred task that is due again before the end of its process is noticed fails.",
+        upstream="apache/airflow#66374, #66431",
+        delete_when="Airflow 3.2.2",
+        apply=read_results_first,
+    ),
+    Patch(
+        name="wake-dag-processor",
+        module="airflow.dag_processing.manager",
+        needs=(
+            "DagFileProcessorManager._service_processor_sockets",
+            "DagFileProcessorManager._processors",
+            "DagFileProcessorManager._file_queue",
+        ),
+        distribution=CORE,
+        versions=">=3.0.1,<3.1",
+        kind=Kind.SPEED,
+        reason="The dag-processor wakes up twice a second to look for work.",
+        upstream="none",
+        delete_when="Airflow's dag-processor is woken by events",
+        apply=wake_dag_processor,
+    ),
+    Patch(
+        name="wake-triggerer",
+        module="airflow.jobs.triggerer_job_runner",
+        needs=(
+            "TriggerRunnerSupervisor.load_triggers",
+            "TriggerRunnerSupervisor.handle_events",
+            "TriggerRunnerSupervisor.handle_failed_triggers",
+            "TriggerRunnerSupervisor.clean_unused",
+            "TriggerRunnerSupervisor.events",
+            "TriggerRunnerSupervisor.failed_triggers",
+        ),
+        distribution=CORE,
+        versions=">=3.0.1,<3.1",
+        kind=Kind.SPEED,
+        reason="The triggerer asks the database for triggers every second.",
+        upstream="none",
+        delete_when="Airflow's triggerer is woken by events",
+        apply=wake_triggerer,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Health checks of containers and processes: run by path, importing as little as possible."""

@@ -1,0 +1,1 @@
+"""MLflow's side: init job, server, accounts, authorization, clean-up, moving of artifacts."""

@@ -1,0 +1,139 @@
+"""Patches of MLflow's server: the registry."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, NoReturn
+
+from stack_runtime.shared import s3
+from stack_runtime.shared.patch_registry import Kind, Patch
+from stack_runtime.shared.s3_errors import errors_of_aws, is_of_an_object, understood
+
+DISTRIBUTION, VERSIONS = "mlflow", ">=3.17,<3.18"
+LOG = logging.getLogger("mlflow.store.artifact")
+# A status that MLflow's client does not repeat: it would for minutes, without a message.
+FAILED_DEPENDENCY = 424
+# What MLflow's server asks of a bucket.
+BUCKET_METHODS = (
+    "log_artifact", "log_artifacts", "list_artifacts", "download_artifacts", "_download_file",
+    "delete_artifacts",
+)  # fmt: skip
+
+
+def bucket() -> str:
+    """Return the bucket that keeps artifacts; blank if a folder does."""
+    destination = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", "")
+    return destination if s3.is_bucket(destination) else ""
+
+
+def run_here(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> NoReturn:
+    """Run `python -m uvicorn …` in this process, to its end."""
+    import uvicorn
+
+    os.environ.update(extra_env)
+    python, module, name, *arguments = command
+    assert [python, module, name] == [sys.executable, "-m", "uvicorn"], command
+    uvicorn.main(arguments, prog_name="uvicorn")
+    sys.exit()
+
+
+def serve_in_process(server: Any) -> None:
+    """Let `mlflow server` run uvicorn in its own process."""
+    server._exec_cmd = run_here
+
+
+def explain_bucket_errors(s3_artifact_repo: Any) -> None:
+    """Let the server answer what a bucket's error means, and log the error itself."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact import artifact_repository_registry as registry
+
+    def explained(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def explain(*args: Any, **options: Any) -> Any:
+            try:
+                return method(*args, **options)
+            except (MlflowException, *errors_of_aws()) as error:
+                raise answer_for(error, bucket()) from error
+
+        return explain
+
+    repository = s3_artifact_repo.S3ArtifactRepository
+    methods = {name: explained(getattr(repository, name)) for name in BUCKET_METHODS}
+    explaining = type("ExplainingArtifactRepository", (repository,), methods)
+    registry._artifact_repository_registry.register("s3", explaining)
+
+
+def serve_artifacts_itself(handlers: Any) -> None:
+    """Let the server pass artifacts on, and give no client an address of the bucket."""
+
+    class Nobody:
+        """A class that no repository is an instance of."""
+
+    handlers.MultipartUploadMixin = handlers.MultipartDownloadMixin = Nobody
+
+
+def answer_for(error: Exception, destination: str) -> Any:
+    """Return the exception that MLflow's server is to answer with for an error of its bucket."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
+    prefix = f"artifact store {destination}: "
+    # If several files failed at once, MLflow joins their messages, a line each.
+    text = next((line for line in str(error).splitlines() if line.startswith(prefix)), "")
+    met = error if isinstance(error, errors_of_aws()) else error.__context__
+    if not text:
+        if not isinstance(met, errors_of_aws()):
+            return error
+        if is_of_an_object(met):
+            return MlflowException("there is no such artifact", RESOURCE_DOES_NOT_EXIST)
+        trouble = understood(met, destination)
+        LOG.error("%s%s (%s)", prefix, trouble.cause, met)
+        text = f"{prefix}{trouble.cause}; {trouble.fix}"
+    failed = MlflowException(text)
+    failed.get_http_status_code = lambda: FAILED_DEPENDENCY
+    return failed
+
+
+ONE_PROCESS = Patch(
+    name="serve-mlflow-in-one-process",
+    module="mlflow.server",
+    needs=("_exec_cmd",),
+    distribution=DISTRIBUTION,
+    versions=VERSIONS,
+    kind=Kind.SPEED,
+    reason="The server imports MLflow twice: 5 CPU-seconds at each start, and 200 MiB.",
+    upstream="none",
+    delete_when="`mlflow server` runs uvicorn in its own process",
+    apply=serve_in_process,
+)
+# Only where a bucket keeps the artifacts.
+OF_BUCKET = (
+    Patch(
+        name="explain-bucket-errors",
+        module="mlflow.store.artifact.s3_artifact_repo",
+        needs=tuple(f"S3ArtifactRepository.{name}" for name in BUCKET_METHODS),
+        distribution=DISTRIBUTION,
+        versions=VERSIONS,
+        kind=Kind.CORRECTNESS,
+        reason="When the bucket fails, clients repeat a request for minutes and show no cause.",
+        upstream="none",
+        delete_when="MLflow answers with the bucket's error and a status that is not repeated",
+        apply=explain_bucket_errors,
+    ),
+    Patch(
+        name="serve-artifacts-itself",
+        module="mlflow.server.handlers",
+        needs=("MultipartUploadMixin", "MultipartDownloadMixin"),
+        distribution=DISTRIBUTION,
+        versions=VERSIONS,
+        kind=Kind.CORRECTNESS,
+        reason="Clients get signed addresses of the bucket, which they may not reach or trust.",
+        upstream="none",
+        delete_when="MLflow has a setting for it",
+        apply=serve_artifacts_itself,
+    ),
+    s3.SHORT_TIMEOUTS,
+)
+PATCHES = (ONE_PROCESS, *OF_BUCKET)

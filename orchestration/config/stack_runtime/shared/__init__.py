@@ -1,0 +1,1 @@
+"""What Airflow's and MLflow's sides have in common."""

@@ -1,0 +1,38 @@
+"""What the services find on PYTHONPATH, and the page of patches."""
+
+import re
+
+from checks import patches
+from tests.support.repository import ROOT
+
+ON_PATH = ROOT / "orchestration/config"
+
+
+def locked_names():
+    locks = [path.read_text(encoding="utf-8") for path in (ROOT / "install").rglob("*.lock")]
+    return {name.lower() for text in locks for name in re.findall(r"^([\w.-]+)==", text, re.M)}
+
+
+def test_nothing_on_the_services_path_has_the_name_of_a_package():
+    names = {
+        path.name.partition(".")[0] for path in ON_PATH.iterdir() if path.name != "__pycache__"
+    }
+    assert "stack_runtime" in names
+    assert not {name.lower().replace("_", "-") for name in names} & locked_names()
+
+
+def test_only_the_package_and_the_name_airflow_looks_for_are_on_the_services_path():
+    assert {path.name for path in ON_PATH.glob("*.py")} == {"airflow_local_settings.py"}
+    packages = {path.parent.name for path in ON_PATH.glob("*/__init__.py")}
+    assert packages == {"stack_runtime"}
+
+
+def test_the_page_of_patches_is_what_would_be_generated():
+    assert patches.PAGE.read_text(encoding="utf-8") == patches.page(), (
+        "run: python -m checks.patches"
+    )
+
+
+def test_the_name_of_a_patch_is_used_once():
+    names = re.findall(r"^\| ([\w-]+) \|", patches.page(), re.M)
+    assert len(names) == len(set(names)) > 10

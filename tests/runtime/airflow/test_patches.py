@@ -1,0 +1,156 @@
+"""The registry in Airflow's own environment: all patches are active, misfits are reported."""
+
+import logging
+import os
+import sys
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from tests.support.process import run
+from tests.support.repository import ROOT
+
+CONFIG = ROOT / "orchestration/config"
+# All of them are applied, in a process of their own: they change Airflow for good.
+ALL_ACTIVE = """
+import importlib
+from airflow import configuration
+from stack_runtime.airflow import patches
+from stack_runtime.shared import patch_registry
+patches.load_put_off()
+from airflow import settings
+applied = []
+activate = patch_registry.activate
+patch_registry.activate = lambda one, module: applied.append((one.name, activate(one, module)))
+patches.register()
+for patch in patches.PATCHES:
+    importlib.import_module(patch.module)
+print({name: why for name, why in applied if why}, len({name for name, _ in applied}))
+print(patch_registry.inactive(patches.PATCHES), len(patches.PATCHES))
+"""
+USERS_SETTINGS = """
+from airflow.exceptions import AirflowClusterPolicyViolation
+
+def task_policy(task):
+    task.owner = f"{task.owner}, {task.retries} retries"
+
+def dag_policy(dag):
+    raise AirflowClusterPolicyViolation("no DAG")
+"""
+POLICIES = """
+from airflow import settings
+from types import SimpleNamespace
+task = SimpleNamespace(owner="ada", partial_kwargs=None, _BaseOperator__init_kwargs={})
+settings.POLICY_PLUGIN_MANAGER.hook.task_policy(task=task)
+try:
+    settings.POLICY_PLUGIN_MANAGER.hook.dag_policy(dag=None)
+except Exception as error:
+    print(task.owner, error)
+"""
+
+
+@pytest.fixture(scope="module")
+def registry():
+    sys.path.insert(0, str(CONFIG))
+    from stack_runtime.shared import patch_registry
+
+    sys.path.remove(str(CONFIG))
+    return patch_registry
+
+
+def printed(code, **variables):
+    """What a process of Airflow's environment prints, with config/ on its path."""
+    environment = {**os.environ, "PYTHONPATH": str(CONFIG), **variables}
+    ran = run(sys.executable, "-P", "-W", "ignore", "-c", code, env=environment)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout.splitlines()
+
+
+def test_on_the_pinned_versions_every_patch_is_active():
+    applied, checked = printed(ALL_ACTIVE)[-2:]
+    none, number = checked.split()
+    assert none == "{}"
+    put_off = 2
+    assert applied == f"{{}} {int(number) - put_off}"
+
+
+@pytest.mark.parametrize("place", ["plugins", "config"])
+def test_a_users_own_settings_are_applied_after_ours(tmp_path, place):
+    (tmp_path / place).mkdir()
+    (tmp_path / place / "airflow_local_settings.py").write_text(USERS_SETTINGS)
+    variables = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "30",
+    }
+    assert printed(POLICIES, **variables)[-1] == "ada, 2 retries no DAG"
+
+
+@pytest.fixture
+def patch(registry):
+    """A patch of a module `m` that sets `m.done`, for the packaging that is installed."""
+    return registry.Patch(
+        name="p", module="m", needs=("Class.method",), distribution="packaging", versions=">=1",
+        kind=registry.Kind.SPEED, reason="It is slow.", upstream="none", delete_when="never",
+        apply=lambda module: setattr(module, "done", True),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def module(monkeypatch):
+    made = ModuleType("m")
+    made.Class = SimpleNamespace(method=None)
+    monkeypatch.setitem(sys.modules, "m", made)
+    return made
+
+
+def test_a_patch_that_fits_is_applied(registry, patch, module):
+    assert registry.activate(patch, module) == ""
+    assert module.done
+    assert registry.inactive([patch]) == {}
+
+
+def test_a_patch_for_speed_that_lacks_a_name_is_skipped_and_logged(registry, patch, module, caplog):
+    del module.Class.method
+    with caplog.at_level(logging.WARNING):
+        assert registry.activate(patch, module) == "m has no Class.method"
+    assert not hasattr(module, "done")
+    assert caplog.messages == ["The patch p is not active: m has no Class.method."]
+    assert registry.inactive([patch]) == {"p": "m has no Class.method"}
+
+
+def test_a_patch_for_correctness_that_lacks_a_name_stops_the_service(registry, patch, module):
+    del module.Class
+    strict = replace(patch, kind=registry.Kind.CORRECTNESS)
+    version = registry.installed_version("packaging")
+    sentence = f"The patch p does not fit packaging {version}: m has no Class.method. Without it: "
+    for stopped in (lambda: registry.activate(strict, module), lambda: registry.inactive([strict])):
+        with pytest.raises(SystemExit) as told:
+            stopped()
+        assert str(told.value) == f"{sentence}It is slow."
+    assert not hasattr(module, "done")
+
+
+@pytest.mark.parametrize("kind", ["SPEED", "CORRECTNESS"])
+@pytest.mark.parametrize(
+    ("versions", "distribution", "why"),
+    [
+        ("<1", "packaging", "is installed"),
+        (">=1", "no-such-distribution", "it is not installed"),
+    ],
+)
+def test_outside_its_range_a_patch_is_skipped_and_listed(
+    registry, patch, module, kind, versions, distribution, why
+):
+    other = replace(patch, kind=registry.Kind[kind], versions=versions, distribution=distribution)
+    assert why in registry.activate(other, module)
+    assert not hasattr(module, "done")
+    assert registry.inactive([other]).keys() == {"p"}
+
+
+def test_a_module_that_is_gone_counts_as_a_missing_name(registry, patch):
+    gone = replace(patch, module="no_such_module")
+    assert "cannot be imported" in registry.inactive([gone])["p"]
+    with pytest.raises(SystemExit):
+        registry.inactive([replace(gone, kind=registry.Kind.CORRECTNESS)])

@@ -1,0 +1,62 @@
+"""MLflow's server in the process that was started."""
+
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support.fake_module import fake_module
+
+STORE = "postgresql+psycopg2://mlflow:s3cret@postgres/mlflow"  # pragma: allowlist secret
+
+
+@pytest.fixture
+def mlflow(script, monkeypatch):
+    """Our server on MLflow's command, which prepares the server and starts it as the real one."""
+    world = SimpleNamespace(arguments=None, served=None, environment={})
+    server = fake_module(monkeypatch, "mlflow.server", _exec_cmd=lambda command, extra_env: None)
+
+    def cli(arguments, prog_name):
+        world.arguments = arguments
+        world.environment = dict(os.environ)
+        command = [sys.executable, "-m", "uvicorn", "--host", "h", "mlflow.server:app"]
+        server._exec_cmd(command, extra_env={"PREPARED": "yes"}, capture_output=False)
+
+    fake_module(monkeypatch, "mlflow.cli", cli=cli)
+    fake_module(monkeypatch, "uvicorn", main=lambda words, **_: setattr(world, "served", words))
+    # Set and taken back by the test, so that what the script leaves in the environment goes too.
+    for name in ("PREPARED", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "MLFLOW_HOST"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.delenv("MLFLOW_HOST")
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", STORE)
+    serve = script("mlflow.serve")
+    monkeypatch.setattr(serve, "point_at", lambda uri: setattr(world, "beside", uri))
+    monkeypatch.setattr(serve.patch_registry, "installed_version", lambda name: "3.17.2")
+    world.main = serve.main
+    return world
+
+
+def test_mlflow_runs_in_the_process_that_was_started(mlflow):
+    with pytest.raises(SystemExit) as ended:
+        mlflow.main()
+    assert not ended.value.code
+    assert mlflow.served == ["--host", "h", "mlflow.server:app"]
+    assert os.environ["PREPARED"] == "yes"
+    line = " ".join(mlflow.arguments)
+    assert line == "server --app-name basic-auth --host 0.0.0.0 --port 5000 --workers 1"
+    assert mlflow.beside == STORE
+
+
+def test_mlflow_gets_no_blank_credentials(mlflow, monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with pytest.raises(SystemExit):
+        mlflow.main()
+    assert "AWS_ACCESS_KEY_ID" not in mlflow.environment
+    assert mlflow.environment["AWS_DEFAULT_REGION"] == "eu-central-1"
+
+
+def test_an_mlflow_that_starts_another_server_is_noticed(script):
+    run_here = script("mlflow.patches", uvicorn={}).run_here
+    with pytest.raises(AssertionError):
+        run_here([sys.executable, "-m", "gunicorn", "x"], {})
