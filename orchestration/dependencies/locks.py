@@ -8,22 +8,13 @@ from orchestration.settings.model import Settings
 
 # Airflow's own world is resolved as of 3.0.1's release: what it was tested with.
 AIRFLOW_RELEASED = "2025-05-13T00:00:00Z"
-# But for what only Amazon's provider brings and nothing here loads: mended since, nearly all of it.
-MENDED = "2026-11-27T00:00:00Z"
-OF_AMAZON = (
-    *("aiohappyeyeballs", "aiohttp", "aiosignal", "beautifulsoup4", "frozenlist", "multidict"),
-    *("propcache", "redshift-connector", "setuptools", "soupsieve", "yarl"),
-)
 ANY_PLATFORM = ("--universal", "--python-version", "3.11")
 IMAGES = ("--python-version", "3.11", "--python-platform", "linux")
 
 LOCKS: Mapping[str, tuple[str, ...]] = {
     "uv.lock": ("uv.in", *ANY_PLATFORM),
     "host.lock": ("--group", "../pyproject.toml:checks", *ANY_PLATFORM),
-    "airflow.lock": (
-        *("airflow.in", "--exclude-newer", AIRFLOW_RELEASED, *IMAGES),
-        *(f"--exclude-newer-package={name}={MENDED}" for name in OF_AMAZON),
-    ),
+    "airflow.lock": ("airflow.in", "--exclude-newer", AIRFLOW_RELEASED, *IMAGES),
     "requirements.lock": ("requirements.txt", "--constraints", "airflow.lock", *IMAGES),
     # What stays in its layer of the image while requirements.txt changes.
     "stock.lock": (
