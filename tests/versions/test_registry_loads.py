@@ -1,4 +1,4 @@
-"""The registry of patches in an environment of another Airflow: no exception, misfits are listed."""
+"""The registry of patches with another Airflow: no exception, and misfits are listed."""
 
 import importlib
 import sys
