@@ -1,7 +1,7 @@
-"""What is old in Airflow, told or removed: `python clean_airflow.py SECONDS [apply]`.
+"""List or remove what is old in Airflow: `python -m stack_runtime.airflow.cleanup SECONDS [apply]`.
 
 History and archives in the database, task logs, the data folders of runs. A run is old when it
-ended that long ago and is not the newest of its DAG, nor the one its schedule goes on from.
+ended that long ago and is neither the newest of its DAG nor the one its schedule continues from.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Parse every DAG file of a folder by real Airflow: `python parse_dags.py FOLDER`.
+"""Parse every DAG file of a folder by real Airflow: `parse_dags FOLDER`.
 
 Runs where Airflow is: in the image, or in an environment from the same locks. Prints each import
 error with its file; exit code 1 if there is one, or if the folder holds no DAG at all.

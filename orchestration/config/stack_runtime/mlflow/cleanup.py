@@ -1,8 +1,9 @@
-"""MLflow's runs that were deleted long ago, told or removed: `clean_mlflow.py SECONDS [apply]`.
+"""List or remove MLflow's runs that were deleted long ago.
 
-By the code of `mlflow gc` and not by the command, which takes the store's address, password
-included, as an argument, and all that was deleted where it is given no names. What a version in the
-registry was made from stays, whoever deleted it: a champion without its run cannot be loaded.
+`python -m stack_runtime.mlflow.cleanup SECONDS [apply]`. Calls the code of `mlflow gc`, not the
+command: that takes the store's address with its password as an argument, and removes everything
+deleted if it gets no names. What a registered version was made from stays, whoever deleted it: a
+champion without its run cannot be loaded.
 """
 
 import os

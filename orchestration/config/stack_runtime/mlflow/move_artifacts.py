@@ -1,8 +1,9 @@
-"""Artifacts of a folder copied into MLflow's bucket, each read back and compared by its hash.
+"""Copy artifacts of a folder into MLflow's bucket; each is read back and compared by its hash.
 
-`move_artifacts.py FOLDER SINCE copy|tell` takes the files that changed since then (seconds since
-1970) and prints how far it is, a line of JSON at a time. What is in the bucket already with the
-same content stays, so that it goes on where it was ended; nothing is deleted, anywhere.
+`python -m stack_runtime.mlflow.move_artifacts FOLDER SINCE copy|tell` takes the files that changed
+since then (seconds since 1970) and prints its progress, a line of JSON at a time. What is in the
+bucket already with the same content stays, so an interrupted copy continues where it ended. Nothing
+is deleted anywhere.
 """
 
 import hashlib
