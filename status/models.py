@@ -68,7 +68,7 @@ class MLflow:
             asked = {"path": AN_ARTIFACT_FOLDER}
             answer = await self._http.get(address, params=asked, auth=self._auth)
             if answer.status_code == FAILED_DEPENDENCY:
-                # What a bucket's error means, and its fix behind it (stack_runtime/mlflow/patches.py).
+                # What a bucket's error means, and its fix behind it (mlflow/patches.py).
                 told = str(answer.json()["message"]).partition(";")[0]
                 raise UnexpectedAnswer(WHOSE.sub("", told))
             _list_of("files", json_object(answer))
