@@ -11,7 +11,7 @@ Each replacement of something internal to Airflow, Celery, MLflow or a library u
 versions it is for. Outside its versions a patch is skipped. If one of its names is missing inside
 them, a patch for speed is skipped too, and one for correctness stops the service with a sentence
 that names it. `inv doctor`, `inv health --json` and the status page list the patches that are not
-active; on the pinned versions all are.
+active. On the pinned versions every patch is active.
 
 This page is generated: `python -m checks.patches`. The code is in
 `orchestration/config/stack_runtime`.

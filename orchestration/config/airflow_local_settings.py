@@ -2,5 +2,6 @@
 
 from stack_runtime.airflow.cluster_policy import local_settings
 
-globals().update(settings := local_settings(__file__))
-__all__ = list(settings)
+_settings = local_settings(__file__)
+__all__ = list(_settings)
+globals().update(_settings)

@@ -29,8 +29,17 @@ for patch in patches.PATCHES:
 print({name: why for name, why in applied if why}, len({name for name, _ in applied}))
 print(patch_registry.inactive(patches.PATCHES), len(patches.PATCHES))
 """
+# Names and types as a user may choose them.
 USERS_SETTINGS = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import ClassVar
+from airflow import settings
 from airflow.exceptions import AirflowClusterPolicyViolation
+
+@dataclass
+class Limits:
+    most: ClassVar[int] = 3
 
 def task_policy(task):
     task.owner = f"{task.owner}, {task.retries} retries"
@@ -147,6 +156,28 @@ def test_outside_its_range_a_patch_is_skipped_and_listed(
     assert why in registry.activate(other, module)
     assert not hasattr(module, "done")
     assert registry.inactive([other]).keys() == {"p"}
+
+
+def test_a_module_that_cannot_be_loaded_in_the_patchs_way_counts_as_a_missing_name(
+    registry, patch, caplog
+):
+    def load(name):
+        raise ImportError("no name x")
+
+    registry.load(replace(patch, load=load))
+    assert caplog.messages == ["The patch p is not active: m cannot be imported: no name x."]
+    with pytest.raises(SystemExit):
+        registry.load(replace(patch, load=load, kind=registry.Kind.CORRECTNESS))
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [("os.path:join", True), ("os.path:gone", False), ("gone:join", False), ("TABLE.a", True),
+     ("TABLE.b", False)],
+)  # fmt: skip
+def test_a_needed_name_may_be_of_another_module_or_a_key(registry, patch, module, name, there):
+    module.TABLE = {"a": 1}
+    assert (replace(patch, needs=(name,)).misfit(module) == "") is there
 
 
 def test_a_module_that_is_gone_counts_as_a_missing_name(registry, patch):

@@ -56,7 +56,8 @@ def test_mlflow_gets_no_blank_credentials(mlflow, monkeypatch):
     assert mlflow.environment["AWS_DEFAULT_REGION"] == "eu-central-1"
 
 
-def test_an_mlflow_that_starts_another_server_is_noticed(script):
-    run_here = script("mlflow.patches", uvicorn={}).run_here
-    with pytest.raises(AssertionError):
-        run_here([sys.executable, "-m", "gunicorn", "x"], {})
+def test_an_mlflow_that_starts_another_server_starts_it_by_itself(script):
+    server = SimpleNamespace(_exec_cmd=lambda command, extra_env: (command, extra_env))
+    script("mlflow.patches").serve_in_process(server)
+    command = [sys.executable, "-m", "gunicorn", "x"]
+    assert server._exec_cmd(command, extra_env={"A": "1"}) == (command, {"A": "1"})

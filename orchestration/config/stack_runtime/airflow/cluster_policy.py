@@ -73,6 +73,8 @@ def _users_settings(shim: Path) -> ModuleType | None:
             spec = importlib.util.spec_from_file_location(f"users_{NAME}", path)
             if spec and spec.loader:
                 module = importlib.util.module_from_spec(spec)
+                # As after an import: dataclasses look up their module.
+                sys.modules[spec.name] = module
                 spec.loader.exec_module(module)
                 return module
     return None

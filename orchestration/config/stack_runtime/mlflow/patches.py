@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, NoReturn
+from typing import Any
 
 from stack_runtime.shared import s3
 from stack_runtime.shared.patch_registry import Kind, Patch
@@ -28,19 +28,20 @@ def bucket() -> str:
     return destination if s3.is_bucket(destination) else ""
 
 
-def run_here(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> NoReturn:
-    """Run `python -m uvicorn …` in this process, to its end."""
-    import uvicorn
-
-    os.environ.update(extra_env)
-    python, module, name, *arguments = command
-    assert [python, module, name] == [sys.executable, "-m", "uvicorn"], command
-    uvicorn.main(arguments, prog_name="uvicorn")
-    sys.exit()
-
-
 def serve_in_process(server: Any) -> None:
-    """Let `mlflow server` run uvicorn in its own process."""
+    """Let `mlflow server` run `python -m uvicorn …` in its own process, to its end."""
+    start_child = server._exec_cmd
+
+    def run_here(command: Sequence[str], extra_env: Mapping[str, str], **options: Any) -> Any:
+        if [*command[:3]] != [sys.executable, "-m", "uvicorn"]:
+            LOG.warning("MLflow starts its server in another way: %s.", " ".join(command[:4]))
+            return start_child(command, extra_env=extra_env, **options)
+        import uvicorn
+
+        os.environ.update(extra_env)
+        uvicorn.main(command[3:], prog_name="uvicorn")
+        return sys.exit()
+
     server._exec_cmd = run_here
 
 
@@ -113,7 +114,11 @@ OF_BUCKET = (
     Patch(
         name="explain-bucket-errors",
         module="mlflow.store.artifact.s3_artifact_repo",
-        needs=tuple(f"S3ArtifactRepository.{name}" for name in BUCKET_METHODS),
+        needs=(
+            *(f"S3ArtifactRepository.{name}" for name in BUCKET_METHODS),
+            "mlflow.store.artifact.artifact_repository_registry:"
+            "_artifact_repository_registry.register",
+        ),
         distribution=DISTRIBUTION,
         versions=VERSIONS,
         kind=Kind.CORRECTNESS,

@@ -49,7 +49,7 @@ def _packages() -> Iterable[str]:
 
 def _files(folder: Path) -> Iterable[str]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix != ".pyc":
+        if path.is_file() and "__pycache__" not in path.parts:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             yield f"{path.relative_to(folder)} {content}"
 

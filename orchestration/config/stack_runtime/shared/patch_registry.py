@@ -9,12 +9,13 @@ init jobs note the skipped patches at their databases (`init_marker`), from wher
 
 import importlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, reduce
 from importlib import metadata
 from types import ModuleType
+from typing import Any
 
 LOG = logging.getLogger("stack_runtime.patches")
 
@@ -30,8 +31,8 @@ class Kind(StrEnum):
 class Patch:
     """One replacement: `apply` gets the imported module and changes it.
 
-    `needs` are dotted names in the module; `versions` is a PEP 440 range of `distribution`. `load`
-    imports the module where that itself is part of the patch.
+    `needs` are dotted names in the module, or `other.module:name`; `versions` is a PEP 440 range of
+    `distribution`. `load` imports the module where that itself is part of the patch.
     """
 
     name: str
@@ -82,16 +83,27 @@ def activate(patch: Patch, module: ModuleType) -> str:
     """
     why = patch.out_of_range() or _checked(patch, patch.misfit(module))
     if why:
-        LOG.warning("The patch %s is not active: %s.", patch.name, why)
+        _skip(patch, why)
     else:
         patch.apply(module)
     return why
 
 
 def load(patch: Patch) -> None:
-    """Import a patch's module and apply the patch, where its version is in range."""
-    if not patch.out_of_range():
-        activate(patch, patch.load(patch.module))
+    """Import a patch's module, in the patch's own way if it has one, and apply the patch."""
+    if why := patch.out_of_range():
+        _skip(patch, why)
+        return
+    try:
+        module = patch.load(patch.module)
+    except ImportError as error:
+        _skip(patch, _checked(patch, f"{patch.module} cannot be imported: {error}"))
+        return
+    activate(patch, module)
+
+
+def _skip(patch: Patch, why: str) -> None:
+    LOG.warning("The patch %s is not active: %s.", patch.name, why)
 
 
 def inactive(patches: Iterable[Patch]) -> dict[str, str]:
@@ -123,8 +135,13 @@ def _checked(patch: Patch, misfit: str) -> str:
 
 
 def _has(module: ModuleType, name: str) -> bool:
+    owner, _, path = name.rpartition(":")
     try:
-        reduce(getattr, name.split("."), module)
-    except AttributeError:
+        reduce(_member, path.split("."), importlib.import_module(owner) if owner else module)
+    except (AttributeError, KeyError, ImportError):
         return False
     return True
+
+
+def _member(owner: Any, name: str) -> Any:
+    return owner[name] if isinstance(owner, Mapping) else getattr(owner, name)

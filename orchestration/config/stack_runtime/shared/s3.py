@@ -79,11 +79,11 @@ def shorten_timeouts(botocore_config: Any) -> None:
 SHORT_TIMEOUTS = Patch(
     name="short-bucket-timeouts",
     module="botocore.config",
-    needs=("Config.OPTION_DEFAULTS",),
+    needs=tuple(f"Config.OPTION_DEFAULTS.{name}" for name in BRIEF),
     distribution="botocore",
     versions=">=1.34,<2",
     kind=Kind.CORRECTNESS,
-    reason="A bucket that does not answer is waited for by minutes, five times over.",
+    reason="Each request to a bucket that does not answer takes minutes, five times over.",
     upstream="none",
     delete_when="botocore reads time limits from the environment",
     apply=shorten_timeouts,
@@ -92,7 +92,7 @@ SHORT_TIMEOUTS = Patch(
 
 @contextmanager
 def brief() -> Iterator[None]:
-    """Shorten time limits meanwhile, in a process that also runs other code."""
+    """Shorten time limits meanwhile (SHORT_TIMEOUTS), in a process that also runs other code."""
     from botocore import config
 
     defaults = config.Config.OPTION_DEFAULTS

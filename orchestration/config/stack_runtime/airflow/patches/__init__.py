@@ -5,6 +5,7 @@ module has been imported: a process that never imports the module pays nothing.
 """
 
 import importlib
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 
@@ -17,7 +18,7 @@ from stack_runtime.airflow.patches import (
     tracebacks,
     wake_ups,
 )
-from stack_runtime.shared import patch_registry
+from stack_runtime.shared import patch_registry, s3
 
 PATCHES = (
     *imports.PATCHES,
@@ -27,6 +28,8 @@ PATCHES = (
     results.PATCH,
     *wake_ups.PATCHES,
     tracebacks.PATCH,
+    # Not for the whole process: `s3.brief` applies it while a log is copied.
+    replace(s3.SHORT_TIMEOUTS, name="short-timeouts-for-task-logs", apply=lambda config: None),
 )
 
 

@@ -47,11 +47,11 @@ PATCHES = (
         module=SUPERVISOR,
         needs=("Client",),
         distribution=SDK,
-        versions=">=1.0.1,<1.1.2",
+        versions=">=1.0.1,<1.0.4",
         kind=Kind.SPEED,
         reason="Each task reads all certificates of the machine again, for plain HTTP too.",
         upstream="apache/airflow#57334",
-        delete_when="Airflow 3.1.2",
+        delete_when="Airflow 3.0.4, whose client ignores it; 3.1.2 shares the context itself",
         apply=share_tls_context,
     ),
     Patch(

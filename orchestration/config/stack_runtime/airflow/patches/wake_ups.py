@@ -23,7 +23,7 @@ CORE = "apache-airflow-core"
 # Where PostgreSQL is away, whoever else uses it finds out by itself.
 RECONNECT_SECONDS = 5.0
 # How often the log repeats that a service is not woken.
-REPEAT_SECONDS = 300.0
+REPEAT_SECONDS = 60.0
 # How often a service looks all the same: for changed DAG files, and for triggers.
 FILES_SECONDS = 3.0
 TRIGGERS_SECONDS = 5.0
@@ -198,8 +198,8 @@ PATCHES = (
         versions=">=3.0.1,<3.2",
         kind=Kind.CORRECTNESS,
         reason="A deferred task that is due again before the end of its process is noticed fails.",
-        upstream="apache/airflow#66374, #66431",
-        delete_when="Airflow 3.2.2",
+        upstream="apache/airflow#66374, #67287, #72716",
+        delete_when="Airflow ignores the stale result of a deferred task in each of its states",
         apply=read_results_first,
     ),
     Patch(
