@@ -1,6 +1,6 @@
 """Known vulnerabilities of pinned versions: checks/advisories.toml, and the page made from it.
 
-python -m checks.advisories writes docs/cves.md.
+python -m checks.advisories writes docs/advisories.md.
 """
 
 import re
@@ -17,7 +17,7 @@ from packaging.version import Version
 from orchestration.errors import StackError
 
 ROOT = Path(__file__).resolve().parents[1]
-FILE, PAGE = "checks/advisories.toml", "docs/cves.md"
+FILE, PAGE = "checks/advisories.toml", "docs/advisories.md"
 ID = r"(CVE|PYSEC|GHSA)-[\w-]+"
 # The fixed version of an advisory that no version fixes.
 NO_VERSION = "none"

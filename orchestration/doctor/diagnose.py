@@ -90,7 +90,7 @@ def _examined(
     settings: Settings, engine: Engine, failure: str, *, installed: bool
 ) -> list[Problem]:
     found = [*_looked(".env", state_checks.of_env_file, settings)]
-    found += pending.problems(settings)
+    found += _looked("interrupted operations", pending.problems, settings)
     found += _looked("certificates", state_checks.of_certificate, settings)
     found += log_scan.in_error(settings, failure)
     if unfit := [*_looked("engine", engine.problems)]:

@@ -1,7 +1,7 @@
 """Kills, pauses and cuts, each while a task runs: how long until work flows, and is any lost?
 
 `nox -s faults -- kills` (`-k redis`); the shortest with every landing. Each ends with the canary,
-and a line of the table in docs/faults.md.
+and a line of the table in docs/resilience.md.
 """
 
 import contextlib

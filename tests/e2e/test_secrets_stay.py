@@ -1,4 +1,4 @@
-"""Every generated secret, looked for where it must not be; docs/doors.md says where it may."""
+"""Every generated secret, looked for where it must not be; docs/security.md says where it may."""
 
 import json
 import os
