@@ -1,4 +1,4 @@
-"""The verbs of the stack. `inv --list` is the menu, `inv --help COMMAND` tells each one's flags."""
+"""The `inv` commands. `inv --list` lists them, `inv --help COMMAND` shows the options of one."""
 
 import functools
 import os
@@ -17,62 +17,60 @@ from orchestration import commands
 if TYPE_CHECKING:
     from orchestration.project import Project
 
-# Invoke switches it off; without it every verb would compile the engine room anew.
+# Invoke switches it off. Each command would compile the host tool again.
 sys.dont_write_bytecode = False
 
 GROUPS = {
-    "run the stack": ("install", "up", "down", "restart", "rebuild"),
-    "look at it": ("health", "logs", "open"),
-    "work in it": ("trigger", "airflow", "shell"),
-    "maintain it": (
-        "doctor", "backup", "restore", "drill", "clean", "move-artifacts", "secrets", "systemd",
-        "lock",
-    ),
-}  # fmt: skip
+    "Run": ("install", "up", "down", "restart", "rebuild"),
+    "Inspect": ("health", "logs", "open", "doctor"),
+    "Work": ("trigger", "airflow", "shell"),
+    "Data": ("backup", "restore", "drill", "clean", "move-artifacts"),
+    "Admin": ("secrets", "systemd", "lock"),
+}
 
 
 class Menu(Program):
-    """Invoke's program, with the verbs in groups and exit code 2 for wrong usage."""
+    """Invoke's program, with commands in groups and exit code 2 for wrong usage."""
 
     def list_flat(self) -> None:
-        """Print the menu: a line for each verb, in the order in which people need them."""
+        """Print a line for each command, in the order in which people need them."""
         lines = dict(self._make_pairs(self.scoped_collection))
         for group, names in GROUPS.items():
             print(f"{group}:")
             self.print_columns([(name, lines[name]) for name in names])
-        print("the flags of one: inv --help COMMAND")
+        print("Options of a command: inv --help COMMAND")
 
     def no_tasks_given(self) -> None:
-        """Show the menu where nothing is asked."""
+        """List the commands if none is given."""
         self.list_flat()
         raise Exit
 
     def parse_tasks(self) -> None:
-        """Read the command line; raises Exit with code 2 for what is none."""
+        """Read the command line; raises Exit with code 2 for wrong usage."""
         self._parsed(super().parse_tasks)
 
     def parse_cleanup(self) -> None:
-        """Answer --list and --help; raises Exit with code 2 for a verb that does not exist."""
+        """Answer --list and --help; raises Exit with code 2 for an unknown command."""
         self._parsed(super().parse_cleanup)
 
     def _parsed(self, parse: Callable[[], None]) -> None:
         try:
             parse()
         except ParseError as error:
-            way_on = "Run: inv --list, or inv --help COMMAND"
+            next_step = "Run: inv --list, or inv --help COMMAND"
             if "airflow" in self.argv and "--" not in self.argv:
-                way_on = "Put -- before Airflow's arguments, as in: inv airflow -- dags list"
-            raise Exit(f"Error: {error}\n{way_on}", code=2) from None
+                next_step = "Put -- before Airflow's arguments, as in: inv airflow -- dags list"
+            raise Exit(f"Error: {error}\n{next_step}", code=2) from None
 
 
 # The program that reads this file exists already, and Invoke has no setting for these two.
 program.__class__ = Menu
 
 
-def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
-    """An Invoke task whose expected failures are lines on stderr and exit code 1.
+def command(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
+    """Make an Invoke task whose expected failures are lines on stderr and exit code 1.
 
-    `alone`: it changes the stack, and no other that does may be at work in this clone.
+    A command that changes the stack runs `alone`: no second one at the same time in this clone.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -86,7 +84,7 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
 
             project = Project(Path(__file__).resolve().parent, os.environ)
 
-            # A closed terminal and `kill` are interruptions like Ctrl-C; nohup's word stands.
+            # A closed terminal and `kill` interrupt like Ctrl-C, unless nohup ignores them.
             for ending in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(ending) != signal.SIG_IGN:
                     signal.signal(ending, signal.default_int_handler)
@@ -99,7 +97,7 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
                 runner.end_running()
                 sys.exit(f"Interrupted. Run inv {name} again to continue.")
             except BrokenPipeError:
-                # Whoever read it, as `head` does, has enough.
+                # The reader, such as `head`, has closed the pipe.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         return task(run, name=name, **options)
@@ -107,71 +105,74 @@ def verb(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
     return decorate
 
 
-@verb(alone=True)
+@command(alone=True)
 def install(project: "Project") -> None:
-    """Check this machine, make .env, build images or environments.
+    """Check this machine, create .env and build the images.
 
-    Everything that stands in the way is told at once; nothing is changed before all of it is
-    gone. Settings that are set in .env are never touched. Safe to run again.
+    Reports all problems at once and changes nothing until they are solved. Never changes a value
+    that is set in .env. Safe to run again.
     """
     commands.install.run(project)
 
 
-@verb(alone=True, help={"proof": "send the canary through the running stack (default: yes)"})
+@command(alone=True, help={"proof": "run the canary (default: yes)"})
 def up(project: "Project", proof: bool = True) -> None:
-    """Start everything, wait until it works, prove it.
+    """Start all services and verify them with the canary.
 
-    Does what install would have, where that is missing. Run again, it applies changed settings
-    and finishes what was interrupted; a restore that was is taken back.
+    Installs anything that is missing. Safe to run again: applies changed settings, resumes an
+    interrupted run and rolls an interrupted restore back.
     """
     commands.up.run(project, with_proof=proof)
 
 
-@verb(alone=True, help={"volumes": "delete all data too", "yes": "yes, really"})
+@command(alone=True, help={"volumes": "also delete all data", "yes": "confirm the deletion"})
 def down(project: "Project", volumes: bool = False, yes: bool = False) -> None:
-    """Stop everything; data stays unless --volumes."""
+    """Stop all services; --volumes also deletes the data."""
     commands.down.run(project, volumes=volumes, yes=yes)
 
 
-@verb(alone=True, help={"service": "one service (default: all)"})
+@command(alone=True, help={"service": "one service (default: all)"})
 def restart(project: "Project", service: str | None = None) -> None:
-    """Stop and start services, wait until they work.
+    """Restart one service or all of them.
 
-    Changed settings are applied by up, changed requirements by rebuild.
+    To apply changed settings use up, for changed requirements rebuild.
     """
     commands.restart.run(project, service)
 
 
-@verb(alone=True, help={"service": "only what this service runs from, and only it"})
+@command(alone=True, help={"service": "rebuild and replace only this service"})
 def rebuild(project: "Project", service: str | None = None) -> None:
-    """Apply install/requirements.txt: lock, build, check the DAGs, swap.
+    """Apply install/requirements.txt: lock, build, test, replace.
 
-    The lock is refreshed, images or environments are built beside the running ones, every DAG is
-    imported in them, and only then services are swapped one by one; running tasks end in the old
-    ones. Whatever fails before that leaves stack and lock as they were.
+    Builds images or environments next to the running ones and imports every DAG in them. Then
+    replaces the services one by one; running tasks finish in the old ones. If a step before that
+    fails, stack and lock stay as they were.
     """
     commands.rebuild.run(project, service)
 
 
-@verb(
+@command(
     help={
-        "json": "for machines; with --watch a line each time",
-        "deep": "the canary must come through too",
-        "watch": "go on looking until Ctrl-C",
+        "json": "print JSON; with --watch a document per line",
+        "deep": "also run the canary",
+        "watch": "repeat until Ctrl-C",
     }
 )
 def health(project: "Project", json: bool = False, deep: bool = False, watch: bool = False) -> None:
-    """How every service is; exit code 1 unless all is well."""
+    """Show the health of every service.
+
+    Exit code 1 unless all are healthy.
+    """
     if not commands.health.run(project, as_json=json, deep=deep, watch=watch):
         sys.exit(1)
 
 
-@verb(
+@command(
     help={
         "service": "one service (default: all)",
-        "follow": "go on as lines come",
-        "tail": "how many lines of each service (default: 100)",
-        "since": "only newer ones, as 30s, 10m, 2h or 1d",
+        "follow": "continue with new lines",
+        "tail": "number of lines per service (default: 100)",
+        "since": "only lines newer than this, such as 30s, 10m, 2h or 1d",
     }
 )
 def logs(
@@ -181,85 +182,86 @@ def logs(
     tail: str = "100",
     since: str = "",
 ) -> None:
-    """Print the services' logs."""
+    """Show service logs."""
     commands.logs.run(project, service, tail=tail, since=since, follow=follow)
 
 
-@verb(help={"service": "airflow-apiserver, mlflow or status (default)"})
+@command(help={"service": "airflow-apiserver, mlflow or status (default)"})
 def open_(project: "Project", service: str = "status") -> None:
-    """Open a page in the browser: status, Airflow or MLflow."""
+    """Open a web page in the browser: status, Airflow or MLflow."""
     commands.open_page.run(project, service)
 
 
-@verb(
+@command(
     positional=["dag_id"],
     help={
         "dag_id": "the DAG to run",
-        "conf": "the run's conf, a JSON object",
-        "wait": "show its tasks, exit 0 only on success",
+        "conf": "the conf of the run, a JSON object",
+        "wait": "show its tasks; exit code 0 only if it succeeds",
     },
 )
 def trigger(project: "Project", dag_id: str, conf: str | None = None, wait: bool = False) -> None:
-    """Start a run of a DAG.
+    """Trigger a DAG run.
 
     A paused DAG is unpaused first. Example: inv trigger training_pipeline --conf '{"seed": 7}'
     """
     commands.trigger.run(project, dag_id, conf, wait=wait)
 
 
-@verb()
+@command()
 def airflow(project: "Project") -> None:
-    """Airflow's own command line: inv airflow -- dags list.
+    """Run an Airflow command: inv airflow -- dags list.
 
-    What stands behind -- reaches it unharmed; its exit code is this one's.
+    Passes on everything after -- unchanged, and returns the exit code of Airflow.
     """
-    # Invoke's own remainder has lost the quoting.
+    # Invoke's own remainder loses the quoting.
     given = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
     sys.exit(commands.shell.airflow_cli(project, program.argv[given:]))
 
 
-@verb(help={"service": "whose surroundings to be in (default: airflow-scheduler)"})
+@command(help={"service": "service to open the shell in (default: airflow-scheduler)"})
 def shell(project: "Project", service: str = "airflow-scheduler") -> None:
-    """A shell where a service runs."""
+    """Open a shell in a service."""
     sys.exit(commands.shell.open_shell(project, service))
 
 
-@verb(help={"json": "for machines"})
+@command(help={"json": "print JSON"})
 def doctor(project: "Project", json: bool = False) -> None:
-    """Tell known failures: the cause, and one command to type.
+    """Diagnose known problems and suggest fixes.
 
-    Looks at settings, machine, services and their last log lines; exit code 1 unless all is well.
-    Changes nothing, tells no secret.
+    Checks settings, machine, services and recent log lines. Exit code 1 if there is a problem.
+    Changes nothing and prints no secret.
     """
     if not commands.doctor.run(project, as_json=json):
         sys.exit(1)
 
 
-@verb(
+@command(
     alone=True,
     help={
-        "keep": "how many of the newest to keep (default: 7)",
-        "passphrase_file": "encrypt a copy of .env with its first line (default: as .env says)",
+        "keep": "number of backups to keep (default: 7)",
+        "passphrase_file": "file whose first line encrypts a copy of .env (default: from .env)",
     },
 )
 def backup(project: "Project", keep: str = "7", passphrase_file: str = "") -> None:
-    """Write data, artifacts and DAGs to backups/, read them back.
+    """Back up databases, artifacts and DAGs.
 
-    The stack goes on meanwhile. Safe to run at any time; what is not complete is not kept.
+    Writes a folder below backups/ and reads it back. Tasks continue meanwhile. Safe to run at any
+    time; an incomplete backup is not kept.
     """
     commands.backup.run(project, keep=keep, passphrase_file=passphrase_file)
 
 
-@verb(
+@command(
     alone=True,
     positional=["archive"],
     help={
-        "archive": "the backup's folder",
-        "yes": "yes, really",
-        "keys": "take the keys along, onto an empty stack: the backup's .keys.age",
-        "passphrase_file": "what the keys were encrypted with (default: as .env says)",
-        "without_keys": "give up the passwords of connections, whose key is lost",
-        "dags": "put the backup's DAG files in place too",
+        "archive": "folder of the backup",
+        "yes": "confirm the restore",
+        "keys": "onto an empty stack: also restore the keys, from the backup's .keys.age",
+        "passphrase_file": "file with the passphrase of the keys (default: from .env)",
+        "without_keys": "restore without the passwords of connections, whose key is lost",
+        "dags": "also restore the DAG files",
     },
 )
 def restore_(
@@ -271,82 +273,82 @@ def restore_(
     without_keys: bool = False,
     dags: bool = False,
 ) -> None:
-    """Put a backup in the place of what is there.
+    """Restore a backup, with automatic rollback.
 
-    What is there is kept until the canary has come through; where it does not, the old state
-    comes back.
+    Keeps the previous state until the canary has succeeded. If it fails, the previous state is put
+    back.
     """
     options = {"keys_file": keys, "passphrase_file": passphrase_file, "without_keys": without_keys}
     commands.restore.run(project, archive, yes=yes, dags=dags, **options)
 
 
-@verb(alone=True)
+@command(alone=True)
 def drill(project: "Project") -> None:
-    """Restore the newest backup beside the stack, and check it.
+    """Test the newest backup in a temporary stack.
 
-    The status page tells the verdict.
+    The status page shows the result.
     """
     commands.drill.run(project)
 
 
-@verb(
+@command(
     alone=True,
     help={
-        "dry_run": "change nothing, only tell what it would give back",
-        "older_than": "what ended less than this ago stays, as 12h or 30d (default: 30d)",
+        "dry_run": "list only, remove nothing",
+        "older_than": "age in hours or days, such as 12h (default: 30d)",
     },
 )
 def clean(project: "Project", dry_run: bool = False, older_than: str = "30d") -> None:
-    """Give back disk space, never what is in use.
+    """Remove old runs, logs and images.
 
-    Old runs with their logs and data, MLflow's deleted runs, images or environments that nothing
-    runs from. Docker's build cache stays: it belongs to all projects of this machine.
+    Old runs with their logs and data, deleted MLflow runs, inactive images or environments.
+    Docker's build cache is kept: all projects of this machine share it.
     """
     commands.clean.run(project, older_than=older_than, dry_run=dry_run)
 
 
-@verb(
+@command(
     alone=True,
     help={
-        "to": "the bucket: s3://bucket/prefix",
-        "dry_run": "tell what and how much, change nothing",
+        "to": "bucket to copy to: s3://bucket/prefix",
+        "dry_run": "list only, copy nothing",
     },
 )
 def move_artifacts(project: "Project", to: str = "", dry_run: bool = False) -> None:
-    """Move MLflow's artifacts into a bucket, compared by hash.
+    """Move MLflow's artifacts to a bucket.
 
-    Tasks go on meanwhile; MLflow stands still for seconds at the end. Nothing is deleted, and
-    what was ended in its middle goes on where it was.
+    Compares each by its hash. Tasks continue meanwhile; MLflow stops for seconds at the end.
+    Deletes nothing. Run it again to resume an interrupted copy.
     """
     commands.move_artifacts.run(project, to, dry_run=dry_run)
 
 
-@verb(
+@command(
     iterable=["rotate"],
-    help={"rotate": "a secret by its name, several times or `all`: give it a new value"},
+    help={"rotate": "name of a secret to change; several times, or `all`"},
 )
 def secrets(project: "Project", rotate: list[str]) -> None:
-    """Tell whether secrets can be guessed; --rotate changes one.
+    """List secrets and flag weak ones; --rotate changes one.
 
-    Never a value; exit code 1 unless all are good. A rotation lets tasks end first, changes the
-    secret where it is held, writes .env, restarts what has it and proves the stack; interrupted,
-    the next `inv up` goes on with it.
+    Prints no values; exit code 1 if one is weak. A rotation waits for running tasks, changes the
+    secret everywhere it is stored, updates .env, restarts the affected services and runs the
+    canary. The next `inv up` resumes an interrupted rotation.
     """
     if not commands.secrets.run(project, rotate):
         sys.exit(1)
 
 
-@verb(help={"install": "put it in place, for each boot (as root)"})
+@command(help={"install": "install and enable the units (as root)"})
 def systemd(project: "Project", install: bool = False) -> None:
-    """Print the unit that starts this at boot, or put it in place."""
+    """Print or install the systemd units."""
     commands.systemd.run(project, install=install)
 
 
-@verb(alone=True)
+@command(alone=True)
 def lock(project: "Project") -> None:
-    """Compile every *.lock file anew from what it is made of.
+    """Recompile all lock files.
 
-    Pins that still fit stay. For install/requirements.txt alone, rebuild does it.
+    Pins that still fit are kept. For install/requirements.txt alone, use rebuild.
     """
     commands.lock.run(project)
 

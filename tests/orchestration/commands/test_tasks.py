@@ -75,7 +75,7 @@ def menu_of(done):
     """Groups and lines of a menu that was printed: (verb, its line)."""
     assert (done.returncode, done.stderr) == (0, "")
     *lines, way_on = [line for line in done.stdout.splitlines() if line]
-    assert way_on == "the flags of one: inv --help COMMAND"
+    assert way_on == "Options of a command: inv --help COMMAND"
     indented = [line.split(maxsplit=1) for line in lines if line.startswith("  ")]
     return [line for line in lines if not line.startswith("  ")], indented
 
@@ -84,7 +84,7 @@ def test_the_menu_has_every_verb_once_with_one_line_in_groups(inv, verbs):
     groups, lines = menu_of(inv("--list"))
     assert sorted(verb for verb, _ in lines) == sorted(verb["name"] for verb in verbs)
     assert {verb: line for verb, line in lines} == {verb["name"]: verb["help"] for verb in verbs}
-    assert groups == ["run the stack:", "look at it:", "work in it:", "maintain it:"]
+    assert groups == ["Run:", "Inspect:", "Work:", "Data:", "Admin:"]
     assert menu_of(inv()) == (groups, lines)
 
 
@@ -98,7 +98,7 @@ def test_a_process_of_its_own_says_the_same_as_the_typist(inv, start):
 def test_the_menu_is_shown_without_the_engine_room(start):
     done = start(sys.executable, "-X", "importtime", "-m", "invoke", "--list")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "run the stack:" in done.stdout
+    assert "Run:" in done.stdout
     assert "invoke.program" in imported
     # Both packages are empty; their modules are imported when they are used.
     heavy = {name for name in imported if name.partition(".")[0] in HEAVY}
