@@ -1,10 +1,6 @@
-"""Known vulnerabilities of pinned versions: checks/advisories.toml, and the page made from it.
-
-python -m checks.advisories writes docs/advisories.md.
-"""
+"""Known vulnerabilities of pinned versions: checks/advisories.toml, and the page made from it."""
 
 import re
-import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +13,7 @@ from packaging.version import Version
 from orchestration.errors import StackError
 
 ROOT = Path(__file__).resolve().parents[1]
-FILE, PAGE = "checks/advisories.toml", "docs/advisories.md"
+FILE = "checks/advisories.toml"
 ID = r"(CVE|PYSEC|GHSA)-[\w-]+"
 # The fixed version of an advisory that no version fixes.
 NO_VERSION = "none"
@@ -101,10 +97,3 @@ def page(text: str) -> str:
             section.get("notes", ""),
         ]
     return "\n\n".join(filter(None, map(str.strip, parts))) + "\n"
-
-
-if __name__ == "__main__":
-    try:
-        (ROOT / PAGE).write_text(page((ROOT / FILE).read_text("utf-8")), "utf-8")
-    except StackError as error:
-        sys.exit(str(error))

@@ -97,7 +97,7 @@ def problem(one: Advisory, keys: Iterable[Key], today: date) -> str:
     """
     told, package = f"{FILE}: {one.id} of {one.package}", canonicalize_name(one.package)
     if not any(one.affects(version) for name, version in keys if name == package):
-        return f"{told} is in no lock any more: remove it, then: python -m checks.advisories"
+        return f"{told} is in no lock any more: remove it, then: python -m checks.pages"
     if one.until and one.until < today:
         return f"{told} could stay until {one.until}: fix it, or say why it may stay longer"
     return ""

@@ -101,7 +101,7 @@ def test_an_entry_of_something_else_or_without_a_last_day_hides_nothing(stranger
 @pytest.mark.parametrize(("name", "version"), [("six", "1.16.0"), ("Jinja2", "2.10.1")])
 def test_an_entry_whose_package_is_gone_or_mended_in_all_locks_is_told(name, version):
     problem = audit.problem(entry(), [pin(name, version).key], TODAY)
-    assert problem.endswith("is in no lock any more: remove it, then: python -m checks.advisories")
+    assert problem.endswith("is in no lock any more: remove it, then: python -m checks.pages")
 
 
 @pytest.mark.parametrize("known", [{"id": "CVE-2019-1"}, {"fixed": "none"}])

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from checks import links
+from checks import links, pages
 from tests.support.repository import ROOT
 
-GENERATED = ("advisories.md", "patches.md")
+GENERATED = pages.pages()
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
-WRITTEN = [page for page in PAGES if "/decisions/" not in page and not page.endswith(GENERATED)]
+WRITTEN = [page for page in PAGES if "/decisions/" not in page and page not in GENERATED]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "orchestration/README.md", "install/readme.md"]
 DOCUMENTS += WRITTEN
 INV = Path(sys.executable).parent / "inv"
@@ -64,6 +64,11 @@ def test_each_command_is_listed_with_all_its_options():
         short = {"service"} if "-s SERVICE" in row else set()
         positional = {"trigger": {"dag-id"}, "restore": {"archive"}}.get(verb, set())
         assert told | short | positional == flags, verb
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generated_page_is_up_to_date(name):
+    assert text(name) == GENERATED[name], "run: python -m checks.pages"
 
 
 LONGEST = {"README.md": 150, "CONTRIBUTING.md": 160, "docs/troubleshooting.md": 400}
