@@ -376,7 +376,7 @@ def test_a_move_is_told_beforehand_goes_on_where_it_was_ended_and_loses_nothing(
     _, wrong = first.communicate(timeout=120)
     assert first.returncode == 1
     assert "its server does not answer" in wrong
-    assert "MLflow goes on as before" in wrong
+    assert "MLflow still uses the old place" in wrong
     assert moving.client(BACK.format(run=run)).split()[-1] == before
     server.start()
     assert f"in {TO} now" in moving.well("inv", "move-artifacts", "--to", TO)
