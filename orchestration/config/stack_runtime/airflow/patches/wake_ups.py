@@ -65,8 +65,9 @@ class Listener:
         connection = database_url.connect(self.url, connect_timeout="3")
         connection.autocommit = True
         cursor = connection.cursor()
-        cursor.execute(f"LISTEN {self.channel}")
         missing = notify_triggers.missing(cursor, self.channel)
+        # Last, so that PostgreSQL's list of connections shows who listens.
+        cursor.execute(f"LISTEN {self.channel}")
         self._report(f"there is no trigger on {', '.join(missing)}" if missing else "")
         self.connection = connection
 
