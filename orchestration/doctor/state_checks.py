@@ -124,7 +124,7 @@ def of_work(report: Report) -> Iterator[Problem]:
             yield Problem("dag-import-errors", cause, "nox -s dag_lint", "dags/")
         if work.name == "patches" and work.state == "degraded":
             cause = f"Patches of Airflow or MLflow: {work.detail}."
-            fix = "Install the pinned versions: inv rebuild. Lost without it: docs/patches.md"
+            fix = "Install the pinned versions with inv rebuild (effects: docs/patches.md)."
             yield Problem("patch-inactive", cause, fix, "services")
         if work.name == "disk" and work.state in ("degraded", "down"):
             yield Problem("disk-full", f"The disk is {work.detail}.", "inv clean", "status")
