@@ -121,7 +121,8 @@ def test_while_the_server_is_away_tasks_end_well_and_their_logs_are_shown_and_fo
     assert "Done. Returned value was" in text
     told = json.loads(stack.run("inv", "doctor", "--json").stdout)["findings"]
     [finding] = [one for one in told if one["name"] == "bucket-unreachable"]
-    assert finding["cause"] == f"task logs in s3://{LOGS}/{PREFIX}: its server does not answer"
+    why = "cannot be used: its server does not answer."
+    assert finding["cause"] == f"The task logs in s3://{LOGS}/{PREFIX} {why}"
     server.start()
     time.sleep(RESTS_SECONDS + 1)
     ended(stack, "canary")
