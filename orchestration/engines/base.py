@@ -61,7 +61,7 @@ class Build:
 def runtime_module(name: str) -> tuple[str, ...]:
     """Return the command that runs a module of `stack_runtime` where services run.
 
-    With -P nothing in the working directory or beside the module hides a package of that name.
+    With -P nothing in the working directory or next to the module hides a package of that name.
     """
     return ("python", "-P", "-m", f"stack_runtime.{name}")
 

@@ -2,7 +2,7 @@
 
 `python -m stack_runtime.mlflow.cleanup SECONDS [apply]`. Calls the code of `mlflow gc`, not the
 command: that takes the store's address with its password as an argument, and removes everything
-deleted if it gets no names. What a registered version was made from stays, whoever deleted it: a
+deleted if it gets no names. The source of a registered version is kept, even if it was deleted: a
 champion without its run cannot be loaded.
 """
 

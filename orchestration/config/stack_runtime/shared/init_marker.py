@@ -1,7 +1,7 @@
 """The marker of an init job: what it brought a database to, kept as the database's comment.
 
 With it the next start need not import Airflow or MLflow to see that nothing is to be done. A
-database that was restored or created anew has no comment, and one that was renamed keeps its own.
+database that was restored or recreated has no comment, and one that was renamed keeps its own.
 The marker holds a digest of everything the result was made from, which reveals nothing, and the
 patches that are not active in this environment, for the status page to show.
 """

@@ -21,7 +21,7 @@ DB_MANAGER = "airflow.utils.db_manager"
 
 @contextmanager
 def stand_in(name: str, **members: object) -> Iterator[None]:
-    """Put a module with these members in the place of one that is not imported yet, meanwhile."""
+    """Replace a module that is not imported yet by one with these members, meanwhile."""
     if name in sys.modules:
         yield
         return

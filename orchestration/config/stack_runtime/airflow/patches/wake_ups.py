@@ -20,7 +20,7 @@ from stack_runtime.shared.patch_registry import Kind, Patch
 
 LOG = logging.getLogger("stack_runtime.wake_ups")
 CORE = "apache-airflow-core"
-# Where PostgreSQL is away, whoever else uses it finds out by itself.
+# Other users of PostgreSQL report by themselves that it is away.
 RECONNECT_SECONDS = 5.0
 # How often the log repeats that a service is not woken.
 REPEAT_SECONDS = 60.0
@@ -30,7 +30,7 @@ TRIGGERS_SECONDS = 5.0
 
 
 class Listener:
-    """Waits for notifications on a channel; without them, for as long as it is told.
+    """Wait for notifications on a channel, for a limited time.
 
     While the database does not wake it, the log says so every REPEAT_SECONDS.
     """
