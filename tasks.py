@@ -1,4 +1,4 @@
-"""The `inv` commands. `inv --list` lists them, `inv --help COMMAND` shows the options of one."""
+"""Define the `inv` commands: `inv --list` lists them, `inv --help COMMAND` shows the options."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ from orchestration import commands
 if TYPE_CHECKING:
     from orchestration.project import Project
 
-# Invoke switches it off. Each command would compile the host tool again.
+# Invoke disables bytecode, so each command would compile the host tool again.
 sys.dont_write_bytecode = False
 
 GROUPS = {
@@ -30,10 +30,10 @@ GROUPS = {
 
 
 class Menu(Program):
-    """Invoke's program, with commands in groups and exit code 2 for wrong usage."""
+    """Group the commands in Invoke's list and exit with code 2 on wrong usage."""
 
     def list_flat(self) -> None:
-        """Print a line for each command, in the order in which people need them."""
+        """Print one line per command, in groups, in the order in which people need them."""
         lines = dict(self._make_pairs(self.scoped_collection))
         for group, names in GROUPS.items():
             print(f"{group}:")
@@ -41,19 +41,19 @@ class Menu(Program):
         print("Options of a command: inv --help COMMAND")
 
     def no_tasks_given(self) -> None:
-        """List the commands if none is given."""
+        """List the commands if no command is given."""
         self.list_flat()
         raise Exit
 
     def parse_tasks(self) -> None:
-        """Read the command line; raises Exit with code 2 for wrong usage."""
-        self._parsed(super().parse_tasks)
+        """Parse the command line. Raises Exit with code 2 on wrong usage."""
+        self._exit_on_wrong_usage(super().parse_tasks)
 
     def parse_cleanup(self) -> None:
-        """Answer --list and --help; raises Exit with code 2 for an unknown command."""
-        self._parsed(super().parse_cleanup)
+        """Handle --list and --help. Raises Exit with code 2 for an unknown command."""
+        self._exit_on_wrong_usage(super().parse_cleanup)
 
-    def _parsed(self, parse: Callable[[], None]) -> None:
+    def _exit_on_wrong_usage(self, parse: Callable[[], None]) -> None:
         try:
             parse()
         except ParseError as error:
@@ -63,14 +63,14 @@ class Menu(Program):
             raise Exit(f"Error: {error}\n{next_step}", code=2) from None
 
 
-# The program that reads this file exists already, and Invoke has no setting for these two.
+# Invoke creates its program object before it reads this file and has no setting for these two.
 program.__class__ = Menu
 
 
 def command(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
-    """Make an Invoke task whose expected failures are lines on stderr and exit code 1.
+    """Make an Invoke task that reports expected failures on stderr and exits with code 1.
 
-    A command that changes the stack runs `alone`: no second one at the same time in this clone.
+    A command that changes the stack runs `alone`: the clone's lock excludes a second one.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -84,17 +84,17 @@ def command(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
 
             project = Project(Path(__file__).resolve().parent, os.environ)
 
-            # A closed terminal and `kill` interrupt like Ctrl-C, unless nohup ignores them.
-            for ending in (signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(ending) != signal.SIG_IGN:
-                    signal.signal(ending, signal.default_int_handler)
+            # `kill` and a closed terminal interrupt like Ctrl-C, unless nohup ignores the signal.
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, signal.default_int_handler)
             try:
-                with lock.at_work(name, project.root) if alone else nullcontext():
+                with lock.acquire(name, project.root) if alone else nullcontext():
                     function(project, *arguments, **flags)
             except StackError as error:
                 sys.exit(f"Error: {error}")
             except KeyboardInterrupt:
-                runner.end_running()
+                runner.terminate_children()
                 sys.exit(f"Interrupted. Run inv {name} again to continue.")
             except BrokenPipeError:
                 # The reader, such as `head`, has closed the pipe.
@@ -109,8 +109,8 @@ def command(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
 def install(project: "Project") -> None:
     """Check this machine, create .env and build the images.
 
-    Reports all problems at once and changes nothing until they are solved. Never changes a value
-    that is set in .env. Safe to run again.
+    Reports all problems at once and changes nothing until they are solved. Keeps every value that
+    is set in .env. Safe to run again.
     """
     commands.install.run(project)
 
@@ -120,9 +120,9 @@ def up(project: "Project", proof: bool = True) -> None:
     """Start all services and verify them with the canary.
 
     Installs anything that is missing. Safe to run again: applies changed settings, resumes an
-    interrupted run and rolls an interrupted restore back.
+    interrupted run and rolls back an interrupted restore.
     """
-    commands.up.run(project, with_proof=proof)
+    commands.up.run(project, with_canary=proof)
 
 
 @command(alone=True, help={"volumes": "also delete all data", "yes": "confirm the deletion"})
@@ -135,7 +135,7 @@ def down(project: "Project", volumes: bool = False, yes: bool = False) -> None:
 def restart(project: "Project", service: str | None = None) -> None:
     """Restart one service or all of them.
 
-    To apply changed settings use up, for changed requirements rebuild.
+    To apply changed settings, run: inv up. To apply changed requirements, run: inv rebuild.
     """
     commands.restart.run(project, service)
 
@@ -144,16 +144,16 @@ def restart(project: "Project", service: str | None = None) -> None:
 def rebuild(project: "Project", service: str | None = None) -> None:
     """Apply install/requirements.txt: lock, build, test, replace.
 
-    Builds images or environments next to the running ones and imports every DAG in them. Then
-    replaces the services one by one; running tasks finish in the old ones. If a step before that
-    fails, stack and lock stay as they were.
+    Builds new images or environments and imports every DAG in them. Then replaces the services one
+    by one; running tasks finish in the old ones. If the build or the test fails, the stack and the
+    lock file stay unchanged.
     """
     commands.rebuild.run(project, service)
 
 
 @command(
     help={
-        "json": "print JSON; with --watch a document per line",
+        "json": "print JSON; with --watch one document per line",
         "deep": "also run the canary",
         "watch": "repeat until Ctrl-C",
     }
@@ -161,7 +161,7 @@ def rebuild(project: "Project", service: str | None = None) -> None:
 def health(project: "Project", json: bool = False, deep: bool = False, watch: bool = False) -> None:
     """Show the health of every service.
 
-    Exit code 1 unless all are healthy.
+    Exits with code 1 unless all are healthy.
     """
     if not commands.health.run(project, as_json=json, deep=deep, watch=watch):
         sys.exit(1)
@@ -172,7 +172,7 @@ def health(project: "Project", json: bool = False, deep: bool = False, watch: bo
         "service": "one service (default: all)",
         "follow": "continue with new lines",
         "tail": "number of lines per service (default: 100)",
-        "since": "only lines newer than this, such as 30s, 10m, 2h or 1d",
+        "since": "only lines newer than 30s, 10m, 2h or 1d, for example",
     }
 )
 def logs(
@@ -196,8 +196,8 @@ def open_(project: "Project", service: str = "status") -> None:
     positional=["dag_id"],
     help={
         "dag_id": "the DAG to run",
-        "conf": "the conf of the run, a JSON object",
-        "wait": "show its tasks; exit code 0 only if it succeeds",
+        "conf": "configuration of the run, a JSON object",
+        "wait": "show the tasks until the run finishes; exit code 0 only if it succeeds",
     },
 )
 def trigger(project: "Project", dag_id: str, conf: str | None = None, wait: bool = False) -> None:
@@ -212,11 +212,11 @@ def trigger(project: "Project", dag_id: str, conf: str | None = None, wait: bool
 def airflow(project: "Project") -> None:
     """Run an Airflow command: inv airflow -- dags list.
 
-    Passes on everything after -- unchanged, and returns the exit code of Airflow.
+    Passes on everything after -- unchanged and exits with Airflow's exit code.
     """
     # Invoke's own remainder loses the quoting.
-    given = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
-    sys.exit(commands.shell.airflow_cli(project, program.argv[given:]))
+    start = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
+    sys.exit(commands.shell.airflow_cli(project, program.argv[start:]))
 
 
 @command(help={"service": "service to open the shell in (default: airflow-scheduler)"})
@@ -229,8 +229,8 @@ def shell(project: "Project", service: str = "airflow-scheduler") -> None:
 def doctor(project: "Project", json: bool = False) -> None:
     """Diagnose known problems and suggest fixes.
 
-    Checks settings, machine, services and recent log lines. Exit code 1 if there is a problem.
-    Changes nothing and prints no secret.
+    Checks settings, machine, services and recent log lines. Exits with code 1 if there is a
+    problem. Changes nothing and prints no secrets.
     """
     if not commands.doctor.run(project, as_json=json):
         sys.exit(1)
@@ -246,8 +246,8 @@ def doctor(project: "Project", json: bool = False) -> None:
 def backup(project: "Project", keep: str = "7", passphrase_file: str = "") -> None:
     """Back up databases, artifacts and DAGs.
 
-    Writes a folder below backups/ and reads it back. Tasks continue meanwhile. Safe to run at any
-    time; an incomplete backup is not kept.
+    Writes a folder in backups/ and verifies it. Running tasks continue. Safe to run at any time;
+    an incomplete backup is not kept.
     """
     commands.backup.run(project, keep=keep, passphrase_file=passphrase_file)
 
@@ -258,9 +258,9 @@ def backup(project: "Project", keep: str = "7", passphrase_file: str = "") -> No
     help={
         "archive": "folder of the backup",
         "yes": "confirm the restore",
-        "keys": "onto an empty stack: also restore the keys, from the backup's .keys.age",
+        "keys": "also restore the keys from this .keys.age file, on an empty stack only",
         "passphrase_file": "file with the passphrase of the keys (default: from .env)",
-        "without_keys": "restore without the passwords of connections, whose key is lost",
+        "without_keys": "leave out the passwords of connections if their key is lost",
         "dags": "also restore the DAG files",
     },
 )
@@ -275,8 +275,8 @@ def restore_(
 ) -> None:
     """Restore a backup, with automatic rollback.
 
-    Keeps the previous state until the canary has succeeded. If it fails, the previous state is put
-    back.
+    Keeps the previous state until the canary succeeds. If the canary fails, the previous state is
+    put back.
     """
     options = {"keys_file": keys, "passphrase_file": passphrase_file, "without_keys": without_keys}
     commands.restore.run(project, archive, yes=yes, dags=dags, **options)
@@ -301,8 +301,8 @@ def drill(project: "Project") -> None:
 def clean(project: "Project", dry_run: bool = False, older_than: str = "30d") -> None:
     """Remove old runs, logs and images.
 
-    Old runs with their logs and data, deleted MLflow runs, inactive images or environments.
-    Docker's build cache is kept: all projects of this machine share it.
+    Removes old runs with their logs and data, deleted MLflow runs, and inactive images or
+    environments. Keeps Docker's build cache, because all projects of this machine share it.
     """
     commands.clean.run(project, older_than=older_than, dry_run=dry_run)
 
@@ -310,29 +310,29 @@ def clean(project: "Project", dry_run: bool = False, older_than: str = "30d") ->
 @command(
     alone=True,
     help={
-        "to": "bucket to copy to: s3://bucket/prefix",
+        "to": "destination: s3://bucket/prefix",
         "dry_run": "list only, copy nothing",
     },
 )
 def move_artifacts(project: "Project", to: str = "", dry_run: bool = False) -> None:
     """Move MLflow's artifacts to a bucket.
 
-    Compares each by its hash. Tasks continue meanwhile; MLflow stops for seconds at the end.
-    Deletes nothing. Run it again to resume an interrupted copy.
+    Verifies each copy by its hash and deletes nothing. Tasks continue; MLflow stops for a few
+    seconds at the end. Run it again to resume an interrupted copy.
     """
     commands.move_artifacts.run(project, to, dry_run=dry_run)
 
 
 @command(
     iterable=["rotate"],
-    help={"rotate": "name of a secret to change; several times, or `all`"},
+    help={"rotate": "name of a secret to change (repeatable), or `all`"},
 )
 def secrets(project: "Project", rotate: list[str]) -> None:
     """List secrets and flag weak ones; --rotate changes one.
 
-    Prints no values; exit code 1 if one is weak. A rotation waits for running tasks, changes the
-    secret everywhere it is stored, updates .env, restarts the affected services and runs the
-    canary. The next `inv up` resumes an interrupted rotation.
+    Prints no values. Exits with code 1 if a secret is weak. A rotation waits for running tasks,
+    changes the secret everywhere it is stored, updates .env, restarts the affected services and
+    runs the canary. The next `inv up` resumes an interrupted rotation.
     """
     if not commands.secrets.run(project, rotate):
         sys.exit(1)
@@ -348,7 +348,7 @@ def systemd(project: "Project", install: bool = False) -> None:
 def lock(project: "Project") -> None:
     """Recompile all lock files.
 
-    Pins that still fit are kept. For install/requirements.txt alone, use rebuild.
+    Keeps pins that still fit. For install/requirements.txt alone, run: inv rebuild.
     """
     commands.lock.run(project)
 

@@ -1,4 +1,4 @@
-# What install/1st_run_install.sh expects of a bare machine, and a user who may become root.
+# The packages that install/1st_run_install.sh needs, and a user with sudo rights.
 FROM debian:bookworm-slim
 RUN apt-get -qq update \
     && apt-get -qq install -y --no-install-recommends \

@@ -1,4 +1,4 @@
-"""This stack and the stock one in turn on this machine: `nox -s bench -- SLICE…`."""
+"""Measure this stack and the stock one in turn on this machine: `nox -s bench -- SLICE…`."""
 
 import argparse
 import os
@@ -8,78 +8,82 @@ import traceback
 from collections.abc import Iterator
 from itertools import product
 
-from bench import figures, kept, report
+from bench import figures, report, results_file
 from bench.effort import FULL, SHORT
 from bench.figures import Results
 from bench.slices import COLUMNS, SLICES, needed, stacks
 from bench.stacks import Stack
 from tests.support.repository import ROOT
 
-KEPT = ROOT / ".bench" / "results.json"
-TRIED = KEPT.with_name("tried.json")
+RESULTS = ROOT / ".bench" / "results.json"
+SHORT_RESULTS = RESULTS.with_name("tried.json")
 
 
 def main() -> int:
-    """Measure what is asked for in rounds; 1 where something failed or a goal is missed."""
-    # What is started is ended and removed on the way out.
+    """Measure the requested slices in rounds. Return 1 if one failed or a goal is missed."""
+    # On SIGTERM too, the stacks are stopped and removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Commands would be timed as nobody has them.
+    # Users do not set this variable, and it makes commands slower.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    asked = arguments()
-    results = asked.results
-    with stacks(needed(asked.slices, asked.stack or COLUMNS)) as compared:
-        failed = list(rounds(asked, compared, results))
+    options = parse_arguments()
+    results = options.results
+    with stacks(needed(options.slices, options.stack or COLUMNS)) as compared:
+        failed = list(rounds(options, compared, results))
     print("\n".join(report.table(results)))
-    for told, names in (("failed", failed), ("above what is aimed at", figures.missed(results)),
-                        ("not measured", figures.open_goals(results))):  # fmt: skip
+    missed = figures.missed(results)
+    for heading, names in (("Failed", failed), ("Goals missed", missed),
+                           ("Goals not measured", figures.open_goals(results))):  # fmt: skip
         if names:
-            print(f"{told}: {'; '.join(names)}", file=sys.stderr)
-    return bool(failed or figures.missed(results))
+            print(f"{heading}: {'; '.join(names)}", file=sys.stderr)
+    return bool(failed or missed)
 
 
 def rounds(
-    asked: argparse.Namespace, compared: dict[str, Stack], results: Results
+    options: argparse.Namespace, compared: dict[str, Stack], results: Results
 ) -> Iterator[str]:
-    """Measure and keep; tells what failed, which loses nothing of the rest."""
-    for number, name, stack in product(range(asked.rounds), asked.slices, compared.values()):
-        measure, of = SLICES[name]
-        if stack.name not in of:
+    """Measure each slice on each stack, write the results, and yield what failed.
+
+    A failure does not affect the other measurements.
+    """
+    for number, name, stack in product(range(options.rounds), options.slices, compared.values()):
+        measure, stack_names = SLICES[name]
+        if stack.name not in stack_names:
             continue
-        told = f"round {number + 1}: {name}, {stack.name}"
-        print(told, file=sys.stderr, flush=True)
+        title = f"round {number + 1}: {name}, {stack.name}"
+        print(title, file=sys.stderr, flush=True)
         try:
-            for column, found in measure(stack, asked.effort):
-                figures.add(results, column, found)
-                kept.write(asked.file, results, asked.of)
+            for column, values in measure(stack, options.effort):
+                figures.add(results, column, values)
+                results_file.write(options.file, results, options.circumstances)
         except Exception as error:
             traceback.print_exc()
-            yield f"{told} ({type(error).__name__})"
+            yield f"{title} ({type(error).__name__})"
 
 
-def arguments() -> argparse.Namespace:
-    """What the person asks for, with the file that keeps it and what stands in it already."""
+def parse_arguments() -> argparse.Namespace:
+    """Return the options, with the results file and the results to which figures are added."""
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
     every = list(SLICES)
     parser.add_argument("slices", nargs="*", choices=[*every, []], help=f"of {', '.join(every)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--stack", action="append", choices=COLUMNS, help="one alone; several times for several"
+        "--stack", action="append", choices=COLUMNS, help="measure only this stack (repeatable)"
     )
     parser.add_argument(
-        "--keep", action="store_true", help="add to what is kept, if it is of the same commit"
+        "--keep", action="store_true", help="add to the existing results of the same commit"
     )
     parser.add_argument(
-        "--short", action="store_true", help="see whether it works; what it tells is no measure"
+        "--short", action="store_true", help="test the benchmark; the figures mean nothing"
     )
-    asked = parser.parse_args()
-    asked.slices = [name for name in every if name in asked.slices] or every
-    asked.effort, asked.file = (SHORT, TRIED) if asked.short else (FULL, KEPT)
-    asked.of = kept.circumstances()
+    options = parser.parse_args()
+    options.slices = [name for name in every if name in options.slices] or every
+    options.effort, options.file = (SHORT, SHORT_RESULTS) if options.short else (FULL, RESULTS)
+    options.circumstances = results_file.circumstances()
     try:
-        asked.results = kept.read(asked.file) if asked.keep else {}
-    except kept.OtherCommit as error:
+        options.results = results_file.read(options.file) if options.keep else {}
+    except results_file.OtherCommit as error:
         parser.error(f"--keep: {error}")
-    return asked
+    return options
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Images: how large they are, how long they take, and how soon a changed requirement runs.
+"""Measure the images: size, build time, and time until a changed requirement runs.
 
-From nothing means without any layer of before. The public images are there, and packages that were
-downloaded once are in the build's cache of them: what is measured is work, not the network.
+Clean builds use no cached layer. Base images and packages come from caches, so that the figures
+measure work rather than the network.
 """
 
 import subprocess
@@ -10,62 +10,65 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.effort import Effort
-from bench.measures import Told
+from bench.measures import Measurement
 from bench.stacks import Ours
 from orchestration.engines.base import IMAGES
 from orchestration.engines.docker.candidate_images import BUILDERS
 from tests.e2e.clone import Clone, fresh_copy
 
 NAMES = {"airflow": "Airflow image", "mlflow": "MLflow image", "status": "status image"}
-# Small, and needed by nothing else. The remark makes each time new to the build's cache.
-ADDED = "emoji==2.14.1\n# added at {moment}\n"
+# A small package that nothing else needs. The comment makes each line new to the build cache.
+REQUIREMENT = "emoji==2.14.1\n# added at {moment}\n"
 
 
-def sizes(stack: Ours, _: Effort) -> Iterator[Told]:
-    """Gigabytes as `docker images` tells them."""
+def sizes(stack: Ours, _: Effort) -> Iterator[Measurement]:
+    """Yield the size of each image in gigabytes, as `docker images` shows it."""
     for image, measure in NAMES.items():
         size = stack.sdk.images.get(f"{stack.project}-{image}").attrs["Size"]
         yield stack.column, {measure: size / 1e9}
 
 
-def from_nothing(stack: Ours, _: Effort) -> Iterator[Told]:
-    """Seconds for all images, without a layer of before; those in use stay as they are."""
-    project = f"{stack.project}-anew"
+def clean_build(stack: Ours, _: Effort) -> Iterator[Measurement]:
+    """Yield the seconds that a build of all images takes without cached layers.
+
+    The images in use are not replaced.
+    """
+    project = f"{stack.project}-scratch"
     try:
         began = time.monotonic()
-        built_from_nothing(stack.clone, project)
+        build_images(stack.clone, project)
         yield stack.column, {"build from nothing, packages cached": time.monotonic() - began}
     finally:
         stack.clone.run("docker", "image", "rm", *(f"{project}-{image}" for image in IMAGES))
 
 
-def changed_requirement(stack: Ours, _: Effort) -> Iterator[Told]:
-    """Seconds from a line more in requirements.txt until the running stack has it, proven."""
-    with another_clone(stack) as clone:
-        clone.well("inv", "up", "--no-proof")
+def changed_requirement(stack: Ours, _: Effort) -> Iterator[Measurement]:
+    """Yield the seconds from a new line in requirements.txt to the end of `inv rebuild`."""
+    with temporary_clone(stack) as clone:
+        clone.run_ok("inv", "up", "--no-proof")
         file = clone.folder / "install" / "requirements.txt"
-        file.write_text(file.read_text() + ADDED.format(moment=time.time_ns()))
+        file.write_text(file.read_text() + REQUIREMENT.format(moment=time.time_ns()))
         began = time.monotonic()
-        clone.well("inv", "rebuild")
+        clone.run_ok("inv", "rebuild")
         yield stack.column, {"changed requirement until it runs": time.monotonic() - began}
 
 
 @contextmanager
-def another_clone(stack: Ours) -> Iterator[Clone]:
-    """Beside a stack's own, whose images stay as they are; removed in the end."""
+def temporary_clone(stack: Ours) -> Iterator[Clone]:
+    """Install a second clone, whose images are its own, and remove it at the end."""
     clone = fresh_copy(stack.clone.folder.with_name("rebuilt"), "docker")
     try:
-        clone.well("inv", "install")
+        clone.run_ok("inv", "install")
         yield clone
     finally:
         clone.remove()
 
 
-def built_from_nothing(clone: Clone, project: str) -> None:
-    """Every image of a clone's own, under another name; raises with the last words of a failure."""
+def build_images(clone: Clone, project: str) -> None:
+    """Build every image of a clone under the name of another Compose project."""
     services = [BUILDERS[image] for image in IMAGES]
     argv = ("docker", "compose", "--progress=plain", "build", "--no-cache", *services)
     environment = clone.environment(DOCKER_BUILDKIT="1", COMPOSE_PROJECT_NAME=project)
-    folder, told = clone.folder / "orchestration", {"capture_output": True, "text": True}
-    done = subprocess.run(argv, cwd=folder, env=environment, check=False, **told)
+    folder, output = clone.folder / "orchestration", {"capture_output": True, "text": True}
+    done = subprocess.run(argv, cwd=folder, env=environment, check=False, **output)
     assert done.returncode == 0, done.stderr[-4000:]

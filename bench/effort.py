@@ -1,23 +1,23 @@
-"""How long and how often each thing is measured."""
+"""Set how long and how often each measure is taken."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Within one round."""
+    """Durations and counts of one round."""
 
     settle_seconds: float = 60
     idle_seconds: float = 180
-    # Of what is quick and differs from one time to the next.
+    # For quick measures that vary.
     repeats: int = 3
     commands: int = 7
     searches: int = 7
     logged_runs: int = 200
-    # A thousand mapped tasks too, which take minutes.
+    # Also run a thousand mapped tasks, which takes minutes.
     thousand: bool = True
 
 
 FULL = Effort()
-# To see whether all of it works: its figures are no measure.
+# For testing the benchmark. Its figures mean nothing.
 SHORT = Effort(10, 15, repeats=1, commands=2, searches=2, logged_runs=20, thousand=False)

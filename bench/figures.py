@@ -1,20 +1,20 @@
-"""Figures by measure and stack, what they come to, and what is aimed at."""
+"""Collect figures by measure and stack, and compare their medians with the goals."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-# By measure; by measure and column, one figure for each round.
+# Values by measure, and values by measure and column with one figure for each round.
 Figures = dict[str, float]
 Results = dict[str, dict[str, list[float]]]
 COLUMNS = ("ours", "stock", "standalone")
-# Behind it stands a part of a measure, as one service's: in the JSON alone.
+# Separates a measure from one of its parts, such as a service. Only the JSON contains parts.
 PART = ": "
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a figure is, and what is aimed at: a ratio of ours to stock, or a figure of ours."""
+    """Unit and goal of a measure: at most `ratio` of stock, or at most `most` units."""
 
     unit: str = "s"
     ratio: float | None = None
@@ -40,54 +40,54 @@ MEASURES = {
 
 
 def add(results: Results, column: str, figures: Mapping[str, float]) -> None:
-    """One round's figures beside those of the rounds before."""
+    """Append the figures of one round to those of earlier rounds."""
     for measure, value in figures.items():
         results.setdefault(measure, {}).setdefault(column, []).append(round(value, 3))
 
 
-def about(measure: str) -> Measure:
-    """What is known of a measure; of a part its unit."""
+def describe(measure: str) -> Measure:
+    """Return the unit and goal of a measure. A part has the unit of its measure and no goal."""
     if measure in MEASURES:
         return MEASURES[measure]
     whole = MEASURES.get(measure.partition(PART)[0], Measure())
     return Measure(whole.unit, more_is_better=whole.more_is_better)
 
 
-def middle(results: Results, measure: str, column: str) -> float | None:
-    """The median of a column's rounds; None where it has none."""
+def median_of(results: Results, measure: str, column: str) -> float | None:
+    """Return the median over a column's rounds, or None if it has none."""
     values = results.get(measure, {}).get(column)
     return median(values) if values else None
 
 
 def ratio(results: Results, measure: str, column: str = "ours") -> float | None:
-    """A column's median to that of stock, below 1 where it is the better; None without both."""
-    value, stock = middle(results, measure, column), middle(results, measure, "stock")
+    """Return a column's ratio to stock, below 1 if it is better, or None if either is missing."""
+    value, stock = median_of(results, measure, column), median_of(results, measure, "stock")
     if not value or not stock:
         return None
-    return stock / value if about(measure).more_is_better else value / stock
+    return stock / value if describe(measure).more_is_better else value / stock
 
 
 def met(results: Results, measure: str) -> bool | None:
-    """Whether ours is as it is aimed at; None where nothing is, or not enough is measured."""
-    aim = about(measure)
-    if aim.most is not None:
-        value, limit = middle(results, measure, "ours"), aim.most
+    """Return whether ours meets the goal, or None without a goal or without enough figures."""
+    goal = describe(measure)
+    if goal.most is not None:
+        value, limit = median_of(results, measure, "ours"), goal.most
     else:
-        value, limit = ratio(results, measure), aim.ratio
+        value, limit = ratio(results, measure), goal.ratio
     return None if value is None or limit is None else value <= limit
 
 
 def whole(results: Results) -> Iterator[str]:
-    """The measures that are no part of another."""
+    """Return the measures that are not part of another one."""
     return (measure for measure in results if PART not in measure)
 
 
 def missed(results: Results) -> list[str]:
-    """Measures that are above what is aimed at."""
+    """Return the measures that miss their goal."""
     return [measure for measure in whole(results) if met(results, measure) is False]
 
 
 def open_goals(results: Results) -> list[str]:
-    """What is aimed at and cannot be told from these figures."""
-    aims = (name for name, aim in MEASURES.items() if aim.ratio or aim.most)
-    return [measure for measure in aims if met(results, measure) is None]
+    """Return the measures whose goal cannot be evaluated with these figures."""
+    goals = (name for name, measure in MEASURES.items() if measure.ratio or measure.most)
+    return [measure for measure in goals if met(results, measure) is None]

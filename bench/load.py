@@ -1,6 +1,6 @@
-"""A stack at work: chains, mapped tasks, many runs at once, DAGs that change.
+"""Measure a stack at work: chains, mapped tasks, many runs at once, edited DAGs.
 
-Times in seconds as Airflow recorded them, not as they were polled.
+Durations of runs are in seconds, from the times that Airflow recorded.
 """
 
 import shutil
@@ -15,14 +15,14 @@ from statistics import median
 import requests
 
 from bench.effort import Effort
-from bench.measures import Told
+from bench.measures import Measurement
 from bench.stacks import Stack
 from tests.e2e.clone import until
 
 DAGS = Path(__file__).with_name("dags")
 RUN_SECONDS = 1200
 RUNS_AT_ONCE = 50
-LOOK_SECONDS, ASK_SECONDS = 5, 2
+MEMORY_POLL_SECONDS, RUN_POLL_SECONDS = 5, 2
 EDITED = """
 from datetime import datetime
 from airflow.sdk import dag, task
@@ -35,35 +35,35 @@ edited()
 """
 
 
-def loads(stack: Stack, effort: Effort) -> Iterator[Told]:
-    """From trigger to success, and the most memory meanwhile."""
-    with added(stack), stack.running():
+def dag_runs(stack: Stack, effort: Effort) -> Iterator[Measurement]:
+    """Yield the durations of DAG runs, the CPU and peak memory they use, and edit delays."""
+    with bench_dags(stack), stack.running():
         for dag in ("chain_of_10", "mapped_100", "mapped_1000", "single", "edited"):
-            until(lambda dag=dag: told_of(stack, dag), 400)
-        took(stack, "chain_of_10")
-        with peak(stack) as most:
-            chains = median(took(stack, "chain_of_10") for _ in range(effort.repeats))
+            until(lambda dag=dag: dag_details(stack, dag), 400)
+        run_seconds(stack, "chain_of_10")
+        with peak_memory(stack) as peak:
+            chains = median(run_seconds(stack, "chain_of_10") for _ in range(effort.repeats))
             yield stack.column, {"chain of 10": chains}
             before = stack.cpu()
-            hundreds = median(took(stack, "mapped_100") for _ in range(effort.repeats))
+            hundreds = median(run_seconds(stack, "mapped_100") for _ in range(effort.repeats))
             yield stack.column, {"100 mapped tasks": hundreds}
             used = {
                 name: (value - before.get(name, 0)) / effort.repeats
                 for name, value in stack.cpu().items()
             }
-            told = {f"100 mapped tasks: CPU of {name}": value for name, value in used.items()}
-            yield stack.column, told
-            yield stack.column, {"50 runs at once": took(stack, "single", runs=RUNS_AT_ONCE)}
-            yield stack.column, {"peak memory under load": most()}
-        edits = median(seen(stack, number) for number in range(effort.repeats))
+            parts = {f"100 mapped tasks: CPU of {name}": value for name, value in used.items()}
+            yield stack.column, parts
+            yield stack.column, {"50 runs at once": run_seconds(stack, "single", runs=RUNS_AT_ONCE)}
+            yield stack.column, {"peak memory under load": peak()}
+        edits = median(edit_seconds(stack, number) for number in range(effort.repeats))
         yield stack.column, {"DAG edit until it is seen": edits}
         if effort.thousand:
-            yield stack.column, {"1,000 mapped tasks": took(stack, "mapped_1000")}
+            yield stack.column, {"1,000 mapped tasks": run_seconds(stack, "mapped_1000")}
 
 
 @contextmanager
-def added(stack: Stack) -> Iterator[None]:
-    """These DAGs are among the stack's, from before it starts: stock looks for new ones late."""
+def bench_dags(stack: Stack) -> Iterator[None]:
+    """Add the benchmark's DAGs. Enter before the stack starts: stock looks for new files late."""
     names = [file.name for file in DAGS.glob("*.py")]
     try:
         for name in names:
@@ -75,32 +75,32 @@ def added(stack: Stack) -> Iterator[None]:
             (stack.dags / name).unlink(missing_ok=True)
 
 
-def took(stack: Stack, dag: str, *, runs: int = 1) -> float:
-    """Seconds from the first run's making to the last one's success."""
-    ids = [stack.ask(f"/dags/{dag}/dagRuns", "POST", logical_date=None)["dag_run_id"]
+def run_seconds(stack: Stack, dag: str, *, runs: int = 1) -> float:
+    """Run a DAG and return the seconds from the creation of the first run to the last success."""
+    ids = [stack.request(f"/dags/{dag}/dagRuns", "POST", logical_date=None)["dag_run_id"]
            for _ in range(runs)]  # fmt: skip
-    ended = [ended_run(stack, f"/dags/{dag}/dagRuns/{run_id}") for run_id in ids]
-    assert {one["state"] for one in ended} == {"success"}, ended
-    began = min(datetime.fromisoformat(one["queued_at"]) for one in ended)
-    last = max(datetime.fromisoformat(one["end_date"]) for one in ended)
-    return (last - began).total_seconds()
+    finished = [wait_for_run(stack, f"/dags/{dag}/dagRuns/{run_id}") for run_id in ids]
+    assert {run["state"] for run in finished} == {"success"}, finished
+    first = min(datetime.fromisoformat(run["queued_at"]) for run in finished)
+    last = max(datetime.fromisoformat(run["end_date"]) for run in finished)
+    return (last - first).total_seconds()
 
 
-def ended_run(stack: Stack, path: str) -> dict:
-    """A run that has ended.
+def wait_for_run(stack: Stack, path: str) -> dict:
+    """Wait until a run has finished, and return it.
 
-    Asked for alone and seldom: for each run that it tells of, Airflow loads all of its tasks.
+    Requests are for one run and rare, because Airflow loads all tasks of each run it returns.
     """
     deadline = time.monotonic() + RUN_SECONDS
-    while not (run := stack.ask(path))["end_date"]:
-        assert time.monotonic() < deadline, f"{path} has not ended"
-        time.sleep(ASK_SECONDS)
+    while not (run := stack.request(path))["end_date"]:
+        assert time.monotonic() < deadline, f"{path} has not finished"
+        time.sleep(RUN_POLL_SECONDS)
     return run
 
 
-def seen(stack: Stack, number: int) -> float:
-    """Seconds from a change of a DAG's file until Airflow tells of it."""
-    # Wherever in its rounds the dag-processor is.
+def edit_seconds(stack: Stack, number: int) -> float:
+    """Change a DAG file and return the seconds until Airflow's API shows the change."""
+    # Start each repetition at another point of the DAG processor's loop.
     time.sleep(7 * number)
     tag, began = f"at-{time.time_ns()}", time.monotonic()
     (stack.dags / "edited.py").write_text(EDITED.format(tag=tag))
@@ -109,14 +109,14 @@ def seen(stack: Stack, number: int) -> float:
 
 
 def tags(stack: Stack) -> list[str]:
-    """The tags of the DAG that is edited; none while it is not known."""
-    return [tag["name"] for tag in told_of(stack, "edited").get("tags", [])]
+    """Return the tags of the edited DAG, or none if Airflow does not know it."""
+    return [tag["name"] for tag in dag_details(stack, "edited").get("tags", [])]
 
 
-def told_of(stack: Stack, dag: str) -> dict:
-    """What Airflow tells of a DAG; nothing where it does not know of it."""
+def dag_details(stack: Stack, dag: str) -> dict:
+    """Return Airflow's details of a DAG, or an empty dict if it does not know it."""
     try:
-        return stack.ask(f"/dags/{dag}")
+        return stack.request(f"/dags/{dag}")
     except requests.HTTPError as error:
         if error.response.status_code != 404:
             raise
@@ -124,21 +124,21 @@ def told_of(stack: Stack, dag: str) -> dict:
 
 
 @contextmanager
-def peak(stack: Stack) -> Iterator[Callable[[], float]]:
-    """Look at a stack's memory again and again; what is yielded tells the most, in MiB.
+def peak_memory(stack: Stack) -> Iterator[Callable[[], float]]:
+    """Sample a stack's memory, and yield a function that returns the maximum in MiB.
 
-    Seldom: looking costs time that what is measured would have.
+    Samples are rare, because each takes CPU time from the work that is measured.
     """
-    ended, held = threading.Event(), [0.0]
+    stopped, samples = threading.Event(), [0.0]
 
-    def look() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            held.append(sum(stack.memory().values()))
+    def sample() -> None:
+        while not stopped.wait(MEMORY_POLL_SECONDS):
+            samples.append(sum(stack.memory().values()))
 
-    looking = threading.Thread(target=look, daemon=True)
-    looking.start()
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
     try:
-        yield lambda: max(held)
+        yield lambda: max(samples)
     finally:
-        ended.set()
-        looking.join()
+        stopped.set()
+        sampler.join()

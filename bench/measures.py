@@ -1,7 +1,7 @@
-"""What is measured of any stack: its start, and what it costs while nobody asks anything.
+"""Measure any stack: its start, and its cost while idle.
 
-A measure brings its stack up and down, and yields figures as they come with their column, so that
-one which fails later loses nothing. Each in seconds, percent of a processor or MiB.
+A measure starts and stops its stack. It yields each figure with its column as soon as it is taken,
+so that a later failure loses nothing. Units are seconds, percent of a core, and MiB.
 """
 
 import time
@@ -13,12 +13,12 @@ from bench.effort import Effort
 from bench.figures import Figures
 from bench.stacks import Stack
 
-Told = tuple[str, Figures]
+Measurement = tuple[str, Figures]
 ENGINE = "(the engine)"
 
 
-def starts(stack: Stack, _: Effort) -> Iterator[Told]:
-    """Up with no data, down, up again with it: seconds, and what all of it used of the machine."""
+def starts(stack: Stack, _: Effort) -> Iterator[Measurement]:
+    """Yield seconds and CPU seconds of a start without data, and of a second one with data."""
     stack.down(volumes=True)
     for name in ("empty", "again"):
         before, began = machine_cpu(), time.monotonic()
@@ -28,22 +28,25 @@ def starts(stack: Stack, _: Effort) -> Iterator[Told]:
         yield stack.column, {f"up, {name}": seconds, f"up, {name}: CPU": used}
 
 
-def idle(stack: Stack, effort: Effort) -> Iterator[Told]:
-    """A processor's share and memory, by service and in all; Docker's own share is a part alone."""
+def idle(stack: Stack, effort: Effort) -> Iterator[Measurement]:
+    """Yield CPU share and memory of an idle stack, in total and by service.
+
+    The total does not include Docker's own CPU share, which is only yielded as a part.
+    """
     with stack.running():
         time.sleep(effort.settle_seconds)
         before, began = stack.cpu(), time.monotonic()
         time.sleep(effort.idle_seconds)
         used, seconds = stack.cpu(), time.monotonic() - began
-        held = stack.memory()
+        memory = stack.memory()
     share = {name: 100 * (used[name] - before.get(name, 0)) / seconds for name in used}
     yield stack.column, {"idle CPU": sum(share[name] for name in share if name != ENGINE)}
-    yield stack.column, {"idle memory": sum(held.values())}
+    yield stack.column, {"idle memory": sum(memory.values())}
     yield stack.column, {f"idle CPU: {name}": value for name, value in share.items()}
-    yield stack.column, {f"idle memory: {name}": value for name, value in held.items()}
+    yield stack.column, {f"idle memory: {name}": value for name, value in memory.items()}
 
 
 def machine_cpu() -> float:
-    """Seconds of a processor that this machine has worked since it was started."""
+    """Return the CPU seconds that this machine has worked since its boot."""
     times = psutil.cpu_times()
     return sum(times) - times.idle - times.iowait

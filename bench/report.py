@@ -1,4 +1,4 @@
-"""The figures of a benchmark as a table, with what was aimed at."""
+"""Render the figures of a benchmark as a table with their goals."""
 
 from collections.abc import Iterator
 
@@ -7,26 +7,27 @@ from bench.figures import COLUMNS, Results
 
 
 def table(results: Results) -> Iterator[str]:
-    """Each measure with medians, ratio, goal and whether it is met, in Markdown."""
+    """Yield a Markdown table: each measure with its medians, ratio, goal and verdict."""
     yield f"| | unit | {' | '.join(COLUMNS)} | ours / stock | goal | |"
     yield "|---|---|---|---|---|---|---|---|"
     for measure in figures.whole(results):
-        told = [figures.middle(results, measure, column) for column in COLUMNS]
-        told.append(figures.ratio(results, measure))
-        cells = [measure, figures.about(measure).unit, *map(figure, told), *goal(results, measure)]
+        values = [figures.median_of(results, measure, column) for column in COLUMNS]
+        values.append(figures.ratio(results, measure))
+        unit = figures.describe(measure).unit
+        cells = [measure, unit, *map(digits, values), *goal(results, measure)]
         yield f"| {' | '.join(cells)} |"
 
 
 def goal(results: Results, measure: str) -> tuple[str, str]:
-    """What is aimed at, and whether it is met; blank where nothing is."""
-    aim = figures.about(measure)
-    if aim.ratio is None and aim.most is None:
+    """Return the goal of a measure and the verdict, or empty strings if it has no goal."""
+    target = figures.describe(measure)
+    if target.ratio is None and target.most is None:
         return "", ""
-    told = f"≤ {aim.ratio}" if aim.most is None else f"≤ {aim.most:g} {aim.unit}"
-    words = {True: "met", False: "missed", None: "not compared"}
-    return told, words[figures.met(results, measure)]
+    text = f"≤ {target.ratio}" if target.most is None else f"≤ {target.most:g} {target.unit}"
+    verdicts = {True: "met", False: "missed", None: "not compared"}
+    return text, verdicts[figures.met(results, measure)]
 
 
-def figure(value: float | None) -> str:
-    """Three digits."""
+def digits(value: float | None) -> str:
+    """Format a figure with three digits."""
     return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""What the stacks that are compared have in common, and this one with Docker."""
+"""Define what the compared stacks have in common, and this stack with Docker."""
 
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -16,78 +16,78 @@ from orchestration.engines.docker.containers import SERVICE_LABEL
 from tests.e2e.clone import Clone
 
 MIB = 1024**2
-# Of a container's memory, in cgroups of version 1 and 2: what is in no file.
+# Keys of a container's memory without page cache, in cgroups of version 1 and 2.
 ANONYMOUS = ("total_rss", "anon")
 
 
 class Stack:
-    """What all of them have: DAGs in a folder, Airflow's API, processes that use the machine."""
+    """A stack with DAGs in a folder, Airflow's API, and services that use the machine."""
 
     name: str
     dags: Path
     url: str
     account: Mapping[str, str]
-    # Whose column its figures stand in.
+    # The column of its figures.
     column: str
 
     def up(self) -> None:
-        """Start, and return once it says that it is ready; raises where it does not."""
+        """Start the stack, and return when it is ready. Raise if it does not become ready."""
         raise NotImplementedError
 
     def down(self, *, volumes: bool = False) -> None:
-        """Stop, with its data where that is asked for."""
+        """Stop the stack, and delete its data if `volumes` is set."""
         raise NotImplementedError
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Up for a while, and down afterwards, whatever happens meanwhile."""
+        """Start the stack, and stop it at the end, even after an exception."""
         try:
             self.up()
-            self.forget_login()
+            self.drop_session()
             yield
         finally:
             self.down()
 
     def cpu(self) -> dict[str, float]:
-        """Seconds of a processor that each service has used since it was started."""
+        """Return the CPU seconds that each service has used since its start."""
         raise NotImplementedError
 
     def memory(self) -> dict[str, float]:
-        """MiB that each service holds now, without page cache."""
+        """Return the MiB that each service uses now, without page cache."""
         raise NotImplementedError
 
     @cached_property
     def session(self) -> requests.Session:
-        """Logged in to Airflow."""
+        """Log in to Airflow and return the session."""
         session = requests.Session()
         login = session.post(f"{self.url}/auth/token", json=self.account, timeout=30)
         session.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
         return session
 
-    def ask(self, path: str, method: str = "GET", **body: Any) -> dict[str, Any]:
-        """An answer of Airflow's API; raises for one that is an error."""
-        given = {"json": body} if body else {}
-        answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **given)
+    def request(self, path: str, method: str = "GET", **body: Any) -> dict[str, Any]:
+        """Send a request to Airflow's API and return its answer. Raise if it is an error."""
+        options = {"json": body} if body else {}
+        answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **options)
         answer.raise_for_status()
         return answer.json()
 
-    def forget_login(self) -> None:
-        """The next answer is asked for with a new token."""
+    def drop_session(self) -> None:
+        """Use a new token for the next request."""
         self.__dict__.pop("session", None)
 
 
 class Containers(Stack):
-    """A stack of Compose: its containers are asked what they use."""
+    """A Compose stack, whose usage comes from its containers."""
 
     project: str
-    # MLflow by itself: where it answers, as whom, its database's service and how that takes SQL.
+    # MLflow alone: its address and account, its database's service, and the psql command there.
     tracking: str
     tracking_account: tuple[str, str] | None = None
     database: str
     psql: str
 
     def up_tracking(self) -> None:
-        """MLflow and its database alone, ready."""
+        """Start MLflow and its database alone, and return when they are ready."""
         raise NotImplementedError
 
     @cached_property
@@ -95,9 +95,9 @@ class Containers(Stack):
         return docker.from_env(timeout=60)
 
     def containers(self, *labels: str) -> list[Container]:
-        """Its running ones, those with all of these labels."""
-        wanted = [f"com.docker.compose.project={self.project}", *labels]
-        return self.sdk.containers.list(filters={"label": wanted}, ignore_removed=True)
+        """Return the running containers that have all of these labels."""
+        labels = (f"com.docker.compose.project={self.project}", *labels)
+        return self.sdk.containers.list(filters={"label": list(labels)}, ignore_removed=True)
 
     def _stats(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for container in self.containers():
@@ -111,13 +111,13 @@ class Containers(Stack):
 
     def memory(self) -> dict[str, float]:
         return {
-            name: next(told["memory_stats"]["stats"][key] for key in ANONYMOUS
-                       if key in told["memory_stats"]["stats"]) / MIB
-            for name, told in self._stats()
+            name: next(stats["memory_stats"]["stats"][key] for key in ANONYMOUS
+                       if key in stats["memory_stats"]["stats"]) / MIB
+            for name, stats in self._stats()
         }  # fmt: skip
 
-    def fill(self, sql: str) -> None:
-        """Run SQL on MLflow's database; raises with what PostgreSQL said where it fails."""
+    def run_sql(self, sql: str) -> None:
+        """Run SQL on MLflow's database. Raise with PostgreSQL's message if it fails."""
         [container] = self.containers(f"{SERVICE_LABEL}={self.database}")
         command = ("sh", "-c", f"{self.psql} -qv ON_ERROR_STOP=1")
         argv = ("docker", "exec", "-i", container.id, *command)
@@ -125,24 +125,24 @@ class Containers(Stack):
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-class Cloned(Stack):
+class ClonedStack(Stack):
     """This stack, from a clone of its own."""
 
     def __init__(self, clone: Clone) -> None:
         self.clone = clone
-        clone.well("inv", "install")
+        clone.run_ok("inv", "install")
         self.dags, self.url = clone.folder / "dags", clone.url("AIRFLOW_PORT")
         password = clone.setting("_AIRFLOW_WWW_USER_PASSWORD")
         self.account = {"username": "airflow", "password": password}
 
     def up(self) -> None:
-        self.clone.well("inv", "up", "--no-proof")
+        self.clone.run_ok("inv", "up", "--no-proof")
 
     def down(self, *, volumes: bool = False) -> None:
-        self.clone.well("inv", "down", *(["--volumes", "--yes"] if volumes else []))
+        self.clone.run_ok("inv", "down", *(["--volumes", "--yes"] if volumes else []))
 
 
-class Ours(Cloned, Containers):
+class Ours(ClonedStack, Containers):
     """This stack with Docker."""
 
     name = column = "ours"
@@ -152,7 +152,8 @@ class Ours(Cloned, Containers):
     def __init__(self, clone: Clone) -> None:
         super().__init__(clone)
         self.project = clone.setting("COMPOSE_PROJECT_NAME")
-        self.tracking, self.tracking_account = clone.url("MLFLOW_PORT"), clone.login("worker")
+        self.tracking = clone.url("MLFLOW_PORT")
+        self.tracking_account = clone.credentials("worker")
 
     def up_tracking(self) -> None:
         self.up()
@@ -162,7 +163,7 @@ class Ours(Cloned, Containers):
 
 
 def engine_cpu() -> float:
-    """Seconds of a processor that Docker's own processes have used, checks that ended included."""
+    """Return the CPU seconds of Docker's own processes, including health checks that exited."""
     used = 0.0
     for process in psutil.process_iter(["name"]):
         with suppress(psutil.Error):

@@ -1,9 +1,9 @@
-"""This stack without Docker, whose processes are asked what they use.
+"""Measure this stack without Docker, from the usage of its processes.
 
-A process that has ended is in the time that its parent has for ended children, once the parent has
-asked for its end; so what all living ones have of their own and for ended children is what was
-used. Three kinds are missed: whose parent does not ask for their end, who left their parent before
-they ended, and those that end between the looks at two processes, until the next time.
+When a parent waits for an exited child, it inherits the child's CPU time. The sum over all live
+processes, inherited time included, is therefore the time used. Three kinds are missed: children
+whose parent never waits for them, processes that outlive their parent, and, until the next reading,
+children that exit between the readings of two processes.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,37 +12,37 @@ from pathlib import Path
 
 import psutil
 
-from bench.stacks import Cloned
+from bench.stacks import ClonedStack
 from orchestration.engines.standalone.supervisor import Supervisord
 
 KIB_PER_MIB = 1024
 SUPERVISOR, OTHERS = "supervisord", "(others)"
 
 
-class Standalone(Cloned):
+class Standalone(ClonedStack):
     """This stack as plain processes."""
 
     name = column = "standalone"
 
     def cpu(self) -> dict[str, float]:
-        return self._sums(spent)
+        return self._sums(cpu_seconds)
 
     def memory(self) -> dict[str, float]:
-        return self._sums(anonymous)
+        return self._sums(anonymous_mib)
 
-    def _sums(self, used: Callable[[psutil.Process], float]) -> dict[str, float]:
-        """What is used by each service's processes together."""
-        told: dict[str, float] = {}
+    def _sums(self, usage: Callable[[psutil.Process], float]) -> dict[str, float]:
+        """Return the usage of each service, summed over its processes."""
+        sums: dict[str, float] = {}
         for service, process in self._processes():
             with suppress(psutil.Error, OSError):
-                told[service] = told.get(service, 0.0) + used(process)
-        return told
+                sums[service] = sums.get(service, 0.0) + usage(process)
+        return sums
 
     def _processes(self) -> Iterator[tuple[str, psutil.Process]]:
-        """Each once, parents before their children, with its service's name."""
+        """Yield each process once with its service, parents before their children."""
         supervisord = Supervisord(self.clone.supervisor(), Path())
         pids = {info["pid"]: name for name, info in supervisord.processes().items() if info["pid"]}
-        root = psutil.Process(supervisord.ask("getPID"))
+        root = psutil.Process(supervisord.call("getPID"))
         yield SUPERVISOR, root
         seen = {root.pid}
         for pid, name in pids.items():
@@ -51,19 +51,20 @@ class Standalone(Cloned):
                 for process in (first, *first.children(recursive=True)):
                     seen.add(process.pid)
                     yield name, process
-        # They carry this stack's address, and nobody above them does.
-        yield from ((OTHERS, one) for one in self.clone.processes() if one.pid not in seen)
+        # They have this stack's address in their environment, but lost their parent.
+        others = (process for process in self.clone.processes() if process.pid not in seen)
+        yield from ((OTHERS, process) for process in others)
 
 
-def spent(process: psutil.Process) -> float:
-    """Seconds of a processor, with those of its ended children and theirs."""
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process and of its exited descendants."""
     return sum(process.cpu_times()[:4])
 
 
-def anonymous(process: psutil.Process) -> float:
-    """MiB of a process's memory that are in no file; pages that others hold too by their share.
+def anonymous_mib(process: psutil.Process) -> float:
+    """Return the anonymous memory of a process in MiB, with its share of shared pages.
 
-    Summed up, what a cgroup tells of the same processes.
+    The sum over processes equals what a cgroup reports for them.
     """
     lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
     [kib] = [line.split()[1] for line in lines if line.startswith("Pss_Anon:")]

@@ -1,4 +1,4 @@
-"""The stock stack: what the same services cost as they come."""
+"""Start the stock stack: Airflow's services with their default settings."""
 
 import os
 import subprocess
@@ -9,15 +9,15 @@ import requests
 
 from bench.stacks import Containers, Ours
 from orchestration.engines.docker.containers import SERVICE_LABEL
-from orchestration.settings.model import PASSED_ON
+from orchestration.settings.model import INHERITED
 from tests.e2e.clone import SERVICES, until
 from tests.support.repository import ROOT
 
-LOST_SECONDS = 900
+START_SECONDS = 900
 
 
 class Stock(Containers):
-    """Airflow's services as its own compose file starts them, on the images of `ours`."""
+    """The services of Airflow's own Compose file, on the images of `ours`."""
 
     name = column = "stock"
     database, psql = "mlflow-postgres", "psql -U mlflow mlflow"
@@ -39,30 +39,30 @@ class Stock(Containers):
             self.settings[name] = ours.clone.setting(name)
 
     def compose(self, *arguments: str) -> str:
-        """A command of Compose on it; raises with what it printed where it fails."""
+        """Run a Compose command and return its output. Raise with the output if it fails."""
         argv = ("docker", "compose", "-f", str(ROOT / "bench/stock.yaml"), *arguments)
-        inherited = {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}
+        inherited = {name: value for name, value in os.environ.items() if INHERITED.match(name)}
         environment = {**inherited, **self.settings}
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{argv}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 
     def up(self) -> None:
-        # With `--wait` Compose fails for a one-shot that ended well: services are asked instead.
+        # `--wait` fails when an init job exits, even with success. Check the services instead.
         self.compose("up", "-d")
-        until(self._healthy, LOST_SECONDS)
+        until(self._healthy, START_SECONDS)
 
     def _healthy(self) -> bool:
         label = f"com.docker.compose.project={self.project}"
         containers = self.sdk.api.containers(filters={"label": label})
-        well = {one["Labels"][SERVICE_LABEL] for one in containers if "(healthy)" in one["Status"]}
-        return well == SERVICES["docker"] - {"mlflow", "status"}
+        healthy = {c["Labels"][SERVICE_LABEL] for c in containers if "(healthy)" in c["Status"]}
+        return healthy == SERVICES["docker"] - {"mlflow", "status"}
 
     def up_tracking(self) -> None:
         self.compose("--profile", "mlflow", "up", "-d", "mlflow")
-        until(self._tracks, LOST_SECONDS)
+        until(self._tracking_ready, START_SECONDS)
 
-    def _tracks(self) -> bool:
+    def _tracking_ready(self) -> bool:
         path = f"{self.tracking}/api/2.0/mlflow/experiments/search"
         with suppress(requests.RequestException):
             return requests.post(path, json={"max_results": 1}, timeout=30).ok

@@ -1,4 +1,4 @@
--- Ten thousand ended runs of one experiment, each with ten metrics and ten params.
+-- Insert ten thousand finished runs of one experiment, each with ten metrics and ten parameters.
 INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status,
                   start_time, end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
 SELECT md5(':experiment/' || run), 'run ' || run, 'LOCAL', '', '', 'bench', 'FINISHED',
@@ -6,7 +6,7 @@ SELECT md5(':experiment/' || run), 'run ' || run, 'LOCAL', '', '', 'bench', 'FIN
        'mlflow-artifacts:/:experiment/' || md5(':experiment/' || run) || '/artifacts', :experiment
 FROM generate_series(1, 10000) AS run;
 
--- Values between 0 and 1, the same each time and in no order.
+-- Unordered values between 0 and 1, the same in each run of the benchmark.
 CREATE TEMPORARY TABLE measured AS
 SELECT md5(':experiment/' || run) AS run_uuid, 'metric_' || number AS key,
        (run * 7919::bigint + number * 104729) * 31 % 10007 / 10007.0 AS value

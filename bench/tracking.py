@@ -1,7 +1,7 @@
-"""MLflow by itself: runs logged from several threads, a large artifact, a search among many runs.
+"""Measure MLflow alone: log runs from several threads, transfer a large artifact, search many runs.
 
-Whatever else a stack has is stopped meanwhile. The client asks by HTTP from this machine, the same
-for both stacks; ours is asked with an account, as tasks ask it, stock has none.
+All other services are stopped. The client uses HTTP from this machine, in the same way for both
+stacks. Ours is used with an account, as tasks use it. Stock has no accounts.
 """
 
 import os
@@ -16,12 +16,12 @@ from typing import Any
 import requests
 
 from bench.effort import Effort
-from bench.measures import Told
+from bench.measures import Measurement
 from bench.stacks import Containers
 
 THREADS = 4
 METRICS = 100
-# Not measured: each of the server's processes imports more when it is asked first.
+# Not measured, because each server process imports more modules at its first request.
 FIRST_RUNS = 40
 ARTIFACT_BYTES = 200_000_000
 CHUNK_BYTES = 1 << 20
@@ -29,26 +29,26 @@ FILL = Path(__file__).with_name("stored_runs.sql")
 SEARCH = {
     "filter": "metrics.metric_1 > 0.5 and params.param_1 != '3'",
     "order_by": ["metrics.metric_2 DESC"],
-    # What a client asks for at once.
+    # The page size of a client.
     "max_results": 1000,
 }
 
 
-def tracks(stack: Containers, effort: Effort) -> Iterator[Told]:
-    """Runs a second, seconds for artifacts and searches, and the memory that all of it took."""
+def mlflow_requests(stack: Containers, effort: Effort) -> Iterator[Measurement]:
+    """Yield runs per second, seconds for artifacts and searches, and the memory used."""
     stack.down(volumes=True)
     try:
         stack.up_tracking()
-        experiment = Client(stack).experiment()
-        logged_runs(stack, experiment, FIRST_RUNS)
+        experiment = Client(stack).create_experiment()
+        runs_per_second(stack, experiment, FIRST_RUNS)
         before, count = stack.cpu(), effort.logged_runs
-        yield stack.column, {"runs with 100 metrics": logged_runs(stack, experiment, count)}
+        yield stack.column, {"runs with 100 metrics": runs_per_second(stack, experiment, count)}
         after = stack.cpu()
         for name, service in (("MLflow", "mlflow"), ("database", stack.database)):
             each = (after[service] - before[service]) / count
             yield stack.column, {f"runs with 100 metrics: CPU of {name} each": each}
-        yield stack.column, artifacts(Client(stack), experiment, effort.repeats)
-        yield stack.column, searches(stack, Client(stack), effort.searches)
+        yield stack.column, artifact_seconds(Client(stack), experiment, effort.repeats)
+        yield stack.column, search_seconds(stack, Client(stack), effort.searches)
         yield stack.column, {"MLflow's memory": stack.memory()["mlflow"]}
     finally:
         stack.down(volumes=True)
@@ -62,50 +62,51 @@ class Client:
         self.session = requests.Session()
         self.session.auth = stack.tracking_account
 
-    def ask(self, path: str, **body: Any) -> dict[str, Any]:
-        """An answer; raises for one that is an error."""
+    def request(self, path: str, **body: Any) -> dict[str, Any]:
+        """Send a request and return the answer. Raise if it is an error."""
         answer = self.session.post(f"{self.address}/mlflow/{path}", json=body, timeout=120)
         assert answer.ok, f"{path}: {answer.status_code} {answer.text[:500]}"
         return answer.json()
 
-    def experiment(self) -> str:
-        """The id of a new one."""
-        return self.ask("experiments/create", name=f"bench {time.time_ns()}")["experiment_id"]
+    def create_experiment(self) -> str:
+        """Create an experiment and return its ID."""
+        return self.request("experiments/create", name=f"bench {time.time_ns()}")["experiment_id"]
 
-    def run(self, experiment: str) -> dict[str, Any]:
-        """What MLflow tells of a new run."""
+    def create_run(self, experiment: str) -> dict[str, Any]:
+        """Create a run and return its info."""
         start = time.time_ns() // 10**6
-        made = self.ask("runs/create", experiment_id=experiment, start_time=start)
-        return made["run"]["info"]
+        answer = self.request("runs/create", experiment_id=experiment, start_time=start)
+        return answer["run"]["info"]
 
-    def logged(self, experiment: str) -> None:
-        """A whole run, with its metrics at once, as a task logs them."""
-        now, run = time.time_ns() // 10**6, self.run(experiment)["run_id"]
+    def log_run(self, experiment: str) -> None:
+        """Log a whole run with its metrics in one request, as a task does."""
+        now, run = time.time_ns() // 10**6, self.create_run(experiment)["run_id"]
         metrics = [
             {"key": f"metric_{number}", "value": number / METRICS, "timestamp": now, "step": 0}
             for number in range(METRICS)
         ]
-        self.ask("runs/log-batch", run_id=run, metrics=metrics)
-        self.ask("runs/update", run_id=run, status="FINISHED", end_time=now)
+        self.request("runs/log-batch", run_id=run, metrics=metrics)
+        self.request("runs/update", run_id=run, status="FINISHED", end_time=now)
 
 
-def logged_runs(stack: Containers, experiment: str, count: int) -> float:
-    """How many a second, from threads with a connection each."""
+def runs_per_second(stack: Containers, experiment: str, count: int) -> float:
+    """Log `count` runs from threads with a connection each, and return the rate."""
 
-    def some(client: Client) -> None:
+    def log_share(client: Client) -> None:
         for _ in range(count // THREADS):
-            client.logged(experiment)
+            client.log_run(experiment)
 
     clients = [Client(stack) for _ in range(THREADS)]
     began = time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(some, clients))
+        list(pool.map(log_share, clients))
     return count // THREADS * THREADS / (time.monotonic() - began)
 
 
-def artifacts(client: Client, experiment: str, repeats: int) -> dict[str, float]:
-    """Seconds for a large file up and down again, through MLflow."""
-    folder = client.run(experiment)["artifact_uri"].removeprefix("mlflow-artifacts:/").lstrip("/")
+def artifact_seconds(client: Client, experiment: str, repeats: int) -> dict[str, float]:
+    """Return the seconds of an upload and a download of a large file through MLflow."""
+    uri = client.create_run(experiment)["artifact_uri"]
+    folder = uri.removeprefix("mlflow-artifacts:/").lstrip("/")
     up, down = [], []
     with tempfile.NamedTemporaryFile() as file:
         for _ in range(ARTIFACT_BYTES // CHUNK_BYTES):
@@ -114,21 +115,21 @@ def artifacts(client: Client, experiment: str, repeats: int) -> dict[str, float]
         file.flush()
         for number in range(repeats):
             path = f"{client.address}/mlflow-artifacts/artifacts/{folder}/large-{number}"
-            up.append(sent(client, path, Path(file.name)))
-            down.append(received(client, path))
+            up.append(upload_seconds(client, path, Path(file.name)))
+            down.append(download_seconds(client, path))
     return {"200 MB artifact up": median(up), "200 MB artifact down": median(down)}
 
 
-def sent(client: Client, path: str, file: Path) -> float:
-    """Seconds until MLflow has taken a file."""
+def upload_seconds(client: Client, path: str, file: Path) -> float:
+    """Upload a file and return the seconds until MLflow answers."""
     began = time.monotonic()
     with file.open("rb") as body:
         client.session.put(path, data=body, timeout=300).raise_for_status()
     return time.monotonic() - began
 
 
-def received(client: Client, path: str) -> float:
-    """Seconds until all of it is here."""
+def download_seconds(client: Client, path: str) -> float:
+    """Download a file and return the seconds until it is complete."""
     began, size = time.monotonic(), 0
     with client.session.get(path, stream=True, timeout=300) as answer:
         answer.raise_for_status()
@@ -138,16 +139,16 @@ def received(client: Client, path: str) -> float:
     return time.monotonic() - began
 
 
-def searches(stack: Containers, client: Client, repeats: int) -> dict[str, float]:
-    """Seconds of a search with a filter and an order over metrics, among ten thousand runs."""
-    experiment = client.experiment()
-    stack.fill(FILL.read_text().replace(":experiment", experiment))
-    took = []
-    # The first one finds empty caches.
+def search_seconds(stack: Containers, client: Client, repeats: int) -> dict[str, float]:
+    """Return the seconds of a search over ten thousand runs, filtered and ordered by metrics."""
+    experiment = client.create_experiment()
+    stack.run_sql(FILL.read_text().replace(":experiment", experiment))
+    seconds = []
+    # The first search, with empty caches, is reported as a part.
     for _ in range(1 + repeats):
         began = time.monotonic()
-        found = client.ask("runs/search", experiment_ids=[experiment], **SEARCH)
-        took.append(time.monotonic() - began)
-        assert len(found["runs"]) == SEARCH["max_results"], len(found["runs"])
-    return {"search among 10,000 runs": median(took[1:]),
-            "search among 10,000 runs: first": took[0]}  # fmt: skip
+        answer = client.request("runs/search", experiment_ids=[experiment], **SEARCH)
+        seconds.append(time.monotonic() - began)
+        assert len(answer["runs"]) == SEARCH["max_results"], len(answer["runs"])
+    return {"search among 10,000 runs": median(seconds[1:]),
+            "search among 10,000 runs: first": seconds[0]}  # fmt: skip

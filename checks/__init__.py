@@ -1,1 +1,1 @@
-"""What the checks of `nox` need beyond a command."""
+"""Implement the checks of `nox` that need more than a command."""

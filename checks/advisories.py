@@ -1,4 +1,4 @@
-"""Known vulnerabilities of pinned versions: checks/advisories.toml, and the page made from it."""
+"""Read checks/advisories.toml, the known vulnerabilities of pinned versions; render its page."""
 
 import re
 import tomllib
@@ -15,18 +15,18 @@ from orchestration.errors import StackError
 ROOT = Path(__file__).resolve().parents[1]
 FILE = "checks/advisories.toml"
 ID = r"(CVE|PYSEC|GHSA)-[\w-]+"
-# The fixed version of an advisory that no version fixes.
+# The value of `fixed` if no version fixes the vulnerability.
 NO_VERSION = "none"
 COLUMNS = ("package", "fixed", "what", "here")
 HEADER = "| id | package | fixed in | what | here |\n|---|---|---|---|---|"
 
 
 def cell(pattern: str) -> Callable[[Any], bool]:
-    """Return a test for strings that a pattern matches."""
+    """Return a predicate for strings that match a pattern."""
     return lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value))
 
 
-# What each key of a row must be. A time of a day is a date to Python.
+# What each key of a row must be. `type()`, because a datetime is also an instance of date.
 KEYS: dict[str, Callable[[Any], bool]] = {
     "ids": lambda ids: isinstance(ids, list) and bool(ids) and all(map(cell(ID), ids)),
     "package": cell(r"[\w.-]+"),
@@ -39,9 +39,9 @@ KEYS: dict[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True)
 class Advisory:
-    """An id of a vulnerability and the first version of its package without it.
+    """The id of a vulnerability and the first version of its package without it.
 
-    `until` is the last day on which a locked version may have it, or None if none has it.
+    `until` is the last day on which a locked version may be affected, or None if none is.
     """
 
     id: str
@@ -50,12 +50,12 @@ class Advisory:
     until: date | None
 
     def affects(self, version: str) -> bool:
-        """Whether a version of the package has it."""
+        """Return whether a version of the package is affected."""
         return self.fixed == NO_VERSION or Version(version) < Version(self.fixed)
 
 
 def load(text: str) -> dict[str, Any]:
-    """Parse the file; raises StackError with the line or the row that cannot be used."""
+    """Parse the file. Raises StackError with the line or the row that is invalid."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -71,7 +71,7 @@ def load(text: str) -> dict[str, Any]:
 
 
 def advisories(text: str) -> list[Advisory]:
-    """Return every id of the file; raises as `load` does."""
+    """Return an advisory for every id of the file. Raises as `load` does."""
     return [
         Advisory(id, row["package"], row["fixed"], row["until"])
         for section in load(text).get("section", ())
@@ -81,7 +81,7 @@ def advisories(text: str) -> list[Advisory]:
 
 
 def page(text: str) -> str:
-    """Render the file as Markdown; raises as `load` does."""
+    """Render the file as Markdown. Raises as `load` does."""
     document = load(text)
     parts = ["# Known vulnerabilities", document["text"]]
     for section in document["section"]:

@@ -1,4 +1,4 @@
-"""Known vulnerabilities in what the locks pin, but for those that may stay. `nox -s audit`."""
+"""Check the pinned versions for known vulnerabilities that are not ignored (`nox -s audit`)."""
 
 import argparse
 import json
@@ -12,17 +12,17 @@ from packaging.utils import canonicalize_name
 
 from checks.advisories import FILE, ROOT, Advisory, advisories
 from checks.pins import Key, Pin, pins
-from checks.vulnerabilities import Answers, answers
+from checks.vulnerabilities import Answers, query
 from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
 
-# Packages cut from one source, under the same versions: advisories name any of them.
+# Packages built from one source with the same version. Advisories may name any of them.
 PARTS = {"apache-airflow": {"apache-airflow-core"}, "mlflow": {"mlflow-skinny", "mlflow-tracing"}}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A known vulnerability of a pinned version, and the versions without it."""
+    """A known vulnerability of a pinned version, and the versions that fix it."""
 
     locks: tuple[str, ...]
     package: str
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was audited and found, what may stay of it, and what is wrong with the list of that."""
+    """What was audited, the findings, the ignored findings and the problems of advisories.toml."""
 
     locks: list[str]
     versions: int
@@ -44,77 +44,77 @@ class Verdict:
 
 
 def main(words: Sequence[str]) -> int:
-    """Known vulnerabilities in what the locks pin; other options are pip-audit's."""
+    """Check the pinned versions for known vulnerabilities; passes other options to pip-audit."""
     parser = argparse.ArgumentParser(prog="nox -s audit --", description=main.__doc__)
-    parser.add_argument("--json", action="store_true", help="the verdict as JSON")
-    asked, options = parser.parse_known_args(words)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments, options = parser.parse_known_args(words)
     try:
         if not shutil.which("pip-audit"):
-            raise StackError("pip-audit is not on PATH: nox -s audit")
-        known = advisories((ROOT / FILE).read_text(encoding="utf-8"))
-        held = {lock: pins(ROOT / "install" / lock) for lock in LOCKS}
-        found = answers(held.values(), options)
+            raise StackError("pip-audit is not on PATH.", fix="nox -s audit")
+        entries = advisories((ROOT / FILE).read_text(encoding="utf-8"))
+        locks = {lock: pins(ROOT / "install" / lock) for lock in LOCKS}
+        answers = query(locks.values(), options)
     except StackError as error:
-        print(f"audit: {error}", file=sys.stderr)
+        print(f"Error: {error}", file=sys.stderr)
         return 1
-    verdict = judged(held, found, known, date.today())
-    print(json.dumps(asdict(verdict)) if asked.json else told(verdict))
+    verdict = judge(locks, answers, entries, date.today())
+    print(json.dumps(asdict(verdict)) if arguments.json else summary(verdict))
     return 1 if verdict.findings or verdict.problems else 0
 
 
-def judged(
-    held: Mapping[str, list[Pin]], found: Answers, known: Sequence[Advisory], today: date
+def judge(
+    locks: Mapping[str, list[Pin]], answers: Answers, entries: Sequence[Advisory], today: date
 ) -> Verdict:
-    """The answers for the pins of each lock, against the advisories that have a last day."""
-    locks = {lock: {pin.key for pin in pinned} for lock, pinned in held.items()}
-    keys = sorted(set[Key]().union(*locks.values()))
-    every = [
+    """Compare the answers for the pins of each lock with the advisories that have a last day."""
+    keys_of = {lock: {pin.key for pin in lock_pins} for lock, lock_pins in locks.items()}
+    keys = sorted(set[Key]().union(*keys_of.values()))
+    findings = [
         Finding(
-            (*[lock for lock in locks if key in locks[lock]],), *key,
+            (*[lock for lock in locks if key in keys_of[lock]],), *key,
             one["id"], (*sorted(one["aliases"]),), (*one["fix_versions"],),
         )
         for key in keys
-        for one in found[key]
+        for one in answers[key]
     ]  # fmt: skip
-    allowed = [one for one in known if one.until]
-    may_stay = [finding for finding in every if any(covers(one, finding) for one in allowed)]
-    problems = [problem(one, keys, today) for one in allowed]
-    others = [finding for finding in every if finding not in may_stay]
-    return Verdict([*locks], len(keys), others, may_stay, [*filter(None, problems)])
+    current = [one for one in entries if one.until]
+    ignored = [finding for finding in findings if any(covers(one, finding) for one in current)]
+    problems = [problem(one, keys, today) for one in current]
+    others = [finding for finding in findings if finding not in ignored]
+    return Verdict([*locks], len(keys), others, ignored, [*filter(None, problems)])
 
 
 def covers(advisory: Advisory, finding: Finding) -> bool:
-    """Whether an advisory is about a finding, by any of its names."""
+    """Return whether an advisory is about a finding, by its id or an alias."""
     package = canonicalize_name(advisory.package)
-    ours = {package, *PARTS.get(package, ())}
-    return finding.package in ours and advisory.id in (finding.id, *finding.aliases)
+    packages = {package, *PARTS.get(package, ())}
+    return finding.package in packages and advisory.id in (finding.id, *finding.aliases)
 
 
 def problem(one: Advisory, keys: Iterable[Key], today: date) -> str:
-    """What is wrong with an advisory that has a last day, or blank.
+    """Return why an advisory with a last day is stale or overdue, or a blank string.
 
-    By the locks, not by the answers: services know of different ids, and by different names.
+    Compares it with the locks, because vulnerability services know different ids and aliases.
     """
-    told, package = f"{FILE}: {one.id} of {one.package}", canonicalize_name(one.package)
+    entry, package = f"{FILE}: {one.id} of {one.package}", canonicalize_name(one.package)
     if not any(one.affects(version) for name, version in keys if name == package):
-        return f"{told} is in no lock any more: remove it, then: python -m checks.pages"
+        return f"{entry} affects no lock any more. Remove it, then run: python -m checks.pages"
     if one.until and one.until < today:
-        return f"{told} could stay until {one.until}: fix it, or say why it may stay longer"
+        return f"{entry} expired on {one.until}. Fix it, or review it and set a later day."
     return ""
 
 
-def told(verdict: Verdict) -> str:
-    """The verdict for people: a line for each finding and problem, and what was checked."""
+def summary(verdict: Verdict) -> str:
+    """Format the verdict as text: a line per finding and problem, then the totals."""
     findings = [
         f"{one.package} {one.version}: {one.id}, fixed in "
         f"{', '.join(one.fixed_in) or 'no version'} ({', '.join(one.locks)})"
         for one in verdict.findings
     ]
-    checked = (
+    totals = (
         f"{len(verdict.locks)} locks, {verdict.versions} pinned versions; "
         f"known vulnerabilities: {len(verdict.findings)}, ignored: {len(verdict.ignored)}"
     )
-    return "\n".join([*findings, *verdict.problems, checked])
+    return "\n".join([*findings, *verdict.problems, totals])
 
 
 if __name__ == "__main__":

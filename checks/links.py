@@ -1,6 +1,6 @@
-"""Links and images in Markdown lead somewhere: to a file, a heading, or a page of this machine.
+"""Check that links and images in Markdown lead to a file, a heading or a page of this machine.
 
-python -m checks.links [FOLDER]: every document that git knows there.
+`python -m checks.links [FOLDER]` checks every document that git tracks in the folder.
 """
 
 import re
@@ -17,12 +17,12 @@ from checks.tracked import tracked
 from orchestration.errors import StackError
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
-AN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 THIS_MACHINE = re.compile(r"https?://(localhost|127\.0\.0\.1)(?=[:/?#]|$)", re.IGNORECASE)
 
 
 def links(text: str) -> Iterator[tuple[int, str]]:
-    """Each link and image of a document: its line and where it leads."""
+    """Yield the line and the target of each link and image of a document."""
     for token in MARKDOWN.parse(text):
         line = token.map[0] + 1 if token.map else 0
         for part in token.children or ():
@@ -33,45 +33,45 @@ def links(text: str) -> Iterator[tuple[int, str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """What a #fragment may name: a document's headings, as GitHub makes names of them."""
+    """Return the #fragments of a document: its headings, as GitHub converts them."""
     tokens, seen, names = MARKDOWN.parse(text), Counter[str](), set()
-    for before, token in pairwise(tokens):
-        if before.type == "heading_open":
-            words = "".join(part.content for part in token.children or () if part.type != "image")
-            name = re.sub(r"[^\w\- ]", "", words.strip().lower()).replace(" ", "-")
+    for previous, token in pairwise(tokens):
+        if previous.type == "heading_open":
+            title = "".join(part.content for part in token.children or () if part.type != "image")
+            name = re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
             names.add(f"{name}-{seen[name]}" if seen[name] else name)
             seen[name] += 1
     return names
 
 
-def wrong(root: Path, document: Path, target: str) -> str:
-    """Why a link of a document leads nowhere; blank when it leads somewhere."""
-    if AN_ADDRESS.match(target):
-        return "" if THIS_MACHINE.match(target) else "leads elsewhere, where nothing can be checked"
+def problem(root: Path, document: Path, target: str) -> str:
+    """Return why a link of a document is broken, or a blank string."""
+    if ADDRESS.match(target):
+        return "" if THIS_MACHINE.match(target) else "external links cannot be checked"
     name, _, fragment = target.partition("#")
     path = (document.parent / name).resolve() if name else document.resolve()
     if not path.is_relative_to(root.resolve()):
-        return "leads out of the repository"
+        return "outside the repository"
     if not path.exists():
-        return "there is no such file"
+        return "no such file"
     if fragment and (path.suffix != ".md" or fragment not in anchors(path.read_text("utf-8"))):
-        return f"there is no heading #{fragment}"
+        return f"no heading #{fragment}"
     return ""
 
 
 def findings(root: Path, documents: list[str]) -> Iterator[str]:
-    """`file:line: target: reason` for each link that leads nowhere."""
+    """Yield `file:line: target: reason` for each broken link."""
     for name in documents:
         for line, target in links((root / name).read_text("utf-8")):
-            if reason := wrong(root, root / name, target):
+            if reason := problem(root, root / name, target):
                 yield f"{name}:{line}: {target}: {reason}"
 
 
 def main(root: Path) -> int:
-    """Print what is wrong, or how much was looked at; 1 for findings."""
+    """Print the broken links and return 1, or print how many links were checked and return 0."""
     documents = tracked(root, "*.md")
-    if found := list(findings(root, documents)):
-        print("\n".join(found))
+    if broken := list(findings(root, documents)):
+        print("\n".join(broken))
         return 1
     count = sum(1 for name in documents for _ in links((root / name).read_text("utf-8")))
     print(f"links: {len(documents)} documents, {count} links")
@@ -81,5 +81,5 @@ def main(root: Path) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(Path(*sys.argv[1:2])))
-    except StackError as refused:
-        sys.exit(f"links: {refused}")
+    except StackError as error:
+        sys.exit(f"Error: {error}")

@@ -1,4 +1,4 @@
-"""What the locks pin, read from their text: for the audit and the bills of material."""
+"""Parse the pins of a lock file, for the audit and the software bills of materials."""
 
 import re
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from orchestration.errors import StackError
 
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;[^\\\n]*)?((?: \\\n +--hash=\S+)+)$", re.MULTILINE)
 HASH = re.compile(r"--hash=(\S+)")
-# A package's name and version as every tool spells them.
+# A package's canonical name and normalized version.
 Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Pin:
-    """A package at one version, with the hashes (`sha256:…`) of the files it may come from."""
+    """A package at one version, with the hashes (`sha256:…`) of its distribution files."""
 
     name: str
     version: str
     hashes: tuple[str, ...]
 
     def __str__(self) -> str:
-        """As a line of a requirements file; for every platform, so without a marker."""
+        """Return a line of a requirements file, for every platform and so without a marker."""
         return " ".join([f"{self.name}=={self.version}", *(f"--hash={h}" for h in self.hashes)])
 
     @property
@@ -33,13 +33,13 @@ class Pin:
 
 
 def pins(lock: Path) -> list[Pin]:
-    """All that a lock pins; raises StackError when a line of it is no pin with hashes."""
+    """Return all pins of a lock file. Raises StackError if a requirement lacks version or hash."""
     text = lock.read_text(encoding="utf-8")
-    found = [
+    entries = [
         Pin(name, version, (*HASH.findall(rest),)) for name, version, rest in PIN.findall(text)
     ]
     lines = [line for line in text.splitlines() if line.strip() and line[0] not in " #"]
-    if not found or len(found) != len(lines):
-        told = f"{lock.name}: of {len(lines)} requirements {len(found)} are pinned with hashes"
-        raise StackError(f"{told}: inv lock")
-    return found
+    if not entries or len(entries) != len(lines):
+        cause = f"{lock.name} pins {len(entries)} of {len(lines)} requirements with hashes."
+        raise StackError(cause, fix="inv lock")
+    return entries

@@ -1,8 +1,8 @@
-"""What is in each image, as CycloneDX in sbom/NAME.cdx.json. `nox -s audit` runs it.
+"""Write the software bill of materials (SBOM) of each image to sbom/NAME.cdx.json (CycloneDX).
 
-The Python packages come from the locks, with every hash, and need nothing but cyclonedx-py;
-Debian's come from the image's own list (dpkg), where there is one. An image without a lock is
-Debian's alone. PostgreSQL made here is the wheel of its lock.
+`nox -s audit` runs it. Python packages come from the locks, with every hash, and need only
+cyclonedx-py. Debian packages come from dpkg in the image, if the image exists. An image without a
+lock has only Debian packages. A PostgreSQL image that is built here contains the wheel of its lock.
 """
 
 import json
@@ -24,125 +24,127 @@ from orchestration.project import Project
 from orchestration.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS_OF: Mapping[str, tuple[str, ...]] = {
+IMAGE_LOCKS: Mapping[str, tuple[str, ...]] = {
     "airflow": ("airflow.lock", "requirements.lock"),
     "mlflow": ("mlflow.lock",),
     "status": ("status.lock",),
     "postgres": ("base/postgres.lock",),
-    # Of Debian's packages alone.
+    # These contain only Debian packages.
     "redis": (),
     "tls": (),
 }
-# Set by install/base/compose.yaml: without it, an image holds what its makers put there.
-MADE_HERE = "org.mlops-stack.built-from"
+# install/base/compose.yaml sets this label on images that are built here.
+BUILD_LABEL = "org.mlops-stack.built-from"
 LISTING = r""". /etc/os-release && printf 'distro\t%s\t%s\n' "$ID" "$VERSION_ID" \
 && dpkg-query -W -f '${db:Status-Status}\t${Package}\t${Version}\t${Architecture}\n'"""
 VALIDATION = """import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 with open(sys.argv[1], encoding="utf-8") as file:
-    wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read())
-sys.exit(wrong and str(wrong))"""
+    error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read())
+sys.exit(error and str(error))"""
 Bom = dict[str, Any]
 
 
 def main() -> int:
-    """Write the bill of every image."""
+    """Write the SBOM of every image and return an exit code."""
     try:
         if not shutil.which("cyclonedx-py"):
-            raise StackError("cyclonedx-py is not on PATH: nox -s audit")
+            raise StackError("cyclonedx-py is not on PATH.", fix="nox -s audit")
         settings = load_or_draft(Project(ROOT, os.environ))
-        for name in LOCKS_OF:
+        for name in IMAGE_LOCKS:
             print(write(name, settings), flush=True)
     except StackError as error:
-        print(f"sbom: {error}", file=sys.stderr)
+        print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def write(name: str, settings: Settings) -> str:
-    """Write the bill of an image; a line that tells its file and what it holds, or why none is.
+    """Write the SBOM of an image; return a line with its contents or why it is not written.
 
-    Raises StackError when it would not be whole or not keep to CycloneDX's schema.
+    Raises StackError if it would be incomplete or violate CycloneDX's schema.
     """
     file = settings.root / "sbom" / f"{name}.cdx.json"
     public = {"postgres": settings["POSTGRES_IMAGE"], "redis": settings["REDIS_IMAGE"]}
     tag = public.get(name, f"{settings.project}-{name}")
-    image, why = found(tag)
-    if reason := foreign(name, image, settings) or ("" if image or LOCKS_OF[name] else why):
+    image, missing = find_image(tag)
+    reason = foreign_reason(name, image, settings)
+    if reason := reason or ("" if image or IMAGE_LOCKS[name] else missing):
         file.unlink(missing_ok=True)
-        return f"{name}: no bill is written: {reason}"
-    wanted = pinned(name, settings.root)
-    bom, told = python_part(wanted), f"{len(wanted)} from PyPI"
+        return f"{name}: No SBOM is written. {reason}"
+    image_pins = pinned(name, settings.root)
+    bom, contents = python_part(image_pins), f"{len(image_pins)} from PyPI"
     if image:
-        add_image(bom, name, image.id, listing := debian_packages(listed(image.id)))
-        told += f", {len(listing)} from Debian ({tag})"
+        add_image(bom, name, image.id, packages := debian_packages(package_listing(image.id)))
+        contents += f", {len(packages)} from Debian ({tag})"
     else:
-        told += f", none from Debian: {why}"
+        contents += f", none from Debian. {missing}"
     save(bom, file)
-    return f"sbom/{file.name}: {told}"
+    return f"sbom/{file.name}: {contents}"
 
 
 def pinned(name: str, root: Path) -> list[Pin]:
-    """What the locks of an image pin: each package once, by its name."""
-    locks = [pins(root / "install" / lock) for lock in LOCKS_OF[name]]
+    """Return the pins of an image's locks, each package once, in the order of their names."""
+    locks = [pins(root / "install" / lock) for lock in IMAGE_LOCKS[name]]
     image = {pin.key: pin for lock in locks for pin in lock}
     return [image[key] for key in sorted(image)]
 
 
-def found(tag: str) -> tuple[Any, str]:
-    """The image of a name, or None and why there is none."""
+def find_image(tag: str) -> tuple[Any, str]:
+    """Return the image with a tag and a blank string, or None and why it is missing."""
     import docker
 
-    if problem := daemon.unreachable():
+    if problem := daemon.engine_problem():
         return None, problem.cause
     try:
         return daemon.client().images.get(tag), ""
     except docker.errors.ImageNotFound:
-        return None, f"no image {tag} on this machine"
+        return None, f"This machine has no image {tag}."
 
 
-def foreign(name: str, image: Any, settings: Settings) -> str:
-    """Why an image is not made of our locks, or blank."""
+def foreign_reason(name: str, image: Any, settings: Settings) -> str:
+    """Return why an image does not consist of our locks, or a blank string."""
     base = settings["AIRFLOW_BASE_IMAGE"]
     if name == "airflow" and base != settings["DEBIAN_IMAGE"]:
-        return f"it stands on {base}, which brings its own packages"
-    if name in ("postgres", "redis") and image and MADE_HERE not in image.labels:
-        return f"{settings[f'{name.upper()}_IMAGE']} was not made here"
+        return f"The image is based on {base}, which contains other packages."
+    if name in ("postgres", "redis") and image and BUILD_LABEL not in image.labels:
+        return f"{settings[f'{name.upper()}_IMAGE']} was not built here."
     return ""
 
 
-def python_part(wanted: list[Pin]) -> Bom:
-    """The bill of pinned packages; raises StackError when cyclonedx-py fails or leaves one out."""
+def python_part(image_pins: list[Pin]) -> Bom:
+    """Return the SBOM of pins. Raises StackError if cyclonedx-py fails or omits a package."""
     with TemporaryDirectory() as folder:
         lines, out = Path(folder, "pins.txt"), Path(folder, "bom.json")
-        lines.write_text("\n".join(map(str, wanted)), encoding="utf-8")
-        # Validated when it is whole: the schema takes seconds.
+        lines.write_text("\n".join(map(str, image_pins)), encoding="utf-8")
+        # save() validates the complete document, because validation takes seconds.
         argv = ("cyclonedx-py", "requirements", "--output-reproducible", "--no-validate")
         runner.run(runner.Command((*argv, "--spec-version", "1.6", "-o", str(out), str(lines))))
         bom: Bom = {"components": []} | json.loads(out.read_text(encoding="utf-8"))
-    held = {(part["name"], part["version"]) for part in bom["components"]}
-    if wrong := sorted(" ".join(one) for one in held ^ {(pin.name, pin.version) for pin in wanted}):
-        raise StackError(f"cyclonedx-py does not give as pinned: {', '.join(wrong)}")
+    listed = {(part["name"], part["version"]) for part in bom["components"]}
+    if difference := listed ^ {(pin.name, pin.version) for pin in image_pins}:
+        names = ", ".join(sorted(map(" ".join, difference)))
+        raise StackError(f"cyclonedx-py's components differ from the pins: {names}")
     for part in bom["components"]:
-        # The line it was read from: each hash a second time, half of the file.
+        # The description repeats every hash and would double the size of the file.
         part.pop("description", None)
     return bom
 
 
-def listed(image_id: str) -> str:
-    """What LISTING prints in an image."""
+def package_listing(image_id: str) -> str:
+    """Run LISTING in an image and return its output."""
     argv = ("docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image_id)
     return runner.run(runner.Command((*argv, "-c", LISTING))).output
 
 
 def debian_packages(listing: str) -> list[Bom]:
-    """Components for what LISTING printed; raises StackError if no distribution or package is."""
+    """Return components for LISTING's output. Raises StackError if it names no packages."""
     rows = [line.split("\t") for line in listing.splitlines()]
     distro = [row[1:] for row in rows if row[0] == "distro" and len(row) == 3]
     installed = [row[1:] for row in rows if row[0] == "installed" and len(row) == 4]
     if not distro or not installed:
-        raise StackError(f"the image lists no Debian packages:\n{runner.tail(listing)}")
+        raise StackError(f"The image lists no Debian packages:\n{runner.tail(listing)}")
     ((system, release),) = distro
     return [
         {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
@@ -153,18 +155,18 @@ def debian_packages(listing: str) -> list[Bom]:
 
 
 def add_image(bom: Bom, name: str, image_id: str, packages: list[Bom]) -> None:
-    """Say whose bill it is, and add what the image holds besides."""
+    """Add an image's Debian packages to its SBOM and name the image as the subject."""
     bom["components"] += packages
-    whole = {"type": "container", "bom-ref": name, "name": name, "version": image_id}
-    bom["metadata"]["component"] = whole
+    image = {"type": "container", "bom-ref": name, "name": name, "version": image_id}
+    bom["metadata"]["component"] = image
     bom["metadata"]["properties"] = [{"name": "mlops-stack:image-id", "value": image_id}]
 
 
 def save(bom: Bom, file: Path) -> None:
-    """Write a bill that keeps to CycloneDX's schema; raises StackError for another."""
+    """Write and validate an SBOM. Raises StackError if it violates CycloneDX's schema."""
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(bom, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    # The interpreter that cyclonedx-py runs by: only that one has the schemas.
+    # Only the interpreter that runs cyclonedx-py has the schemas.
     python = Path(shutil.which("cyclonedx-py") or "").with_name("python")
     runner.run(runner.Command((str(python), "-c", VALIDATION, str(file))))
 

@@ -1,4 +1,4 @@
-"""The files that git knows: what is ignored or not added yet is nobody's business."""
+"""List the files that git tracks. Checks skip ignored and untracked files."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from orchestration.process.runner import Command, run
 
 
 def tracked(root: Path, *patterns: str) -> list[str]:
-    """Paths below `root`, as git's patterns ask (none: all); no links, nothing deleted.
+    """Return tracked paths below `root` that match git's patterns, or all without a pattern.
 
-    Raises StackError where git is missing or `root` is in no repository.
+    Skips symbolic links and deleted files. Raises StackError without git or a repository.
     """
-    listed = run(Command(("git", "ls-files", "-z", "--", *patterns), cwd=root)).output
-    paths = [path for path in listed.split("\0") if path]
+    output = run(Command(("git", "ls-files", "-z", "--", *patterns), cwd=root)).output
+    paths = [path for path in output.split("\0") if path]
     return [path for path in paths if (root / path).is_file() and not (root / path).is_symlink()]

@@ -1,8 +1,7 @@
-"""The canary: proof that a task gets through queue and worker, and its work into MLflow.
+"""Check that a task passes through queue and worker, and that MLflow stores what it logs.
 
-Trigger it with `inv up` or `inv health --deep`. Its XCom holds the seconds of each hop:
-queued (trigger to the task's first line), client (import of MLflow), run, metric, artifact,
-model, prune.
+`inv up` and `inv health --deep` run it. Its XCom contains the seconds of each step: queued
+(trigger to the task's first line), client (import of MLflow), run, metric, artifact, model, prune.
 """
 
 import time
@@ -16,7 +15,7 @@ from airflow.sdk import dag, get_current_context, task
     start_date=datetime(2025, 1, 1),
     catchup=False,
     is_paused_upon_creation=False,
-    # The next proof waits for this one; a stuck one ends by its time-out.
+    # A second run waits for the first, which its time-out ends if it is stuck.
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=5),
     default_args={"owner": "mlops", "retries": 0, "execution_timeout": timedelta(minutes=2)},
@@ -31,8 +30,8 @@ def canary() -> None:
         from ml import round_trip as mlflow
 
         client = time.perf_counter() - start
-        waited = {"queued": queued.total_seconds(), "client": client}
-        return {hop: round(s, 3) for hop, s in {**waited, **mlflow.round_trip()}.items()}
+        hops = {"queued": queued.total_seconds(), "client": client, **mlflow.round_trip()}
+        return {hop: round(seconds, 3) for hop, seconds in hops.items()}
 
     round_trip()
 

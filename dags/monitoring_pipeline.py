@@ -1,13 +1,14 @@
-"""Look at one month as if it had just arrived: do its flights differ, is the champion still good?
+"""Check one month of flights: measure drift, and the champion's performance.
 
-arrival → drift → performance → alerting, and where the month has drifted past the threshold,
-retraining: it updates the asset that starts `training_pipeline` with the months to this one, once
-for each month, and waits for its verdict so that the next month meets the new champion.
+Tasks: arrival → drift → performance → alerting → retraining → retrained. If drift reaches the
+threshold, `retraining` updates an asset, once for each month. This starts `training_pipeline` with
+the data up to that month. `retrained` waits for the result, so that the next month is checked with
+the new champion.
 
-The month is that of the data interval (scheduled or back-filled), of conf
-(`{"month": "2013-05"}`), or of the event that started the run: a new champion. Otherwise it is the
-newest there is. Reports and figures are in MLflow, experiment `flight-delay-monitoring`; all
-thresholds are in `ml/drift.py`. Back-fill, month after month:
+The month comes from conf (`{"month": "2013-05"}`), from the event that started the run (a new
+champion), or from the data interval (scheduled or backfilled). Otherwise it is the newest month.
+Reports and metrics are in the MLflow experiment `flight-delay-monitoring`, all thresholds in
+`ml/drift.py`. To backfill month by month:
 
     inv airflow -- backfill create --dag-id monitoring_pipeline --from-date 2013-02-01
         --to-date 2013-12-31 --max-active-runs 1
@@ -37,7 +38,7 @@ from ml import FIRST_MONTH, LAST_MONTH
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=2),
     default_args=runs.DEFAULTS,
-    params={"month": runs.month_param("the month to look at; blank for the newest")},
+    params={"month": runs.month_param("The month to check; blank for the newest")},
     tags=["monitoring", "flight-delay"],
     doc_md=__doc__,
 )
@@ -50,54 +51,55 @@ def monitoring_pipeline() -> None:
             return monitoring.arrive(runs.folder(), runs.month("month"))
 
     @task(multiple_outputs=False)
-    def drift(arrived: dict[str, str]) -> dict[str, Any]:
+    def drift(batch: dict[str, str]) -> dict[str, Any]:
         from ml import monitoring
 
         with runs.no_retry_when_refused():
-            # A new champion is looked at itself, though another may have followed meanwhile.
-            return monitoring.measure_drift(arrived, runs.event().get("version", "champion"))
+            # A run started by a new champion checks that version, even if there is a newer one.
+            return monitoring.measure_drift(batch, runs.event().get("version", "champion"))
 
     @task(multiple_outputs=False)
-    def performance(arrived: dict[str, str], drifted: dict[str, Any]) -> dict[str, Any]:
+    def performance(batch: dict[str, str], drift_result: dict[str, Any]) -> dict[str, Any]:
         from ml import monitoring
 
         with runs.no_retry_when_refused():
-            return monitoring.measure_performance(arrived, drifted)
+            return monitoring.measure_performance(batch, drift_result)
 
     @task
-    def alerting(drifted: dict[str, Any], performed: dict[str, Any]) -> list[str]:
+    def alerting(drift_result: dict[str, Any], scores: dict[str, Any]) -> list[str]:
         from ml import alerting, monitoring
 
-        alert = monitoring.alert(drifted, performed)
-        sent = alerting.send(alert) if alert else []
-        runs.report([*monitoring.tell(drifted, performed), *sent])
+        alert = monitoring.alert(drift_result, scores)
+        deliveries = alerting.send(alert) if alert else []
+        runs.report([*monitoring.tell(drift_result, scores), *deliveries])  # codespell:ignore tell  # codespell:ignore tell
         rmtree(runs.folder(), ignore_errors=True)
-        return sent
+        return deliveries
 
-    # One at a time: of two runs for the same month the second must see what the first one asked.
+    # One at a time, so that of two runs for one month the second sees the first one's request.
     @task(inlets=[assets.drift], outlets=[assets.drift], max_active_tis_per_dag=1)
-    def retraining(drifted: dict[str, Any]) -> Any:
+    def retraining(drift_result: dict[str, Any]) -> Any:
         from ml.drift import newer
 
-        month = drifted["month"]
+        month = drift_result["month"]
         events = get_current_context()["inlet_events"][assets.drift]
-        asked = [event.extra.get("month") for event in events]
-        if not drifted["past_threshold"] or not newer(month, drifted["until"], asked):
-            raise AirflowSkipException("no drift past the threshold that is news")
+        requested = [event.extra.get("month") for event in events]
+        if not drift_result["past_threshold"] or not newer(month, drift_result["until"], requested):
+            raise AirflowSkipException("No new drift past the threshold.")
         yield Metadata(assets.drift, {"month": month})
 
     @task.sensor(poke_interval=10, timeout=900, mode="reschedule", soft_fail=True)
-    def retrained(drifted: dict[str, Any]) -> bool:
+    def retrained(drift_result: dict[str, Any]) -> bool:
         from ml import tracking
 
-        return tracking.trained_for(drifted["month"])
+        return tracking.trained_for(drift_result["month"])
 
-    arrived = arrival()
-    drifted = drift(arrived)
-    performed = performance(arrived, drifted)
-    told, asked, waited = alerting(drifted, performed), retraining(drifted), retrained(drifted)
-    told >> asked >> waited
-    [arrived, drifted, performed, told, asked, waited] >> runs.alert_of_failure()
+    batch = arrival()
+    drift_result = drift(batch)
+    scores = performance(batch, drift_result)
+    alert, request = alerting(drift_result, scores), retraining(drift_result)
+    wait = retrained(drift_result)
+    alert >> request >> wait
+    [batch, drift_result, scores, alert, request, wait] >> runs.alert_of_failure()
 
 
 monitoring_pipeline()

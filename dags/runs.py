@@ -1,4 +1,4 @@
-"""What both pipelines need of Airflow: a run's month and folder, refusals, alerts of failure."""
+"""Airflow helpers of both pipelines: month and folder of a run, refusals, failure alerts."""
 
 import os
 from collections.abc import Iterator
@@ -14,34 +14,34 @@ REASON = "refused"
 
 
 def month_param(description: str) -> Param:
-    """A run's parameter that takes a month, or nothing."""
+    """Return a parameter for a run that accepts a month such as 2013-05, or an empty string."""
     return Param("", type="string", pattern=r"^(\d{4}-(0[1-9]|1[0-2]))?$", description=description)
 
 
 def event() -> dict[str, Any]:
-    """The `extra` of the asset event that started this run, empty where none did.
+    """Return the `extra` of the asset event that started this run, or an empty dict.
 
-    Of several the one with the newest month: a later one makes the earlier ones history.
+    If there are several events, return the one with the newest month, which supersedes the others.
     """
     events = (get_current_context().get("triggering_asset_events") or {}).values()
-    told = [one.extra for each in events for one in each if "month" in one.extra]
-    return max(told, key=lambda extra: extra["month"], default={})
+    extras = [one.extra for each in events for one in each if "month" in one.extra]
+    return max(extras, key=lambda extra: extra["month"], default={})
 
 
-def month(named: str) -> str:
-    """The month a run is for: from its conf, its asset event, its data interval; else blank.
+def month(param: str) -> str:
+    """Return a run's month from the parameter `param`, its asset event or data interval, else "".
 
-    `named` is the parameter. A run started by hand or by an asset has no data interval.
+    The data interval of a run that was started manually or by an asset is not used.
     """
     context = get_current_context()
     interval = context.get("data_interval_start")
     scheduled = context["dag_run"].run_type in ("scheduled", "backfill")
-    by_time = interval.strftime("%Y-%m") if scheduled and interval else ""
-    return context["params"][named] or event().get("month") or by_time
+    by_interval = interval.strftime("%Y-%m") if scheduled and interval else ""
+    return context["params"][param] or event().get("month") or by_interval
 
 
 def folder() -> Path:
-    """The folder of this run, for what its tasks hand to each other."""
+    """Return the folder through which the tasks of this run exchange data."""
     from ml import data
 
     run = get_current_context()["dag_run"]
@@ -49,14 +49,14 @@ def folder() -> Path:
 
 
 def report(lines: list[str]) -> None:
-    """Hand lines to whoever waits for this run: `inv trigger DAG --wait` prints them."""
+    """Log lines, and store them for `inv trigger DAG --wait` to print."""
     print("\n".join(lines))
     get_current_context()["ti"].xcom_push("report", lines)
 
 
 @contextmanager
 def no_retry_when_refused() -> Iterator[None]:
-    """Fail at once, in one line, where trying again would only fail again."""
+    """Fail the task without retries, and without a traceback, if a retry could not succeed."""
     from ml import Refused
 
     try:
@@ -68,11 +68,11 @@ def no_retry_when_refused() -> Iterator[None]:
 
 @task(trigger_rule="one_failed", retries=0)
 def alert_of_failure() -> None:
-    """Tell the receivers of alerts which tasks have failed for good; downstream of all of them.
+    """Send an alert that names the failed tasks; place it downstream of all tasks.
 
-    A task and not a callback: Airflow 3.0.1 cannot run those of a task whose process was killed,
-    and then neither ends the task nor parses its file again. It fails itself, because a run is
-    what its last tasks are.
+    It is a task because Airflow 3.0.1 cannot run the callback of a task whose process was killed.
+    The task would never end, and its file would not be parsed again. This task fails too, because
+    the last tasks of a run determine its state.
     """
     from ml.alerting import Alert, send
 
@@ -87,7 +87,7 @@ def alert_of_failure() -> None:
 
 
 def _reason(ti: Any, name: str) -> str | None:
-    """Why a task refused, by the name its state goes by: `training_0` for a mapped one."""
+    """Return why a task refused its input; `name` is `training_0` for a mapped task."""
     if name in ti.task.upstream_task_ids:
         return ti.xcom_pull(task_ids=name, key=REASON)
     task_id, _, index = name.rpartition("_")
@@ -100,4 +100,4 @@ DEFAULTS = {
     "retry_delay": timedelta(seconds=20),
     "execution_timeout": timedelta(minutes=15),
 }
-"""Arguments of every task of both pipelines."""
+"""Default arguments of all tasks of both pipelines."""

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Gives any uid of group 0 a name and a home (getpass and airflow ask for one), then runs the
-# command: `airflow …`, another program, or the arguments of airflow alone (`scheduler`).
+# Give any uid of group 0 a name and a home, which getpass and airflow need, then run the command:
+# `airflow …`, another program, or only the arguments of airflow (`scheduler`).
 set -euo pipefail
 
 if ! whoami >/dev/null 2>&1; then
-    # Where nothing can be written, getpass takes the name from the environment.
+    # If the file is read-only, getpass uses the name from the environment.
     if [[ -w /etc/passwd ]]; then
         printf 'default:x:%s:0:default user:%s:/bin/bash\n' "$(id -u)" "$HOME" >>/etc/passwd
     fi

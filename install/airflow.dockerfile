@@ -1,6 +1,6 @@
 # Airflow 3.0.1 with the contract of its official image: user airflow (50000:0), /opt/airflow,
-# /home/airflow/.local, dumb-init, any uid of group 0. AIRFLOW_BASE_IMAGE may name the official
-# image instead: then only install/requirements.txt is added, under the versions it holds.
+# /home/airflow/.local, dumb-init, any uid of group 0. AIRFLOW_BASE_IMAGE may be the official image.
+# Then only install/requirements.txt is added, without changing the versions in that image.
 ARG DEBIAN_IMAGE=debian:bookworm-slim
 ARG AIRFLOW_BASE_IMAGE=${DEBIAN_IMAGE}
 
@@ -28,10 +28,10 @@ RUN if ! command -v airflow >/dev/null; then \
 
 COPY --chmod=755 airflow-entrypoint.sh /usr/local/bin/airflow-entrypoint
 
-# Three layers: Airflow; what requirements.txt came to at the last `inv lock`; what it comes to now.
-# So a changed requirement installs the difference, and neither Airflow nor the rest again.
-# Bytecode is compiled here: the containers could not keep it and would compile at every start.
-# What nobody runs there goes in the same step: later it would only be hidden.
+# Three layers: Airflow, requirements.txt as of the last `inv lock`, and requirements.txt now. So a
+# changed requirement installs only the difference. Bytecode is compiled here, because
+# containers cannot store it and would compile at every start. Tests of packages are removed in the
+# same step, because a later layer would only hide them.
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=airflow.lock,target=/tmp/airflow.lock \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
@@ -65,10 +65,10 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     && export UV_CACHE_DIR=/root/.cache/uv UV_LINK_MODE=copy \
     && python="$(dirname "$(command -v airflow)")/python" \
     && if [ -e /entrypoint ]; then \
-        uv pip freeze -q --python "$python" >/tmp/held.txt \
+        uv pip freeze -q --python "$python" >/tmp/installed.txt \
         && uv pip install -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
-            --compile-bytecode -c /tmp/held.txt -r /tmp/requirements.txt \
-        && rm /tmp/held.txt; \
+            --compile-bytecode -c /tmp/installed.txt -r /tmp/requirements.txt \
+        && rm /tmp/installed.txt; \
     else \
         uv pip sync -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
             --compile-bytecode --require-hashes /tmp/airflow.lock /tmp/requirements.lock; \

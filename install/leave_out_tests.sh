@@ -1,7 +1,7 @@
 #!/bin/sh
-# Removes the tests that packages for numbers bring along, a tenth of an image, from an environment:
+# Remove the tests of numeric packages from an environment, which are a tenth of an image:
 #   leave_out_tests.sh /opt/mlflow
-# Named one by one: elsewhere a folder `tests` may be what a package runs by (evidently, jinja2).
+# The packages are listed because others need their folder `tests` at run time (evidently, jinja2).
 set -eu
 
 PACKAGES='matplotlib|mpl_toolkits|numpy|pandas|pyarrow|scipy|sklearn|statsmodels'

@@ -1,4 +1,4 @@
-# MLflow's tracking server and registry with its PostgreSQL and S3 drivers; no pip at start.
+# MLflow's tracking server and registry with its PostgreSQL and S3 drivers. Starting installs nothing.
 ARG DEBIAN_IMAGE=debian:bookworm-slim
 
 FROM ${DEBIAN_IMAGE} AS uv

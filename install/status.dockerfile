@@ -1,4 +1,4 @@
-# The status page: a leaf that knows the stack only through environment variables.
+# The status page. It depends on the stack only through environment variables.
 ARG DEBIAN_IMAGE=debian:bookworm-slim
 
 FROM ${DEBIAN_IMAGE} AS uv

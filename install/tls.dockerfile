@@ -1,5 +1,5 @@
-# Debian's nginx, which stands before the pages with TLS; its configuration is mounted. Lua counts
-# wrong passwords, which nginx alone cannot do before they are tried.
+# Debian's nginx as the TLS proxy of the pages; its configuration is mounted. Lua counts wrong
+# passwords, because nginx alone cannot reject them before they reach a page.
 ARG DEBIAN_IMAGE=debian:bookworm-slim
 
 FROM ${DEBIAN_IMAGE}

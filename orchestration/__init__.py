@@ -1,1 +1,1 @@
-"""The host tool: brings the stack up, checks it, watches it and takes it down."""
+"""The host tool: install, start, check, repair and stop the stack."""

@@ -1,26 +1,26 @@
-"""Digests of files, rows and secrets."""
+"""Compute digests of files, rows and secrets."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-PIECE = 2**20
+CHUNK_BYTES = 2**20
 
 
 def fingerprint(secret: str) -> str:
-    """What tells a secret from another and gives nothing of it away."""
+    """Return a short hash that identifies a secret without revealing it."""
     return hashlib.sha256(f"mlops-stack {secret}".encode()).hexdigest()[:16]
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file."""
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return sha256_of_stream(file)
 
 
 def digest(lines: Iterable[bytes]) -> dict[str, Any]:
-    """How many lines there are, and what tells them from others in whatever order they come."""
+    """Return the number of lines, and a digest that does not depend on their order."""
     count = total = 0
     for line in lines:
         count += 1
@@ -28,13 +28,14 @@ def digest(lines: Iterable[bytes]) -> dict[str, Any]:
     return {"rows": count, "digest": f"{total % 2**128:032x}"}
 
 
-def of_files(found: Mapping[str, str]) -> dict[str, Any]:
-    """The digest of files by path and contents."""
-    return digest([f"{name} {sha256}".encode() for name, sha256 in found.items()])
+def digest_of_files(hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Return the number and digest of files, given the SHA-256 of each by its path."""
+    return digest([f"{name} {sha256}".encode() for name, sha256 in hashes.items()])
 
 
 def sha256_of_stream(file: Any) -> str:
-    found = hashlib.sha256()
-    while piece := file.read(PIECE):
-        found.update(piece)
-    return found.hexdigest()
+    """Return the SHA-256 of the rest of a binary stream as hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        sha256.update(chunk)
+    return sha256.hexdigest()

@@ -1,15 +1,15 @@
-"""Problems as data: their text is written where they are found and formatted where it is shown."""
+"""Problems and errors as data, formatted only where they are printed."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem, with its cause and its fix.
 
-    `code` names its kind for machines. `cause` explains it in full sentences. `fix` is one command,
-    or a sentence, which begins with a capital. `where` is the service or file it was found in. None
-    of them contains a secret.
+    `code` identifies the kind of problem for programs. `cause` explains it in full sentences. `fix`
+    is a command, or a sentence that begins with a capital letter. `where` is the service or file
+    that has the problem. No field contains a secret.
     """
 
     code: str
@@ -18,14 +18,14 @@ class Problem:
     where: str
 
     def __str__(self) -> str:
-        """Return the cause and, on a line of its own, what to do."""
+        """Return the cause and, on the next line, the fix."""
         return f"{self.cause}\n{next_step(self.fix)}"
 
 
 class StackError(Exception):
-    """An expected failure: lines of text, problems, or both, and at the end `fix`, if there is one.
+    """An expected failure, described by lines of text, problems or both.
 
-    `reason` is the text without `fix`.
+    The optional `fix` is the last line. `reason` is the text without it.
     """
 
     def __init__(self, *parts: str | Problem, fix: str = "") -> None:
@@ -35,5 +35,5 @@ class StackError(Exception):
 
 
 def next_step(fix: str) -> str:
-    """Return a fix as people read it: a sentence as it is, a command after `Run:`."""
+    """Format a fix for people: a sentence stays as it is, a command follows `Run:`."""
     return fix if fix[:1].isupper() else f"Run: {fix}"

@@ -1,4 +1,4 @@
-"""Open, install, start and change a stack: what several commands share."""
+"""Install, start and update a stack: operations that several commands share."""
 
 import time
 from collections.abc import Sequence
@@ -25,38 +25,39 @@ FOLDERS = ("logs", "plugins", "dags", "backups/report")
 
 
 def install(project: Project) -> None:
-    """Preflight, then .env, then images; nothing is changed while a problem stands."""
-    text, done = draft_env(project)
-    chosen = resolve_engine(project.settings_of(text))
-    chosen.refuse_unsafe()
-    engine = factory.engine_for(chosen)
-    problems, advice = preflight.check(chosen, engine, fresh_env=project.keys_are_new())
+    """Check the machine, write .env and build the images; change nothing if there is a problem."""
+    text, summary = draft_env(project)
+    settings = resolve_engine(project.settings_of(text))
+    settings.refuse_unsafe()
+    engine = factory.engine_for(settings)
+    problems, advice = preflight.check(settings, engine, fresh_env=project.keys_are_new())
     if problems:
         raise StackError("The stack cannot be installed yet. Nothing was changed.", *problems)
-    for one in advice:
-        print(f"Advice: {one.cause} {next_step(one.fix)}")
-    project.write_env(text, chosen.engine)
-    if done:
-        print(done)
-    make_folders(chosen)
-    provide_certificate(chosen)
+    for problem in advice:
+        print(f"Advice: {problem.cause} {next_step(problem.fix)}")
+    project.write_env(text, settings.engine)
+    if summary:
+        print(summary)
+    make_folders(settings)
+    provide_certificate(settings)
     engine.build()
     engine.activate()
     engine.prune()
-    # From where MLflow asks it, so not before there is an image.
-    object_store.refuse_unusable(chosen, engine)
+    # The check runs in MLflow's image, which must have been built.
+    object_store.refuse_unusable(settings, engine)
 
 
-def resolve_engine(drafted: Settings) -> Settings:
-    """The settings with `auto` resolved: docker where it answers with Compose v2.
+def resolve_engine(draft: Settings) -> Settings:
+    """Return the settings with the engine `auto` replaced by docker or standalone.
 
-    Data without containers that outlived its .env decides too: it would lie unseen beside Docker's.
+    Docker is chosen if it works, with Compose v2. But data of a standalone stack that has lost its
+    .env keeps standalone: a new Docker stack would hide that data.
     """
-    if drafted.engine != "auto":
-        return drafted
-    if factory.engine_for(standalone := drafted.with_engine("standalone")).surviving_data():
+    if draft.engine != "auto":
+        return draft
+    if factory.engine_for(standalone := draft.with_engine("standalone")).surviving_data():
         return standalone
-    problems = factory.engine_for(docker := drafted.with_engine("docker")).problems()
+    problems = factory.engine_for(docker := draft.with_engine("docker")).problems()
     if not problems:
         return docker
     print(f"STACK_ENGINE=standalone is used instead of docker. {problems[0].cause}")
@@ -64,105 +65,105 @@ def resolve_engine(drafted: Settings) -> Settings:
     return standalone
 
 
-def start(chosen: Settings, engine: Engine, *, with_proof: bool = True) -> None:
-    """The same for a stack that is known to be ready."""
+def start(settings: Settings, engine: Engine, *, with_canary: bool = True) -> None:
+    """Start a prepared stack, wait until it is healthy, run the canary and print the addresses."""
     started = time.monotonic()
     with Progress() as progress:
-        await_services(chosen, engine, in_background(engine.up), progress)
-    if with_proof:
-        canary.prove(Airflow(chosen))
-    told = f"up{' and proven' if with_proof else ''} in {time.monotonic() - started:.0f} s"
-    print(f"{told}\n{addresses(chosen)}")
+        await_services(settings, engine, in_background(engine.up), progress)
+    if with_canary:
+        canary.run(Airflow(settings))
+    verified = " and verified" if with_canary else ""
+    print(f"Started{verified} in {time.monotonic() - started:.0f} s.\n{addresses(settings)}")
 
 
-def ready_to_start(project: Project) -> tuple[Settings, Engine]:
-    """Settings and engine of an installed stack; installs what is missing first."""
+def prepare_start(project: Project) -> tuple[Settings, Engine]:
+    """Install what is missing and return the settings and engine."""
     text, missing = draft_env(project)
     if missing or project.settings_of(text).engine == "auto":
         install(project)
-    chosen, engine = working_engine(project)
-    chosen.refuse_unsafe()
+    settings, engine = working_engine(project)
+    settings.refuse_unsafe()
     if not engine.is_built():
         install(project)
-    elif taken := preflight.foreign_ports(chosen, engine):
-        raise StackError(*taken)
-    make_folders(chosen)
-    provide_certificate(chosen)
-    return chosen, engine
+    elif problems := preflight.foreign_ports(settings, engine):
+        raise StackError(*problems)
+    make_folders(settings)
+    provide_certificate(settings)
+    return settings, engine
 
 
-def build_and_check(chosen: Settings, engine: Engine, images: Sequence[str]) -> None:
-    """Build images, and activate them once all DAGs import in them.
+def build_and_check(settings: Settings, engine: Engine, images: Sequence[str]) -> None:
+    """Build images and activate them if all DAGs can be imported in them.
 
-    Raises StackError with the requirement or DAG at fault; the lock is then as it was.
+    Raises StackError with the requirement or DAG at fault; the lock file is then unchanged.
     """
     dags = "airflow" in images
-    with requirements.locked(chosen) if dags else nullcontext():
+    with requirements.updated_lock(settings) if dags else nullcontext():
         engine.build(images)
         if dags and (errors := engine.import_errors()):
-            raise StackError(f"with what was built these DAGs do not import:\n{errors}")
+            raise StackError(f"These DAGs cannot be imported in the new image:\n{errors}")
         engine.activate(images)
 
 
-def replace_all(chosen: Settings, engine: Engine, names: Sequence[str]) -> None:
-    """Start services anew one after the other, then wait until all say that they work.
+def replace_all(settings: Settings, engine: Engine, names: Sequence[str]) -> None:
+    """Replace services one after the other, then wait until all of them are healthy.
 
-    Requests to one that is away for these seconds are repeated by the tasks that make them.
+    Tasks retry their requests while a service is being replaced, which takes seconds.
     """
-    lines: dict[str, Line] = {name: (name, "wait", "waits for its turn") for name in names}
+    lines: dict[str, Line] = {name: (name, "wait", "waiting") for name in names}
     with Progress() as progress:
         for name in names:
-            lines[name] = (name, "wait", "is swapped, running tasks end first")
-            swapping = in_background(partial(engine.replace, name))
-            show_until_done(swapping, list(lines.values()), progress)
-            lines[name] = (name, "ok", "swapped")
+            lines[name] = (name, "wait", "replacing, running tasks finish first")
+            replacement = in_background(partial(engine.replace, name))
+            show_until_done(replacement, list(lines.values()), progress)
+            lines[name] = (name, "ok", "replaced")
         progress.show(list(lines.values()))
     with Progress() as progress:
-        await_services(chosen, engine, swapping, progress)
+        await_services(settings, engine, replacement, progress)
 
 
 def working_engine(project: Project) -> tuple[Settings, Engine]:
-    """Settings and engine of an installed stack.
+    """Return the settings and engine of an installed stack.
 
-    Raises StackError when there is no .env yet or the engine cannot work.
+    Raises StackError if there is no .env yet or the engine does not work.
     """
-    chosen = project.settings()
-    engine = factory.engine_for(chosen)
+    settings = project.settings()
+    engine = factory.engine_for(settings)
     if problems := engine.problems():
         raise StackError(*problems)
-    return chosen, engine
+    return settings, engine
 
 
-def running(engine: Engine) -> bool:
-    """Any service of the stack runs."""
+def is_running(engine: Engine) -> bool:
+    """Return whether any service of the stack is running."""
     return any(service.state == "running" for service in engine.ps())
 
 
-def make_folders(chosen: Settings) -> None:
-    """Make the mounted folders before the engine would (as root, 0755), writable for group 0."""
+def make_folders(settings: Settings) -> None:
+    """Create the mounted folders, writable for group 0 (Docker would create them as root, 0755)."""
     for name in FOLDERS:
-        folder = chosen.project_dir / name
+        folder = settings.project_dir / name
         if folder.exists():
             continue
         folder.mkdir(parents=True)
         folder.chmod(0o2775)
 
 
-def provide_certificate(chosen: Settings) -> None:
-    """Have the proxy's certificate ready where there is a proxy; says what was made."""
-    if done := certificates.provide(chosen):
-        print(done)
+def provide_certificate(settings: Settings) -> None:
+    """Create or install the TLS proxy's certificate if TLS is on, and print what was done."""
+    if summary := certificates.provide(settings):
+        print(summary)
 
 
-def addresses(chosen: Settings) -> str:
-    """Where the pages are, and who may log in."""
-    account = f"(user {chosen['_AIRFLOW_WWW_USER_USERNAME']}, password in .env)"
-    known = http.account(chosen, "STATUS_PORT")
-    page = f"  (user {known[0]}, STATUS_PAGE_PASSWORD in .env)" if known else ""
+def addresses(settings: Settings) -> str:
+    """Return the pages' addresses and accounts, one page a line."""
+    account = f"(user {settings['_AIRFLOW_WWW_USER_USERNAME']}, password in .env)"
+    credentials = http.credentials(settings, "STATUS_PORT")
+    page = f"  (user {credentials[0]}, STATUS_PAGE_PASSWORD in .env)" if credentials else ""
     return "\n".join(
         (
-            f"  Airflow  {chosen.public_url('AIRFLOW_PORT')}  {account}",
-            f"  MLflow   {chosen.public_url('MLFLOW_PORT')}  (user admin, password in .env)",
-            f"  status   {chosen.public_url('STATUS_PORT')}{page}",
+            f"  Airflow  {settings.public_url('AIRFLOW_PORT')}  {account}",
+            f"  MLflow   {settings.public_url('MLFLOW_PORT')}  (user admin, password in .env)",
+            f"  status   {settings.public_url('STATUS_PORT')}{page}",
         )
     )

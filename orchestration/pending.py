@@ -1,7 +1,7 @@
-"""Interrupted operations: a restore that is rolled back, a rotation that is resumed.
+"""Roll back an interrupted restore, and keep the values of an interrupted rotation.
 
-A marker says that a restored state has replaced the live one and is not verified yet. New values
-of secrets lie next to .env until everything has them; `commands/secrets.py` continues with those.
+A marker file exists while a restored state is live but not verified yet. The new values of secrets
+are stored next to .env until every service uses them; `commands/secrets.py` resumes with them.
 """
 
 from collections.abc import Mapping
@@ -13,92 +13,92 @@ from orchestration.errors import Problem, StackError
 from orchestration.settings import envfile
 from orchestration.settings.model import Settings
 
-# These go on: they hold no state that is replaced, or are asked for it; the page only looks.
-STAY = ("postgres", "redis", "status")
+# The switch needs PostgreSQL, Redis has no data to restore, and the status page only reads.
+KEEP_RUNNING = ("postgres", "redis", "status")
 ROTATION = "rotation-unfinished"
 
 
-def begin(chosen: Settings, engine: Runtime, what: str) -> None:
-    """Stop who writes, and put what was loaded in the place of what is live.
+def begin_restore(settings: Settings, engine: Runtime, backup: str) -> None:
+    """Stop all services that write, and switch to the loaded databases.
 
-    From here on it is unfinished, until `end`.
+    The restore is pending from here until `end_restore` or `roll_back`.
     """
-    # Left by one that was ended while it forgot them: they are of no use to anybody.
-    postgres.forget(engine, "before")
-    _marker(chosen).write_text(f"{what}\n", encoding="utf-8")
+    # An earlier restore may have been killed before it dropped them.
+    postgres.drop(engine, "before")
+    _marker(settings).write_text(f"{backup}\n", encoding="utf-8")
     _stop(engine)
     postgres.switch(engine)
 
 
-def end(chosen: Settings, engine: Runtime) -> None:
-    """What was live before is not needed any more."""
-    _marker(chosen).unlink()
-    postgres.forget(engine, "before")
+def end_restore(settings: Settings, engine: Runtime) -> None:
+    """Confirm the restored state and drop the previous databases."""
+    _marker(settings).unlink()
+    postgres.drop(engine, "before")
 
 
-def take_back(chosen: Settings, engine: Runtime) -> None:
-    """Put the old state back where there is something unfinished; what writes is stopped then.
+def roll_back(settings: Settings, engine: Runtime) -> None:
+    """Put the previous state back if a restore is pending, and leave the services stopped.
 
-    What had taken its place is kept as `…_loaded` until the next restore: somebody may have worked
-    with it.
+    The restored databases are kept as `…_loaded` until the next restore, because they may contain
+    new work.
     """
-    marker = _marker(chosen)
+    marker = _marker(settings)
     if not marker.exists():
         return
-    what = marker.read_text(encoding="utf-8").strip()
-    print(f"The restore of {what} was interrupted and is rolled back.")
+    backup = marker.read_text(encoding="utf-8").strip()
+    print(f"The restore of {backup} was interrupted and is rolled back.")
     _stop(engine)
-    # The database alone: nothing is to run on a state that nobody has proven.
+    # Start only the database: nothing else may use a state that is not verified.
     engine.up(("postgres",))
     postgres.wait(engine)
-    if f"{postgres.NAMES[-1]}_before" in postgres.existing(engine):
+    if f"{postgres.NAMES[-1]}_before" in postgres.list_databases(engine):
         postgres.switch(engine, back=True)
     marker.unlink()
 
 
-def problems(chosen: Settings) -> list[Problem]:
-    """Return each interrupted operation, which the next `inv up` rolls back or resumes."""
-    found = []
-    if _marker(chosen).exists():
+def problems(settings: Settings) -> list[Problem]:
+    """Return a problem for each interrupted operation. `inv up` rolls it back or resumes it."""
+    interrupted = []
+    if _marker(settings).exists():
         cause = "A restore was interrupted and must be rolled back."
-        found.append(Problem("restore-unfinished", cause, "inv up", "databases"))
-    if names := new_secrets(chosen):
+        interrupted.append(Problem("restore-unfinished", cause, "inv up", "databases"))
+    if names := new_secrets(settings):
         cause = f"A rotation of {', '.join(names)} was interrupted and must be resumed."
-        found.append(Problem(ROTATION, cause, "inv up", "databases"))
-    return found
+        interrupted.append(Problem(ROTATION, cause, "inv up", "databases"))
+    return interrupted
 
 
-def refuse(chosen: Settings, *codes: str) -> None:
-    """Raise StackError while an operation is interrupted, or only one of these kinds."""
-    if found := [one for one in problems(chosen) if not codes or one.code in codes]:
-        raise StackError(*found)
+def ensure_none_pending(settings: Settings, *codes: str) -> None:
+    """Raise StackError if an operation was interrupted; with `codes`, only for these kinds."""
+    if blocking := [one for one in problems(settings) if not codes or one.code in codes]:
+        raise StackError(*blocking)
 
 
-def new_secrets(chosen: Settings) -> dict[str, str]:
-    """The secrets that are being changed, with their new values; none where none is."""
-    path = _beside(chosen)
+def new_secrets(settings: Settings) -> dict[str, str]:
+    """Return the new values of an unfinished rotation; empty if there is none."""
+    path = _new_secrets_file(settings)
     return envfile.parse(envfile.read(path), path.name) if path.exists() else {}
 
 
-def begin_rotation(chosen: Settings, values: Mapping[str, str]) -> None:
-    """Keep the new values beside .env (0600), before anything has them."""
+def begin_rotation(settings: Settings, values: Mapping[str, str]) -> None:
+    """Store the new values next to .env with mode 0600, before anything uses them."""
     text = "".join(f"{name}={value}\n" for name, value in values.items())
-    envfile.write(_beside(chosen), text)
+    envfile.write(_new_secrets_file(settings), text)
 
 
-def end_rotation(chosen: Settings) -> None:
-    """Everything has the new values."""
-    _beside(chosen).unlink()
+def end_rotation(settings: Settings) -> None:
+    """Delete the stored values, once everything uses them."""
+    _new_secrets_file(settings).unlink()
 
 
 def _stop(engine: Runtime) -> None:
-    # One-shots too: those of a start that was killed in its midst still run.
-    engine.stop([name for name in engine.services() if name not in STAY])
+    # Init jobs of a killed start may still run, so they are stopped too.
+    engine.stop([name for name in engine.services() if name not in KEEP_RUNNING])
 
 
-def _beside(chosen: Settings) -> Path:
-    return chosen.root / ".env.rotating"
+def _new_secrets_file(settings: Settings) -> Path:
+    return settings.root / ".env.rotating"
 
 
-def _marker(chosen: Settings) -> Path:
-    return chosen.root / ".restoring"
+def _marker(settings: Settings) -> Path:
+    return settings.root / ".restoring"

@@ -1,4 +1,4 @@
-"""Checks before anything is changed: all problems are reported at once."""
+"""Check the machine before anything is changed and report all problems at once."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,30 +24,30 @@ from orchestration.tls import certificates
 def check(
     settings: Settings, engine: Engine, *, fresh_env: bool
 ) -> tuple[list[Problem], list[Problem]]:
-    """Return what prevents an install, and what is only advice.
+    """Return the problems that prevent an install, and the ones that are only advice.
 
-    `fresh_env`: .env was created a moment ago, so older data was encrypted with keys that are lost.
+    If .env is new (`fresh_env`), the keys of existing data are lost.
     """
-    if silent := engine.problems():
-        return [*silent, *host_problems(settings, Host(places=(settings.root,)))], []
+    if engine_problems := engine.problems():
+        return [*engine_problems, *host_problems(settings, Host(folders=(settings.root,)))], []
     with ThreadPoolExecutor() as pool:
-        asked = pool.submit(engine.host)
-        taken = pool.submit(foreign_ports, settings, engine)
-    host = asked.result()
-    problems = [*host_problems(settings, host), *taken.result()]
+        host_facts = pool.submit(engine.host)
+        ports = pool.submit(foreign_ports, settings, engine)
+    host = host_facts.result()
+    problems = [*host_problems(settings, host), *ports.result()]
     if fresh_env and (data := engine.surviving_data()):
         problems.append(lost_env(data))
     return problems, list(advice(host))
 
 
 def host_problems(settings: Settings, host: Host) -> list[Problem]:
-    """Return what this machine, or the engine's, lacks."""
+    """Return the problems of this machine and of the one the engine runs on."""
     problems = [*resource_problems(host), *host.problems, *certificates.problems(settings)]
     return [*problems, *folder_problems(settings), *clock_problems(host)]
 
 
 def advice(host: Host) -> Iterator[Problem]:
-    """Yield what is below the recommendation but does not prevent an install."""
+    """Yield the resources that suffice but are below the recommendation."""
     memory, where, fix = least_memory(host)
     if memory < MEMORY_ADVISED_GIB * MEMORY_TOLERANCE:
         cause = f"{where} has {memory:.1f} GiB of memory. {MEMORY_ADVISED_GIB} GiB are recommended."
@@ -55,11 +55,11 @@ def advice(host: Host) -> Iterator[Problem]:
     if (count := least_cpus(host)) < CPUS_ADVISED:
         cause = f"This machine has {count} CPU. {CPUS_ADVISED} are recommended."
         yield Problem("cpus-short", cause, "Expect everything to take longer.", "machine")
-    yield from silent_index(host)
+    yield from index_problems(host)
 
 
-def silent_index(host: Host) -> Iterator[Problem]:
-    """Yield a problem if a build needs the package index and it does not answer."""
+def index_problems(host: Host) -> Iterator[Problem]:
+    """Yield a problem if a build needs the package index and it does not answer in time."""
     if host.index and host.index_ahead is None:
         cause = f"The package index {host.index} does not answer within {PATIENCE_SECONDS} s."
         fix = "Set PYPI_INDEX_URL in .env or https_proxy, then run: inv install"
@@ -67,7 +67,7 @@ def silent_index(host: Host) -> Iterator[Problem]:
 
 
 def foreign_ports(settings: Settings, engine: Engine) -> list[Problem]:
-    """Return the ports that another program uses: a health check could pass against that one."""
+    """Return the ports that another program uses: a health check could pass against it."""
     if any(service.state in ("running", "orphaned") for service in engine.ps()):
         return []
     with ThreadPoolExecutor() as pool:
@@ -80,7 +80,7 @@ def foreign_ports(settings: Settings, engine: Engine) -> list[Problem]:
 
 
 def lost_env(data: list[str]) -> Problem:
-    """Return the problem that data has outlived the .env that holds its keys."""
+    """Return the problem of existing data whose .env, and with it the keys, is lost."""
     cause = (
         f"Data of an earlier install exists ({', '.join(data)}), but .env with its keys is gone."
     )

@@ -1,4 +1,4 @@
-"""One clone: its folder, its .env, and the environment of the shell that works in it."""
+"""One clone of the repository: its folder, its .env and the shell's environment."""
 
 import hashlib
 import os
@@ -16,54 +16,54 @@ NO_ENV = Problem("not-installed", "There is no .env yet.", "inv install", ".env"
 
 @dataclass(frozen=True)
 class Project:
-    """Created once in tasks.py and passed down; nothing else reads the shell's environment."""
+    """A clone and its environment. Created in tasks.py, which alone reads `os.environ`."""
 
     root: Path
     environ: Mapping[str, str]
 
     @property
     def env_file(self) -> Path:
-        """The settings file."""
+        """The path of .env."""
         return self.root / ".env"
 
     def settings(self) -> Settings:
-        """Return the settings of .env, with the shell's environment above them.
+        """Return the settings in .env; variables of the shell take precedence.
 
-        Raises StackError when there is no .env, a line is refused, or a value cannot be used.
+        Raises StackError if there is no .env, a line is malformed or a value cannot be used.
         """
         if not self.env_file.exists():
             raise StackError(NO_ENV)
         return self.settings_of(envfile.read(self.env_file))
 
     def settings_of(self, text: str) -> Settings:
-        """Return the settings of a .env that may not be written yet; raises as `settings`."""
-        return Settings.of_text(text, self.root, self.environ)
+        """Return the settings in the text of a .env, which need not exist as a file yet."""
+        return Settings.from_text(text, self.root, self.environ)
 
     def draft_env(self, sizes: Mapping[str, str]) -> tuple[str, str]:
-        """Return the text of a complete .env, and in one line what was done (blank: nothing).
+        """Return the text of a complete .env and a one-line summary of the changes, if any.
 
-        Blank settings are generated, those set to `auto` taken from `sizes`, and new settings
-        appended. A value that is set is never changed. Nothing is written.
+        Generates blank settings, replaces `auto` by the values in `sizes` and appends new settings.
+        Values that are set never change. Nothing is written.
         """
         example = self.example()
-        before, done = example, ".env made from .env.example"
+        text, summary = example, "Created .env from .env.example."
         if self.env_file.exists():
-            before, done = envfile.read(self.env_file), ""
-            if added := envfile.missing_blocks(example, envfile.parse(before)):
-                before = envfile.append(before, f"# added by an upgrade\n{added}")
-                done = "new settings appended to .env"
-        filled = envfile.fill(before, self._generated())
+            text, summary = envfile.read(self.env_file), ""
+            if missing := envfile.missing_blocks(example, envfile.parse(text)):
+                text = envfile.append(text, f"# added by an upgrade\n{missing}")
+                summary = "Appended new settings to .env."
+        filled = envfile.fill(text, self._generated())
         filled = envfile.fill(filled, sizes, ("auto",))
-        return filled, done or ("blank settings of .env filled" if filled != before else "")
+        return filled, summary or ("Filled in blank settings of .env." if filled != text else "")
 
     def example(self) -> str:
         """Return the text of .env.example."""
         return (self.root / ".env.example").read_text(encoding="utf-8")
 
     def secrets(self) -> dict[str, str]:
-        """Return the value of each secret, blank ones too.
+        """Return the values of all secrets by name, including blank ones.
 
-        Raises StackError where there is no .env.
+        Raises StackError if there is no .env.
         """
         if not self.env_file.exists():
             raise StackError(NO_ENV)
@@ -71,18 +71,18 @@ class Project:
         return {name: self.environ.get(name, written.get(name, "")) for name in SECRETS}
 
     def keys_are_new(self) -> bool:
-        """Return whether .env does not have the keys yet that existing data would need."""
+        """Return whether .env still lacks the keys that existing data would need."""
         exists = self.env_file.exists()
         current = envfile.parse(envfile.read(self.env_file)) if exists else {}
         return not (current.get("POSTGRES_PASSWORD") and current.get("AIRFLOW_FERNET_KEY"))
 
     def write_env(self, text: str, engine: str) -> None:
-        """Write .env (0600), with the engine that was chosen instead of `auto`."""
+        """Write .env with mode 0600, replacing the engine `auto` by `engine`."""
         envfile.write(self.env_file, envfile.fill(text, {"STACK_ENGINE": engine}, ("auto",)))
 
     @property
     def name(self) -> str:
-        """The name of this clone's stack, the same whenever .env is created in this folder."""
+        """The name of this clone's stack, which depends only on the path of the folder."""
         folder = re.sub(r"[^a-z0-9]+", "-", self.root.name.lower()).strip("-") or "stack"
         return f"{folder}-{hashlib.sha256(str(self.root).encode()).hexdigest()[:6]}"
 

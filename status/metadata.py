@@ -1,6 +1,6 @@
-"""What Airflow's metadata database says, asked directly by an account that may only read.
+"""Query Airflow's metadata database with a read-only account.
 
-One question a round, over one connection that is kept. Ages are told by the database's own clock.
+Each round runs one query over one persistent connection. Ages are measured by the database's clock.
 """
 
 import json
@@ -12,27 +12,27 @@ from typing import Any
 
 import asyncpg
 
-from status.verdict import LIMIT_SECONDS, UnexpectedAnswer, Untold, Verdict, judge
+from status.verdict import LIMIT_SECONDS, Inconclusive, UnexpectedAnswer, Verdict, judge
 
 PIPELINES = {"training": "training_pipeline", "monitoring": "monitoring_pipeline"}
 CANARY = "canary"
 CONNECTIONS_LIMIT = 0.9
 HEARTBEAT_LIMIT_SECONDS = 60
-# Airflow's own limit for the dag-processor is 10.5 s and cries wolf whenever a parse is slow.
+# Airflow's own limit for the DAG processor, 10.5 s, causes false alarms if parsing is slow.
 JOBS = {
     "airflow-scheduler": "SchedulerJob",
     "airflow-dag-processor": "DagProcessorJob",
     "airflow-triggerer": "TriggererJob",
 }
-UNDER_WAY = (
+UNFINISHED_STATES = (
     "scheduled", "queued", "running", "deferred", "up_for_retry", "up_for_reschedule", "restarting",
 )  # fmt: skip
-NOT_ALLOWED = (
+ACCESS_ERRORS = (
     asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InsufficientPrivilegeError,
     asyncpg.InvalidCatalogNameError,
 )  # fmt: skip
-# status_canary_hops is made for this account: it may read no other task's results.
-QUESTION = """
+# This account must not read the results of other tasks, hence the function status_canary_hops.
+QUERY = """
 SELECT json_build_object(
   'heartbeats', (SELECT json_object_agg(job_type, age) FROM (
       SELECT job_type, extract(epoch FROM now() - max(latest_heartbeat)) AS age
@@ -44,7 +44,7 @@ SELECT json_build_object(
       FROM task_instance WHERE state = 'queued'),
   'runs', (SELECT json_agg(run) FROM (
       SELECT DISTINCT ON (dag_id) dag_id, run_id, state,
-        extract(epoch FROM now() - coalesce(start_date, queued_at)) AS begun,
+        extract(epoch FROM now() - coalesce(start_date, queued_at)) AS started,
         extract(epoch FROM now() - end_date) AS ended
       FROM dag_run WHERE dag_id = ANY($2) ORDER BY dag_id, id DESC) AS run),
   'hops', (SELECT status_canary_hops()),
@@ -64,107 +64,108 @@ SELECT json_build_object(
 
 @dataclass(frozen=True)
 class Run:
-    """The newest run of a DAG; `begun` and `ended` are seconds ago, None where not yet."""
+    """The newest run of a DAG; `started` and `ended` are seconds ago, None before they happen."""
 
     run_id: str
     state: str
-    begun: float | None
+    started: float | None
     ended: float | None
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """One look at the database. Ages are seconds; what is empty was not there."""
+    """The result of one query. Ages are in seconds; missing data is empty."""
 
     heartbeats: Mapping[str, float] = field(default_factory=dict)
     tasks: Mapping[str, int] = field(default_factory=dict)
     oldest_queued: float | None = None
     runs: Mapping[str, Run] = field(default_factory=dict)
     hops: Mapping[str, float] = field(default_factory=dict)
-    # File and last line of its error, the newest first; `broken_files` counts all of them.
+    # File and last line of its error, newest first, at most 20; `broken_files` counts all of them.
     broken: tuple[tuple[str, str], ...] = ()
     broken_files: int = 0
     dags: int = 0
     connections: int = 0
     max_connections: int = 0
     bytes: Mapping[str, int] = field(default_factory=dict)
-    # Name and reason, as the init jobs noted them at their databases.
+    # Reason by name, as the init jobs stored them in comments on the databases.
     inactive_patches: Mapping[str, str] = field(default_factory=dict)
 
 
 async def connect(url: str) -> asyncpg.Connection:
-    """Open a connection; raises what asyncpg raises."""
-    told = {"application_name": "status"}
+    """Open a connection; raises what asyncpg raises, and UnexpectedAnswer for an invalid URL."""
+    settings = {"application_name": "status"}
     try:
-        return await asyncpg.connect(url, timeout=LIMIT_SECONDS, server_settings=told)
+        return await asyncpg.connect(url, timeout=LIMIT_SECONDS, server_settings=settings)
     except ValueError:
-        # The library may quote the address with its password.
+        # The library may quote the URL with its password.
         raise UnexpectedAnswer("DATABASE_URL is not a valid address") from None
 
 
 class Database:
-    """The metadata database at `url`, over one connection that is opened anew once it fails."""
+    """The metadata database at `url`, over one connection that is reopened after a failure."""
 
     def __init__(self, url: str, connect: Callable[[str], Awaitable[Any]] = connect) -> None:
         self._url, self._connect = url, connect
         self._connection: Any = None
 
-    async def look(self) -> tuple[list[Verdict], Metadata | None]:
-        """Judge postgres and the three services whose heartbeats it holds; never raises."""
-        found: list[Metadata] = []
+    async def check(self) -> tuple[list[Verdict], Metadata | None]:
+        """Check postgres and the three services whose heartbeats it contains; never raises."""
+        results: list[Metadata] = []
 
         async def ask() -> tuple[str, str]:
-            found.append(await self._ask())
-            return _database(found[0])
+            results.append(await self._fetch())
+            return _database(results[0])
 
         database = await judge("postgres", ask())
-        if found:
-            return [database, *(_heartbeat(name, found[0]) for name in JOBS)], found[0]
+        if results:
+            return [database, *(_heartbeat(name, results[0]) for name in JOBS)], results[0]
         self.close()
-        why = f"PostgreSQL cannot tell: {database.detail}"
-        return [database, *(Verdict(name, "unknown", why) for name in JOBS)], None
+        reason = f"no data from PostgreSQL: {database.detail}"
+        return [database, *(Verdict(name, "unknown", reason) for name in JOBS)], None
 
     def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection without waiting for the server."""
         if self._connection:
             self._connection.terminate()
         self._connection = None
 
-    async def _ask(self) -> Metadata:
-        asked = [*PIPELINES.values(), CANARY]
+    async def _fetch(self) -> Metadata:
+        dag_ids = [*PIPELINES.values(), CANARY]
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect(self._url)
-            return read(await self._connection.fetchval(QUESTION, list(UNDER_WAY), asked))
+            states = list(UNFINISHED_STATES)
+            return parse(await self._connection.fetchval(QUERY, states, dag_ids))
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError):
-            raise Untold("Airflow's schema is not there yet") from None
-        except NOT_ALLOWED as error:
-            raise Untold(f"it refuses this page's account: {error!s:.100}") from None
+            raise Inconclusive("Airflow's tables do not exist yet") from None
+        except ACCESS_ERRORS as error:
+            raise Inconclusive(f"access denied: {error!s:.100}") from None
 
 
-def read(text: str) -> Metadata:
-    """Read the answer to QUESTION; raises UnexpectedAnswer for any other."""
+def parse(text: str) -> Metadata:
+    """Parse the result of QUERY; raises UnexpectedAnswer for anything else."""
     try:
-        said = {name: value for name, value in json.loads(text).items() if value is not None}
-        runs = {run.pop("dag_id"): Run(**run) for run in said.pop("runs", [])}
-        broken = said.pop("broken", [])
-        said["broken"] = tuple((one["filename"], _last_line(one["reason"])) for one in broken)
-        hops = _numbers(said.pop("hops", {}))
-        inactive = _inactive_patches(said.pop("markers", []))
-        return Metadata(**said, runs=runs, hops=hops, inactive_patches=inactive)
+        fields = {name: value for name, value in json.loads(text).items() if value is not None}
+        runs = {run.pop("dag_id"): Run(**run) for run in fields.pop("runs", [])}
+        broken = fields.pop("broken", [])
+        fields["broken"] = tuple((one["filename"], _last_line(one["reason"])) for one in broken)
+        hops = _numbers(fields.pop("hops", {}))
+        inactive = _inactive_patches(fields.pop("markers", []))
+        return Metadata(**fields, runs=runs, hops=hops, inactive_patches=inactive)
     except (TypeError, ValueError, AttributeError, KeyError):
-        raise UnexpectedAnswer("the answer is not that of Airflow's metadata database") from None
+        raise UnexpectedAnswer("unexpected answer to the query of Airflow's tables") from None
 
 
 def _numbers(hops: object) -> dict[str, float]:
-    # Airflow keeps a task's result as JSON, some versions as a JSON text of it.
+    # Airflow stores a task's result as JSON, some versions as a JSON string that contains JSON.
     hops = json.loads(hops) if isinstance(hops, str) else hops
     items = hops.items() if isinstance(hops, dict) else ()
     return {str(name): float(value) for name, value in items if isinstance(value, int | float)}
 
 
 def _inactive_patches(markers: Iterable[str | None]) -> dict[str, str]:
-    """Return what the markers of the init jobs list; nothing for one of an earlier version."""
+    """Return the patches that the init jobs' markers list; older markers list none."""
     inactive: dict[str, str] = {}
     for marker in markers:
         with suppress(ValueError, TypeError, KeyError):
@@ -173,25 +174,23 @@ def _inactive_patches(markers: Iterable[str | None]) -> dict[str, str]:
 
 
 def _last_line(text: str | None) -> str:
-    return (text or "no reason is given").strip().rpartition("\n")[2]
+    return (text or "no reason given").strip().rpartition("\n")[2]
 
 
-def _database(found: Metadata) -> tuple[str, str]:
-    sizes = ", ".join(
-        f"{name} {size / 2**20:.0f} MiB" for name, size in sorted(found.bytes.items())
-    )
-    told = f"{found.connections} of {found.max_connections} connections; {sizes}"
-    if found.connections >= CONNECTIONS_LIMIT * found.max_connections:
-        return "degraded", f"nearly out of connections: {told}"
-    return "up", told
+def _database(data: Metadata) -> tuple[str, str]:
+    sizes = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in sorted(data.bytes.items()))
+    summary = f"{data.connections} of {data.max_connections} connections; {sizes}"
+    if data.connections >= CONNECTIONS_LIMIT * data.max_connections:
+        return "degraded", f"nearly out of connections: {summary}"
+    return "up", summary
 
 
-def _heartbeat(name: str, found: Metadata) -> Verdict:
-    age = found.heartbeats.get(JOBS[name])
+def _heartbeat(name: str, data: Metadata) -> Verdict:
+    age = data.heartbeats.get(JOBS[name])
     if age is None:
-        return Verdict(name, "unknown", "none is running")
+        return Verdict(name, "unknown", "no running process has a heartbeat")
     if age < -HEARTBEAT_LIMIT_SECONDS:
-        return Verdict(name, "unknown", f"heartbeat lies {-age:.0f} s ahead: the clocks differ")
+        return Verdict(name, "unknown", f"heartbeat {-age:.0f} s in the future; the clocks differ")
     state = "up" if age <= HEARTBEAT_LIMIT_SECONDS else "down"
     beat = Verdict(name, state, f"last heartbeat {max(age, 0):.0f} s ago")
     return replace(beat, seen=datetime.now(UTC) - timedelta(seconds=age))

@@ -1,4 +1,4 @@
-"""Small pictures as SVG text: the last hour of a service, drift month by month."""
+"""Draw small SVG pictures: the last hour of a service, and drift by month."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ BAR, GAP = 14, 4
 
 
 def strip(history: Sequence[str]) -> str:
-    """Draw the minutes of the last hour as one line of coloured pieces, told in words as well."""
+    """Draw the states of the last hour as a colored strip, with a text alternative."""
     pieces, start = [], 0
     for state, minutes in groupby(history):
         width = len(list(minutes))
@@ -18,15 +18,15 @@ def strip(history: Sequence[str]) -> str:
             pieces.append(f'<rect class="{state}" x="{start}" width="{width}" height="10"/>')
         start += width
     counts = Counter(filter(None, history))
-    told = ", ".join(f"{state} {number} min" for state, number in counts.items())
+    summary = ", ".join(f"{state} {number} min" for state, number in counts.items())
     return (
         f'<svg class="strip" role="img" viewBox="0 0 {len(history)} 10" preserveAspectRatio="none"'
-        f' aria-label="last hour: {told or "not watched yet"}">{"".join(pieces)}</svg>'
+        f' aria-label="last hour: {summary or "no data"}">{"".join(pieces)}</svg>'
     )
 
 
 def drift(months: Mapping[str, float], limit: float) -> str:
-    """Draw the drifted share (0 to 1) of each month as a bar, with the limit as a line."""
+    """Draw each month's share of drifted columns (0 to 1) as a bar, and the limit as a line."""
     width, full = len(months) * (BAR + GAP), max(2 * limit, *months.values())
     bars = [
         f'<rect class="{"degraded" if share >= limit else "up"}" x="{number * (BAR + GAP)}" '
@@ -37,9 +37,9 @@ def drift(months: Mapping[str, float], limit: float) -> str:
     ]
     height = HEIGHT * (1 - limit / full)
     line = f'<line x1="0" x2="{width}" y1="{height:.1f}" y2="{height:.1f}"/>'
-    told = ", ".join(f"{month} {share:.0%}" for month, share in months.items())
+    summary = ", ".join(f"{month} {share:.0%}" for month, share in months.items())
     return (
         f'<svg class="drift" role="img" viewBox="0 0 {width} {HEIGHT}" width="{width}" '
-        f'height="{HEIGHT}" aria-label="drifted columns: {escape(told)}; limit {limit:.0%}">'
+        f'height="{HEIGHT}" aria-label="drifted columns: {escape(summary)}; limit {limit:.0%}">'
         f"{''.join(bars)}{line}</svg>"
     )

@@ -1,7 +1,7 @@
-"""One question per service of the stack, under the names of the compose file, and per work.
+"""Probe all services, by their names in the compose file, and evaluate the results of the work.
 
-A verdict is "up" only on proof. Where the one that would tell is out of reach, whatever depends
-on it is "unknown" with the reason.
+A service is "up" only if its probe succeeded. If the source of an answer cannot be reached,
+everything that depends on it is "unknown", with the reason.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from status.models import MLflow, Models
 from status.settings import Settings
 from status.verdict import UnexpectedAnswer, Verdict, json_object, judge
 
-# What changes with a run, or hardly ever, is not asked for with every round.
-RARELY_SECONDS = 60
-MLFLOW_SECONDS = 10
-UNREADABLE = (
+# Models and the artifact store rarely change, so they are not queried in every round.
+REFRESH_SECONDS = 60
+MODELS_LIMIT_SECONDS = 10
+MODELS_ERRORS = (
     UnexpectedAnswer, httpx.HTTPError, TimeoutError, KeyError, TypeError, AttributeError,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round found: verdicts for people, the figures behind them where they are known."""
+    """The results of one round: verdicts, and the figures behind them, None if unknown."""
 
     services: list[Verdict]
     work: list[Verdict]
@@ -39,18 +39,18 @@ class Round:
 
 
 def service_names(redis_url: str) -> list[str]:
-    """Name the services judged, in the page's order; without Redis there is no worker either."""
+    """Return the probed services in the page's order; without Redis there is no worker either."""
     broker = ["redis", "airflow-worker"] if redis_url else []
     return ["airflow-apiserver", *JOBS, *broker, "postgres", "mlflow"]
 
 
 def work_names() -> list[str]:
-    """Name what else is judged, in the page's order."""
+    """Return the names of the results, in the page's order."""
     return [*work.names(), "backup", "disk"]
 
 
 class Probes:
-    """Everything there is to ask; what is dear to ask is asked once a minute or after a run."""
+    """All probes; the expensive ones run once a minute and after each run of a DAG."""
 
     def __init__(
         self,
@@ -61,32 +61,32 @@ class Probes:
     ) -> None:
         self._http, self._settings, self._database, self._clock = http, settings, database, clock
         self._mlflow = MLflow(http, settings.mlflow_url, settings.mlflow_password)
-        self._artifacts = ("unknown", "artifact store not asked yet")
+        self._artifacts = ("unknown", "not checked yet")
         self._models: Models | None = None
-        self._asked_at = -float("inf")
-        self._asked_after: list[tuple[str, str]] | None = None
+        self._refreshed_at = -float("inf")
+        self._refreshed_runs: list[tuple[str, str]] | None = None
 
     async def round(self) -> Round:
-        """Ask all services at once; never raises."""
+        """Probe all services concurrently; never raises."""
         url = self._settings.redis_url
         apiserver, (beats, metadata), mlflow, (queue, broker) = await asyncio.gather(
             airflow_apiserver(self._http, self._settings.airflow_url),
-            self._database.look(),
+            self._database.check(),
             self._mlflow.service(),
             _broker(url),
         )
         mlflow = await self._with_artifacts(mlflow, metadata)
         services = {one.name: one for one in (apiserver, *beats, *broker, mlflow)}
         if metadata and metadata.oldest_queued:
-            # What runs the tasks tells how long the first of those that wait has waited.
+            # The queue's age is shown with the service that runs the tasks.
             runner = services["airflow-worker" if url else "airflow-scheduler"]
-            told = f"{runner.detail}; the oldest waits for {work.elapsed(metadata.oldest_queued)}"
-            services[runner.name] = replace(runner, detail=told)
+            age = work.elapsed(metadata.oldest_queued)
+            services[runner.name] = replace(runner, detail=f"{runner.detail}; oldest waiting {age}")
         disk, space = host.disk(self._settings.disk)
         others = [host.backup(self._settings.backup_report), disk]
         return Round(
             [services[name] for name in service_names(url)],
-            [*work.judged(metadata, self._models), *others],
+            [*work.verdicts(metadata, self._models), *others],
             metadata,
             self._models,
             queue if url or metadata is None else metadata.tasks.get("queued", 0),
@@ -94,33 +94,33 @@ class Probes:
         )
 
     async def _with_artifacts(self, mlflow: Verdict, metadata: Metadata | None) -> Verdict:
-        """What MLflow is with its artifact store, which is asked for rarely, as the models are."""
+        """Add the state of the artifact store to MLflow's; refresh it and the models if due."""
         if mlflow.state != "up":
-            self._models, self._asked_at = None, -float("inf")
+            self._models, self._refreshed_at = None, -float("inf")
             return mlflow
-        # A run that has ended since may have made a champion, or looked at a month.
+        # A run that has ended since may have changed the champion or added a month.
         runs = metadata.runs.values() if metadata else ()
-        after = [(run.run_id, run.state) for run in runs]
-        if self._clock() - self._asked_at >= RARELY_SECONDS or after != self._asked_after:
-            self._asked_at, self._asked_after = self._clock(), after
+        states = [(run.run_id, run.state) for run in runs]
+        if states != self._refreshed_runs or self._clock() - self._refreshed_at >= REFRESH_SECONDS:
+            self._refreshed_at, self._refreshed_runs = self._clock(), states
             self._artifacts, self._models = await asyncio.gather(
-                self._mlflow.artifacts(), self._look_at_models()
+                self._mlflow.artifacts(), self._query_models()
             )
-        state, told = self._artifacts
+        state, store = self._artifacts
         if state == "up":
             return replace(mlflow, detail=f"{mlflow.detail} and its artifact store")
-        return replace(mlflow, state="degraded", detail=f"{mlflow.detail}; artifact store: {told}")
+        return replace(mlflow, state="degraded", detail=f"{mlflow.detail}; artifact store: {store}")
 
-    async def _look_at_models(self) -> Models | None:
+    async def _query_models(self) -> Models | None:
         try:
-            async with asyncio.timeout(MLFLOW_SECONDS):
-                return await self._mlflow.look()
-        except UNREADABLE:
+            async with asyncio.timeout(MODELS_LIMIT_SECONDS):
+                return await self._mlflow.models()
+        except MODELS_ERRORS:
             return None
 
 
 async def airflow_apiserver(http: httpx.AsyncClient, url: str) -> Verdict:
-    """Ask the API server whether it reads its database; it says HTTP 200 also when it does not."""
+    """Check that the API server reads its database; its health page always returns HTTP 200."""
 
     async def ask() -> tuple[str, str]:
         body = json_object(await http.get(f"{url}/api/v2/monitor/health"))
@@ -130,7 +130,7 @@ async def airflow_apiserver(http: httpx.AsyncClient, url: str) -> Verdict:
             return "up", "answers and reads its metadatabase"
         if status == "unhealthy":
             return "down", "answers, but cannot read its metadatabase"
-        return "unknown", "answers, but does not say whether it reads its metadatabase"
+        return "unknown", "answers, but does not report the state of its metadatabase"
 
     return await judge("airflow-apiserver", ask())
 

@@ -1,6 +1,6 @@
-"""The status server: one background round of probes, shown to any number of viewers.
+"""Serve the status page: probe in the background, answer all viewers from memory.
 
-Runs as `python -m status.server` or `uvicorn status.server:app`.
+Run with `python -m status.server` or `uvicorn status.server:app`.
 """
 
 import asyncio
@@ -38,143 +38,143 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
-# Pages say seconds; nobody sees more of them than one a second.
-KEPT_SECONDS, KEPT_PAGES = 1.0, 32
-# How long a start is given rounds in quick succession, and how far apart they are.
+# The page shows times in seconds, so it is rendered at most once a second.
+CACHE_SECONDS, CACHE_ENTRIES = 1.0, 32
+# While the stack starts, rounds are STARTING_PAUSE seconds apart, at most for STARTING_SECONDS.
 STARTING_SECONDS, STARTING_PAUSE = 300, 0.3
 
 LOG = logging.getLogger("uvicorn.error")
 T = TypeVar("T")
 
 
-async def with_security_headers(request: Request, answer_to: RequestResponseEndpoint) -> Response:
-    """Add SECURITY_HEADERS to every answer, errors included."""
-    answer = await answer_to(request)
-    answer.headers.update(SECURITY_HEADERS)
-    return answer
+async def with_security_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Add SECURITY_HEADERS to every response, including errors."""
+    response = await call_next(request)
+    response.headers.update(SECURITY_HEADERS)
+    return response
 
 
-class Viewed:
-    """The board as each of the pages shows it, made at most once a second for all viewers."""
+class Views:
+    """The board in each format, rendered at most once a second for all viewers."""
 
     def __init__(self, settings: Settings, rounds: Rounds) -> None:
         self.settings, self.rounds = settings, rounds
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
-        """What was made is of an older round."""
-        self._made: dict[str, Any] = {}
+    def clear(self) -> None:
+        """Empty the cache, because there is a new round."""
+        self._cache: dict[str, Any] = {}
         self._since = time.monotonic()
 
     def board(self) -> Board:
-        """The board of this second."""
-        return self._once("board", self.rounds.board)
+        """Return the current board."""
+        return self._cached("board", self.rounds.board)
 
     def html(self, host: str) -> str:
-        """The page for browsers that reach this host under a name."""
+        """Return the page for browsers that use this host name."""
         ports = {"Airflow": self.settings.airflow_port, "MLflow": self.settings.mlflow_port}
-        bases = {word: f"{self.settings.scheme}://{host}:{port}/" for word, port in ports.items()}
+        bases = {text: f"{self.settings.scheme}://{host}:{port}/" for text, port in ports.items()}
         interval = self.settings.interval
-        return self._once(f"html {host}", lambda: page.render(self.board(), bases, interval))
+        return self._cached(f"html {host}", lambda: page.render(self.board(), bases, interval))
 
     def document(self) -> bytes:
-        """The document of /status.json."""
-        return self._once("json", lambda: json.dumps(documents.document(self.board())).encode())
+        """Return the document of /status.json."""
+        return self._cached("json", lambda: json.dumps(documents.document(self.board())).encode())
 
     def metrics(self) -> bytes:
-        """The metrics of /metrics."""
-        return self._once("metrics", lambda: documents.metrics(self.board()))
+        """Return the metrics of /metrics."""
+        return self._cached("metrics", lambda: documents.metrics(self.board()))
 
-    def _once(self, key: str, make: Callable[[], T]) -> T:
-        # Whoever makes up host names only makes the others' pages anew.
-        if time.monotonic() - self._since >= KEPT_SECONDS or len(self._made) >= KEPT_PAGES:
-            self.forget()
-        if key not in self._made:
-            self._made[key] = make()
-        kept: T = self._made[key]
-        return kept
+    def _cached(self, key: str, render: Callable[[], T]) -> T:
+        # Requests with invented host names cannot fill the memory; pages are rendered again.
+        if time.monotonic() - self._since >= CACHE_SECONDS or len(self._cache) >= CACHE_ENTRIES:
+            self.clear()
+        if key not in self._cache:
+            self._cache[key] = render()
+        value: T = self._cache[key]
+        return value
 
 
 async def index(request: Request) -> Response:
-    """The page, with links to the neighbours under the host name this browser used."""
+    """Return the page, with links to Airflow and MLflow at the host name that the browser used."""
     name = page.host_name(request.headers.get("host", ""))
     if name is None:
-        return PlainTextResponse("This Host header is not a plain host name.\n", 400)
-    return HTMLResponse(request.app.state.viewed.html(name))
+        return PlainTextResponse("Invalid Host header: not a plain host name.\n", 400)
+    return HTMLResponse(request.app.state.views.html(name))
 
 
 async def status_json(request: Request) -> Response:
-    """The same verdicts for machines; 503 when an essential service is down or unknown."""
-    viewed = request.app.state.viewed
-    code = 503 if viewed.board().status == "down" else 200
-    return Response(viewed.document(), code, media_type="application/json")
+    """Return the JSON document, with 503 if an essential service is down or unknown."""
+    views = request.app.state.views
+    code = 503 if views.board().status == "down" else 200
+    return Response(views.document(), code, media_type="application/json")
 
 
 async def metrics(request: Request) -> Response:
-    """The same for Prometheus."""
-    return Response(request.app.state.viewed.metrics(), media_type=CONTENT_TYPE_LATEST)
+    """Return the metrics for Prometheus."""
+    return Response(request.app.state.views.metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def healthz(request: Request) -> Response:
-    """200 as long as this process answers, whatever the stack is doing."""
+    """Return 200 as long as this process answers, whatever the state of the stack."""
     return PlainTextResponse("ok\n")
 
 
 def create_app(settings: Settings, rounds: Rounds) -> Starlette:
-    """Build the application; its background rounds run as long as it does."""
+    """Build the application; background rounds run during its lifespan."""
     handlers = {"/": index, "/status.json": status_json, "/metrics": metrics, "/healthz": healthz}
     routes = [Route(path, handler) for path, handler in handlers.items()]
     headers = Middleware(BaseHTTPMiddleware, dispatch=with_security_headers)
     app = Starlette(routes=routes, middleware=[headers], lifespan=_lifespan)
-    app.state.viewed = Viewed(settings, rounds)
+    app.state.views = Views(settings, rounds)
     return app
 
 
-def waiting(settings: Settings) -> Rounds:
-    """Rounds before the first one."""
-    told = "not asked yet"
-    services = [Verdict(n, "unknown", told) for n in probes.service_names(settings.redis_url)]
-    work = [Verdict(name, "unknown", told) for name in probes.work_names()]
+def initial_rounds(settings: Settings) -> Rounds:
+    """Return the state before the first round: everything is unknown."""
+    detail = "not checked yet"
+    services = [Verdict(n, "unknown", detail) for n in probes.service_names(settings.redis_url)]
+    work = [Verdict(name, "unknown", detail) for name in probes.work_names()]
     return Rounds(probes.Round(services, work), settings.interval)
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    watch = asyncio.create_task(_watch(app.state.viewed))
+    watch = asyncio.create_task(_watch(app.state.views))
     yield
     watch.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watch
 
 
-async def _watch(viewed: Viewed) -> None:
-    settings, rounds, started = viewed.settings, viewed.rounds, time.monotonic()
-    # No proxy stands between neighbours. And no connection is kept: one that its server closes
-    # at the moment of the next question would look like a failure.
+async def _watch(views: Views) -> None:
+    settings, rounds, started = views.settings, views.rounds, time.monotonic()
+    # Services are reached without a proxy. Connections are not reused, because one that its server
+    # closes at the moment of the next request would look like a failure.
     http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
     async with http:
         with contextlib.closing(Database(settings.database_url)) as database:
-            asked = probes.Probes(http, settings, database)
+            stack = probes.Probes(http, settings, database)
             while True:
                 try:
-                    rounds.record(await asked.round())
-                    viewed.forget()
+                    rounds.record(await stack.round())
+                    views.clear()
                 except Exception:
-                    # What is shown grows stale and unknown; the next round may go well.
-                    LOG.exception("a round failed")
+                    # The page shows the last round until it is stale; the next one may succeed.
+                    LOG.exception("A round of probes failed.")
                 await asyncio.sleep(_pause(settings, rounds, time.monotonic() - started))
 
 
 def _pause(settings: Settings, rounds: Rounds, age: float) -> float:
-    # While the stack comes up somebody waits for it; later a service may stay down for days.
-    coming_up = age < STARTING_SECONDS and rounds.board().status != "healthy"
-    return min(STARTING_PAUSE, settings.interval) if coming_up else settings.interval
+    # Users wait while the stack starts. Later a service may stay down for days.
+    starting = age < STARTING_SECONDS and rounds.board().status != "healthy"
+    return min(STARTING_PAUSE, settings.interval) if starting else settings.interval
 
 
 _settings = Settings.load(os.environ)
-app = create_app(_settings, waiting(_settings))
+app = create_app(_settings, initial_rounds(_settings))
 
 if __name__ == "__main__":
-    # A health check every few seconds would drown what is worth reading in the log.
+    # Frequent health checks would hide useful lines in the log.
     quiet: dict[str, Any] = {"access_log": False, "server_header": False}
     uvicorn.run(app, host=_settings.host, port=_settings.port, **quiet)

@@ -1,11 +1,11 @@
-"""What the environment tells the status page."""
+"""Read the settings of the status page from the environment."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-PAGES = ("airflow_url", "mlflow_url")
-# The variables that are not called as the settings are.
+URLS = ("airflow_url", "mlflow_url")
+# Environment variables whose names differ from those of the settings.
 VARIABLES = {
     "mlflow_password": "STATUS_PASSWORD",  # pragma: allowlist secret
     "scheme": "LINK_SCHEME",
@@ -19,37 +19,37 @@ VARIABLES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Where to ask, where to answer; the ports are those the browser reaches, the URLs our own."""
+    """Settings of the page; browsers use the ports, the page itself uses the URLs."""
 
     airflow_url: str = "http://127.0.0.1:8080"
     mlflow_url: str = "http://127.0.0.1:5000"
     redis_url: str = ""
     database_url: str = "postgresql://status@127.0.0.1/airflow"
-    # Of the account `status` in MLflow; blank where it asks for none.
+    # Password of the account `status` in MLflow; blank if MLflow requires none.
     mlflow_password: str = ""
     airflow_port: int = 8080
     mlflow_port: int = 5000
-    # http or https: how the browser reaches them.
+    # How browsers reach the ports: http or https.
     scheme: str = "http"
     interval: float = 10.0
     host: str = "127.0.0.1"
     port: int = 8081
-    # A folder on the file system that fills up.
+    # A folder on the file system to check.
     disk: str = "/"
-    # The file that the last backup left; blank where none is known of.
+    # The report file of the last backup; blank if there is none.
     backup_report: str = ""
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the environment; blank means default, and blank REDIS_URL a stack without it.
+        """Read the environment; a blank variable means the default, a blank REDIS_URL no Redis.
 
-        Raises ValueError when a port or the interval (seconds) is not a number above zero.
+        Raises ValueError if a port is not a number, or the interval (seconds) not one above zero.
         """
-        told: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, default in asdict(cls()).items():
             if text := environ.get(VARIABLES.get(name, name.upper()), "").strip():
-                told[name] = type(default)(text.rstrip("/") if name in PAGES else text)
-        settings = cls(**told)
+                values[name] = type(default)(text.rstrip("/") if name in URLS else text)
+        settings = cls(**values)
         if not settings.interval > 0:
-            raise ValueError("STATUS_INTERVAL_SECONDS must be above zero")
+            raise ValueError("STATUS_INTERVAL_SECONDS must be above zero.")
         return settings

@@ -1,4 +1,4 @@
-"""What a probe says, and the one way to ask: within a time limit and without ever raising."""
+"""Define the result of a probe, and run probes within a time limit and without raising."""
 
 import asyncio
 import time
@@ -13,64 +13,64 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 LIMIT_SECONDS = 2.0
-TOO_LATE = (TimeoutError, httpx.TimeoutException, RedisTimeout)
+TIMEOUTS = (TimeoutError, httpx.TimeoutException, RedisTimeout)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one probe found out.
+    """The result of one probe.
 
-    `state` is "up", "degraded", "down" or "unknown"; `detail` is one line for people;
-    `latency_ms` is the service's own answering time, None when it was not asked itself.
+    `state` is "up", "degraded", "down" or "unknown". `detail` is one line for people.
+    `latency_ms` is the response time, None if the service itself was not queried or did not answer.
     """
 
     name: str
     state: str
     detail: str
     latency_ms: float | None = None
-    # The newest sign of life where it is older than the question, as a heartbeat is.
+    # The newest sign of life if it is older than the probe, for example a heartbeat.
     seen: datetime | None = None
 
 
 class UnexpectedAnswer(Exception):
-    """Something answered, but not as the service would."""
+    """The answer is not one that the service would give."""
 
 
-class Untold(UnexpectedAnswer):
-    """Something answered, but what was asked for cannot be known from it."""
+class Inconclusive(UnexpectedAnswer):
+    """The answer does not show the state of the service."""
 
 
-async def judge(name: str, question: Awaitable[tuple[str, str]], silent: str = "down") -> Verdict:
-    """Await (state, detail) for at most LIMIT_SECONDS.
+async def judge(name: str, probe: Awaitable[tuple[str, str]], on_error: str = "down") -> Verdict:
+    """Await (state, detail) for at most LIMIT_SECONDS and return them as a verdict; never raises.
 
-    Never raises: an error gives the state `silent` (Untold: "unknown"), the reason, no latency.
+    An error results in the state `on_error` ("unknown" if Inconclusive), a reason and no latency.
     """
     started = time.perf_counter()
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            state, detail = await question
+            state, detail = await probe
     except Exception as error:
-        state = "unknown" if isinstance(error, Untold) else silent
+        state = "unknown" if isinstance(error, Inconclusive) else on_error
         return Verdict(name, state, reason(error))
     return Verdict(name, state, detail, round((time.perf_counter() - started) * 1000, 1))
 
 
 def reason(error: Exception) -> str:
-    """Say in one line why something did not answer, without addresses and their passwords."""
-    if isinstance(error, TOO_LATE):
+    """Return in one line why a probe failed, without addresses, which may contain passwords."""
+    if isinstance(error, TIMEOUTS):
         return f"no answer within {LIMIT_SECONDS:g} s"
     if isinstance(error, ConnectionRefusedError):
         return "refuses connections"
-    # Other errors are named only: their text may quote an address with its password.
-    known = UnexpectedAnswer | httpx.TransportError | RedisError | asyncpg.PostgresError
-    if isinstance(error, known) and str(error):
-        # PostgreSQL adds lines with details and hints.
+    # Of other errors only the type is shown, because their text may quote a URL with its password.
+    safe = UnexpectedAnswer | httpx.TransportError | RedisError | asyncpg.PostgresError
+    if isinstance(error, safe) and str(error):
+        # PostgreSQL appends details and hints on lines of their own.
         return " ".join(str(error).split())[:160]
     return type(error).__name__
 
 
 def json_object(response: httpx.Response) -> dict[str, Any]:
-    """Read an answer that must be HTTP 200 and a JSON object; raises UnexpectedAnswer."""
+    """Return the body, or raise UnexpectedAnswer if it is not HTTP 200 with a JSON object."""
     if response.status_code != 200:
         raise UnexpectedAnswer(f"HTTP {response.status_code}")
     try:

@@ -1,15 +1,15 @@
-"""What the page calls things, and what it says to type."""
+"""Labels of the page, and the commands that it suggests."""
 
 MARKS = {"up": "✓", "degraded": "!", "down": "✕", "unknown": "?", "running": "…", "none": "–"}
 ROLES = {
     "airflow-apiserver": "web interface and API",
-    "airflow-scheduler": "decides what runs when",
-    "airflow-dag-processor": "reads the DAG files",
+    "airflow-scheduler": "schedules the tasks",
+    "airflow-dag-processor": "parses the DAG files",
     "airflow-triggerer": "waits for deferred tasks",
     "airflow-worker": "runs the tasks",
-    "redis": "queue between scheduler and worker",
+    "redis": "task queue",
     "postgres": "databases of Airflow and MLflow",
-    "mlflow": "runs and models",
+    "mlflow": "experiment tracking, model registry",
 }
 TITLES = {
     "canary": "Canary",
@@ -23,8 +23,8 @@ TITLES = {
     "backup": "Backup",
     "disk": "Disk",
 }
-# What to type where something is not up; the others are told by `inv logs`.
-NEXT = {
+# The command to run if a result is not good. For services it is `inv logs`.
+COMMANDS = {
     "canary": "inv health --deep",
     "training": "inv trigger training_pipeline --wait",
     "monitoring": "inv trigger monitoring_pipeline --wait",

@@ -1,4 +1,4 @@
-"""A clone in a temporary folder, pages on loopback ports, an engine and a clock that are fakes."""
+"""Provide a clone in a temporary folder, pages on loopback ports, a fake engine and clock."""
 
 import importlib
 import os
@@ -27,27 +27,27 @@ from tests.support.fake_pages import FakePages
 from tests.support.fake_shell import FakeShell
 from tests.support.http_stub import unused_port
 from tests.support.repository import ROOT
-from tests.support.typist import at_a_terminal
+from tests.support.typist import start_typist
 
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 
 @pytest.fixture
 def repo():
-    """The repository under test."""
+    """Return the repository under test."""
     return ROOT
 
 
 @pytest.fixture
 def script(monkeypatch):
-    """Import a module of `stack_runtime` afresh.
+    """Return a function that imports a module of `stack_runtime` again.
 
-    `script("mlflow.cleanup", mlflow={…})` replaces what it imports by modules with these members.
+    `script("mlflow.cleanup", mlflow={…})` replaces its imports by modules with these members.
     """
     config = str(ROOT / "orchestration/config")
     monkeypatch.syspath_prepend(config)
 
-    def forget():
+    def unload():
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None) or ""
             if name.split(".")[0] == "stack_runtime" and file.startswith(f"{config}/"):
@@ -56,33 +56,33 @@ def script(monkeypatch):
     def load(name, **fakes):
         for fake, members in fakes.items():
             fake_module(monkeypatch, fake, **members)
-        forget()
+        unload()
         return importlib.import_module(f"stack_runtime.{name}")
 
     yield load
-    forget()
+    unload()
 
 
 @pytest.fixture(scope="session")
 def typist():
-    """Somebody at a terminal, for as long as the tests run."""
-    with at_a_terminal() as somebody:
-        yield somebody
+    """Return a process that runs `inv` commands for all tests."""
+    with start_typist() as process:
+        yield process
 
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch):
-    """No setting and no proxy of the person's shell reaches a test."""
+    """Remove the developer's settings and proxies from the environment."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    known = {line.partition("=")[0] for line in example.splitlines()}
+    settings = {line.partition("=")[0] for line in example.splitlines()}
     for name in list(os.environ):
-        if name in known or name.lower() in PROXIES:
+        if name in settings or name.lower() in PROXIES:
             monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def clone(tmp_path):
-    """A folder that the code takes for its repository, with .env.example and no .env."""
+    """Return a folder that the code uses as its repository, with .env.example and no .env."""
     root = tmp_path / "clone"
     (root / "orchestration").mkdir(parents=True)
     shutil.copy(ROOT / ".env.example", root)
@@ -91,32 +91,32 @@ def clone(tmp_path):
 
 @pytest.fixture
 def project(clone):
-    """The clone as commands get it."""
+    """Return the clone as commands get it."""
     return Project(clone, os.environ)
 
 
 @pytest.fixture
 def make_settings(clone, project):
-    """Settings of the clone as `inv install` would draft them, with some values replaced."""
+    """Return a function that drafts the clone's settings, with some values replaced."""
 
     def make(**values):
         text, _ = draft_env(project)
-        given = {"STACK_ENGINE": "docker", "PATH": os.environ["PATH"]}
-        return Settings.of_text(text, clone, given | {k: str(v) for k, v in values.items()})
+        environment = {"STACK_ENGINE": "docker", "PATH": os.environ["PATH"]}
+        return Settings.from_text(text, clone, environment | {k: str(v) for k, v in values.items()})
 
     return make
 
 
 @pytest.fixture
 def web():
-    """One HTTP server that may stand for Airflow, MLflow and the status page."""
+    """Return an HTTP server that acts as Airflow, MLflow and the status page."""
     with FakePages() as stub:
         yield stub
 
 
 @pytest.fixture
 def airflow(web, make_settings, clock, monkeypatch):
-    """A client of the stub, with an account; its waiting costs no time."""
+    """Return a client of the stub with an account. Its waits take no time."""
     monkeypatch.setattr(wait, "time", clock)
     web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
     settings = make_settings(AIRFLOW_PORT=web.port, _AIRFLOW_WWW_USER_PASSWORD="pa55-w0rd")
@@ -125,13 +125,13 @@ def airflow(web, make_settings, clock, monkeypatch):
 
 @pytest.fixture
 def dead_port():
-    """A port of this machine where nothing listens."""
+    """Return a port of this machine on which nothing listens."""
     return unused_port()
 
 
 @pytest.fixture
 def engine():
-    """An engine whose services all run."""
+    """Return an engine whose services are all running."""
     return FakeEngine()
 
 
@@ -140,8 +140,8 @@ ROWS = "COPY public.{name} (id) FROM stdin;\n1\n2\n\\.\n"
 
 @pytest.fixture
 def lived_in(clone, project, engine, tmp_path, monkeypatch):
-    """A clone that is installed and running, with a row or two, an artifact and a DAG."""
-    monkeypatch.setattr(factory, "engine_for", lambda chosen: engine)
+    """Return an installed clone whose stack runs and has rows, an artifact and a DAG."""
+    monkeypatch.setattr(factory, "engine_for", lambda settings: engine)
     project.write_env(draft_env(project)[0], "docker")
     engine.databases = str(tmp_path / "databases")
     Path(engine.databases).mkdir()
@@ -150,7 +150,7 @@ def lived_in(clone, project, engine, tmp_path, monkeypatch):
     artifacts = tmp_path / "artifacts"
     (artifacts / "1/model").mkdir(parents=True)
     (artifacts / "1/model/weights").write_text("0.5")
-    engine.environments["mlflow"] = {"MLFLOW_ARTIFACTS_DESTINATION": str(artifacts)}
+    engine.command_environments["mlflow"] = {"MLFLOW_ARTIFACTS_DESTINATION": str(artifacts)}
     (clone / "install").mkdir()
     for lock, pin in (("airflow", "apache-airflow==3.0.1"), ("mlflow", "mlflow==3.17.2")):
         (clone / f"install/{lock}.lock").write_text(f"{pin} \\\n    --hash=x\n")
@@ -163,13 +163,13 @@ def lived_in(clone, project, engine, tmp_path, monkeypatch):
 
 @pytest.fixture
 def clock():
-    """A clock that stands until it is slept on."""
+    """Return a clock that only `sleep` advances."""
     return FakeClock()
 
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """Processes are noted, none is started."""
+    """Record commands instead of starting processes."""
     recorder = FakeShell()
     monkeypatch.setattr(runner, "run", recorder.run)
     monkeypatch.setattr(runner, "attach", recorder.attach)
@@ -178,7 +178,7 @@ def recorded(monkeypatch):
 
 @pytest.fixture
 def usual_terminal(monkeypatch):
-    """An environment of which a test changes what it is about."""
+    """Set the variables that affect terminal output to usual values."""
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -187,7 +187,7 @@ def usual_terminal(monkeypatch):
 
 @pytest.fixture
 def figures(monkeypatch):
-    """A machine with plenty of everything and the right time; its figures can be set."""
+    """Return a machine with ample resources and the right time, which tests may change."""
     figures = SimpleNamespace(memory=16.0, limit=float("inf"), cpus=4, free=100.0)
     figures.now = EARLIEST + timedelta(days=1)
     monkeypatch.setattr(resources, "machine_gib", lambda: figures.memory)
@@ -201,13 +201,13 @@ def figures(monkeypatch):
 
 @pytest.fixture
 def listener():
-    """A port of this very process."""
+    """Return a port on which this process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.fixture
 def installed(clone, project):
-    """A clone with a complete .env."""
+    """Return a clone with a complete .env."""
     project.write_env(draft_env(project)[0], "docker")
     return clone

@@ -1,4 +1,4 @@
-"""Ten tasks, one after the other."""
+"""Ten tasks in a chain."""
 
 from datetime import datetime
 

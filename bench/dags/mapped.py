@@ -1,4 +1,4 @@
-"""A task mapped over a hundred numbers, and one over a thousand."""
+"""Two DAGs with a task mapped over 100 and over 1,000 numbers."""
 
 from datetime import datetime
 

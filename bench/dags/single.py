@@ -1,4 +1,4 @@
-"""One task, for many runs at once."""
+"""One task in a DAG that allows 100 parallel runs."""
 
 from datetime import datetime
 

@@ -1,1 +1,1 @@
-"""DAG files: what can be read off the source, then the truth from Airflow itself."""
+"""Check DAG files by their source, then by parsing them with Airflow itself."""

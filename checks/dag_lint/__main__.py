@@ -1,4 +1,4 @@
-"""`python -m checks.dag_lint FOLDER …`: what is wrong with the DAGs of a folder."""
+"""Check the DAG files of folders: `python -m checks.dag_lint FOLDER …`."""
 
 import argparse
 import json
@@ -17,10 +17,10 @@ SLOWEST = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 if nothing has to be mended, 1 if something has, 2 if misused."""
+    """Return the exit code: 0 without errors, 1 with errors. Exits with 2 on wrong usage."""
     options = _options(argv)
     started = time.monotonic()
-    # Not resolved: the link is what makes this Python see its environment.
+    # Do not resolve the link: Python finds its virtual environment by the path of the link.
     python = options.airflow.absolute()
     airflow = Airflow(python, python.parent.parent / "dag_lint")
     try:
@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for path in options.paths or [Path("dags")]
         ]
     except StackError as error:
-        print(f"dag_lint: {error}", file=sys.stderr)
+        print(f"Error: {error}", file=sys.stderr)
         return 1
-    findings = sorted(finding for some, _ in results for finding in some)
+    findings = sorted(finding for group, _ in results for finding in group)
     parsed = [one for _, files in results for one in files]
     report = _report_json if options.json else _report_text
     report(findings, parsed, time.monotonic() - started)
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s dag_lint --", description=__doc__)
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="folder or file (dags)")
-    parser.add_argument("--json", action="store_true", help="one document for machines")
-    parser.add_argument("--strict", action="store_true", help="warnings count too")
-    parser.add_argument("--fresh", action="store_true", help="parse again what did not change")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
+    parser.add_argument("--fresh", action="store_true", help="parse unchanged files again")
     parser.add_argument(
-        "--limit", type=float, default=30, metavar="SECONDS", help="for one file (30, as Airflow)"
+        "--limit", type=float, default=30, metavar="SECONDS", help="per file (30, as in Airflow)"
     )
     parser.add_argument("--airflow", type=Path, required=True, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -76,9 +76,9 @@ def _report_text(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds:
     levels = sorted(Counter(one.level for one in findings).items())
     verdict = ", ".join(f"{n} {level}{'s' * (n != 1)}" for level, n in levels) or "no findings"
     cached = sum(one.cached for one in parsed)
-    as_before = f" ({cached} as before)" if cached else ""
+    unchanged = f" ({cached} unchanged)" if cached else ""
     dags = sum(len(one.dags) for one in parsed)
-    print(f"DAG files: {len(parsed)}{as_before}, DAGs: {dags}, in {seconds:.1f} s: {verdict}")
+    print(f"DAG files: {len(parsed)}{unchanged}, DAGs: {dags}, in {seconds:.1f} s: {verdict}")
     slowest = sorted(parsed, key=lambda one: -one.seconds)[:SLOWEST]
     times = [f"{relative(one.path, here)} {one.seconds:.2f} s" for one in slowest]
     print(f"slowest to parse: {', '.join(times)}")

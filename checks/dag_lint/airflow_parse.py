@@ -1,4 +1,4 @@
-"""What Airflow itself makes of each file: on all processors, and only where something changed."""
+"""Parse DAG files with Airflow itself, on all CPUs, and only those that changed."""
 
 import itertools
 import math
@@ -24,18 +24,18 @@ from orchestration.errors import StackError
 from orchestration.process import runner
 
 SERVER = Path(__file__).with_name("server")
-# What the stack's services have as theirs.
+# The plugins folder of the stack's services.
 PLUGINS = SERVER.parents[2] / "plugins"
 SLOW = 2.0
 FILES_EACH = 10
-A_PACKAGE = "a line in install/requirements.txt, then inv rebuild"
-# Beyond a file's own limit: Airflow's import, a busy machine.
+PACKAGE_FIX = "add the package to install/requirements.txt, then run: inv rebuild"
+# Seconds beyond a file's own limit, for Airflow's import on a busy machine.
 PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What Airflow made of a file: its DAGs and findings; seconds of one parse."""
+    """The DAGs and findings of a file, and the seconds of one parse."""
 
     path: Path
     seconds: float = 0.0
@@ -46,15 +46,15 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Airflow:
-    """A Python that has Airflow, and a folder for its database and for the cache."""
+    """A Python with Airflow, and a folder for its database and the cache."""
 
     python: Path
     home: Path
 
     def parse(self, files: Sequence[Path], root: Path, limit: float, fresh: bool) -> list[Parsed]:
-        """Return how Airflow parsed each file, in order; with `fresh`, without the cache.
+        """Return Airflow's result for each file, in order; `fresh` bypasses the cache.
 
-        `limit` is for one file, in seconds. Raises StackError where Airflow does not start.
+        `limit` is the seconds for one file. Raises StackError if Airflow does not start.
         """
         cache = Cache(self.home / "parsed", root, [*_states(), str(limit)])
         cached = {} if fresh else cache.answers(files)
@@ -65,7 +65,7 @@ class Airflow:
         lock = threading.Lock()
 
         def work(_: int) -> None:
-            """Give files to a server until none is left; to a new one after it broke down."""
+            """Send files to a server until all are parsed. Start a new server if it crashes."""
             for first in todo:
                 with self._server(root, database, modules) as server:
                     for path in itertools.chain([first], todo):
@@ -73,12 +73,12 @@ class Airflow:
                             server.send((str(path), limit))
                         answer = _receive(server, PATIENCE + 2 * limit)
                         with lock:
-                            answers[path] = answer or {"how": "the process above it gone too"}
+                            answers[path] = answer or {"how": "the parsing server too"}
                             _show_progress(len(cached) + len(answers), len(files))
                         if not answer:
                             break
 
-        # Airflow's import takes as long as some hundred files; few files need no second one.
+        # Airflow's import takes as long as some hundred files, so few files need one server.
         servers = min(os.cpu_count() or 1, math.ceil(len(waiting) / FILES_EACH))
         with self._database() as database, ThreadPoolExecutor(servers or 1) as threads:
             list(threads.map(work, range(servers)))
@@ -87,43 +87,43 @@ class Airflow:
         return [judge(path, answers[path], cached=path in cached) for path in files]
 
     def _environment(self, root: Path, database: Path) -> dict[str, str]:
-        """Return this process's environment, with Airflow led to an empty database."""
+        """Return this process's environment, with Airflow on an empty database."""
         return {
-            # With `True` Airflow also knows the plugins of its examples.
+            # `True` would also load the plugins of Airflow's examples.
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
             **os.environ,
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(root),
-            # The limit is kept from outside; a file could switch off this one.
+            # The server enforces the limit, because a file could disable Airflow's own.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "0",
             "AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH": "50",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}",
-            # Nothing is left behind in the folder that is looked at; without any bytecode each
-            # start would compile Airflow anew.
+            # Write no bytecode into the checked folder, but keep it elsewhere: otherwise each
+            # start would compile Airflow again.
             "PYTHONPYCACHEPREFIX": str(self.home / "bytecode"),
             "PYTHONDONTWRITEBYTECODE": "",
         }
 
     @contextmanager
     def _database(self) -> Iterator[Path]:
-        """Give a copy of a migrated database without a row, made once; files may write to it."""
-        made = self.home / "empty.db"
-        if not made.exists():
+        """Provide a copy of an empty, migrated database, to which the files may write."""
+        database = self.home / "empty.db"
+        if not database.exists():
             self.home.mkdir(parents=True, exist_ok=True)
-            part = made.with_suffix(".part")
+            part = database.with_suffix(".part")
             part.unlink(missing_ok=True)
             argv = (str(self.python), "-m", "airflow", "db", "migrate")
             runner.run(runner.Command(argv, env=self._environment(self.home, part)))
-            part.rename(made)
+            part.rename(database)
         with tempfile.TemporaryDirectory() as folder:
-            yield Path(shutil.copy(made, folder))
+            yield Path(shutil.copy(database, folder))
 
     @contextmanager
     def _server(self, root: Path, database: Path, modules: Sequence[str]) -> Iterator[Connection]:
-        """Start a process that has Airflow imported; give the connection to ask it for files.
+        """Start a process that imports Airflow, and provide the connection to send it files.
 
-        Raises StackError with its last words if it does not start.
+        Raises StackError with its last output if it does not start.
         """
         ours, theirs = Pipe()
         number = theirs.fileno()
@@ -141,7 +141,7 @@ class Airflow:
                 if not _receive(ours, PATIENCE):
                     log.seek(0)
                     text = log.read().decode(errors="replace")
-                    raise StackError(f"Airflow does not start to parse:\n{runner.tail(text)}")
+                    raise StackError(f"Airflow did not start:\n{runner.tail(text)}")
                 yield ours
             finally:
                 process.kill()
@@ -149,14 +149,14 @@ class Airflow:
 
 
 def _states() -> Iterator[str]:
-    """Yield what the answers depend on besides the DAG files."""
+    """Yield everything except the DAG files that the answers depend on."""
     yield from sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("AIRFLOW"))
     for folder in (SERVER, PLUGINS):
         yield from (path.read_text() for path in sorted(folder.rglob("*.py")))
 
 
 def _receive(server: Connection, seconds: float) -> Any:
-    """Return the next message of a server, None if it sends none within some seconds or ends."""
+    """Return the next message of a server, or None if it sends none in time or exits."""
     with suppress(EOFError, OSError):
         return server.recv() if server.poll(seconds) else None
 
@@ -167,21 +167,21 @@ def _show_progress(done: int, of: int) -> None:
 
 
 def _airflow_modules(path: Path) -> list[str]:
-    """Return the modules of Airflow that a file imports, for a server to import before it forks.
+    """Return the Airflow modules that a file imports, which a server imports before it forks.
 
-    As Airflow's dag-processor does before each file (`parsing_pre_import_modules`).
+    Airflow's dag-processor does the same (`parsing_pre_import_modules`).
     """
     text = path.read_text(encoding="utf-8", errors="ignore") if path.suffix == ".py" else ""
     return re.findall(r"^(?:from|import) (airflow(?:\.\w+)+)", text, re.MULTILINE)
 
 
 def judge(path: Path, answer: Answer, *, cached: bool = False) -> Parsed:
-    """Return an answer as findings."""
+    """Convert the answer of a server to the findings of a file."""
     if "limit" in answer:
         why = f"not parsed within {answer['limit']:g} s"
         return Parsed(path, answer["limit"], findings=[Finding(path, 1, "time-limit", why)])
     if "how" in answer:
-        why = f"it ends the process that parses it ({answer['how']})"
+        why = f"the file kills the process that parses it ({answer['how']})"
         return Parsed(path, findings=[Finding(path, 1, "ended", why)])
     findings = [Finding(Path(file), line, rule, why) for file, line, rule, why in answer["work"]]
     if not any(one.rule == "kill" for one in findings):
@@ -192,8 +192,8 @@ def judge(path: Path, answer: Answer, *, cached: bool = False) -> Parsed:
 
 
 def _import_error(path: Path, error: str) -> Finding:
-    """Return the finding, at the file's last line in the traceback; a zip file has no lines."""
+    """Return a finding at the file's last line in the traceback; a zip file has no lines."""
     lines = re.findall(rf'File "{re.escape(str(path))}", line (\d+)', error)
     last = error.strip().splitlines()[-1]
-    fix = A_PACKAGE if last.startswith("ModuleNotFoundError") else ""
+    fix = PACKAGE_FIX if last.startswith("ModuleNotFoundError") else ""
     return Finding(path, int(lines[-1]) if lines else 1, "import-error", last, fix)

@@ -1,4 +1,4 @@
-"""Answers of Airflow that still hold, because all that went into them is as it was."""
+"""Cache Airflow's answers for files whose inputs have not changed."""
 
 import functools
 import hashlib
@@ -12,30 +12,31 @@ Answer = dict[str, Any]
 
 
 class Cache:
-    """Answers without an error, each with a hash of all files that went into it."""
+    """Answers without an error, each with the hashes of all files that it depends on."""
 
     def __init__(self, folder: Path, root: Path, states: Iterable[str]) -> None:
-        """Read what `folder` keeps of a DAGs folder `root`; `states` is all else that counts."""
+        """Read the cache of the DAGs folder `root`, unless one of `states` has changed."""
         self.file = folder / f"{_digest(str(root).encode())[:16]}.json"
-        self.of = _digest("\0".join(states).encode())
+        self.state = _digest("\0".join(states).encode())
         self.hash = functools.cache(_hash)
         try:
-            kept = json.loads(self.file.read_text())
+            stored = json.loads(self.file.read_text())
         except (OSError, ValueError):
-            kept = {}
-        self.entries: dict[str, Any] = kept.get("files", {}) if kept.get("of") == self.of else {}
+            stored = {}
+        valid = stored.get("state") == self.state
+        self.entries: dict[str, Any] = stored.get("files", {}) if valid else {}
 
     def answers(self, files: Iterable[Path]) -> dict[Path, Answer]:
-        """Return the answers for files that are as they were, as is all they need beside them."""
+        """Return the answers for files that are unchanged, as are all files they depend on."""
         return {
             path: entry["answer"]
             for path in files
             if (entry := self.entries.get(str(path)))
-            and all(self.hash(name) == before for name, before in entry["from"].items())
+            and all(self.hash(name) == previous for name, previous in entry["from"].items())
         }
 
     def store(self, answers: Mapping[Path, Answer]) -> None:
-        """Keep the answers without an error for files that did not reach outside their folder."""
+        """Store the answers without an error for files that used only their own folder."""
         for path, answer in answers.items():
             self.entries.pop(str(path), None)
             if answer.get("keep") and not answer["errors"]:
@@ -43,12 +44,12 @@ class Cache:
                 self.entries[str(path)] = {"from": hashes, "answer": answer}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps({"of": self.of, "files": self.entries}))
+        part.write_text(json.dumps({"state": self.state, "files": self.entries}))
         part.replace(self.file)
 
 
 def _hash(name: str) -> str:
-    """Return the hash of a file's content; of one that is gone, nothing like it."""
+    """Return the hash of a file's content, or a constant if the file is missing."""
     try:
         return _digest(Path(name).read_bytes())
     except OSError:

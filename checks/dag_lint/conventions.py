@@ -1,4 +1,4 @@
-"""What the source says of its DAGs: ids, start dates, owner, tags, retries, callbacks."""
+"""Check the DAGs in a source: ids, start dates, owner, tags, retries and callbacks."""
 
 import ast
 import re
@@ -20,9 +20,9 @@ DAG_DECORATOR = re.compile(r"airflow\.(\w+\.)*(DAG|dag)(\(\))?")
 
 @dataclass(frozen=True)
 class Dag:
-    """A DAG as the source defines it; its id is blank where only Airflow can tell it.
+    """A DAG as the source defines it. The id is blank if only Airflow can determine it.
 
-    `has` tells of each word of EXPECTED whether the DAG has it, None where only Airflow can tell.
+    `has` maps each word of EXPECTED to whether the DAG has it, None if only Airflow knows.
     """
 
     dag_id: str
@@ -52,16 +52,16 @@ def _dag(code: Code, node: ast.expr, function: str = "") -> Dag:
     if None not in given:
         has["tags"] = bool(tags.elts) if isinstance(tags, ast.List | ast.Set | ast.Tuple) else None
         defaults = _default_args(code, given.get("default_args"))
-        # A task may have it for itself; which ones do only the parsed DAG tells.
-        of_tasks = {word.arg for call in code.calls() for word in call.keywords}
+        # Tasks may set it themselves. Only the parsed DAG shows whether all of them do.
+        task_words = {word.arg for call in code.calls() for word in call.keywords}
         for word in ("owner", "retries"):
-            unknown = None in defaults or word in of_tasks
+            unknown = None in defaults or word in task_words
             has[word] = True if word in defaults else None if unknown else False
     return Dag(dag_id, code.path, node.lineno, has)
 
 
 def _default_args(code: Code, node: ast.expr | None) -> set[str | None]:
-    """Return the keys of a dictionary in the source; None among them if others are possible."""
+    """Return the keys of a dictionary in the source, with None if it may have others."""
     match node and code.value(node):
         case None:
             return set()
@@ -71,7 +71,7 @@ def _default_args(code: Code, node: ast.expr | None) -> set[str | None]:
 
 
 def missing(dag: Dag) -> Iterator[Finding]:
-    """Yield what a DAG should have and does not."""
+    """Yield a finding for each expected word that a DAG lacks."""
     name = f"DAG {dag.dag_id}" if dag.dag_id else "the DAG"
     for word in EXPECTED:
         if dag.has.get(word) is False:
@@ -89,7 +89,7 @@ def moving_start_dates(code: Code) -> Iterator[Finding]:
 
 
 def task_callbacks(code: Code) -> Iterator[Finding]:
-    """Yield callbacks of tasks, their own or by default arguments; a DAG's own do run."""
+    """Yield callbacks of tasks, also those in default arguments. A DAG's own callbacks do run."""
     for node in code.nodes:
         if isinstance(node, ast.Call | ast.Dict) and not DAG_DECORATOR.fullmatch(code.dotted(node)):
             for word in CALLBACKS & words(node).keys():
@@ -97,10 +97,10 @@ def task_callbacks(code: Code) -> Iterator[Finding]:
 
 
 def duplicates(dags: Iterable[Dag]) -> Iterator[Finding]:
-    """Yield each DAG whose dag_id was given before, in another file or above."""
-    first: dict[str, Dag] = {}
+    """Yield each DAG whose dag_id is already used, in another file or earlier in its file."""
+    firsts: dict[str, Dag] = {}
     for dag in sorted(dags, key=lambda dag: (str(dag.path), dag.line)):
-        before = first.setdefault(dag.dag_id, dag)
-        if dag.dag_id and before is not dag:
-            why = f"{dag.dag_id} is defined in {before.path.name}:{before.line} too"
+        first = firsts.setdefault(dag.dag_id, dag)
+        if dag.dag_id and first is not dag:
+            why = f"{dag.dag_id} is already defined in {first.path.name}:{first.line}"
             yield Finding(dag.path, dag.line, "duplicate-dag-id", why)

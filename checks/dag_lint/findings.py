@@ -1,4 +1,4 @@
-"""The rules for DAG files, findings, and the waivers of single lines."""
+"""Define the rules for DAG files, the findings, and the waivers of single lines."""
 
 import re
 import tomllib
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of rules.toml, where its fields are explained."""
+    """A rule of rules.toml, which explains the fields."""
 
     error: bool
     means: str
@@ -21,13 +21,13 @@ class Rule:
 
 TABLES = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
 RULES = {name: Rule(**table) for name, table in TABLES.items()}
-# Ruff's rules for Airflow 3: what is gone is an error, what is only better said is not.
+# Ruff's rules for names that Airflow 3 removed are errors; its other Airflow rules are warnings.
 GONE = ("AIR301", "AIR302", "AIR303")
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One finding: where, which rule, and why."""
+    """One violation of a rule, with its place and its cause."""
 
     path: Path
     line: int
@@ -37,43 +37,43 @@ class Finding:
 
     @property
     def error(self) -> bool:
-        """Return whether it must be mended; else it is advice, unless `--strict` is given."""
+        """Return whether it must be fixed. A warning has to be fixed only with `--strict`."""
         return self._rule.error
 
     @property
     def level(self) -> str:
-        """Return the same as a word."""
+        """Return `error` or `warning`."""
         return "error" if self.error else "warning"
 
     @property
     def _rule(self) -> Rule:
-        return RULES.get(self.rule) or Rule(self.rule in GONE, "", f"see: ruff rule {self.rule}")
+        return RULES.get(self.rule) or Rule(self.rule in GONE, "", f"see ruff rule {self.rule}")
 
     def as_text(self, root: Path) -> str:
-        """Return two lines for people: where and why; what it means and what to do."""
+        """Return two lines of text: the place and the cause, the meaning and the fix."""
         one = self.as_dict(root)
-        advice = "; ".join(filter(None, [one["means"], f"fix: {one['fix']}"]))
+        advice = ". ".join(filter(None, [one["means"], f"Fix: {one['fix']}"]))
         return f"{one['path']}:{self.line}: {self.level} {self.rule}: {self.why}\n    {advice}"
 
     def as_dict(self, root: Path) -> dict[str, Any]:
-        """Return the same for machines."""
+        """Return the finding as data for JSON."""
         advice = {"means": self._rule.means, "fix": self.fix or self._rule.fix}
         return asdict(self) | {"path": relative(self.path, root), "level": self.level} | advice
 
 
 def relative(path: Path, root: Path) -> str:
-    """Return a path as a person would type it from `root`."""
+    """Return a path relative to `root`, or as it is if it is outside."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-# Behind a line, or alone in the line above it.
+# A waiver is at the end of a line, or alone in the line above.
 WAIVER = re.compile(r"#\s*dag_lint:\s*ignore\[([\w\s,-]*)\]\s*(.*?)\s*$")
 
 
 def apply_waivers(findings: Collection[Finding], texts: Mapping[Path, str]) -> Iterator[Finding]:
-    """Yield the findings that no line waives, and what is wrong with the waivers themselves.
+    """Yield the findings that are not waived, and findings about the waivers themselves.
 
-    A waiver without a finding is reported as unused: give all findings of all stages at once.
+    Pass the findings of all stages at once, because a waiver without a finding counts as unused.
     """
     places = {(one.path, one.line, one.rule) for one in findings}
     waived = set()

@@ -1,4 +1,4 @@
-"""What of a file runs when Airflow imports it, and the full names of what it calls."""
+"""Find the code of a file that runs at import, and the full names of what it calls."""
 
 import ast
 import re
@@ -8,25 +8,25 @@ from pathlib import Path
 from checks.dag_lint.findings import Finding
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-# Neither is for Airflow.
-ONLY_ELSEWHERE = re.compile(r"TYPE_CHECKING|__name__ == |== __name__")
+# Airflow runs neither of these branches.
+NOT_AT_IMPORT = re.compile(r"TYPE_CHECKING|__name__ == |== __name__")
 
 
 class Code:
-    """The nodes of a Python file that run at import, and what its names stand for.
+    """The nodes of a Python file that run at import, and the meaning of its names.
 
-    That is all but the bodies of functions that nobody calls meanwhile. A function runs at import
-    where it is decorated as a DAG, or is a plain one that is called by name; a decorated one may
-    be a task, which only looks like a call.
+    These are all nodes except the bodies of functions that are not called at import. A function
+    body runs at import if the function is decorated as a DAG, or is undecorated and called by name.
+    Calls of other decorated functions are ignored, because they may be tasks.
     """
 
     def __init__(self, path: Path, text: str) -> None:
         self.path, self.text = path, text
         self.syntax_error: Finding | None = None
         self.nodes: list[ast.AST] = []
-        # Line and dotted name of each import: `from a import b` is a.b.
+        # The line and the dotted name of each import: `from a import b` is a.b.
         self.imports: list[tuple[int, str]] = []
-        # What a name was imported as (`np` is numpy), or was assigned.
+        # Each name with what it was imported from (`np` is numpy), or what it was assigned.
         self.imported: dict[str, str] = {}
         self.assigned: dict[str, ast.expr] = {}
         self._functions: dict[str, Function] = {}
@@ -36,7 +36,7 @@ class Code:
         except (SyntaxError, ValueError, RecursionError) as error:
             line = getattr(error, "lineno", None) or 1
             self.syntax_error = Finding(path, line, "syntax", getattr(error, "msg", str(error)))
-        # Not by recursion: an expression may be deeper than Python's stack.
+        # A loop instead of recursion, because an expression may be deeper than Python's stack.
         while self._waiting:
             node = self._waiting.pop()
             self.nodes.append(node)
@@ -48,13 +48,13 @@ class Code:
         return (node for node in self.nodes if isinstance(node, ast.Call))
 
     def value(self, node: ast.expr, depth: int = 4) -> ast.expr:
-        """Return what an expression stands for: a name of this file as what it was assigned."""
+        """Resolve a name of this file to the expression that was assigned to it."""
         while depth and isinstance(node, ast.Name) and node.id in self.assigned:
             node, depth = self.assigned[node.id], depth - 1
         return node
 
     def dotted(self, node: ast.AST, depth: int = 4) -> str:
-        """Return an expression's full name: `Path("a") / "b"` is pathlib.Path(); blank if none."""
+        """Return an expression's full name or a blank: `Path("a") / "b"` is pathlib.Path()."""
         match node:
             case ast.Attribute(value=inner, attr=attr):
                 end = f".{attr}"
@@ -72,13 +72,13 @@ class Code:
         return name and name + end
 
     def _enter(self, body: Sequence[ast.stmt]) -> None:
-        """Let a body run next: the file's own, or one of a function."""
+        """Queue the body of the file or of a function as the next nodes to run."""
         plain = (one for one in body if isinstance(one, Function) and not one.decorator_list)
         self._functions |= {function.name: function for function in plain}
         self._waiting += reversed(body)
 
     def _learn(self, node: ast.AST) -> None:
-        """Take the names that a node binds, and enter the function that it runs."""
+        """Record the names that a node binds, and enter the function that it runs."""
         match node:
             case ast.Import(names=names):
                 for alias in names:
@@ -102,18 +102,18 @@ class Code:
 
 
 def _makes_a_dag(function: Function) -> bool:
-    """Return whether it is decorated with `@dag`, so its body builds the DAG at import."""
+    """Return whether a function is decorated with `@dag`, so that its body runs at import."""
     names = [getattr(decorator, "func", decorator) for decorator in function.decorator_list]
     return any("dag" in (getattr(name, "id", ""), getattr(name, "attr", "")) for name in names)
 
 
 def _parts(node: ast.AST) -> Iterable[ast.AST | None]:
-    """Return what runs when this node does."""
+    """Return the child nodes that run when a node runs."""
     match node:
         case ast.FunctionDef(args=args) | ast.AsyncFunctionDef(args=args) | ast.Lambda(args=args):
             decorators = getattr(node, "decorator_list", [])
             return [*decorators, *args.defaults, *args.kw_defaults]
-        case ast.If(test=test, orelse=orelse) if ONLY_ELSEWHERE.search(ast.unparse(test)):
+        case ast.If(test=test, orelse=orelse) if NOT_AT_IMPORT.search(ast.unparse(test)):
             return orelse
         case ast.AnnAssign(target=target, value=value):
             return [target, value]
@@ -121,9 +121,9 @@ def _parts(node: ast.AST) -> Iterable[ast.AST | None]:
 
 
 def words(node: ast.AST | None) -> dict[str | None, ast.expr]:
-    """Return the values of a call's keywords, or of a dictionary's keys that are texts.
+    """Return the values of a call's keywords, or of a dictionary's string keys.
 
-    None is among the names where there are others: `**more`, or a key that is computed.
+    The name None represents others: `**more`, or a computed key.
     """
     match node:
         case ast.Call(keywords=keywords):
@@ -134,6 +134,6 @@ def words(node: ast.AST | None) -> dict[str | None, ast.expr]:
 
 
 def text(node: ast.expr | None) -> str | None:
-    """Return a text in the source, None where it is computed."""
+    """Return a string literal, or None for any other expression."""
     value = node.value if isinstance(node, ast.Constant) else None
     return value if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""Which files are DAG files, and what the sources of them and of what they import tell alone."""
+"""List the DAG files of a folder, and check their sources and those of modules they import."""
 
 import json
 import re
@@ -20,7 +20,7 @@ CALLS = {rule: re.compile("|".join(one.calls)) for rule, one in RULES.items() if
 
 @dataclass
 class Sources:
-    """What the sources tell: findings, the DAGs, and the text of each file, for its waivers."""
+    """The findings and DAGs of the sources, and the text of each file for its waivers."""
 
     findings: list[Finding] = field(default_factory=list)
     dags: list[conventions.Dag] = field(default_factory=list)
@@ -28,24 +28,24 @@ class Sources:
 
 
 def dag_files(path: Path) -> list[Path]:
-    """Return the DAG files of a folder, or the one file given, in order.
+    """Return the DAG files of a folder in order, or the one file given.
 
-    As Airflow's safe mode: Python files and zip files that speak of a DAG and of Airflow, without
-    those that an `.airflowignore` of their folder or one above names. Raises StackError where
-    there is none.
+    These are the files that Airflow's safe mode selects: Python and zip files that contain `dag`
+    and `airflow`, except those that an `.airflowignore` in their folder or above excludes. Raises
+    StackError if there is none.
     """
     if not path.exists():
-        raise StackError(f"{path} does not exist: nox -s dag_lint -- FOLDER")
+        raise StackError(f"{path} does not exist.", fix="nox -s dag_lint -- FOLDER")
     if path.is_file():
         return [path]
-    files = [file for file in sorted(_not_ignored(path, [])) if _may_hold_a_dag(file)]
+    files = [file for file in sorted(_not_ignored(path, [])) if _may_contain_dag(file)]
     if not files:
-        raise StackError(f"{path} holds no DAG file: one has the words dag and airflow in it")
+        raise StackError(f"{path} has no DAG file: none contains both the words dag and airflow.")
     return files
 
 
-def _may_hold_a_dag(path: Path) -> bool:
-    """Return Airflow's own guess (safe mode): the words `dag` and `airflow` in any case."""
+def _may_contain_dag(path: Path) -> bool:
+    """Apply Airflow's heuristic (safe mode): the words `dag` and `airflow` in any case."""
     if path.suffix == ".zip":
         return zipfile.is_zipfile(path)
     content = path.read_bytes().lower()
@@ -53,7 +53,7 @@ def _may_hold_a_dag(path: Path) -> bool:
 
 
 def _not_ignored(folder: Path, above: list[tuple[Path, pathspec.GitIgnoreSpec]]) -> Iterator[Path]:
-    """Yield the Python and zip files under a folder; `above` is what folders above ignore."""
+    """Yield the Python and zip files under a folder; `above` are the rules of its parents."""
     rules = list(above)
     if (own := folder / ".airflowignore").is_file():
         lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -70,7 +70,7 @@ def _not_ignored(folder: Path, above: list[tuple[Path, pathspec.GitIgnoreSpec]])
 
 
 def read(files: Iterable[Path], root: Path) -> Sources:
-    """Read the DAG files of a folder and the modules beside them that they import."""
+    """Read the DAG files of a folder and the modules in it that they import."""
     sources = Sources()
     dag_files = {path for path in files if path.suffix == ".py"}
     waiting = list(dag_files)
@@ -78,7 +78,7 @@ def read(files: Iterable[Path], root: Path) -> Sources:
         path = waiting.pop()
         if path in sources.texts:
             continue
-        # Bytes that are not UTF-8 are shown as such.
+        # Bytes that are not UTF-8 stay visible as escapes.
         code = Code(path, path.read_text(encoding="utf-8", errors="backslashreplace"))
         sources.texts[path] = code.text
         sources.findings += findings(code)
@@ -106,8 +106,8 @@ def findings(code: Code) -> Iterator[Finding]:
 
 
 def _module(root: Path, dotted: str) -> Path | None:
-    """Return the file of the DAGs folder that a dotted name imports, if it is one."""
-    # A name is a module or something in it: `ml.data`, `ml.data.load`.
+    """Return the file of the DAGs folder that a dotted name imports, or None."""
+    # The name is a module or a member of one: `ml.data`, `ml.data.load`.
     for name in filter(None, (dotted, dotted.rpartition(".")[0])):
         for end in (".py", "/__init__.py"):
             if (path := root / f"{name.replace('.', '/')}{end}").is_file():
@@ -115,10 +115,10 @@ def _module(root: Path, dotted: str) -> Path | None:
     return None
 
 
-def airflows_own(files: Collection[Path]) -> list[Finding]:
-    """Return what ruff's rules for Airflow 3 find, without those for a newer one.
+def ruff_findings(files: Collection[Path]) -> list[Finding]:
+    """Return the findings of ruff's rules for Airflow 3, except a rule for newer versions.
 
-    Nobody waives them by `noqa`. Raises StackError if ruff does not answer.
+    `noqa` comments are ignored. Raises StackError if ruff's output is not JSON.
     """
     argv = ["ruff", "check", "--isolated", "--preview", "--select=AIR", "--ignore=AIR321"]
     argv += ["--ignore-noqa", "--exit-zero", "--output-format=json", "--no-cache"]
@@ -126,12 +126,12 @@ def airflows_own(files: Collection[Path]) -> list[Finding]:
         return []
     output = runner.run(runner.Command([*argv, *map(str, files)])).output
     try:
-        # Warnings of files that are no Python stand before the list; the syntax is told by us.
-        found = json.loads(output[output.index("[\n") if "[\n" in output else output.index("[]") :])
+        # Skip warnings about invalid syntax before the list: our own rule reports it.
+        rows = json.loads(output[output.index("[\n") if "[\n" in output else output.index("[]") :])
     except ValueError:
-        raise StackError(f"ruff did not answer in JSON:\n{runner.tail(output)}") from None
+        raise StackError(f"ruff's output is not JSON:\n{runner.tail(output)}") from None
     return [
         Finding(Path(one["filename"]), one["location"]["row"], one["code"], one["message"])
-        for one in found
+        for one in rows
         if (one["code"] or "").startswith("AIR")
     ]

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The base image from the distribution's packages, for hosts that no container registry answers:
+# Build the base image from the distribution's packages, for hosts that reach no container registry:
 #   install/base/debian.sh IMAGE        e.g. debian:bookworm-slim
-# Root only (debootstrap makes devices and changes root). Takes about 40 s.
+# Needs root, because debootstrap creates devices and uses chroot. Takes about 40 s.
 set -eu
 
 IMAGE=${1:?usage: install/base/debian.sh IMAGE}
@@ -9,18 +9,18 @@ SUITE=bookworm
 
 fail() { printf 'debian.sh: %s\n' "$*" >&2; exit 1; }
 
-[ "$(id -u)" -eq 0 ] || fail "needs root: sudo install/base/debian.sh $IMAGE"
-# Debian's own keys: without them debootstrap would only warn, and take what it cannot verify.
+[ "$(id -u)" -eq 0 ] || fail "Root is required. Run: sudo install/base/debian.sh $IMAGE"
+# Without Debian's own keys debootstrap would only warn and install unverified packages.
 KEYS=/usr/share/keyrings/debian-archive-keyring.gpg
 if ! command -v debootstrap >/dev/null || ! command -v gpgv >/dev/null || [ ! -e "$KEYS" ]; then
     command -v apt-get >/dev/null ||
-        fail "needs debootstrap, gpgv and debian-archive-keyring: install them from your distribution"
+        fail "debootstrap, gpgv or debian-archive-keyring is missing. Install them from your distribution."
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
         debootstrap gpgv debian-archive-keyring >/dev/null
 fi
 
-# The mirrors this host already uses; elsewhere debootstrap's own default.
+# Use the mirrors of this host, or else debootstrap's default.
 # shellcheck disable=SC2016  # apt expands these
 uri_of() { apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 2>/dev/null | awk -v r="$1" '$2 == r { print $1; exit }'; }
 
@@ -28,7 +28,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 main=$(uri_of "$SUITE")
 debootstrap --force-check-gpg --keyring="$KEYS" --variant=minbase --include=ca-certificates "$SUITE" "$work/root" ${main:+"$main"} >"$work/log" 2>&1 ||
-    { tail -n 5 "$work/log" >&2; fail "debootstrap failed"; }
+    { tail -n 5 "$work/log" >&2; fail "debootstrap failed."; }
 
 sources=$work/root/etc/apt/sources.list
 main=${main:-$(awk '/^deb / { print $2; exit }' "$sources")}
@@ -39,7 +39,7 @@ security=$(uri_of "$SUITE-security")
     echo "deb ${security:-${main%/}-security/} $SUITE-security main"
 } >"$sources"
 
-# Slim as the official variant is: no manuals, no translations, no package lists.
+# Slim like the official variant: no manuals, translations or package lists.
 cat >"$work/root/etc/dpkg/dpkg.cfg.d/slim" <<'EOF'
 path-exclude /usr/share/doc/*
 path-include /usr/share/doc/*/copyright
@@ -50,7 +50,7 @@ EOF
 find "$work/root/usr/share/doc" -mindepth 2 ! -name copyright -delete 2>/dev/null || true
 rm -rf "$work"/root/usr/share/man/* "$work"/root/usr/share/info/* "$work"/root/usr/share/locale/*
 chroot "$work/root" sh -c 'apt-get -qq update && apt-get -qq -y upgrade && apt-get clean' >"$work/log" 2>&1 ||
-    { tail -n 5 "$work/log" >&2; fail "the security updates could not be installed"; }
+    { tail -n 5 "$work/log" >&2; fail "The security updates could not be installed."; }
 rm -rf "$work"/root/var/lib/apt/lists/* "$work"/root/var/cache/apt/*.bin "$work"/root/var/log/*.log
 : >"$work/root/etc/machine-id"
 

@@ -1,20 +1,20 @@
 #!/bin/sh
-# Lines for .env that name each public image by the digest it was pulled with:
-#   install/base/digests.sh >>.env       after inv install; of two lines the last one counts
-# What was made here has no digest, as no registry gave it: told, and left as it is.
+# Print lines for .env that pin each public image to the digest with which it was pulled:
+#   install/base/digests.sh >>.env       after inv install; the last line of a name applies
+# Images that were built here have no digest from a registry. They are listed and not pinned.
 set -eu
 
 cd "$(dirname "$0")/../.."
-[ -e .env ] || { echo "digests.sh: there is no .env: inv install" >&2; exit 1; }
+[ -e .env ] || { printf 'digests.sh: .env is missing.\nRun: inv install\n' >&2; exit 1; }
 for name in DEBIAN_IMAGE POSTGRES_IMAGE REDIS_IMAGE AIRFLOW_BASE_IMAGE; do
     image=$(sed -n "s/^$name=//p" .env | tail -n 1)
-    # A tag stays for people; Docker goes by the digest alone.
+    # The tag stays for people. Docker uses only the digest.
     image=${image%@*}
     digest=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$image" 2>/dev/null |
         sed -n 's/.*@//p' | head -n 1) || true
     if [ -n "$digest" ]; then
         echo "$name=$image@$digest"
     else
-        echo "digests.sh: $name: $image was not pulled from a registry" >&2
+        echo "digests.sh: $name: $image was not pulled from a registry." >&2
     fi
 done

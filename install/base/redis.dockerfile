@@ -1,5 +1,5 @@
-# Redis from Debian with the official image's uid and data folder: for hosts that no container
-# registry answers.
+# Redis from Debian with the uid and data folder of the official image, for hosts that reach no
+# container registry.
 ARG DEBIAN_IMAGE=debian:bookworm-slim
 FROM ${DEBIAN_IMAGE}
 RUN groupadd -r -g 999 redis && useradd -r -g redis -u 999 redis \

@@ -1,4 +1,4 @@
-"""A backup: the databases, MLflow's artifacts and the DAGs, read back before it counts as one."""
+"""Back up the databases, MLflow's artifacts and the DAGs, and read the dumps back."""
 
 import json
 import os
@@ -24,96 +24,96 @@ from orchestration.errors import StackError
 from orchestration.files import atomic_write
 from orchestration.process import runner
 from orchestration.process.background import Steps
-from orchestration.settings.model import FORMER_KEYS, Settings
+from orchestration.settings.model import PREVIOUS_KEYS, Settings
 
-KEPT = "7"
+KEEP = "7"
 ARTIFACTS, DAGS = "artifacts.tar", "dags.tar"
-# Of a bucket, what it holds.
-LISTED = "artifacts.list"
-# Beside the DAGs, what the image is made of.
-WITH_DAGS = ("requirements.txt", "requirements.lock")
-LOCKED = {"airflow": ("airflow.lock", "apache-airflow"), "mlflow": ("mlflow.lock", "mlflow")}
-# Where MLflow keeps them; on a stack that was never used, where it will.
+# Artifacts in a bucket are listed, not copied.
+ARTIFACT_LIST = "artifacts.list"
+# Packed with the DAGs, which need the packages in these files.
+REQUIREMENTS = ("requirements.txt", "requirements.lock")
+LOCKS = {"airflow": ("airflow.lock", "apache-airflow"), "mlflow": ("mlflow.lock", "mlflow")}
+# A stack that was never used has no folder for artifacts yet.
 IN_ARTIFACTS = """
 there=${MLFLOW_ARTIFACTS_DESTINATION#file://}
 mkdir -p "$there" && cd "$there" && exec "$@"
 """
-# 1: a file changed or went while it was packed; a run that is written to is not lost for it. Told
-# apart here, because what carries the command may end with 1 too.
+# tar exits with 1 if running tasks change or delete a file meanwhile. The shell checks this,
+# because the command that runs the shell may exit with 1 too.
 PACK = ("sh", "-c", "tar --create --file=- . || [ $? -eq 1 ]")
 
 
-def folder_of(chosen: Settings) -> Path:
-    """Where the backups of a clone are."""
-    return chosen.project_dir / "backups"
+def backups_folder(settings: Settings) -> Path:
+    """Return the folder that contains the backups of a clone."""
+    return settings.project_dir / "backups"
 
 
-def write(chosen: Settings, engine: Engine, into: Path, steps: Steps) -> None:
-    """Write every part of a backup and its manifest into a folder."""
-    # Before the artifacts: what a run that is recorded has written is there by then.
+def write(settings: Settings, engine: Engine, into: Path, steps: Steps) -> None:
+    """Write all files of a backup and its manifest into a folder."""
+    # Databases first: the artifacts of every run in a dump are then packed too.
     tables = {}
-    postgres.complete(engine)
+    postgres.create_missing(engine)
     for name in postgres.NAMES:
         file = into / f"{name}.dump"
         steps.do(f"{name} database", partial(postgres.dump, engine, name, file))
-        tables[name] = steps.do(f"{name} read back", partial(postgres.tables, engine, file))
-    artifacts = steps.do("artifacts", lambda: _pack_artifacts(chosen, engine, into))
-    steps.do("DAGs", lambda: _pack_dags(chosen, into / DAGS))
+        tables[name] = steps.do(f"{name} check", partial(postgres.tables_in_dump, engine, file))
+    artifacts = steps.do("artifacts", lambda: _pack_artifacts(settings, engine, into))
+    steps.do("DAGs", lambda: _pack_dags(settings, into / DAGS))
     manifest = Manifest(
-        project=chosen.project,
+        project=settings.project,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        engine=chosen.engine,
-        versions={**versions(chosen), "postgres": postgres.version(engine)},
-        fernet=fingerprints(chosen["AIRFLOW_FERNET_KEY"]),
-        destination=chosen["MLFLOW_ARTIFACTS_DESTINATION"],
+        engine=settings.engine,
+        versions={**versions(settings), "postgres": postgres.version(engine)},
+        fernet=fingerprints(settings["AIRFLOW_FERNET_KEY"]),
+        destination=settings["MLFLOW_ARTIFACTS_DESTINATION"],
         tables=tables,
         artifacts=artifacts,
     )
     archive.write_manifest(into, manifest)
 
 
-def versions(chosen: Settings) -> dict[str, str]:
-    """What this clone runs, by its locks."""
-    found = {}
-    for name, (lock, package) in LOCKED.items():
-        text = (chosen.root / "install" / lock).read_text(encoding="utf-8")
-        found[name] = dict(requirements.PINNED.findall(text))[package]
-    return found
+def versions(settings: Settings) -> dict[str, str]:
+    """Return the versions of Airflow and MLflow in the lock files."""
+    pinned = {}
+    for name, (lock, package) in LOCKS.items():
+        text = (settings.root / "install" / lock).read_text(encoding="utf-8")
+        pinned[name] = dict(requirements.PINNED.findall(text))[package]
+    return pinned
 
 
 def fingerprints(keys: str) -> str:
-    """What tells Fernet keys from others, where several are in use after a rotation too."""
+    """Return the fingerprints of a comma-separated list of Fernet keys, in the same form."""
     return ",".join(checksums.fingerprint(key) for key in keys.split(","))
 
 
-def known_keys(manifest: Manifest, keys: str) -> bool:
-    """Whether what the backup holds was encrypted with keys among these."""
+def keys_match(manifest: Manifest, keys: str) -> bool:
+    """Return whether these keys include all keys that the backup was encrypted with."""
     return set(manifest.fernet.split(",")) <= set(fingerprints(keys).split(","))
 
 
-def opening(manifest: Manifest, chosen: Settings) -> Settings:
-    """The settings with those former keys behind the one in use that the backup was made with."""
+def with_backup_keys(manifest: Manifest, settings: Settings) -> Settings:
+    """Return the settings with the old Fernet keys that the backup needs after the current one."""
     needed = manifest.fernet.split(",")
-    former = [k for k in chosen[FORMER_KEYS].split(",") if checksums.fingerprint(k) in needed]
-    keys = dict.fromkeys([*chosen["AIRFLOW_FERNET_KEY"].split(","), *former])
-    return replace(chosen, values={**chosen.values, "AIRFLOW_FERNET_KEY": ",".join(keys)})
+    old = [k for k in settings[PREVIOUS_KEYS].split(",") if checksums.fingerprint(k) in needed]
+    keys = dict.fromkeys([*settings["AIRFLOW_FERNET_KEY"].split(","), *old])
+    return replace(settings, values={**settings.values, "AIRFLOW_FERNET_KEY": ",".join(keys)})
 
 
-def fit(manifest: Manifest, chosen: Settings, *, keys_matter: bool = True) -> None:
-    """Raises StackError where a backup is of newer software, other keys or another bucket."""
-    for name, here in versions(chosen).items():
+def check_compatible(manifest: Manifest, settings: Settings, *, keys_matter: bool = True) -> None:
+    """Raise StackError if a backup has newer software, other keys or another bucket."""
+    for name, here in versions(settings).items():
         if Version(manifest.versions[name]) > Version(here):
             raise StackError(
-                f"the backup is of {name} {manifest.versions[name]}, here is {here}: git pull, "
-                "inv rebuild, then restore it"
+                f"The backup needs {name} {manifest.versions[name]}. This stack has {here}.",
+                fix="Run git pull and inv rebuild, then try again.",
             )
-    destination = chosen["MLFLOW_ARTIFACTS_DESTINATION"]
+    destination = settings["MLFLOW_ARTIFACTS_DESTINATION"]
     if not manifest.artifacts and manifest.destination != destination:
         raise StackError(
-            f"the backup's artifacts are in {manifest.destination}, this stack keeps its own in "
-            f"{destination}: set MLFLOW_ARTIFACTS_DESTINATION in .env, then restore it"
+            f"The backup's artifacts are in {manifest.destination}. This stack uses {destination}.",
+            fix="Set MLFLOW_ARTIFACTS_DESTINATION in .env, then try again.",
         )
-    if keys_matter and not known_keys(manifest, chosen["AIRFLOW_FERNET_KEY"]):
+    if keys_matter and not keys_match(manifest, settings["AIRFLOW_FERNET_KEY"]):
         raise StackError(
             "AIRFLOW_FERNET_KEY in .env cannot decrypt the connections in this backup. Nothing was "
             "changed.",
@@ -124,83 +124,86 @@ def fit(manifest: Manifest, chosen: Settings, *, keys_matter: bool = True) -> No
         )
 
 
-def report(chosen: Settings, made_at: str, *, verified: bool, detail: str) -> None:
-    """Leave what the status page tells of backups."""
-    place = folder_of(chosen) / "report"
-    place.mkdir(parents=True, exist_ok=True)
+def report(settings: Settings, made_at: str, *, verified: bool, detail: str) -> None:
+    """Write the result of a backup or drill for the status page."""
+    folder = backups_folder(settings) / "report"
+    folder.mkdir(parents=True, exist_ok=True)
     document = {"made_at": made_at, "verified": verified, "detail": detail}
-    # The status page, which reads it, runs as another user.
-    place.chmod(0o755)
-    atomic_write(place / "report.json", json.dumps(document), 0o644)
+    # The status page reads it as another user.
+    folder.chmod(0o755)
+    atomic_write(folder / "report.json", json.dumps(document), 0o644)
 
 
-def carried(destination: str) -> bool:
-    """Whether a backup holds the artifacts themselves: those of a bucket stay in it."""
+def includes_artifacts(destination: str) -> bool:
+    """Return whether a backup contains the artifacts. Those in a bucket are not copied."""
     return urlsplit(destination).scheme in ("", "file")
 
 
-def _pack_artifacts(chosen: Settings, engine: Engine, into: Path) -> dict[str, Any]:
-    if object_store.is_one(chosen):
-        with (into / LISTED).open("wb") as file:
-            object_store.write_list(chosen[object_store.ARTIFACTS], engine, file)
-    if not carried(chosen["MLFLOW_ARTIFACTS_DESTINATION"]):
+def _pack_artifacts(settings: Settings, engine: Engine, into: Path) -> dict[str, Any]:
+    if object_store.is_used(settings):
+        with (into / ARTIFACT_LIST).open("wb") as file:
+            object_store.write_list(settings[object_store.ARTIFACTS], engine, file)
+    if not includes_artifacts(settings["MLFLOW_ARTIFACTS_DESTINATION"]):
         return {}
     with (into / ARTIFACTS).open("wb") as file:
-        runner.run(in_artifacts(engine, *PACK), into=file)
-    return checksums.of_files(archive.contents(into / ARTIFACTS))
+        runner.run(artifacts_command(engine, *PACK), into=file)
+    return checksums.digest_of_files(archive.contents(into / ARTIFACTS))
 
 
-def in_artifacts(engine: Engine, *argv: str) -> runner.Command:
-    """A command in the folder of MLflow's artifacts, where its server runs."""
+def artifacts_command(engine: Engine, *argv: str) -> runner.Command:
+    """Return a command that runs in the artifacts folder of the MLflow service."""
     return engine.command("mlflow", ("sh", "-c", IN_ARTIFACTS, "sh", *argv))
 
 
-def _pack_dags(chosen: Settings, into: Path) -> None:
-    install = chosen.root / "install"
-    dags = dag_files(chosen.project_dir / "dags").items()
-    beside = {f"install/{name}": install / name for name in WITH_DAGS}
-    archive.pack(into, {f"dags/{name}": path for name, path in dags} | beside)
+def _pack_dags(settings: Settings, into: Path) -> None:
+    install = settings.root / "install"
+    dags = dag_files(settings.project_dir / "dags").items()
+    requirement_files = {f"install/{name}": install / name for name in REQUIREMENTS}
+    archive.pack(into, {f"dags/{name}": path for name, path in dags} | requirement_files)
 
 
 def dag_files(root: Path) -> dict[str, Path]:
-    """The files of a DAGs folder by their names in it, bytecode left out."""
-    found = (path for path in sorted(root.rglob("*")) if "__pycache__" not in path.parts)
-    return {str(path.relative_to(root)): path for path in found if path.is_file()}
+    """Return the files of a DAGs folder by their relative paths, without bytecode."""
+    paths = (path for path in sorted(root.rglob("*")) if "__pycache__" not in path.parts)
+    return {str(path.relative_to(root)): path for path in paths if path.is_file()}
 
 
 @contextmanager
-def in_making(folder: Path) -> Iterator[Path]:
-    making = folder / f".making-{os.getpid()}"
-    # What a backup that was killed left behind; one verb at a time is at work here.
-    for left in folder.glob(".making-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    making.mkdir(parents=True, mode=0o700)
+def temporary_folder(backups: Path) -> Iterator[Path]:
+    """Create a folder for a new backup, and remove it if the backup fails."""
+    temporary = backups / f".making-{os.getpid()}"
+    # Left by a killed backup. The lock of the command excludes a running one.
+    for stale in backups.glob(".making-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary.mkdir(parents=True, mode=0o700)
     try:
-        yield making
+        yield temporary
     except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def drop_old(folder: Path, keep: int) -> None:
-    for old in archive.all_of(folder)[:-keep]:
+    """Delete all but the newest `keep` backups, and their encrypted keys."""
+    for old in archive.list_backups(folder)[:-keep]:
         shutil.rmtree(old)
         old.with_name(f"{old.name}{keyfile.SUFFIX}").unlink(missing_ok=True)
 
 
-def passphrase(chosen: Settings, given: str) -> str:
-    """That of a file that was named, or of the one that .env names; blank for none."""
-    set_once = chosen["BACKUP_PASSPHRASE_FILE"]
-    # In .env it is seen from there, wherever the verb is typed.
-    file = given or (set_once and str(chosen.root / set_once))
+def passphrase(settings: Settings, given: str) -> str:
+    """Return the passphrase in the given file or in BACKUP_PASSPHRASE_FILE; blank without both."""
+    setting = settings["BACKUP_PASSPHRASE_FILE"]
+    # A path in .env is relative to .env, not to the working directory.
+    file = given or (setting and str(settings.root / setting))
     return keyfile.passphrase(file) if file else ""
 
 
-def summary(made: Path, manifest: Manifest) -> str:
-    size = sum(path.stat().st_size for path in made.iterdir()) / 2**20
-    held = f"artifacts stay in {manifest.destination}"
-    if (made / LISTED).exists():
-        held = f"{len(object_store.read_list(made / LISTED)):,} {held}"
+def summary(backup: Path, manifest: Manifest) -> str:
+    """Return the rows, artifacts and size of a backup as one line."""
+    size = sum(path.stat().st_size for path in backup.iterdir()) / 2**20
+    artifacts = f"artifacts stay in {manifest.destination}"
+    if (backup / ARTIFACT_LIST).exists():
+        artifacts = f"{len(object_store.read_list(backup / ARTIFACT_LIST)):,} {artifacts}"
     if manifest.artifacts:
-        held = f"{manifest.artifacts['rows']:,} artifact files"
-    return f"{manifest.rows:,} rows, {held}, {size:,.0f} MiB"
+        artifacts = f"{manifest.artifacts['rows']:,} artifact files"
+    return f"{manifest.rows:,} rows, {artifacts}, {size:,.0f} MiB"

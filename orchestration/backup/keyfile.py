@@ -1,6 +1,6 @@
-"""The settings apart from the data: encrypted with a passphrase, in the format of `age`.
+"""Encrypt a copy of .env with a passphrase, in the format of `age`.
 
-By hand: age --decrypt KEYS > .env, or
+To decrypt it: age --decrypt KEYS > .env, or
 python -m orchestration.backup.keyfile KEYS PASSPHRASE_FILE > .env
 """
 
@@ -10,39 +10,39 @@ from pathlib import Path
 from orchestration.errors import StackError
 from orchestration.files import atomic_write
 
-SHORTEST = 12
+MIN_LENGTH = 12
 SUFFIX = ".keys.age"
 
 
 def passphrase(file: str) -> str:
-    """The first line of a file or a descriptor (/dev/fd/3); raises StackError for none of use."""
+    """Return the first line of a file (or /dev/fd/3). Raises StackError if it is unusable."""
     try:
         with Path(file).open(encoding="utf-8") as opened:
-            found = opened.readline().rstrip("\r\n")
+            line = opened.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise StackError(f"the passphrase cannot be read from {file}: {error}") from None
-    if len(found) < SHORTEST:
-        raise StackError(f"the passphrase in {file} is shorter than {SHORTEST} characters")
-    return found
+        raise StackError(f"The passphrase cannot be read from {file}: {error}") from None
+    if len(line) < MIN_LENGTH:
+        raise StackError(f"The passphrase in {file} is shorter than {MIN_LENGTH} characters.")
+    return line
 
 
 def encrypt(text: str, secret: str, into: Path) -> None:
-    """Write the text of a .env so that only the passphrase opens it; 0600, in one step."""
+    """Encrypt text with a passphrase and write it to a file in one step, with mode 0600."""
     import pyrage
 
     atomic_write(into, pyrage.passphrase.encrypt(text.encode(), secret), 0o600)
 
 
 def decrypt(file: Path, secret: str) -> str:
-    """The text that was encrypted; raises StackError for another passphrase or another file."""
+    """Return the decrypted text. Raises StackError for a wrong passphrase or another file."""
     import pyrage
 
     try:
         return str(pyrage.passphrase.decrypt(file.read_bytes(), secret).decode())
     except OSError as error:
-        raise StackError(f"{file} cannot be read: {error.strerror}") from None
+        raise StackError(f"{file} cannot be read: {error.strerror}.") from None
     except (pyrage.DecryptError, UnicodeDecodeError) as error:
-        raise StackError(f"{file} does not open with this passphrase ({error})") from None
+        raise StackError(f"{file} cannot be decrypted with this passphrase ({error}).") from None
 
 
 if __name__ == "__main__":

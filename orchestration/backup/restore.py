@@ -1,15 +1,15 @@
-"""A backup put in the place of what is there, which is kept until the canary has come through.
+"""Restore a backup, and keep the previous state until the canary has passed.
 
-Everything is loaded beside the live state and compared with the manifest first; then all
-databases change places in one transaction. Interrupted before that, nothing has happened; after
-it, the next `up` puts the old state back.
+The databases are loaded next to the live ones and compared with the manifest. One transaction then
+switches to them. Before the switch nothing changes. After it, the next `inv up` rolls back an
+interrupted restore.
 """
 
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace as replaced
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,11 @@ from orchestration.settings import envfile
 from orchestration.settings.model import Settings
 
 EXTRACT = ("tar", "--extract", "--file=-")
-KEEPING = ("--backup=simple", "--suffix=.before-restore")
-# A line of sha256sum, among what the engine may have to say.
-SUMMED = re.compile("[0-9a-f]{64}  ")
-# Of another machine or of volumes that are not there: made anew, or as they are here.
-OF_THIS_CLONE = (
+KEEP_CURRENT = ("--backup=simple", "--suffix=.before-restore")
+# The engine may print other lines among those of sha256sum.
+SHA256SUM_LINE = re.compile("[0-9a-f]{64}  ")
+# Settings of this machine and its volumes, which are not taken from a backup.
+CLONE_SETTINGS = (
     "COMPOSE_PROJECT_NAME", "AIRFLOW_UID", "STACK_ENGINE", "AIRFLOW_PROJ_DIR", "BIND_ADDRESS",
     "AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT",
     "WORKER_CONCURRENCY", "WORKER_MEMORY", "SERVICE_MEMORY", "DEBIAN_IMAGE", "AIRFLOW_BASE_IMAGE",
@@ -48,147 +48,147 @@ OF_THIS_CLONE = (
 )  # fmt: skip
 
 
-def take_keys(project: Project, manifest: Manifest, file: Path, passphrase: str) -> None:
+def import_keys(project: Project, manifest: Manifest, file: Path, passphrase: str) -> None:
     """Write the settings of a backup into .env, except those of this clone.
 
-    Where there is data, only what opens the backup, behind the key in use. Raises StackError where
-    they are not this backup's.
+    If this stack has data, only add the backup's Fernet key after the current one. Raises
+    StackError if the file belongs to another backup.
     """
     text = keyfile.decrypt(file, passphrase)
-    given = envfile.parse(text, str(file))
-    if not backup_create.known_keys(manifest, given.get("AIRFLOW_FERNET_KEY", "")):
-        raise StackError(f"{file} holds the keys of another backup")
-    drafted, _ = draft_env(project)
-    here = project.settings_of(drafted)
-    if here["AIRFLOW_FERNET_KEY"] == given["AIRFLOW_FERNET_KEY"]:
+    backup = envfile.parse(text, str(file))
+    if not backup_create.keys_match(manifest, backup.get("AIRFLOW_FERNET_KEY", "")):
+        raise StackError(f"{file} contains the keys of another backup.")
+    draft, _ = draft_env(project)
+    current = project.settings_of(draft)
+    if current["AIRFLOW_FERNET_KEY"] == backup["AIRFLOW_FERNET_KEY"]:
         return
-    chosen = resolve_engine(here)
-    if factory.engine_for(chosen).surviving_data():
-        both = f"{here['AIRFLOW_FERNET_KEY']},{given['AIRFLOW_FERNET_KEY']}"
-        add_keys(project, replaced(here, values={**here.values, "AIRFLOW_FERNET_KEY": both}))
+    settings = resolve_engine(current)
+    if factory.engine_for(settings).surviving_data():
+        both = f"{current['AIRFLOW_FERNET_KEY']},{backup['AIRFLOW_FERNET_KEY']}"
+        add_keys(project, replace(current, values={**current.values, "AIRFLOW_FERNET_KEY": both}))
         return
-    # As they are written: quotes have their reason.
-    taken = {n: value for n, value in envfile.raw(text).items() if n not in OF_THIS_CLONE}
-    here_too = envfile.parse(drafted)
-    of_their_own = [f"{n}={value}\n" for n, value in taken.items() if n not in here_too]
-    whole = envfile.fill(drafted, taken, None)
-    if of_their_own:
-        whole = envfile.append(whole, "".join(of_their_own))
-    project.write_env(whole, chosen.engine)
-    print(f".env: keys and settings of {file.name} taken over")
+    # Copied with their quotes, which some values need.
+    raw = {n: value for n, value in envfile.raw_values(text).items() if n not in CLONE_SETTINGS}
+    names = envfile.parse(draft)
+    additional = [f"{n}={value}\n" for n, value in raw.items() if n not in names]
+    env = envfile.fill(draft, raw, None)
+    if additional:
+        env = envfile.append(env, "".join(additional))
+    project.write_env(env, settings.engine)
+    print(f"The keys and settings of {file.name} were written to .env.")
 
 
-def add_keys(project: Project, opening: Settings) -> None:
-    """Have .env open what a backup holds, where it does not yet; the key in use stays first."""
+def add_keys(project: Project, settings: Settings) -> None:
+    """Write the Fernet keys of these settings to .env, where the current key stays first."""
     path, text = project.env_file, draft_env(project)[0]
-    value = opening["AIRFLOW_FERNET_KEY"]
+    value = settings["AIRFLOW_FERNET_KEY"]
     if not path.exists() or envfile.parse(text)["AIRFLOW_FERNET_KEY"] == value:
         return
     envfile.write(path, envfile.fill(text, {"AIRFLOW_FERNET_KEY": value}, None))
-    print(
-        "AIRFLOW_FERNET_KEY: the backup's key is added behind the one in use; once it is restored,"
-    )
-    print("  inv secrets --rotate AIRFLOW_FERNET_KEY  encrypts all anew")
+    print("The backup's key was added to AIRFLOW_FERNET_KEY in .env.")
+    print("To replace both keys after the restore, run: inv secrets --rotate AIRFLOW_FERNET_KEY")
 
 
 def load(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> None:
-    """Load the databases beside the live ones, and compare them with the manifest.
+    """Load the databases next to the live ones, and compare them with the manifest.
 
-    One that a backup of before has not, MLflow's accounts, is empty then. Raises StackError where
-    they are not what was backed up; the live ones are as they were.
+    Backups made before MLflow had accounts lack that database, so it is created empty. Raises
+    StackError if a database differs from the manifest. The live databases are not changed.
     """
     for name in postgres.NAMES:
-        if name == postgres.LATER and name not in manifest.tables:
-            postgres.make_empty(engine, name, "loaded")
+        if name == postgres.ACCOUNTS and name not in manifest.tables:
+            postgres.create_empty(engine, name, "loaded")
             continue
-        dump, told = folder / f"{name}.dump", manifest.tables[name]
+        dump, expected = folder / f"{name}.dump", manifest.tables[name]
         steps.do(f"{name} database", partial(postgres.load, engine, name, dump))
-        steps.do(f"{name} compared", partial(_compare, engine, name, told))
+        steps.do(f"{name} comparison", partial(_compare, engine, name, expected))
 
 
-def replace(chosen: Settings, engine: Engine, what: str) -> None:
-    """Switch to what was loaded, prove it, and forget what was before; or go back to that."""
+def switch_and_verify(settings: Settings, engine: Engine, backup: str) -> None:
+    """Switch to the loaded databases and run the canary; roll back if anything fails."""
     try:
-        pending.begin(chosen, engine, what)
-        start(chosen, engine, with_proof=False)
-        _let_in(chosen, engine)
-        canary.prove(Airflow(chosen))
+        pending.begin_restore(settings, engine, backup)
+        start(settings, engine, with_canary=False)
+        _sync_passwords(settings, engine)
+        canary.run(Airflow(settings))
     except BaseException as error:
-        pending.take_back(chosen, engine)
-        # Nobody has worked with it.
-        postgres.forget(engine, "loaded")
-        how = "the old state is back, nothing was lost"
+        pending.roll_back(settings, engine)
+        # Nobody has used the restored databases yet.
+        postgres.drop(engine, "loaded")
+        note, fix = "The previous state is back. Nothing was lost.", ""
         try:
-            start(chosen, engine, with_proof=False)
+            start(settings, engine, with_canary=False)
         except StackError as other:
-            how = f"the old state is back, and does not come up by itself: inv up\n{other}"
+            note, fix = f"The previous state is back, but did not start.\n{other}", "inv up"
         if isinstance(error, StackError):
-            raise StackError(f"{error}\n{how}") from None
+            raise StackError(f"{error}\n{note}", fix=fix) from None
         raise
-    pending.end(chosen, engine)
+    pending.end_restore(settings, engine)
 
 
-def _let_in(chosen: Settings, engine: Engine) -> None:
-    """Give the accounts that people use the passwords of .env, where the backup's were others."""
-    told = "has the password of .env, in the backup it was another"
-    if accounts.let_first_account_in(chosen, engine):
-        print(f"the account {chosen['_AIRFLOW_WWW_USER_USERNAME']} {told}")
-    if accounts.let_admin_in(chosen, engine):
-        print(f"MLflow's account {accounts.ADMIN} {told}")
+def _sync_passwords(settings: Settings, engine: Engine) -> None:
+    """Set the passwords from .env for the accounts of people, if the backup has other ones."""
+    message = "now has the password from .env. The backup had another one."
+    if accounts.sync_airflow_password(settings, engine):
+        print(f"Airflow account {settings['_AIRFLOW_WWW_USER_USERNAME']} {message}")
+    if accounts.sync_admin_password(settings, engine):
+        print(f"MLflow account {accounts.ADMIN} {message}")
 
 
-def tell_dags(folder: Path, chosen: Settings, *, take: bool) -> None:
-    """Print which DAG files are others than those of the backup, or put its own in their place."""
-    packed = folder / backup_create.DAGS
-    root = chosen.project_dir / "dags"
-    here = {name: checksums.sha256_of(path) for name, path in backup_create.dag_files(root).items()}
-    packed_files = archive.contents(packed).items()
-    there = {n.removeprefix("dags/"): s for n, s in packed_files if n.startswith("dags/")}
-    if here == there:
+def restore_dags(folder: Path, settings: Settings, *, overwrite: bool) -> None:
+    """Restore the DAG files of a backup; without `overwrite`, only list those that differ."""
+    tar = folder / backup_create.DAGS
+    root = settings.project_dir / "dags"
+    current = {n: checksums.sha256_of(path) for n, path in backup_create.dag_files(root).items()}
+    packed = archive.contents(tar).items()
+    wanted = {n.removeprefix("dags/"): sha256 for n, sha256 in packed if n.startswith("dags/")}
+    if current == wanted:
         return
-    if not take:
-        names = sorted(n for n in {*here, *there} if here.get(n) != there.get(n))
-        print(f"DAG files that differ from the backup's: {', '.join(names)}; --dags takes its own")
+    if not overwrite:
+        names = sorted(n for n in {*current, *wanted} if current.get(n) != wanted.get(n))
+        print(f"DAG files that differ from the backup: {', '.join(names)}")
+        print("To restore them too, repeat the command with --dags.")
         return
-    kept = root.with_name(f"dags.before-{datetime.now():%Y%m%dT%H%M%S}")
-    shutil.copytree(root, kept)
-    for name in set(here) - set(there):
+    previous = root.with_name(f"dags.before-{datetime.now():%Y%m%dT%H%M%S}")
+    shutil.copytree(root, previous)
+    for name in set(current) - set(wanted):
         (root / name).unlink()
-    archive.unpack(packed, root.parent, [f"dags/{name}" for name in there])
-    print(f"the backup's DAG files are in place; those before are in {kept}")
+    archive.unpack(tar, root.parent, [f"dags/{name}" for name in wanted])
+    print(f"The DAG files of the backup were restored. The previous ones are in {previous}.")
 
 
-def _compare(engine: Engine, name: str, told: Mapping[str, object]) -> None:
-    found = postgres.tables_of(engine, f"{name}_loaded")
-    if wrong := sorted(t for t in {*told, *found} if told.get(t) != found.get(t)):
-        raise StackError(f"loaded, these tables of {name} are not what was backed up: {wrong}")
+def _compare(engine: Engine, name: str, expected: Mapping[str, object]) -> None:
+    actual = postgres.tables_in_database(engine, f"{name}_loaded")
+    if different := sorted(t for t in {*expected, *actual} if expected.get(t) != actual.get(t)):
+        raise StackError(f"Loaded tables of {name} differ from the backup: {', '.join(different)}.")
 
 
 def unpack_artifacts(folder: Path, manifest: Manifest, engine: Engine) -> None:
-    """Put back artifacts that are missing or are others now; each is looked at afterwards.
+    """Restore missing and changed artifacts, and verify them.
 
-    One that is another now is kept beside, as `….before-restore`. Raises StackError where one is
-    not what was backed up in the end.
+    The current version of a changed file is kept as `NAME.before-restore`. Raises StackError if a
+    file still differs from the backup at the end.
     """
     if not manifest.artifacts:
         return
-    tree = folder / backup_create.ARTIFACTS
-    told = archive.contents(tree)
-    with tree.open("rb") as source:
-        runner.run(backup_create.in_artifacts(engine, *EXTRACT, "--skip-old-files"), source=source)
-    if others := _others(told, engine):
+    tar = folder / backup_create.ARTIFACTS
+    expected = archive.contents(tar)
+    command = partial(backup_create.artifacts_command, engine, *EXTRACT)
+    with tar.open("rb") as source:
+        runner.run(command("--skip-old-files"), source=source)
+    if changed := _different_files(expected, engine):
         with tempfile.TemporaryFile() as source:
-            archive.part(tree, others, source)
+            archive.write_subset(tar, changed, source)
             source.seek(0)
-            runner.run(backup_create.in_artifacts(engine, *EXTRACT, *KEEPING), source=source)
-    if wrong := _others(told, engine):
-        raise StackError(f"{len(wrong)} artifact files are not what was backed up: {wrong[0]} …")
+            runner.run(command(*KEEP_CURRENT), source=source)
+    if changed := _different_files(expected, engine):
+        raise StackError(f"{len(changed)} artifacts differ from the backup, such as {changed[0]}.")
 
 
-def _others(told: Mapping[str, str], engine: Engine) -> list[str]:
-    """Artifacts that are not as told, by their paths."""
-    each = ("find", ".", "-type", "f", "-exec", "sha256sum", "{}", "+")
-    said = runner.run(backup_create.in_artifacts(engine, *each)).output
-    pairs = [line.split("  ", 1) for line in said.splitlines() if SUMMED.match(line)]
-    found = {name.removeprefix("./"): sha256 for sha256, name in pairs}
-    return sorted(name for name in told if told[name] != found.get(name))
+def _different_files(expected: Mapping[str, str], engine: Engine) -> list[str]:
+    """Return the paths of artifacts that are missing or have another SHA-256."""
+    find = ("find", ".", "-type", "f", "-exec", "sha256sum", "{}", "+")
+    output = runner.run(backup_create.artifacts_command(engine, *find)).output
+    lines = [line.split("  ", 1) for line in output.splitlines() if SHA256SUM_LINE.match(line)]
+    actual = {name.removeprefix("./"): sha256 for sha256, name in lines}
+    return sorted(name for name in expected if expected[name] != actual.get(name))

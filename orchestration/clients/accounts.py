@@ -1,4 +1,4 @@
-"""The accounts that this machine's verbs use: whether they are let in, and how they are."""
+"""Check the passwords of the accounts that the host tool uses, and reset rejected ones."""
 
 from http import HTTPStatus
 
@@ -12,52 +12,51 @@ from orchestration.process import runner
 from orchestration.process.wait import wait_until
 from orchestration.settings.model import Settings
 
-PATIENCE_SECONDS = 5
-RENEWED_SECONDS = 60
-# Of MLflow.
+TIMEOUT_SECONDS = 5
+LOGIN_SECONDS = 60
+# MLflow's accounts.
 ADMIN, WORKER, READER = "admin", "worker", "status"
-# The setting that holds each one's password.
+# The setting that contains the password of each account.
 PASSWORDS = {
     ADMIN: "MLFLOW_ADMIN_PASSWORD", WORKER: "MLFLOW_WORKER_PASSWORD", READER: "STATUS_PASSWORD",
 }  # fmt: skip
 
 
 def login(chosen: Settings, name: str) -> tuple[str, str]:
-    """An account's name and password, as `requests` takes them."""
+    """Return an account's name and password, in the form of `requests`."""
     return name, chosen[PASSWORDS[name]]
 
 
-def refused(chosen: Settings, name: str) -> bool:
-    """Whether MLflow says that this is not the account's password.
+def password_rejected(chosen: Settings, name: str) -> bool:
+    """Return whether MLflow rejects the password that .env has for this account.
 
-    Raises requests.RequestException where it does not answer.
+    Raises requests.RequestException if MLflow does not answer.
     """
     address = f"{chosen.url('MLFLOW_PORT')}/api/2.0/mlflow/users/current"
     with http.session(chosen) as session:
-        answer = session.get(address, auth=login(chosen, name), timeout=PATIENCE_SECONDS)
+        answer = session.get(address, auth=login(chosen, name), timeout=TIMEOUT_SECONDS)
     return answer.status_code == HTTPStatus.UNAUTHORIZED
 
 
-def let_admin_in(chosen: Settings, engine: Runtime) -> bool:
-    """Give MLflow's admin the password of .env where that is refused; whether it was.
+def sync_admin_password(chosen: Settings, engine: Runtime) -> bool:
+    """Set the password of MLflow's admin from .env if MLflow rejects it; return whether it did.
 
-    The other accounts get theirs with every start. Raises StackError where that cannot be.
+    The other accounts get theirs at every start. Raises StackError if it cannot be set.
     """
     try:
-        if not refused(chosen, ADMIN):
+        if not password_rejected(chosen, ADMIN):
             return False
     except requests.RequestException as error:
-        raise StackError(f"MLflow does not answer: {type(error).__name__}") from None
+        raise StackError(f"MLflow does not answer ({type(error).__name__}).") from None
     argv = (*runtime_module("mlflow.accounts"), "renew")
     runner.run(engine.command("mlflow-migrate", argv))
     return True
 
 
-def let_first_account_in(chosen: Settings, engine: Runtime) -> bool:
-    """Give Airflow's first account the password of .env where that is refused; whether it was.
+def sync_airflow_password(chosen: Settings, engine: Runtime) -> bool:
+    """Set the password of Airflow's first account from .env if the login fails.
 
-    Raises StackError where the account is refused for another reason, or for longer than
-    RENEWED_SECONDS.
+    Returns whether it did. Raises StackError if the login still fails after LOGIN_SECONDS.
     """
     try:
         Airflow(chosen).session.close()
@@ -66,9 +65,9 @@ def let_first_account_in(chosen: Settings, engine: Runtime) -> bool:
         argv = (*runtime_module("airflow.init_database"), "renew")
         runner.run(engine.command("airflow-init", argv))
 
-    # The API server goes on for some seconds with what it read when it refused.
-    def let_in() -> bool:
+    # The API server caches the old password for some seconds.
+    def log_in() -> bool:
         Airflow(chosen).session.close()
         return True
 
-    return bool(wait_until(let_in, RENEWED_SECONDS, pause=1, retry=(StackError,)))
+    return bool(wait_until(log_in, LOGIN_SECONDS, pause=1, retry=(StackError,)))

@@ -1,4 +1,4 @@
-"""Requests from this machine to the pages that this stack publishes, TLS verified."""
+"""HTTP sessions from this machine to the published pages, with TLS verification."""
 
 import ssl
 from typing import Any
@@ -13,40 +13,40 @@ from orchestration.tls import certificates
 STATUS_USER = "status"
 
 
-class ByName(HTTPAdapter):
-    """Connects to an address and asks there for the host that the certificate is for."""
+class PublicNameAdapter(HTTPAdapter):
+    """Connect to an address, but use and verify the host name of the certificate."""
 
     def __init__(self, host: str, context: ssl.SSLContext) -> None:
         self.host, self.context = host, context
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        """With our context and name; the rest is the library's."""
+        """Create the connection pool with this TLS context and host name."""
         options |= {"server_hostname": self.host, "assert_hostname": self.host}
         super().init_poolmanager(*arguments, ssl_context=self.context, **options)
 
     def send(self, request: requests.PreparedRequest, *rest: Any, **options: Any) -> Any:
-        """Send it under the name that people type."""
+        """Send a request with the public host name in its Host header."""
         request.headers["Host"] = f"{self.host}:{urlsplit(str(request.url)).port}"
         return super().send(request, *rest, **options)
 
 
 def session(settings: Settings) -> requests.Session:
-    """A session for `settings.url(...)`; no proxy stands between this machine and itself."""
-    made = requests.Session()
-    made.trust_env = False
-    known = certificates.trusted(settings)
-    if settings.tls and known.exists():
-        context = ssl.create_default_context(cafile=str(known))
-        # A person's own certificate is its own anchor, whoever has signed it.
+    """Return a session for `settings.url(...)` that uses no proxy and trusts our certificate."""
+    new = requests.Session()
+    new.trust_env = False
+    anchor = certificates.trust_anchor(settings)
+    if settings.tls and anchor.exists():
+        context = ssl.create_default_context(cafile=str(anchor))
+        # Trust a certificate of the user's own directly, without the CA that signed it.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        made.verify = str(known)
-        made.mount("https://", ByName(settings.public_host, context))
-    return made
+        new.verify = str(anchor)
+        new.mount("https://", PublicNameAdapter(settings.public_host, context))
+    return new
 
 
-def account(settings: Settings, port: str) -> tuple[str, str] | None:
-    """User and password that a page wants before it shows itself."""
+def credentials(settings: Settings, port: str) -> tuple[str, str] | None:
+    """Return the user and password that the proxy requires for a page, or None."""
     if settings.tls and port == "STATUS_PORT":
         return STATUS_USER, settings["STATUS_PAGE_PASSWORD"]
     return None

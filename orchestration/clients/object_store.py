@@ -1,4 +1,4 @@
-"""The buckets that things are kept in, tried and listed from where they are used."""
+"""Check and list S3 buckets from inside the services that use them."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -10,76 +10,74 @@ from orchestration.errors import Problem, StackError
 from orchestration.process import runner
 from orchestration.settings.model import Settings
 
-# Imports of AWS's library, and twice as long as it waits for each of five questions at most.
-PATIENCE_SECONDS = 120
-
-
+# Enough to import AWS's library and to send five requests with twice their time limit.
+TIMEOUT_SECONDS = 120
 ARTIFACTS = "MLFLOW_ARTIFACTS_DESTINATION"
-# What each of these settings is the place of, and the service that writes there.
-WRITTEN = {ARTIFACTS: ("artifacts", "mlflow"),
+# By setting: what its bucket stores, and the service that writes there.
+BUCKETS = {ARTIFACTS: ("artifacts", "mlflow"),
            "AIRFLOW_LOGS_DESTINATION": ("task logs", "airflow-worker")}  # fmt: skip
 
 
-def is_one(settings: Settings) -> bool:
-    """Whether artifacts are kept in one, and not in a folder."""
+def is_used(settings: Settings) -> bool:
+    """Return whether artifacts are stored in a bucket rather than in a folder."""
     return settings[ARTIFACTS].startswith("s3://")
 
 
-def findings(
-    settings: Settings, engine: Runtime, *, anew: bool = False, names: Iterable[str] = WRITTEN
+def problems(
+    settings: Settings, engine: Runtime, *, fresh: bool = False, names: Iterable[str] = BUCKETS
 ) -> Iterator[Problem]:
-    """What is in the way of objects that are written, read and deleted again, if anything is.
+    """Write, read and delete an object in each bucket in use; yield what prevents that.
 
-    By the settings that the services run with, or `anew` by those of now. Raises StackError where
-    it cannot be tried.
+    Uses the settings that the services run with, or the current ones with `fresh`. Raises
+    StackError if the check cannot run.
     """
     for name in names:
-        what, service = WRITTEN[name]
-        held = {} if anew else engine.environment(service)
-        where = held.get(name, settings[name])
-        if where.startswith("s3://") and (told := _tried(where, service, engine, anew)):
-            cause = f"The {what} in {where} cannot be used: {told['cause']}."
-            yield Problem(told["name"], cause, told["fix"], where)
+        content, service = BUCKETS[name]
+        environment = {} if fresh else engine.environment(service)
+        where = environment.get(name, settings[name])
+        if where.startswith("s3://") and (result := _check(where, service, engine, fresh)):
+            cause = f"The {content} in {where} cannot be used: {result['cause']}."
+            yield Problem(result["name"], cause, result["fix"], where)
 
 
-def _tried(where: str, service: str, engine: Runtime, anew: bool) -> dict[str, str]:
+def _check(where: str, service: str, engine: Runtime, fresh: bool) -> dict[str, str]:
     argv = (*runtime_module("shared.s3"), "try", where)
-    trial = runner.run(engine.command(service, argv, anew=anew), timeout=PATIENCE_SECONDS)
-    answer: dict[str, str] = trial.document()
-    return answer
+    completed = runner.run(engine.command(service, argv, fresh=fresh), timeout=TIMEOUT_SECONDS)
+    result: dict[str, str] = completed.document()
+    return result
 
 
-def refuse_unusable(settings: Settings, engine: Runtime, names: Iterable[str] = WRITTEN) -> None:
-    """Raise StackError where something could not be stored there."""
-    if problems := [*findings(settings, engine, anew=True, names=names)]:
-        raise StackError(*problems)
+def refuse_unusable(settings: Settings, engine: Runtime, names: Iterable[str] = BUCKETS) -> None:
+    """Raise StackError if a bucket of the current settings cannot be used."""
+    if unusable := [*problems(settings, engine, fresh=True, names=names)]:
+        raise StackError(*unusable)
 
 
 def write_list(where: str, engine: Runtime, into: IO[bytes]) -> None:
-    """Write what MLflow finds there, a line of JSON each: name, size in bytes, the server's hash.
+    """Write one line of JSON per artifact in a bucket: name, size in bytes, the server's hash.
 
-    Raises StackError with what is in the way.
+    Raises StackError if the bucket cannot be listed.
     """
     argv = (*runtime_module("shared.s3"), "list", where)
-    runner.run(engine.command("mlflow", argv, anew=True), into=into)
+    runner.run(engine.command("mlflow", argv, fresh=True), into=into)
 
 
 def read_list(path: Path) -> dict[str, tuple[int, str]]:
-    """Size and hash of each artifact that such a file names."""
+    """Return size and hash by artifact name from a file that `write_list` wrote."""
     lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return {line["name"]: (line["size"], line["etag"]) for line in lines}
 
 
 def refuse_lost(listed: Path, now: Path, where: str) -> int:
-    """How many artifacts one list names, all of which another has as they were.
+    """Return how many artifacts a list contains, if the list of `now` has all of them unchanged.
 
-    Raises StackError where some are gone or are others now.
+    Raises StackError if some are missing or were changed.
     """
-    held, there = read_list(listed), read_list(now)
-    if lost := [name for name, known in held.items() if there.get(name) != known]:
+    expected, current = read_list(listed), read_list(now)
+    if lost := [name for name, entry in expected.items() if current.get(name) != entry]:
         raise StackError(
-            f"{len(lost):,} of {len(held):,} artifacts in {where} are missing or were changed, "
+            f"{len(lost):,} of {len(expected):,} artifacts in {where} are missing or were changed, "
             f"among them {lost[0]}.",
             fix="Restore them from the bucket's versions or from a copy of it.",
         )
-    return len(held)
+    return len(expected)

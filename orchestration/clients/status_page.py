@@ -1,4 +1,4 @@
-"""What the status page's /status.json says, read by whoever may meet an older or a broken one."""
+"""Parse the status page's /status.json, also if it is older or malformed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Work:
-    """One piece of the stack's work as the status page judges it; `at` is when it last ended."""
+    """An entry of `work` in /status.json; `at` is when it last finished."""
 
     name: str
     state: str
@@ -15,19 +15,20 @@ class Work:
 
 
 def verdicts(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The verdict of each service, by its name."""
-    return {each["name"]: each for each in _objects(document, "services")}
+    """Return the verdict of each service by name."""
+    return {entry["name"]: entry for entry in _entries(document, "services")}
 
 
 def work(document: dict[str, Any]) -> list[Work]:
-    """What is judged beside the services: canary, pipelines, DAG files, models, backup, disk."""
+    """Return the state of canary, pipelines, DAG files, models, backup and disk."""
     return [
-        Work(each["name"], each["state"], each["detail"], each.get("at"))
-        for each in _objects(document, "work")
+        Work(entry["name"], entry["state"], entry["detail"], entry.get("at"))
+        for entry in _entries(document, "work")
     ]
 
 
-def _objects(document: dict[str, Any], part: str) -> list[dict[str, Any]]:
-    said = document.get(part)
-    found = [each for each in said if isinstance(each, dict)] if isinstance(said, list) else []
-    return [each for each in found if {"name", "state", "detail"} <= each.keys()]
+def _entries(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the well-formed entries of a list in the document, leaving out all others."""
+    value = document.get(key)
+    entries = [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [entry for entry in entries if {"name", "state", "detail"} <= entry.keys()]

@@ -1,4 +1,4 @@
-"""One module per `inv` command, imported when it is used: most commands need few of them."""
+"""Provide one module per `inv` command, imported on first use to keep the start fast."""
 
 import importlib
 from typing import Any

@@ -13,34 +13,32 @@ from orchestration.project import Project
 from orchestration.settings import envfile
 
 
-def run(project: Project, *, keep: str = backup_create.KEPT, passphrase_file: str = "") -> None:
-    """Write a backup while the stack is used, read it back, keep the newest ones.
+def run(project: Project, *, keep: str = backup_create.KEEP, passphrase_file: str = "") -> None:
+    """Write a backup while tasks run, verify it and delete all but the newest `keep` ones.
 
-    Raises StackError where it cannot be written or read back; there is none of it then.
+    Raises StackError, and leaves no partial backup, if it cannot be written or verified.
     """
     if not keep.isdecimal() or not int(keep):
-        raise StackError(f"--keep {keep} is no number of backups: --keep {backup_create.KEPT}")
-    chosen, engine = lifecycle.working_engine(project)
-    pending.refuse(chosen)
-    if not lifecycle.running(engine):
-        raise StackError("nothing runs that could be backed up: inv up")
-    started, secret = time.monotonic(), backup_create.passphrase(chosen, passphrase_file)
-    with backup_create.in_making(backup_create.folder_of(chosen)) as making, Progress() as progress:
+        raise StackError(f"--keep {keep} is not a number of backups.", fix="Use 1 or more.")
+    settings, engine = lifecycle.working_engine(project)
+    pending.ensure_none_pending(settings)
+    if not lifecycle.is_running(engine):
+        raise StackError("The stack is not running.", fix="inv up")
+    started, passphrase = time.monotonic(), backup_create.passphrase(settings, passphrase_file)
+    folder = backup_create.backups_folder(settings)
+    with backup_create.temporary_folder(folder) as temporary, Progress() as progress:
         steps = Steps(progress)
-        backup_create.write(chosen, engine, making, steps)
-        manifest = steps.do("checked", lambda: archive.checked(making))
-    made = (
-        backup_create.folder_of(chosen)
-        / f"{datetime.fromisoformat(manifest.made_at):%Y%m%dT%H%M%SZ}"
-    )
-    if secret:
-        text = envfile.read(chosen.root / ".env")
-        keyfile.encrypt(text, secret, made.with_name(f"{made.name}{keyfile.SUFFIX}"))
-    making.rename(made)
-    backup_create.report(
-        chosen, manifest.made_at, verified=True, detail=backup_create.summary(made, manifest)
-    )
-    backup_create.drop_old(backup_create.folder_of(chosen), int(keep))
-    print(f"{made}\n{backup_create.summary(made, manifest)}, in {time.monotonic() - started:.0f} s")
-    if not secret:
-        print("without the keys of .env: --passphrase-file, or BACKUP_PASSPHRASE_FILE in .env")
+        backup_create.write(settings, engine, temporary, steps)
+        manifest = steps.do("verification", lambda: archive.verify(temporary))
+    backup = folder / f"{datetime.fromisoformat(manifest.made_at):%Y%m%dT%H%M%SZ}"
+    if passphrase:
+        text = envfile.read(settings.root / ".env")
+        keyfile.encrypt(text, passphrase, backup.with_name(f"{backup.name}{keyfile.SUFFIX}"))
+    temporary.rename(backup)
+    summary = backup_create.summary(backup, manifest)
+    backup_create.report(settings, manifest.made_at, verified=True, detail=summary)
+    backup_create.drop_old(folder, int(keep))
+    print(f"{backup}\n{summary}, in {time.monotonic() - started:.0f} s")
+    if not passphrase:
+        print("The keys in .env were not saved, as no passphrase is set.")
+        print("Set BACKUP_PASSPHRASE_FILE in .env, or use --passphrase-file.")

@@ -1,7 +1,7 @@
-"""Disk space given back: what is old of the work, and what was built and is needed no more.
+"""`inv clean`: remove old runs with their logs and data, and inactive images or environments.
 
-Never what is in use: neither a run that goes on nor the newest of each DAG, no model that stands in
-the registry, no image or environment that something runs from.
+Nothing in use is removed. That includes running runs, the newest run of each DAG, registered models
+and the images or environments of services.
 """
 
 import sys
@@ -23,102 +23,96 @@ from orchestration.process.background import in_background, show_until_done
 from orchestration.process.progress import Line, Progress
 from orchestration.project import Project
 
-# What ended less than this ago is what somebody may be looking at.
+# Keeps runs that somebody may be looking at.
 SHORTEST = timedelta(hours=1)
-# A first time after years has much to delete.
+# The first run after years has much to delete.
 SECONDS = 1800
-# What a module in a service finds: the service, and which one it needs to be up.
+# The modules that clean up, the service that runs each, and the service that must be up for it.
 MODULES = {
     "Airflow": ("airflow.cleanup", "airflow-apiserver", "postgres"),
     "MLflow": ("mlflow.cleanup", "mlflow", "mlflow"),
 }
-BUILDS = "former builds"
+BUILDS = "builds"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of thing: what it holds, what of it is old (in words too), what is left; in bytes.
+    """Result for one kind of data: its total and old size in bytes, and a summary in words.
 
-    `left` is None where nothing was removed, `error` says why it could not be.
+    `left` is the size afterwards, or None if nothing was removed. `error` explains a failure.
     """
 
     what: str
     holds: int = 0
     old: int = 0
-    told: str = ""
+    summary: str = ""
     left: int | None = None
     error: str = ""
 
 
 def run(project: Project, *, older_than: str, dry_run: bool) -> None:
-    """Remove what ended longer ago than the span, and tell what that gave back.
+    """Remove what is older than this age, and print the freed space. A dry run only lists it.
 
-    A dry run only tells. Raises StackError for a span that is none or too short, and, once all
-    the rest is done, with what could not be.
+    Raises StackError for an invalid or too short age. Failed steps are raised at the end, after all
+    others have run.
     """
-    seconds = int(span(older_than).total_seconds())
+    seconds = int(parse_age(older_than).total_seconds())
     _, engine = working_engine(project)
-    rows = taken(steps(engine, seconds, remove=not dry_run))
-    # A pipe has no width to fit into.
+    rows = run_steps(steps(engine, seconds, remove=not dry_run))
+    # A pipe has no width, so lines are not wrapped to 80 columns there.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(shown(rows, removed=not dry_run))
+    console.print(as_table(rows, removed=not dry_run))
     if failed := [f"{row.what}: {row.error}" for row in rows if row.error]:
         raise StackError(*failed, fix="Fix this, then run: inv clean")
 
 
-def span(text: str) -> timedelta:
-    """30d, 12h … as a span of time. Raises StackError for none, and for one under an hour."""
+def parse_age(text: str) -> timedelta:
+    """Parse an age such as 30d or 12h. Raises StackError if it is invalid or below an hour."""
     try:
-        found = log_files.span(text)
+        age = log_files.parse_duration(text)
     except StackError:
-        raise StackError(
-            f"--older-than {text} is not a duration.", fix="Use 30d, 12h or the like."
-        ) from None
-    if found < SHORTEST:
-        raise StackError(
-            f"--older-than {text} would take what has only just ended: 1h is the shortest"
-        )
-    return found
+        raise StackError(f"--older-than {text} is not a duration.", fix="Use 12h or 30d.") from None
+    if age < SHORTEST:
+        raise StackError(f"--older-than {text} is too short.", fix="Use 1h or more.")
+    return age
 
 
 def steps(engine: Engine, seconds: int, *, remove: bool) -> Mapping[str, Callable[[], list[Row]]]:
-    """What is done for each kind of thing, by its name; each may raise StackError."""
-    return {
-        **{
-            what: partial(_by_module, engine, *asked, seconds, remove)
-            for what, asked in MODULES.items()
-        },
-        BUILDS: partial(_builds, engine, remove),
+    """Return the clean-up steps by name. Each returns its rows and may raise StackError."""
+    modules = {
+        name: partial(_run_module, engine, *options, seconds, remove)
+        for name, options in MODULES.items()
     }
+    return {**modules, BUILDS: partial(_builds, engine, remove)}
 
 
-def taken(steps: Mapping[str, Callable[[], list[Row]]]) -> list[Row]:
-    """Take each step, whatever became of the others, with progress shown; their rows."""
+def run_steps(steps: Mapping[str, Callable[[], list[Row]]]) -> list[Row]:
+    """Run every step, even if others fail, show the progress and return all rows."""
     rows: list[Row] = []
     done: list[Line] = []
     with Progress() as progress:
         for what, step in steps.items():
-            working = in_background(partial(_guarded, what, step))
-            found = show_until_done(working, [*done, (what, "wait", "looked at")], progress)
-            failed = any(row.error for row in found)
+            work = in_background(partial(_error_as_row, what, step))
+            result = show_until_done(work, [*done, (what, "wait", "in progress")], progress)
+            failed = any(row.error for row in result)
             done.append((what, "bad" if failed else "ok", "see below" if failed else "done"))
             progress.show(done)
-            rows += found
+            rows += result
     return rows
 
 
-def _guarded(what: str, step: Callable[[], list[Row]]) -> list[Row]:
+def _error_as_row(what: str, step: Callable[[], list[Row]]) -> list[Row]:
     try:
         return step()
     except (StackError, OSError) as error:
         return [Row(what, error=str(error))]
 
 
-def _by_module(
+def _run_module(
     engine: Engine, module: str, service: str, needed: str, seconds: int, remove: bool
 ) -> list[Row]:
-    up = {service.name for service in engine.ps() if service.state == "running"}
-    if needed not in up:
+    running = {service.name for service in engine.ps() if service.state == "running"}
+    if needed not in running:
         raise StackError(f"{needed} is not running.", fix="inv up")
     argv = [*runtime_module(module), str(seconds), *(["apply"] if remove else [])]
     rows = runner.run(engine.command(service, argv), timeout=SECONDS).document()
@@ -126,28 +120,28 @@ def _by_module(
 
 
 def _builds(engine: Engine, remove: bool) -> list[Row]:
-    found = engine.builds()
-    unneeded = [build for build in found if not build.needed]
-    holds, old = (sum(build.bytes for build in some) for some in (found, unneeded))
-    told = ", ".join(build.name for build in unneeded) or "none"
-    if not (remove and unneeded):
-        return [Row(BUILDS, holds, old, told)]
+    builds = engine.builds()
+    inactive = [build for build in builds if not build.needed]
+    size, old = (sum(build.bytes for build in some) for some in (builds, inactive))
+    summary = ", ".join(build.name for build in inactive) or "none inactive"
+    if not (remove and inactive):
+        return [Row(BUILDS, size, old, summary)]
     engine.prune()
-    return [Row(BUILDS, holds, old, told, sum(build.bytes for build in engine.builds()))]
+    return [Row(BUILDS, size, old, summary, sum(build.bytes for build in engine.builds()))]
 
 
-def shown(rows: Sequence[Row], *, removed: bool) -> Table:
-    """The rows as a table, with a sum; `removed` says whether it tells of the past."""
+def as_table(rows: Sequence[Row], *, removed: bool) -> Table:
+    """Return the rows as a table with a total: freed space if `removed`, else the old data."""
     table = Table(box=None, pad_edge=False)
-    headings = ("holds", "gave back" if removed else "would give back", "holds now")
+    headings = ("size", "freed" if removed else "would be freed", "size now")
     table.add_column("")
     for heading in headings if removed else headings[:2]:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("what")
+    table.add_column("details")
     for row in rows:
-        table.add_row(escape(row.what), *_cells(row, removed), escape(row.error or row.told))
-    total = sum(given_back(row) if removed else row.old for row in rows)
-    table.add_row("in all", "", size(total), *([""] if removed else []), "")
+        table.add_row(escape(row.what), *_cells(row, removed), escape(row.error or row.summary))
+    total = sum(freed(row) if removed else row.old for row in rows)
+    table.add_row("total", "", size_text(total), *([""] if removed else []), "")
     return table
 
 
@@ -155,18 +149,18 @@ def _cells(row: Row, removed: bool) -> list[str]:
     if row.error:
         return [""] * (3 if removed else 2)
     if not removed:
-        return [size(row.holds), size(row.old)]
+        return [size_text(row.holds), size_text(row.old)]
     now = row.holds if row.left is None else row.left
-    return [size(row.holds), size(given_back(row)), size(now)]
+    return [size_text(row.holds), size_text(freed(row)), size_text(now)]
 
 
-def given_back(row: Row) -> int:
-    """Bytes that are free now; what others wrote meanwhile cannot make it less than nothing."""
+def freed(row: Row) -> int:
+    """Return the freed bytes; 0 if services wrote more meanwhile than was removed."""
     return 0 if row.left is None else max(row.holds - row.left, 0)
 
 
-def size(count: int) -> str:
-    """Bytes in words: 512 B, 3.4 KiB, 128 MiB."""
+def size_text(count: int) -> str:
+    """Return a number of bytes as text: 512 B, 3.4 KiB, 128 MiB."""
     number, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if number < 1024:

@@ -8,12 +8,11 @@ from orchestration.project import Project
 
 
 def run(project: Project, *, volumes: bool, yes: bool) -> None:
-    """Stop and remove every service; the data too only with both flags."""
+    """Stop and remove every service, and with both flags the data."""
     if volumes and not yes:
-        raise StackError(
-            "--volumes deletes all runs, models and Airflow's history: inv down --volumes --yes"
-        )
-    # Works without .env too: giving up the data of a lost one is this command.
+        cause = "--volumes deletes all runs, models and Airflow's history."
+        raise StackError(cause, fix="inv down --volumes --yes")
+    # .env may be missing: this command also deletes data whose .env is lost.
     engine = factory.engine_for(lifecycle.resolve_engine(load_or_draft(project)))
     engine.down(volumes=volumes)
-    print(f"down: nothing runs any more; the data {'is deleted' if volumes else 'stays'}")
+    print(f"Stopped. Data was {'deleted' if volumes else 'kept'}.")

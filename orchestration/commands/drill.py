@@ -15,43 +15,44 @@ from orchestration.project import Project
 
 
 def run(project: Project) -> None:
-    """Restore the newest backup beside the stack, look at it, and leave the verdict.
+    """Restore the newest backup into a temporary stack, check it and report the result.
 
-    Raises StackError with what is wrong with it; the status page tells it too.
+    Raises StackError if the drill fails. The status page shows the result too.
     """
-    chosen, engine = lifecycle.working_engine(project)
+    settings, engine = lifecycle.working_engine(project)
     if not engine.is_built():
         raise StackError("The stack is not built yet.", fix="inv install")
-    started, folder = time.monotonic(), archive.newest(backup_create.folder_of(chosen))
+    started, folder = time.monotonic(), archive.newest(backup_create.backups_folder(settings))
     made_at = ""
     try:
         with Progress() as progress:
             steps = Steps(progress)
-            manifest = steps.do(f"{folder.name} is whole", partial(archive.checked, folder))
+            manifest = steps.do(f"check of {folder.name}", partial(archive.verify, folder))
             made_at = manifest.made_at
-            chosen = backup_create.opening(manifest, chosen)
-            backup_create.fit(manifest, chosen)
-            with drill.project_beside(chosen, engine) as other:
-                told = drill.restored(folder, manifest, other, steps)
+            settings = backup_create.with_backup_keys(manifest, settings)
+            backup_create.check_compatible(manifest, settings)
+            with drill.temporary_stack(settings, engine) as other:
+                summary = drill.restore_and_check(folder, manifest, other, steps)
     except Exception as error:
-        # Of any kind: what was told before must not stand.
-        made_at = made_at or _moment(folder)
-        backup_create.report(
-            chosen, made_at, verified=False, detail=f"drill failed: {_reason(error)}"
-        )
+        # Any failure must replace an earlier good report.
+        made_at = made_at or _written_at(folder)
+        failure = f"drill failed: {_reason(error)}"
+        backup_create.report(settings, made_at, verified=False, detail=failure)
         raise
-    told = f"drill passed in {time.monotonic() - started:.0f} s: {told}"
-    backup_create.report(chosen, made_at, verified=True, detail=told)
-    print(told)
+    summary = f"drill passed in {time.monotonic() - started:.0f} s: {summary}"
+    backup_create.report(settings, made_at, verified=True, detail=summary)
+    print(summary)
 
 
 def _reason(error: Exception) -> str:
-    """Return one line: the last one is what a failed command itself printed."""
-    text = error.reason if isinstance(error, StackError) else str(error)
+    """Return the cause of an error, or its last line: that of a failed command's output."""
+    text = str(error)
+    if isinstance(error, StackError):
+        text = error.problems[0].cause if error.problems else error.reason
     return text.splitlines()[-1] if text else type(error).__name__
 
 
-def _moment(folder: Path) -> str:
-    """When a backup was written, where its manifest cannot be believed."""
+def _written_at(folder: Path) -> str:
+    """Return when the manifest was written, for one whose contents cannot be trusted."""
     written = (folder / archive.MANIFEST).stat().st_mtime
     return datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")

@@ -19,14 +19,14 @@ WATCH_SECONDS = 2
 
 
 def run(project: Project, *, as_json: bool, deep: bool, watch: bool = False) -> bool:
-    """Print how every service is; with `deep` the canary must come through too. True: all well."""
+    """Print the services' state, with `deep` run the canary too; return whether all are healthy."""
     chosen = project.settings()
     if watch:
         if deep:
-            raise StackError("--deep runs the canary once, --watch goes on: choose one of them")
+            raise StackError("--deep and --watch cannot be combined: --deep runs the canary once.")
         return render.watch(reports(chosen), as_json=as_json)
     engine = factory.engine_for(chosen)
-    report = health_report.look(chosen, engine, memory=True)
+    report = health_report.collect(chosen, engine, memory=True)
     if deep and report.status == "healthy":
         report = replace(report, checks=[*report.checks, canary_check(chosen)])
     if as_json:
@@ -39,20 +39,19 @@ def run(project: Project, *, as_json: bool, deep: bool, watch: bool = False) -> 
 
 
 def reports(chosen: Settings) -> Iterator[health_report.Report]:
-    """How every service is, again and again."""
+    """Yield a health report every WATCH_SECONDS."""
     engine = factory.engine_for(chosen)
     while True:
-        yield health_report.look(chosen, engine, memory=True)
+        yield health_report.collect(chosen, engine, memory=True)
         time.sleep(WATCH_SECONDS)
 
 
 def canary_check(chosen: Settings) -> health_report.Check:
-    """The proof as one more check of the report; its progress goes to standard error."""
+    """Run the canary, showing its progress on standard error; return the result as a check."""
     started = time.monotonic()
     try:
-        told = canary.prove(Airflow(chosen), Console(stderr=True, highlight=False))
+        summary = canary.run(Airflow(chosen), Console(stderr=True, highlight=False))
     except StackError as error:
         return health_report.Check(canary.CANARY, False, None, str(error))
-    return health_report.Check(
-        canary.CANARY, True, round((time.monotonic() - started) * 1000), told
-    )
+    latency_ms = round((time.monotonic() - started) * 1000)
+    return health_report.Check(canary.CANARY, True, latency_ms, summary)

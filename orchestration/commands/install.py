@@ -5,5 +5,5 @@ from orchestration.project import Project
 
 
 def run(project: Project) -> None:
-    """Run preflight, then write .env, then build; nothing changes while a problem exists."""
+    """Run the preflight checks, write .env and build. Nothing changes if a check fails."""
     lifecycle.install(project)

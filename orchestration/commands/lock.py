@@ -6,8 +6,8 @@ from orchestration.project import Project
 
 
 def run(project: Project) -> None:
-    """Compile each lock; raises StackError with uv's words where a requirement cannot be met."""
+    """Compile each lock file. Raises StackError with uv's error if a requirement cannot be met."""
     settings = load_or_draft(project)
     for lock in locks.LOCKS:
-        locks.compile_one(lock, settings)
+        locks.compile_lock(lock, settings)
         print(f"install/{lock}")

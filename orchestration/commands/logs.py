@@ -10,16 +10,16 @@ from orchestration.project import Project
 def run(project: Project, service: str | None, *, tail: str, since: str, follow: bool) -> None:
     """Print the logs of one service or all.
 
-    Raises StackError for a service that does not exist, a `tail` that is no number, or a `since`
-    that is no span.
+    Raises StackError if the service does not exist, `tail` is not a number or `since` is not a
+    time span.
     """
     if not tail.isdecimal():
-        raise StackError(f"--tail {tail} is no number of lines: --tail 100")
+        raise StackError(f"--tail {tail} is not a number.", fix="Use a number, as in: --tail 100")
     if since:
-        log_files.span(since)
+        log_files.parse_duration(since)
     engine = factory.engine_for(project.settings())
     if service:
         check_service(engine, service, list(engine.services()))
     code = engine.logs([service] if service else [], tail=int(tail), since=since, follow=follow)
     if code not in (0, 130):
-        raise StackError("the logs could not be read: inv health")
+        raise StackError("The logs could not be read.", fix="inv health")

@@ -1,7 +1,7 @@
-"""MLflow's artifacts moved from its volume into a bucket, while tasks go on.
+"""`inv move-artifacts`: move MLflow's artifacts from its volume to a bucket while tasks run.
 
-Copied and compared while MLflow runs, then once more what was written meanwhile, while it stands
-still for seconds; only then it is set to the bucket. Where anything fails, it stays as it was.
+All files are copied and compared while MLflow runs. MLflow then stops for seconds while newer files
+are copied, and is set to the bucket. After a failure it continues to use its volume.
 """
 
 import json
@@ -16,7 +16,7 @@ from orchestration.clients import object_store
 from orchestration.engines import factory
 from orchestration.engines.base import Engine, runtime_module
 from orchestration.errors import StackError
-from orchestration.lifecycle import running, start, working_engine
+from orchestration.lifecycle import is_running, start, working_engine
 from orchestration.process import runner
 from orchestration.process.progress import Line, Progress
 from orchestration.project import Project
@@ -28,55 +28,56 @@ MODULE = runtime_module("mlflow.move_artifacts")
 
 
 def run(project: Project, to: str, *, dry_run: bool) -> None:
-    """Move all artifacts, or only tell what and how much; safe to run again after any end.
+    """Move all artifacts, or only report their number and size. Can be repeated at any time.
 
-    Raises StackError where they are in a bucket already, the new one cannot be used, or a copy
+    Raises StackError if they are already in a bucket, the new one cannot be used, or a copy
     differs.
     """
-    chosen, engine = working_engine(project)
-    pending.refuse(chosen)
-    there = replace(chosen, values={**chosen.values, DESTINATION: to})
+    settings, engine = working_engine(project)
+    pending.ensure_none_pending(settings)
+    new_settings = replace(settings, values={**settings.values, DESTINATION: to})
     if not re.fullmatch(validation.BUCKET, to):
-        wrong = f"--to {to} is no bucket" if to else "a bucket is needed"
-        raise StackError(f"{wrong}: --to s3://bucket/prefix")
-    if problems := validation.problems(there.values, ()):
+        cause = f"--to {to} is not a bucket." if to else "A bucket is required."
+        raise StackError(cause, fix="Use --to s3://bucket/prefix.")
+    if problems := validation.problems(new_settings.values, ()):
         raise StackError(*problems)
-    if not backup_create.carried(chosen[DESTINATION]):
+    if not backup_create.includes_artifacts(settings[DESTINATION]):
         raise StackError(
-            f"artifacts are in {chosen[DESTINATION]} already: from there to another bucket, use a "
-            f"tool of its server, then set {DESTINATION} in .env"
+            f"The artifacts are already in {settings[DESTINATION]}.",
+            fix=f"Copy them with a tool for buckets, then set {DESTINATION} in .env.",
         )
-    written = envfile.parse(envfile.read(chosen.root / ".env"))
-    if written.get(DESTINATION, chosen[DESTINATION]) != chosen[DESTINATION]:
-        raise StackError(f"{DESTINATION} is exported and stands above .env: unset {DESTINATION}")
-    target = factory.engine_for(there)
-    object_store.refuse_unusable(there, target, [DESTINATION])
-    folder = engine.intended("mlflow")[DESTINATION].removeprefix("file://")
+    written = envfile.parse(envfile.read(settings.root / ".env"))
+    if written.get(DESTINATION, settings[DESTINATION]) != settings[DESTINATION]:
+        cause = f"{DESTINATION} is set in this shell, which overrides .env."
+        raise StackError(cause, fix=f"unset {DESTINATION}")
+    target = factory.engine_for(new_settings)
+    object_store.refuse_unusable(new_settings, target, [DESTINATION])
+    folder = engine.intended_environment("mlflow")[DESTINATION].removeprefix("file://")
     if dry_run:
-        print(f"would move {_words(_copied(target, folder, 0, dry=True))} to {to}")
+        print(f"Would copy {_total(_copy(target, folder, 0, dry=True))} to {to}.")
         return
-    began = time.time()
+    started_at = time.time()
     with Progress() as progress:
-        print(f"{_words(_copied(target, folder, 0, progress=progress))} are in {to} too")
-    _switch(project, chosen, engine, target, to, folder, began)
-    print(f"MLflow keeps artifacts in {to} now; what is in its volume stays there")
+        print(f"Copied {_total(_copy(target, folder, 0, progress=progress))} to {to}.")
+    _switch(project, settings, engine, target, to, folder, started_at)
+    print(f"MLflow now stores artifacts in {to}. Its volume was not changed.")
 
 
 def _switch(
     project: Project,
-    chosen: Settings,
+    settings: Settings,
     engine: Engine,
     target: Engine,
     to: str,
     folder: str,
-    copied_at: float,
+    since: float,
 ) -> None:
-    """Copy what was written meanwhile, and have MLflow use the bucket from here on."""
-    was_running = running(engine)
+    """Stop MLflow, copy the files written since then, and start it with the bucket."""
+    was_running = is_running(engine)
     try:
         engine.stop(["mlflow"])
-        _copied(target, folder, copied_at)
-        path = chosen.root / ".env"
+        _copy(target, folder, since)
+        path = settings.root / ".env"
         text = envfile.fill(envfile.read(path), {DESTINATION: to}, None)
         envfile.write(path, text)
     except BaseException:
@@ -87,7 +88,7 @@ def _switch(
         start(project.settings(), target)
 
 
-def _copied(
+def _copy(
     target: Engine,
     folder: str,
     since: float,
@@ -95,28 +96,28 @@ def _copied(
     dry: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, int]:
-    """What came of one round; raises StackError with what is in the way."""
-    argv = (*MODULE, folder, f"{int(since)}", "tell" if dry else "copy")
-    told: dict[str, Any] = {}
-    with runner.reading(target.command("mlflow", argv, anew=True)) as said:
-        for line in said:
-            told = json.loads(line)
-            if "cause" in told:
+    """Copy or count the files written since then. Raises StackError if that fails."""
+    argv = (*MODULE, folder, f"{int(since)}", "count" if dry else "copy")
+    status: dict[str, Any] = {}
+    with runner.stream_output(target.command("mlflow", argv, fresh=True)) as lines:
+        for line in lines:
+            status = json.loads(line)
+            if "cause" in status:
                 raise StackError(
-                    f"Artifacts: {told['cause']}. MLflow still uses the old place. Run the command "
-                    "again to continue where it stopped.",
-                    fix=told["fix"],
+                    f"Copying the artifacts failed: {status['cause']}. MLflow still uses the old "
+                    "location. To continue, run the command again after this fix:",
+                    fix=status["fix"],
                 )
             if progress:
-                progress.show([_line(told)])
-    return told
+                progress.show([_progress_line(status)])
+    return status
 
 
-def _line(told: dict[str, int]) -> Line:
-    done = told["files"] == told["of_files"]
-    detail = f"{told['files']:,} of {told['of_files']:,} files, {told['bytes'] / 2**20:,.0f} MiB"
-    return ("artifacts", "ok" if done else "wait", detail)
+def _progress_line(status: dict[str, int]) -> Line:
+    done, total = status["files"], status["of_files"]
+    detail = f"{done:,} of {total:,} files, {status['bytes'] / 2**20:,.0f} MiB"
+    return ("artifacts", "ok" if done == total else "wait", detail)
 
 
-def _words(told: dict[str, int]) -> str:
-    return f"{told['of_files']:,} files, {told['of_bytes'] / 2**20:,.1f} MiB"
+def _total(status: dict[str, int]) -> str:
+    return f"{status['of_files']:,} files, {status['of_bytes'] / 2**20:,.1f} MiB"

@@ -12,22 +12,22 @@ from orchestration.settings.validation import PORTS
 
 
 def run(project: Project, service: str) -> None:
-    """Open a service's page in the person's browser.
+    """Open a service's page in the browser of this machine.
 
-    Raises StackError for a service without one, where nothing answers, or without a browser.
+    Raises StackError if the service has no page, nothing answers, or there is no browser.
     """
-    chosen = project.settings()
+    settings = project.settings()
     if service not in PORTS:
         raise StackError(f"{service} has no web page.", fix=f"Use one of: {', '.join(PORTS)}")
-    address = chosen.public_url(PORTS[service])
+    address = settings.public_url(PORTS[service])
     try:
-        with http.session(chosen) as session:
-            session.get(chosen.url(PORTS[service]), timeout=health_report.PATIENCE_SECONDS)
+        with http.session(settings) as session:
+            session.get(settings.url(PORTS[service]), timeout=health_report.TIMEOUT_SECONDS)
     except requests.RequestException:
         raise StackError(f"Nothing answers at {address}.", fix="inv up") from None
     print(address)
     if not webbrowser.open(address):
-        port = chosen[PORTS[service]]
+        port = settings[PORTS[service]]
         raise StackError(
             "No browser could be opened on this machine.",
             fix=f"On yours, run: ssh -L {port}:127.0.0.1:{port} THIS-HOST, then open {address}",

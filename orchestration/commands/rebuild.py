@@ -5,35 +5,35 @@ from contextlib import suppress
 
 from orchestration import lifecycle, pending
 from orchestration.clients.airflow import Airflow
-from orchestration.engines.base import ONE_SHOTS, check_service, image_of
+from orchestration.engines.base import INIT_JOBS, check_service, image_of
 from orchestration.errors import StackError
 from orchestration.health import canary
 from orchestration.project import Project
 
 
 def run(project: Project, service: str | None) -> None:
-    """Lock, build, import-check, and only then swap what runs, service by service.
+    """Lock, build and test the DAGs' imports, then replace the services one by one.
 
-    Raises StackError with the requirement or DAG at fault; stack and lock are then as they were.
+    Raises StackError with the requirement or DAG at fault, and leaves stack and lock unchanged.
     """
-    chosen, engine = lifecycle.working_engine(project)
+    settings, engine = lifecycle.working_engine(project)
     if service:
         check_service(engine, service, [name for name in engine.services() if image_of(name)])
-    pending.refuse(chosen)
-    chosen.refuse_exposed()
+    pending.ensure_none_pending(settings)
+    settings.refuse_exposed()
     images = (image_of(service),) if service else engine.images()
     started = time.monotonic()
     try:
-        lifecycle.build_and_check(chosen, engine, images)
-        if not lifecycle.running(engine):
-            print("built; nothing runs that could be swapped: inv up")
+        lifecycle.build_and_check(settings, engine, images)
+        if not lifecycle.is_running(engine):
+            print("Built. The stack is not running.\nRun: inv up")
             return
         names = [name for name in engine.services() if image_of(name) in images]
-        names.sort(key=lambda name: name not in ONE_SHOTS)
-        lifecycle.replace_all(chosen, engine, [service] if service else names)
+        names.sort(key=lambda name: name not in INIT_JOBS)
+        lifecycle.replace_all(settings, engine, [service] if service else names)
     finally:
-        # What cannot be tidied now will be the next time; it must not hide why all this failed.
+        # The next rebuild prunes what remains. An error here must not hide why the rebuild failed.
         with suppress(StackError, OSError):
             engine.prune()
-    canary.prove(Airflow(chosen))
-    print(f"rebuilt, swapped and proven in {time.monotonic() - started:.0f} s")
+    canary.run(Airflow(settings))
+    print(f"Rebuilt and verified in {time.monotonic() - started:.0f} s.")

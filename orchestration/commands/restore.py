@@ -28,58 +28,56 @@ def run(
     without_keys: bool = False,
     dags: bool = False,
 ) -> None:
-    """Check a backup, load it beside, switch, prove; the old state comes back where that fails.
+    """Verify a backup, load it next to the live state, switch to it and run the canary.
 
-    Raises StackError, with nothing touched, for a backup that is not whole or does not fit here.
+    Raises StackError if a step fails. The live state is then unchanged, or put back.
     """
     folder, started = Path(name), time.monotonic()
-    manifest = _whole(folder)
+    manifest = _verify(folder)
     if not yes:
         raise StackError(
-            f"runs, models and Airflow's history would become those of {manifest.made_at}: "
-            f"inv restore {name} --yes"
+            "This replaces all runs, models and Airflow history with the backup from "
+            f"{manifest.made_at}. To confirm:",
+            fix=f"inv restore {name} --yes",
         )
     if keys_file:
-        if not (phrase := backup_create.passphrase(load_or_draft(project), passphrase_file)):
-            raise StackError(f"what opens {keys_file}: --passphrase-file FILE")
-        restore.take_keys(project, manifest, Path(keys_file), phrase)
-    drafted = load_or_draft(project)
-    pending.refuse(drafted, pending.ROTATION)
-    opening = backup_create.opening(manifest, drafted)
-    backup_create.fit(manifest, opening, keys_matter=not without_keys)
-    restore.add_keys(project, opening)
-    chosen, engine = lifecycle.ready_to_start(project)
-    pending.take_back(chosen, engine)
-    # Nothing else has to be well: what is there may be what is to be replaced.
+        if not (passphrase := backup_create.passphrase(load_or_draft(project), passphrase_file)):
+            raise StackError(f"{keys_file} is encrypted.", fix="Add --passphrase-file FILE.")
+        restore.import_keys(project, manifest, Path(keys_file), passphrase)
+    draft = load_or_draft(project)
+    pending.ensure_none_pending(draft, pending.ROTATION)
+    with_keys = backup_create.with_backup_keys(manifest, draft)
+    backup_create.check_compatible(manifest, with_keys, keys_matter=not without_keys)
+    restore.add_keys(project, with_keys)
+    settings, engine = lifecycle.prepare_start(project)
+    pending.roll_back(settings, engine)
+    # No other service has to be healthy, because the restore may be meant to fix it.
     engine.up(("postgres",))
     postgres.wait(engine)
-    postgres.complete(engine)
-    with Progress() as progress, _beside(engine):
+    postgres.create_missing(engine)
+    with Progress() as progress, _drop_loaded_on_failure(engine):
         steps = Steps(progress)
         restore.load(folder, manifest, engine, steps)
         steps.do("artifacts", lambda: restore.unpack_artifacts(folder, manifest, engine))
-    restore.replace(chosen, engine, name)
-    print(f"restored and proven in {time.monotonic() - started:.0f} s")
-    restore.tell_dags(folder, chosen, take=dags)
+    restore.switch_and_verify(settings, engine, name)
+    print(f"Restored and verified in {time.monotonic() - started:.0f} s.")
+    restore.restore_dags(folder, settings, overwrite=dags)
 
 
-def _whole(folder: Path) -> Manifest:
+def _verify(folder: Path) -> Manifest:
     with Progress() as progress:
         try:
-            return Steps(progress).do(f"{folder.name} is whole", lambda: archive.checked(folder))
+            return Steps(progress).do(f"check of {folder.name}", lambda: archive.verify(folder))
         except StackError as error:
-            fix = f"ls {folder.absolute().parent}"
-            raise StackError(
-                f"{error}\nNothing was changed. To list other backups:", fix=fix
-            ) from None
+            cause = f"{error}\nNothing was changed. To list other backups:"
+            raise StackError(cause, fix=f"ls {folder.absolute().parent}") from None
 
 
 @contextmanager
-def _beside(engine: Engine) -> Iterator[None]:
-    """What is loaded beside the live databases is not left there where it comes to nothing."""
+def _drop_loaded_on_failure(engine: Engine) -> Iterator[None]:
     try:
         yield
     except BaseException:
         with suppress(StackError):
-            postgres.forget(engine, "loaded")
+            postgres.drop(engine, "loaded")
         raise

@@ -9,12 +9,12 @@ from orchestration.project import Project
 
 
 def airflow_cli(project: Project, arguments: Sequence[str]) -> int:
-    """Airflow's own command line in the stack; its exit code."""
+    """Run Airflow's command line in the stack and return its exit code."""
     return _in_service(project, "airflow-apiserver", ["airflow", *arguments])
 
 
 def open_shell(project: Project, service: str) -> int:
-    """A shell where a service runs; its exit code."""
+    """Open a shell in the environment of a service and return its exit code."""
     return _in_service(project, service, ["bash"])
 
 

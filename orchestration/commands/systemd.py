@@ -1,4 +1,4 @@
-"""The stack as a service of this machine: its unit files, filled in and put where systemd looks."""
+"""`inv systemd`: print or install the unit files that run the stack as a system service."""
 
 import os
 import pwd
@@ -20,24 +20,24 @@ def run(project: Project, *, install: bool) -> None:
 
 
 def unit(root: Path, name: str = UNIT) -> str:
-    """A unit file for the clone at `root`: run from there, as who owns it."""
+    """Return a unit file that runs in the clone at `root` as the owner of that folder."""
     text = (root / "orchestration/systemd" / name).read_text(encoding="utf-8")
-    # systemd reads % as the beginning of a name of its own.
+    # systemd expands % as the start of a specifier.
     folder = str(root).replace("%", "%%")
     owner = pwd.getpwuid(root.stat().st_uid).pw_name
-    of_this_clone = {"WorkingDirectory": folder, "User": owner}
+    values = {"WorkingDirectory": folder, "User": owner}
     return re.sub(
         "^(WorkingDirectory|User)=.*$",
-        lambda found: f"{found[1]}={of_this_clone[found[1]]}",
+        lambda match: f"{match[1]}={values[match[1]]}",
         text,
         flags=re.MULTILINE,
     )
 
 
 def install_units(root: Path, folder: Path = INSTALLED) -> str:
-    """Put them in place for each boot and night; what to type next.
+    """Install and enable the units for each boot and night, and return the message to print.
 
-    Raises StackError where that cannot be.
+    Raises StackError without root rights or without systemd.
     """
     if os.getuid():
         raise StackError(
@@ -52,6 +52,6 @@ def install_units(root: Path, folder: Path = INSTALLED) -> str:
     runner.run(runner.Command(("systemctl", "daemon-reload")))
     runner.run(runner.Command(("systemctl", "enable", UNIT, TIMER)))
     return (
-        f"{folder / UNIT} is started at each boot, and a backup is made each night\n"
-        f"now: sudo systemctl start {UNIT} {TIMER}"
+        f"Installed {folder / UNIT}. The stack starts at each boot and is backed up each night.\n"
+        f"To start it now, run: sudo systemctl start {UNIT} {TIMER}"
     )

@@ -5,23 +5,23 @@ from orchestration.errors import StackError
 from orchestration.project import Project
 
 
-def run(project: Project, *, with_proof: bool = True) -> None:
-    """Start everything, wait until the services say so, prove it, tell the addresses.
+def run(project: Project, *, with_canary: bool = True) -> None:
+    """Start all services, wait until they are healthy, run the canary and print the addresses.
 
-    Raises StackError with what the doctor knows of the failure below it.
+    Raises StackError with the failure and the doctor's findings about it.
     """
     try:
-        chosen, engine = lifecycle.ready_to_start(project)
-        pending.take_back(chosen, engine)
-        if pending.new_secrets(chosen):
-            # Only where one was interrupted: it stands on this.
+        settings, engine = lifecycle.prepare_start(project)
+        pending.roll_back(settings, engine)
+        if pending.new_secrets(settings):
+            # Imported here because only an interrupted rotation needs it.
             from orchestration.commands import secrets
 
-            secrets.finish(project, chosen, engine)
+            secrets.finish(project, settings, engine)
             return
-        lifecycle.start(chosen, engine, with_proof=with_proof)
+        lifecycle.start(settings, engine, with_canary=with_canary)
     except StackError as error:
-        # Only where something failed: importing it takes time.
+        # Imported here because the import takes time and only a failure needs it.
         from orchestration.doctor import diagnose
 
         raise StackError(str(error), *diagnose.further_problems(project, error)) from error

@@ -1,4 +1,4 @@
-"""The name Airflow looks for: `stack_runtime.airflow.cluster_policy`, then the user's own file."""
+"""The module that Airflow imports: our cluster policy, then the user's own file."""
 
 from stack_runtime.airflow.cluster_policy import local_settings
 

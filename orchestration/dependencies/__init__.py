@@ -1,1 +1,1 @@
-"""Lock files, uv, Python versions and requirements.txt."""
+"""Manage lock files, uv, the Python version and requirements.txt."""

@@ -1,4 +1,4 @@
-"""The *.lock files: what each is made of, and how it is compiled."""
+"""The lock files in install/: their sources and how they are compiled."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from orchestration.dependencies import uv
 from orchestration.process import runner
 from orchestration.settings.model import Settings
 
-# Airflow's own world is resolved as of 3.0.1's release: what it was tested with.
+# Airflow's dependencies are resolved as of the release of 3.0.1, with which it was tested.
 AIRFLOW_RELEASED = "2025-05-13T00:00:00Z"
 ANY_PLATFORM = ("--universal", "--python-version", "3.11")
 IMAGES = ("--python-version", "3.11", "--python-platform", "linux")
@@ -16,7 +16,7 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "host.lock": ("--group", "../pyproject.toml:checks", *ANY_PLATFORM),
     "airflow.lock": ("airflow.in", "--exclude-newer", AIRFLOW_RELEASED, *IMAGES),
     "requirements.lock": ("requirements.txt", "--constraints", "airflow.lock", *IMAGES),
-    # What stays in its layer of the image while requirements.txt changes.
+    # The packages in an image layer that stays the same while requirements.txt changes.
     "stock.lock": (
         *("requirements.txt", "--constraints", "airflow.lock"),
         *("--constraints", "requirements.lock", "--no-annotate", *IMAGES),
@@ -32,10 +32,10 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def compile_one(lock: str, settings: Settings) -> None:
-    """Compile one lock; pins that still fit stay as they are.
+def compile_lock(lock: str, settings: Settings) -> None:
+    """Compile one lock file; pins that still satisfy the requirements are kept.
 
-    Raises StackError with uv's words where a requirement cannot be met.
+    Raises StackError with uv's message if a requirement cannot be satisfied.
     """
     argv = ("pip", "compile", "--quiet", *LOCKS[lock], "--generate-hashes")
     argv += ("--custom-compile-command", "inv lock", "--output-file", lock)

@@ -1,49 +1,50 @@
-"""The Python that services run on without containers: found by uv, or to be fetched by it."""
+"""Find the Python that standalone services run on, or a download of it."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 from orchestration.dependencies import uv
 from orchestration.errors import Problem, StackError
-from orchestration.host.reachability import headers_of
+from orchestration.host.reachability import fetch_headers
 from orchestration.process import runner
 from orchestration.settings.model import Settings
 
 PYTHON = "3.11"
-# Where uv looks last, unless a mirror is set.
+# Where uv downloads from, unless a mirror is set.
 BUILDS = "https://github.com/astral-sh/python-build-standalone"
 UV_SECONDS = 5
 MISSING = Problem(
     "engine-unfit",
-    f"Airflow and MLflow need Python {PYTHON}. None was found or can be downloaded.",
+    f"Airflow and MLflow need Python {PYTHON}. It is not installed and cannot be downloaded.",
     f"Install it (Debian 12: sudo apt-get install python{PYTHON}), then run: inv install",
     "engine",
 )
 
 
-def is_found(settings: Settings) -> bool:
-    """uv finds it on this machine."""
+def is_installed(settings: Settings) -> bool:
+    """Return whether uv finds the required Python on this machine."""
     try:
-        _ask(settings, "find", PYTHON)
+        _uv_python(settings, "find", PYTHON)
     except StackError:
         return False
     return True
 
 
-def is_offered(settings: Settings) -> bool:
-    """A place that uv would fetch it from answers; whether uv then gets it, it alone knows."""
+def is_downloadable(settings: Settings) -> bool:
+    """Return whether any address answers that uv would download the required Python from."""
     try:
-        told = _ask(settings, "list", "--only-downloads", "--show-urls", f"cpython-{PYTHON}")
+        options = ("--only-downloads", "--show-urls", f"cpython-{PYTHON}")
+        builds = _uv_python(settings, "list", *options)
     except StackError:
         return False
-    places = [*(word for word in told.split() if "://" in word), BUILDS]
+    addresses = [*(word for word in builds.split() if "://" in word), BUILDS]
 
-    def answers(place: str) -> bool:
-        local = place.startswith("file:")
-        return local or headers_of(place, settings["CA_BUNDLE"]) is not None
+    def answers(address: str) -> bool:
+        is_local = address.startswith("file:")
+        return is_local or fetch_headers(address, settings["CA_BUNDLE"]) is not None
 
     with ThreadPoolExecutor() as pool:
-        return any(pool.map(answers, places))
+        return any(pool.map(answers, addresses))
 
 
-def _ask(settings: Settings, *question: str) -> str:
-    return runner.run(uv.command(settings, "python", *question), timeout=UV_SECONDS).output
+def _uv_python(settings: Settings, *arguments: str) -> str:
+    return runner.run(uv.command(settings, "python", *arguments), timeout=UV_SECONDS).output

@@ -1,4 +1,4 @@
-"""install/requirements.txt, what a person adds: its lock, and the line a failure comes from."""
+"""Lock install/requirements.txt, which users edit, and find the line that caused a failure."""
 
 import re
 from collections.abc import Iterator
@@ -13,60 +13,59 @@ from orchestration.errors import StackError
 from orchestration.settings.model import Settings
 
 FILE, LOCK = "requirements.txt", "requirements.lock"
-NEXT = "nothing was changed; mend that, then: inv rebuild"
+FIX = "Nothing was changed. Correct this, then run: inv rebuild"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 POSITION = re.compile(r"`requirements\.txt` at position (\d+)")
-# No line is at fault where the index did not answer.
+# If the index did not answer, no line is at fault.
 UNREACHED = re.compile(r"error sending request|Request failed after|HTTP status server error")
 Line = tuple[int, str]
 
 
 @contextmanager
-def locked(settings: Settings) -> Iterator[None]:
-    """The lock brought up to date; put back as it was when what follows fails.
+def updated_lock(settings: Settings) -> Iterator[None]:
+    """Update the lock file, and restore it if the body of the `with` statement fails.
 
-    Raises StackError with the line of requirements.txt that a failure, here or in what follows,
-    comes from as far as its words tell.
+    Raises StackError with the lines of requirements.txt that probably caused the failure.
     """
     lock = settings.root / "install" / LOCK
-    before = lock.read_bytes()
+    original = lock.read_bytes()
     try:
-        locks.compile_one(LOCK, settings)
+        locks.compile_lock(LOCK, settings)
         yield
     except StackError as error:
-        _put_back(lock, before)
+        _restore(lock, original)
         text = (lock.parent / FILE).read_bytes().decode("utf-8-sig", errors="replace")
-        why = [*blamed(str(error), text, before.decode()), str(error), NEXT]
-        raise StackError("\n".join(why)) from None
+        lines = lines_at_fault(str(error), text, original.decode())
+        raise StackError(*lines, str(error), fix=FIX) from None
     except BaseException:
-        _put_back(lock, before)
+        _restore(lock, original)
         raise
 
 
-def blamed(words: str, text: str, lock: str) -> list[str]:
-    """The lines of a requirements file that an error's words are about, as `file line N: …`.
+def lines_at_fault(error: str, text: str, lock: str) -> list[str]:
+    """Return the lines of a requirements file that an error is about, as `file line N: …`.
 
-    `lock` is the last one that worked: a line that it does not fulfil is the likelier cause.
+    `lock` is the last one that worked. Lines that it does not satisfy are the likelier causes.
     """
-    if UNREACHED.search(words):
+    if UNREACHED.search(error):
         return []
-    if found := POSITION.search(words):
-        number = text.encode()[: int(found[1])].count(b"\n") + 1
+    if match := POSITION.search(error):
+        number = text.encode()[: int(match[1])].count(b"\n") + 1
         lines = [(number, text.split("\n")[number - 1])]
     else:
-        named = [line for line in _lines(text) if _named_in(words, line[1])]
-        new = list(unfulfilled(text, lock))
-        lines = [line for line in named if line in new] or new or named
+        mentioned = [line for line in _lines(text) if _is_mentioned(error, line[1])]
+        new = list(unmet_lines(text, lock))
+        lines = [line for line in mentioned if line in new] or new or mentioned
     return [f"install/{FILE} line {number}: {line.strip()}" for number, line in lines]
 
 
-def unfulfilled(text: str, lock: str) -> Iterator[Line]:
-    """The lines of a requirements file that a lock does not fulfil: new or changed ones."""
+def unmet_lines(text: str, lock: str) -> Iterator[Line]:
+    """Yield the new or changed lines of a requirements file, which a lock does not satisfy."""
     pins = {canonicalize_name(name): version for name, version in PINNED.findall(lock)}
     for number, line in _lines(text):
-        asked = _requirement(line)
-        pinned = asked and pins.get(canonicalize_name(asked.name))
-        if not asked or not pinned or not asked.specifier.contains(pinned, prereleases=True):
+        requirement = _requirement(line)
+        pin = requirement and pins.get(canonicalize_name(requirement.name))
+        if not requirement or not pin or not requirement.specifier.contains(pin, prereleases=True):
             yield number, line
 
 
@@ -82,14 +81,15 @@ def _requirement(line: str) -> Requirement | None:
         return None
 
 
-def _named_in(words: str, line: str) -> bool:
-    asked = _requirement(line)
-    if not asked:
-        return line.strip() in words
-    spelled = re.split(r"[^A-Za-z0-9._-]+", words)
-    return canonicalize_name(asked.name) in {canonicalize_name(word.strip(".")) for word in spelled}
+def _is_mentioned(error: str, line: str) -> bool:
+    requirement = _requirement(line)
+    if not requirement:
+        return line.strip() in error
+    words = re.split(r"[^A-Za-z0-9._-]+", error)
+    names = {canonicalize_name(word.strip(".")) for word in words}
+    return canonicalize_name(requirement.name) in names
 
 
-def _put_back(lock: Path, before: bytes) -> None:
-    if lock.read_bytes() != before:
-        lock.write_bytes(before)
+def _restore(lock: Path, original: bytes) -> None:
+    if lock.read_bytes() != original:
+        lock.write_bytes(original)

@@ -1,4 +1,4 @@
-"""uv, which makes environments and locks, with this machine's certificates and your own index."""
+"""Run uv with this machine's CA certificates and the configured package index."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from orchestration.settings.model import Settings
 
 
 def command(settings: Settings, *arguments: str, folder: Path | None = None) -> runner.Command:
-    """A uv command; the address of an index may hold a password, so no argument tells it."""
+    """Return a uv command; the index goes into the environment, as it may contain a password."""
     index = settings["PYPI_INDEX_URL"]
     environment = {**settings.environment, "UV_SYSTEM_CERTS": "1"}
     environment |= {"UV_DEFAULT_INDEX": index} if index else {}
-    program = runner.ours("uv", environment)
+    program = runner.find_program("uv", environment)
     return runner.Command((program, *arguments), env=environment, cwd=folder)

@@ -1,6 +1,6 @@
-"""Whether what runs was started with one set of settings, and with those that .env holds now.
+"""Detect services that run with outdated or inconsistent settings.
 
-Values are compared and never told.
+Values are compared but never printed.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from orchestration.settings.model import Settings
 
 OVERRIDE = "orchestration/docker-compose.override.yaml"
 EXECUTION_URL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
-# What Airflow's services must share: variable, name of the finding, what goes wrong.
+# Values that Airflow's services must share: variable, code of the problem, effect.
 SHARED = (
     ("AIRFLOW__API_AUTH__JWT_SECRET", "jwt-secret-differs", "tokens of tasks are rejected"),
     (
@@ -24,123 +24,127 @@ SHARED = (
     ),
     ("AIRFLOW__CORE__FERNET_KEY", "fernet-key-differs", "connections cannot be decrypted"),
 )
-# Another value of these does not fit the data that is there.
-OF_THE_DATA = (
+# Settings whose values must match the existing data.
+DATA_KEYS = (
     "AIRFLOW_FERNET_KEY", "POSTGRES_PASSWORD", "AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD",
 )  # fmt: skip
 Environments = Mapping[str, Mapping[str, str]]
 
 
 @dataclass
-class Compared:
-    """What each running service was started with, and what it would be started with now."""
+class Comparison:
+    """The environments that services were started with, and those that they would get now."""
 
-    held: Environments
-    meant: Environments
-    # Variables that a finding of their own tells of.
-    told: set[str] = field(default_factory=set)
+    current: Environments
+    intended: Environments
+    # Variables that have a problem of their own.
+    reported: set[str] = field(default_factory=set)
 
     def changed(self) -> dict[str, set[str]]:
-        """Each variable that is another one now, and the services that hold it."""
-        found: dict[str, set[str]] = {}
-        for service, meant in self.meant.items():
-            for variable in meant.keys() - self.told:
-                if self.held[service].get(variable) != meant[variable]:
-                    found.setdefault(variable, set()).add(service)
-        return found
+        """Return the variables that would get another value now, each with its services."""
+        changed: dict[str, set[str]] = {}
+        for service, intended in self.intended.items():
+            for variable in intended.keys() - self.reported:
+                if self.current[service].get(variable) != intended[variable]:
+                    changed.setdefault(variable, set()).add(service)
+        return changed
 
 
-def findings(settings: Settings, engine: Runtime, running: Iterable[str]) -> Iterator[Problem]:
-    """What differs between running services, and between them and .env."""
-    started = {name: engine.environment(name) for name in running}
-    held = {name: environment for name, environment in started.items() if environment}
-    if not held:
+def problems(settings: Settings, engine: Runtime, running: Iterable[str]) -> Iterator[Problem]:
+    """Yield differences between running services, and between them and .env."""
+    environments = {name: engine.environment(name) for name in running}
+    current = {name: environment for name, environment in environments.items() if environment}
+    if not current:
         return
-    compared = Compared(held, {name: engine.intended(name) for name in held})
-    for variable, name, harm in SHARED:
-        yield from _shared(compared, variable, name, harm)
-    home = held.get("status") or engine.intended("status")
-    yield from _execution_url(compared, home.get("AIRFLOW_URL", ""))
-    yield from _not_applied(compared, compose_file.references(settings))
+    comparison = Comparison(current, {name: engine.intended_environment(name) for name in current})
+    for variable, code, effect in SHARED:
+        yield from _shared(comparison, variable, code, effect)
+    status = current.get("status") or engine.intended_environment("status")
+    yield from _execution_url(comparison, status.get("AIRFLOW_URL", ""))
+    yield from _not_applied(comparison, compose_file.references(settings))
 
 
-def _shared(compared: Compared, variable: str, name: str, harm: str) -> Iterator[Problem]:
-    values = _of_airflow(compared.held, variable, compared.meant)
+def _shared(comparison: Comparison, variable: str, code: str, effect: str) -> Iterator[Problem]:
+    values = _in_airflow(comparison.current, variable, comparison.intended)
     if len(set(values.values())) < 2:
         return
-    meant = Counter(_of_airflow(compared.meant, variable, compared.meant).values())
-    right = meant.most_common(1)[0][0]
+    intended = Counter(_in_airflow(comparison.intended, variable, comparison.intended).values())
+    right = intended.most_common(1)[0][0]
     odd = ", ".join(sorted(service for service, value in values.items() if value != right))
-    compared.told.add(variable)
-    cause = f"{variable} differs between Airflow's services, so {harm}."
-    yield Problem(name, cause, _mend(variable, applied=len(meant) > 1), odd)
+    comparison.reported.add(variable)
+    cause = f"{variable} differs between Airflow's services, so {effect}."
+    yield Problem(code, cause, _fix(variable, overridden=len(intended) > 1), odd)
 
 
-def _execution_url(compared: Compared, airflow: str) -> Iterator[Problem]:
+def _execution_url(comparison: Comparison, airflow: str) -> Iterator[Problem]:
     right = f"{airflow}/execution/"
-    for service, value in _of_airflow(compared.held, EXECUTION_URL, compared.meant).items():
+    values = _in_airflow(comparison.current, EXECUTION_URL, comparison.intended)
+    for service, value in values.items():
         if airflow and value != right:
-            compared.told.add(EXECUTION_URL)
-            cause = (
-                "Its tasks look for the execution API at an address where the api-server is not."
-            )
-            fix = _mend(EXECUTION_URL, applied=compared.meant[service][EXECUTION_URL] != right)
+            comparison.reported.add(EXECUTION_URL)
+            cause = "Its tasks use an execution API address where the api-server does not listen."
+            overridden = comparison.intended[service][EXECUTION_URL] != right
+            fix = _fix(EXECUTION_URL, overridden=overridden)
             yield Problem("execution-api-url", cause, fix, service)
 
 
-def _of_airflow(wanted: Environments, variable: str, meant: Environments) -> dict[str, str]:
-    """The variable's value in each of Airflow's services that is meant to have one."""
-    named = [name for name in meant if image_of(name) == "airflow" and variable in meant[name]]
-    return {name: wanted[name].get(variable, "") for name in named}
+def _in_airflow(values: Environments, variable: str, intended: Environments) -> dict[str, str]:
+    """Return the variable's value in each of Airflow's services that should have one."""
+    names = [name for name in intended if image_of(name) == "airflow"]
+    return {name: values[name].get(variable, "") for name in names if variable in intended[name]}
 
 
-def _mend(variable: str, *, applied: bool) -> str:
-    return f"Remove {variable} from {OVERRIDE}, then run: inv up" if applied else "inv up"
+def _fix(variable: str, *, overridden: bool) -> str:
+    return f"Remove {variable} from {OVERRIDE}, then run: inv up" if overridden else "inv up"
 
 
-def _not_applied(compared: Compared, behind: Mapping[str, set[str]]) -> Iterator[Problem]:
-    changed = compared.changed()
+def _not_applied(comparison: Comparison, references: Mapping[str, set[str]]) -> Iterator[Problem]:
+    changed = comparison.changed()
     if not changed:
         return
-    names = _names(changed, compared, behind)
+    names = _changed_settings(changed, comparison, references)
     where = ", ".join(sorted(set[str]().union(*changed.values())))
-    keys = [name for name in names if name in OF_THE_DATA and not _only_added(compared, name)]
+    keys = [name for name in names if name in DATA_KEYS and not _key_added(comparison, name)]
     if keys:
-        yield _other_keys(keys, where)
+        yield _data_key_edited(keys, where)
     if others := [name for name in names if name not in keys]:
         cause = f"The running services do not use the current value of: {', '.join(others)}."
         yield Problem("settings-not-applied", cause, "inv up", where)
 
 
-def _names(
-    changed: Mapping[str, set[str]], compared: Compared, behind: Mapping[str, set[str]]
+def _changed_settings(
+    changed: Mapping[str, set[str]], comparison: Comparison, references: Mapping[str, set[str]]
 ) -> list[str]:
-    """The settings that must have changed; without one it was the compose file: its variables."""
-    added = {v for v in changed if not any(v in compared.held[name] for name in changed[v])}
-    suspected = set[str]().union(*(behind.get(v, set()) for v in changed.keys() - added))
+    """Return the settings that explain the changed variables.
+
+    If there are none, the compose file was edited: return the variables.
+    """
+    added = {v for v in changed if not any(v in comparison.current[name] for name in changed[v])}
+    candidates = set[str]().union(*(references.get(v, set()) for v in changed.keys() - added))
     for variable in added:
-        # Where a setting has another file read, what stands in that is new and did not change.
-        known = behind.get(variable, set())
-        suspected |= set() if known & suspected else known
-    same = set[str]().union(*compared.meant.values()) - changed.keys()
-    # What stands behind a variable that is as it was did not change.
-    innocent = {name for v in same for name in behind.get(v, ())}
-    return sorted(suspected - innocent or suspected or changed)
+        # A changed setting can add a compose file. The variables in that file are then new, but
+        # the other settings that they are made of did not change.
+        behind = references.get(variable, set())
+        candidates |= set() if behind & candidates else behind
+    same = set[str]().union(*comparison.intended.values()) - changed.keys()
+    # A setting behind a variable that kept its value did not change.
+    unchanged = {name for v in same for name in references.get(v, ())}
+    return sorted(candidates - unchanged or candidates or changed)
 
 
-def _other_keys(names: list[str], where: str) -> Problem:
+def _data_key_edited(names: list[str], where: str) -> Problem:
     cause = f"The existing data does not fit the new {', '.join(names)} in .env. Do not apply it."
     fix = f"Put the previous {', '.join(names)} back in .env, for example from a backup of it."
     return Problem("data-key-edited", cause, fix, where)
 
 
-def _only_added(compared: Compared, setting: str) -> bool:
-    """A Fernet key that was put before the one in use, which stays: as keys are changed."""
+def _key_added(comparison: Comparison, setting: str) -> bool:
+    """Return whether only a Fernet key was added, which is safe: Fernet keys are rotated so."""
     variable = SHARED[2][0]
     pairs = [
-        (compared.held[name].get(variable, ""), meant.get(variable, ""))
-        for name, meant in compared.meant.items()
+        (comparison.current[name].get(variable, ""), intended.get(variable, ""))
+        for name, intended in comparison.intended.items()
     ]
     return setting == "AIRFLOW_FERNET_KEY" and all(
-        {*held.split(",")} <= {*meant.split(",")} for held, meant in pairs
+        {*current.split(",")} <= {*intended.split(",")} for current, intended in pairs
     )

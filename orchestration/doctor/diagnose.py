@@ -1,6 +1,6 @@
-"""Diagnose known failures from state and logs: what is wrong, why, and one command to type.
+"""Diagnose known failures from state and logs, each with its cause and a fix.
 
-Nothing is changed and no secret is printed: values are compared, log lines are never quoted.
+Changes nothing and prints no secret: values are compared and log lines are never quoted.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,44 +23,46 @@ from orchestration.project import Project
 from orchestration.settings.model import SECRETS, Settings
 from orchestration.settings.secret_strength import SHORTEST_PASSWORD
 
-# What may be spent on a verdict where something else has failed already.
+# The time limit of a diagnosis below the error of another command.
 VERDICT_SECONDS = 10
-# Told only where nothing is known of any service, or of this one.
+# Hidden if there is any better explanation.
 VAGUE = ("service-not-well", "page-unreachable")
+# Hidden if the same service has a problem that explains them.
 SYMPTOMS = (*VAGUE, "restarting-again", "one-shot-failed", "service-stopped")
-# True of any stack that has just failed to come up.
+# Present in any stack that has just failed to start.
 EXPECTED = (*SYMPTOMS, "stack-down", "not-installed", "could-not-look")
-# Worth mending, and no reason for anything else.
-ASIDE = ("env-readable", "dag-import-errors", "weak-secret", "could-not-look",
-         "certificate-ends-soon")  # fmt: skip
-OTHERS_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
-                  "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip
+# Worth fixing, but never the cause of another problem.
+UNRELATED = ("env-readable", "dag-import-errors", "weak-secret", "could-not-look",
+             "certificate-ends-soon")  # fmt: skip
+# Secret settings that the stack does not generate.
+EXTERNAL_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
+                    "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip
 
 
-def text(finding: Problem) -> str:
-    """Return a finding as people read it."""
-    return f"{finding.code} ({finding.where}): {finding.cause}\n  {next_step(finding.fix)}"
+def format_problem(problem: Problem) -> str:
+    """Return a problem as `inv doctor` prints it."""
+    return f"{problem.code} ({problem.where}): {problem.cause}\n  {next_step(problem.fix)}"
 
 
 def further_problems(project: Project, error: StackError) -> list[Problem]:
-    """Return what is known of a failure beyond the problems that it carries.
+    """Return problems that may explain a failure and that its error does not contain.
 
-    Never raises, and gives up after VERDICT_SECONDS: the error comes first.
+    Never raises and returns nothing after VERDICT_SECONDS, so that the error itself is printed.
     """
     try:
-        found = in_background(lambda: examine(project, str(error))).result(timeout=VERDICT_SECONDS)
+        diagnosis = in_background(lambda: examine(project, str(error)))
+        problems = diagnosis.result(timeout=VERDICT_SECONDS)
     except BaseException:
         return []
     reported = {(one.code, one.cause) for one in error.problems}
-    return [
-        one for one in found if one.code not in EXPECTED and (one.code, one.cause) not in reported
-    ]
+    new = (one for one in problems if (one.code, one.cause) not in reported)
+    return [one for one in new if one.code not in EXPECTED]
 
 
 def examine(project: Project, failure: str = "") -> list[Problem]:
     """Return all known problems; `failure` is the message of a failed `inv up`.
 
-    A check that could not be made is a problem too.
+    A check that cannot run is reported as a problem too.
     """
     try:
         settings = load_or_draft(project)
@@ -72,12 +74,12 @@ def examine(project: Project, failure: str = "") -> list[Problem]:
     except StackError as error:
         not_installed = error.problems
     engine = _engine(settings)
-    found = [*not_installed, *_examined(settings, engine, failure, installed=not not_installed)]
-    return [_without_secrets(one, settings) for one in _explained(_merged(found))]
+    problems = [*not_installed, *_check_all(settings, engine, failure, installed=not not_installed)]
+    return [_without_secrets(one, settings) for one in _without_symptoms(_merged(problems))]
 
 
 def _engine(settings: Settings) -> Engine:
-    """The engine of this clone, or the one that an install would choose."""
+    """Return the engine of this clone, or the one that an install would choose."""
     if settings.engine != "auto":
         return factory.engine_for(settings)
     standalone, docker = (
@@ -86,50 +88,51 @@ def _engine(settings: Settings) -> Engine:
     return standalone if standalone.surviving_data() or docker.problems() else docker
 
 
-def _examined(
+def _check_all(
     settings: Settings, engine: Engine, failure: str, *, installed: bool
 ) -> list[Problem]:
-    found = [*_looked(".env", state_checks.of_env_file, settings)]
-    found += _looked("interrupted operations", pending.problems, settings)
-    found += _looked("certificates", state_checks.of_certificate, settings)
-    found += log_scan.in_error(settings, failure)
-    if unfit := [*_looked("engine", engine.problems)]:
-        host = Host(places=(settings.root,))
-        machine = _looked("machine", state_checks.of_host, settings, host, built=True)
-        return [*found, *unfit, *machine]
-    host_asked = in_background(lambda: list(_looked("machine", _host, settings, engine)))
-    report = health_report.look(settings, engine)
+    problems = [*_guarded(".env", state_checks.check_env_file, settings)]
+    problems += _guarded("interrupted operations", pending.problems, settings)
+    problems += _guarded("certificates", state_checks.check_certificate, settings)
+    problems += log_scan.scan_error(settings, failure)
+    if unfit := [*_guarded("engine", engine.problems)]:
+        host = Host(folders=(settings.root,))
+        machine = _guarded("machine", state_checks.check_host, settings, host, built=True)
+        return [*problems, *unfit, *machine]
+    machine_check = in_background(lambda: list(_guarded("machine", _host, settings, engine)))
+    report = health_report.collect(settings, engine)
     parts = [
-        _looked("data", _lost_data, engine) if not installed else (),
-        host_asked.result(),
-        _looked("ports", state_checks.of_ports, settings, report),
-        _looked("settings", config_drift.findings, settings, engine, _running(report))
+        _guarded("data", _lost_data, engine) if not installed else (),
+        machine_check.result(),
+        _guarded("ports", state_checks.check_ports, settings, report),
+        _guarded("settings", config_drift.problems, settings, engine, _running(report))
         if installed else (),
-        _looked("services", state_checks.of_services, engine, report),
-        _looked("logs", log_scan.in_logs, settings, engine, report),
-        _looked("bucket", object_store.findings, settings, engine) if installed else (),
-        state_checks.of_answers(report),
-        state_checks.of_accounts(settings, report) if installed else (),
-        state_checks.of_work(report),
-        state_checks.of_what_is_down(report) if installed else (),
+        _guarded("services", state_checks.check_services, engine, report),
+        _guarded("logs", log_scan.scan_logs, settings, engine, report),
+        _guarded("bucket", object_store.problems, settings, engine) if installed else (),
+        state_checks.check_pages(report),
+        state_checks.check_accounts(settings, report) if installed else (),
+        state_checks.check_work(report),
+        state_checks.check_stopped(report) if installed else (),
     ]  # fmt: skip
-    return [*found, *chain.from_iterable(parts)]
+    return [*problems, *chain.from_iterable(parts)]
 
 
-def _looked(
-    what: str, look: Callable[..., Iterable[Problem]], *arguments: object, **options: object
+def _guarded(
+    subject: str, check: Callable[..., Iterable[Problem]], *arguments: object, **options: object
 ) -> Iterator[Problem]:
+    """Yield the problems of a check; if it raises, yield that as a problem."""
     try:
-        yield from look(*arguments, **options)
+        yield from check(*arguments, **options)
     except Exception as error:
-        # Of any kind: what is broken may break its own check, and the others must still run.
+        # Any error: a fault can break its own check, and the other checks must still run.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        cause = f"{what} could not be checked: {reason}"
-        yield Problem("could-not-look", cause, "inv health", what)
+        cause = f"{subject} could not be checked: {reason}"
+        yield Problem("could-not-look", cause, "inv health", subject)
 
 
 def _host(settings: Settings, engine: Engine) -> Iterator[Problem]:
-    yield from state_checks.of_host(settings, engine.host(), built=engine.is_built())
+    yield from state_checks.check_host(settings, engine.host(), built=engine.is_built())
 
 
 def _lost_data(engine: Engine) -> Iterator[Problem]:
@@ -141,34 +144,34 @@ def _running(report: Report) -> list[str]:
     return [row.name for row in report.services if row.state == "running"]
 
 
-def _merged(found: list[Problem]) -> list[Problem]:
-    """The same of several services once."""
+def _merged(problems: list[Problem]) -> list[Problem]:
+    """Combine equal problems of several services into one."""
     places: dict[tuple[str, str, str], dict[str, None]] = {}
-    for one in found:
+    for one in problems:
         places.setdefault((one.code, one.cause, one.fix), {})[one.where] = None
     return [Problem(*key, ", ".join(where)) for key, where in places.items()]
 
 
-def _explained(found: list[Problem]) -> list[Problem]:
-    """Without symptoms that something else explains."""
-    causes = [one for one in found if one.code not in (*SYMPTOMS, *ASIDE)]
+def _without_symptoms(problems: list[Problem]) -> list[Problem]:
+    """Return the problems without those that another one explains."""
+    causes = [one for one in problems if one.code not in (*SYMPTOMS, *UNRELATED)]
     places = {place for one in causes for place in one.where.split(", ")}
-    reasons = any(one.code not in (*VAGUE, *ASIDE) for one in found)
+    has_explanation = any(one.code not in (*VAGUE, *UNRELATED) for one in problems)
 
-    def explained(one: Problem) -> bool:
+    def is_symptom(one: Problem) -> bool:
         if one.code == "not-installed":
-            return any(other.code == "env-lost" for other in found)
+            return any(other.code == "env-lost" for other in problems)
         if one.code in VAGUE:
-            return reasons
+            return has_explanation
         return one.code in SYMPTOMS and one.where in places
 
-    return [one for one in found if not explained(one)]
+    return [one for one in problems if not is_symptom(one)]
 
 
-def _without_secrets(finding: Problem, settings: Settings) -> Problem:
-    """A last guard: whatever was quoted, it holds no secret of .env."""
-    cause, fix = finding.cause, finding.fix
-    for name in (*SECRETS, *OTHERS_SECRETS):
+def _without_secrets(problem: Problem, settings: Settings) -> Problem:
+    """Mask secrets of .env in a problem, in case a check quoted one."""
+    cause, fix = problem.cause, problem.fix
+    for name in (*SECRETS, *EXTERNAL_SECRETS):
         if len(value := settings[name]) >= SHORTEST_PASSWORD:
             cause, fix = cause.replace(value, "***"), fix.replace(value, "***")
-    return replace(finding, cause=cause, fix=fix)
+    return replace(problem, cause=cause, fix=fix)

@@ -1,6 +1,6 @@
-"""What failures print, read from log_patterns.toml.
+"""Match logs against the failure patterns in log_patterns.toml.
 
-A line is never quoted: it may hold a token.
+A line is never quoted because it may contain a token.
 """
 
 import re
@@ -13,13 +13,13 @@ from pathlib import Path
 from orchestration.errors import Problem
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# Where `inv up` itself stands for a service: what it printed when it failed.
+# The service name of patterns that match the error message of a failed `inv up`.
 UP = "inv up"
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A failure by what services print; log_patterns.toml explains the fields."""
+    """A known failure and how it appears in logs; log_patterns.toml explains the fields."""
 
     code: str
     services: tuple[str, ...]
@@ -37,16 +37,16 @@ def patterns() -> tuple[Pattern, ...]:
     return tuple(Pattern(**{**one, "services": tuple(one["services"])}) for one in entries)
 
 
-def read(service: str, text: str, *, well: bool, names: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield the known failures in a service's log; of a healthy one only those that last.
+def match(service: str, text: str, *, healthy: bool, names: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield the known failures in a service's log; for a healthy service only `lasting` ones.
 
     The message of a failed `inv up` may quote any service. `names` fills the fixes.
     """
     plain = COLOURS.sub("", text)
     for one in patterns():
-        printed = service == UP or service.startswith(one.services)
-        if not printed or (well and not one.lasting):
+        applies = service == UP or service.startswith(one.services)
+        if not applies or (healthy and not one.lasting):
             continue
-        if found := re.search(one.pattern, plain):
-            cause, fix = one.cause.format(*found.groups()), one.fix.format(**names)
+        if result := re.search(one.pattern, plain):
+            cause, fix = one.cause.format(*result.groups()), one.fix.format(**names)
             yield Problem(one.code, cause, fix, service)

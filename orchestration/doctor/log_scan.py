@@ -1,4 +1,4 @@
-"""What services have said lately, each from its own last start on, read for known failures."""
+"""Scan recent service logs for known failure patterns."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -13,31 +13,31 @@ from orchestration.process.background import in_background
 from orchestration.settings.model import Settings
 
 LINES, RECENT = 200, timedelta(minutes=10)
-# What a service said while it ended is in front of its next start.
-ENDING = timedelta(minutes=2)
+# How long before its next start a service may print why it exited.
+EXIT_TIME = timedelta(minutes=2)
 
 
-def in_error(settings: Settings, said: str) -> Iterator[Problem]:
-    """What the words of a failed `inv up` tell."""
-    return log_patterns.read(log_patterns.UP, said, well=False, names=_names(settings))
+def scan_error(settings: Settings, message: str) -> Iterator[Problem]:
+    """Yield known failures in the error message of a failed `inv up`."""
+    return log_patterns.match(log_patterns.UP, message, healthy=False, names=_names(settings))
 
 
-def in_logs(settings: Settings, engine: Runtime, report: Report) -> Iterator[Problem]:
-    """What the services' last lines tell, and what the status page says of each."""
+def scan_logs(settings: Settings, engine: Runtime, report: Report) -> Iterator[Problem]:
+    """Yield known failures in each service's last log lines and its status page detail."""
     newest = _newest_start(report)
     names = _names(settings)
-    asked = [
+    tails = [
         (row, in_background(partial(engine.tail, row.name, LINES, _since(row, newest))))
         for row in report.services
         if row.state not in ("absent", "created", "orphaned")
     ]  # fmt: skip
-    for row, tail in asked:
+    for row, tail in tails:
         text = f"{row.detail}\n{tail.result()}"
-        yield from log_patterns.read(row.name, text, well=row.healthy, names=names)
+        yield from log_patterns.match(row.name, text, healthy=row.healthy, names=names)
 
 
 def _newest_start(report: Report) -> datetime:
-    """When the last of Airflow's services was started: what it refused before may be mended."""
+    """Return the last start of an Airflow service; it may have fixed what was rejected before."""
     starts = [
         datetime.fromisoformat(row.since)
         for row in report.services
@@ -47,15 +47,15 @@ def _newest_start(report: Report) -> datetime:
 
 
 def _since(row: Row, newest: datetime) -> datetime:
-    """From when on a service's words count."""
+    """Return the time from which a service's log lines count."""
     recent = datetime.now(UTC) - RECENT
     if row.since is None:
         return recent
     started = datetime.fromisoformat(row.since)
     if row.state != "running":
-        return started - ENDING
+        return started - EXIT_TIME
     if not row.healthy:
-        return max(started - ENDING, recent)
+        return max(started - EXIT_TIME, recent)
     return max(started, recent, newest if row.name.startswith("airflow-") else started)
 
 

@@ -1,1 +1,1 @@
-"""What runs the services: Docker, or plain processes under supervisord."""
+"""Engines that run the services: Docker, or plain processes under supervisord."""

@@ -1,4 +1,4 @@
-"""What an engine can do, in Compose's terms: the protocols that both engines implement."""
+"""Protocols that both engines implement, in Compose's terms."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from orchestration.host.resources import Host
 from orchestration.process import runner
 from orchestration.settings.model import Settings
 
-ONE_SHOTS = ("airflow-init", "mlflow-migrate")
-# What is built here: an image each, or an environment without containers.
+INIT_JOBS = ("airflow-init", "mlflow-migrate")
+# Images that are built here. The standalone engine builds a virtual environment for each.
 IMAGES = ("airflow", "mlflow", "status")
-# What publishes the pages with TLS, where an engine has one: a service and its image.
+# The service, and its image, that serves the web pages with TLS. Only Docker has it.
 PROXY = "tls"
 
 
 def image_of(service: str) -> str:
-    """Which of IMAGES a service runs from; blank for one that is not built here."""
+    """Return the image that a service runs from, or "" if it is not built here."""
     name = service.removesuffix("-migrate").partition("-")[0]
     return name if name in (*IMAGES, PROXY) else ""
 
@@ -27,9 +27,9 @@ def image_of(service: str) -> str:
 class Service:
     """A service as its engine sees it.
 
-    `state` is Compose's word (running, exited, restarting …); `health` the verdict of the
-    container's own check: healthy, unhealthy, starting, or blank without one; `out_of_memory`: its
-    last end was the kernel's doing, where the engine knows.
+    `state` is Compose's word: running, exited, restarting … `health` is the result of the
+    container's health check: healthy, unhealthy, starting, or blank if it has none. With
+    `out_of_memory` the kernel killed it the last time, if the engine knows.
     """
 
     name: str
@@ -41,16 +41,16 @@ class Service:
     out_of_memory: bool = False
 
     @property
-    def one_shot(self) -> bool:
-        """It runs to its end; its success is exit code 0."""
-        return self.name in ONE_SHOTS
+    def is_init_job(self) -> bool:
+        """Return whether it runs once; its success is exit code 0."""
+        return self.name in INIT_JOBS
 
 
 @dataclass(frozen=True)
 class Build:
-    """An image or environment of this clone: the bytes it alone holds, and whether it is needed.
+    """An image or environment of this clone.
 
-    What is not is what `prune` removes.
+    `bytes` counts only what it shares with no other image. `prune` removes it if not `needed`.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Build:
 def runtime_module(name: str) -> tuple[str, ...]:
     """Return the command that runs a module of `stack_runtime` where services run.
 
-    With -P nothing in the working directory or next to the module hides a package of that name.
+    With -P no file in the working directory or next to the module shadows a package.
     """
     return ("python", "-P", "-m", f"stack_runtime.{name}")
 
 
 class Runtime(Protocol):
-    """Starts, stops and observes the services. Real in every engine."""
+    """Start, stop and observe the services. Every engine implements all of it."""
 
     name: str
 
@@ -75,7 +75,7 @@ class Runtime(Protocol):
         """Return why this engine cannot work here."""
 
     def host(self) -> Host:
-        """Return facts about the machine it runs on, for preflight; may take seconds."""
+        """Return facts about the machine it runs on, for preflight. May take seconds."""
 
     def surviving_data(self) -> list[str]:
         """Return the names of this clone's existing state (volumes, data folders)."""
@@ -92,23 +92,23 @@ class Runtime(Protocol):
     def down(self, *, volumes: bool, quietly: bool = False) -> None:
         """Stop and remove all services; with `volumes` all their data too.
 
-        Progress is shown, unless `quietly`.
+        Shows progress, unless `quietly`.
         """
 
     def restart(self, services: Sequence[str]) -> None:
-        """Stop and start services as they are."""
+        """Stop and start services without recreating them."""
 
     def stop(self, services: Sequence[str]) -> None:
         """Stop services, each with its own grace period, until the next `up`."""
 
     def replace(self, service: str) -> None:
-        """Recreate one service from the active image, or run an init job to its end.
+        """Recreate one service from the active image, or run an init job until it exits.
 
         Running tasks finish first, however long they take.
         """
 
     def finish_tasks(self) -> None:
-        """Schedule no more tasks, and return once the running ones have ended.
+        """Stop scheduling tasks and return once the running ones have finished.
 
         The scheduler and the worker then stay stopped until the next `up`.
         """
@@ -116,10 +116,10 @@ class Runtime(Protocol):
     def run(self, service: str, argv: Sequence[str]) -> int:
         """Run a command in a service's environment on the user's terminal; return its exit code."""
 
-    def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> runner.Command:
+    def command(self, service: str, argv: Sequence[str], *, fresh: bool = False) -> runner.Command:
         """Return the command that runs `argv` in a service's environment.
 
-        With `anew`, it uses the current settings, whatever the service was started with.
+        With `fresh` it uses the current settings, not those the service was started with.
         """
 
     def ps(self) -> list[Service]:
@@ -129,23 +129,23 @@ class Runtime(Protocol):
         """Return the bytes of memory that each running service uses."""
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
-        """Print logs to the terminal; return the exit code of the command that did."""
+        """Print logs to the terminal and return the exit code of the command used."""
 
     def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
-        """Return the last log lines of a service, only those from `since` on if it is given."""
+        """Return the last log lines of a service, limited to those after `since` if given."""
 
     def environment(self, service: str) -> Mapping[str, str]:
-        """Return the variables a service was started with; empty if that is unknown."""
+        """Return the variables a service was started with, or nothing if that is unknown."""
 
-    def intended(self, service: str) -> Mapping[str, str]:
-        """Return the part of `environment` that the current settings and files decide."""
+    def intended_environment(self, service: str) -> Mapping[str, str]:
+        """Return the part of `environment` that the current settings and files determine."""
 
 
 class Builder(Protocol):
-    """Builds what the services run from: images or virtual environments."""
+    """Build the images or virtual environments that services run from."""
 
     def images(self) -> tuple[str, ...]:
-        """Return the names of what is built here for these settings."""
+        """Return the names of the images that these settings need."""
 
     def is_built(self) -> bool:
         """Return whether all images or environments exist."""
@@ -154,37 +154,37 @@ class Builder(Protocol):
         """Build images or environments next to those in use, showing progress."""
 
     def import_errors(self) -> str:
-        """Import every DAG in what was built last; return the errors, one per line."""
+        """Import every DAG with the newest build; return the errors, one per line."""
 
     def activate(self, images: Collection[str] = ()) -> None:
-        """Use what was built from now on; running services keep what they run from."""
+        """Use the newest builds from now on. Running services keep the ones they run from."""
 
     def prune(self) -> None:
-        """Remove what is inactive and nothing runs from."""
+        """Remove builds that are inactive and that no service runs from."""
 
     def builds(self) -> list[Build]:
-        """Return what was built and still exists; may take seconds."""
+        """Return the existing builds. May take seconds."""
 
 
 class Sandbox(Protocol):
-    """Lends its builds to another project next to this one, as for a restore drill."""
+    """Let another project run from this project's builds, as a restore drill does."""
 
     def create_sandbox(self, other: Settings) -> "Engine":
         """Return an engine for `other` that runs from this project's builds."""
 
     def remove_sandbox(self, other: Settings) -> None:
-        """Undo `create_sandbox`, once that project is down."""
+        """Undo `create_sandbox` after that project is down."""
 
 
 class Engine(Runtime, Builder, Sandbox, Protocol):
-    """Everything a stack is run by: one class implements all three."""
+    """All three protocols; each engine is one class."""
 
 
-def check_service(engine: Engine, name: str, known: Collection[str]) -> None:
-    """Raise StackError unless `name` is one of `known`."""
-    if name in known:
+def check_service(engine: Engine, name: str, allowed: Collection[str]) -> None:
+    """Raise StackError unless `name` is one of the `allowed` services."""
+    if name in allowed:
         return
     why = "is not a service"
     if name in engine.services():
-        why = "runs once, as part of inv up" if name in ONE_SHOTS else "is not built here"
-    raise StackError(f"{name} {why}.", fix=f"Use one of: {', '.join(known)}")
+        why = "runs once, as part of inv up" if name in INIT_JOBS else "is not built here"
+    raise StackError(f"{name} {why}.", fix=f"Use one of: {', '.join(allowed)}")

@@ -8,9 +8,9 @@ from orchestration.settings.model import Settings
 def engine_for(settings: Settings) -> Engine:
     """Return the engine of this clone.
 
-    Raises StackError when it was not decided yet.
+    Raises StackError if STACK_ENGINE is still `auto`.
     """
-    # Imported late: each command uses one of them, and importing both takes time.
+    # Importing both engines takes time, and each command uses only one.
     if settings.engine == "docker":
         from orchestration.engines.docker.engine import DockerEngine
 
@@ -19,4 +19,4 @@ def engine_for(settings: Settings) -> Engine:
         from orchestration.engines.standalone.engine import StandaloneEngine
 
         return StandaloneEngine(settings)
-    raise StackError("STACK_ENGINE=auto in .env is not decided yet: inv install")
+    raise StackError("No engine is chosen: .env contains STACK_ENGINE=auto.", fix="inv install")

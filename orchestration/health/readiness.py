@@ -1,4 +1,4 @@
-"""Wait for the services to become healthy, shown as they come up."""
+"""Wait until all services are healthy, showing progress."""
 
 import time
 from concurrent.futures import Future
@@ -19,44 +19,44 @@ READY_SECONDS = 240
 def await_services(
     chosen: Settings, engine: Runtime, starting: Future[None], progress: Progress
 ) -> None:
-    """Show the services coming up until all are well.
+    """Show the services' states until all are healthy.
 
-    Raises StackError when starting failed, when READY_SECONDS have passed, with the reason, the
-    last log lines and the next command, or when nothing but the artifacts' bucket is in the way.
+    Raises StackError if `starting` fails, or if only the artifacts' bucket is unusable. After
+    READY_SECONDS it raises one with the reason, the last log lines and the next command.
     """
-    trial: Future[list[Problem]] | None = None
+    bucket: Future[list[Problem]] | None = None
     while True:
-        report = health_report.look(chosen, engine)
+        report = health_report.collect(chosen, engine)
         progress.show(render.progress_lines(report))
         if starting.done() and (error := starting.exception()):
-            raise StackError(f"{_failed_one_shots(engine)}{error}")
+            raise StackError(f"{_init_job_logs(engine)}{error}")
         if starting.done() and report.status == "healthy":
             return
-        if starting.done() and _only_artifacts(report):
-            trial = trial or in_background(lambda: [*object_store.findings(chosen, engine)])
-            _refuse_bucket(trial)
+        if starting.done() and _waits_for_bucket(report):
+            bucket = bucket or in_background(lambda: [*object_store.problems(chosen, engine)])
+            _refuse_bucket(bucket)
         if progress.elapsed > READY_SECONDS:
-            raise StackError(
-                f"not ready after {READY_SECONDS} s\n{health_report.explain(report, engine)}"
-            )
+            cause = f"The services are not healthy after {READY_SECONDS} s."
+            raise StackError(f"{cause}\n{health_report.explain(report, engine)}")
         time.sleep(background.POLL_SECONDS)
 
 
-def _only_artifacts(report: health_report.Report) -> bool:
+def _waits_for_bucket(report: health_report.Report) -> bool:
     # The status page calls MLflow degraded if it answers, but its artifact store does not.
-    waiting = report.waiting()
-    return [part.name for part in waiting] == ["mlflow"] and waiting[0] in [
+    unhealthy = report.unhealthy()
+    return [part.name for part in unhealthy] == ["mlflow"] and unhealthy[0] in [
         row for row in report.services if row.verdict == "degraded"
     ]
 
 
-def _refuse_bucket(trial: Future[list[Problem]]) -> None:
-    # One that could not be made tells nothing.
-    if trial.done() and not trial.exception() and (problems := trial.result()):
+def _refuse_bucket(check: Future[list[Problem]]) -> None:
+    # A check that failed to run does not show that the bucket is at fault.
+    if check.done() and not check.exception() and (problems := check.result()):
         raise StackError("All services are running, but artifacts cannot be stored.", *problems)
 
 
-def _failed_one_shots(engine: Runtime) -> str:
-    failed = [s.name for s in engine.ps() if s.one_shot and s.state == "exited" and s.exit_code]
-    lines = [line for name in failed for line in health_report.last_words(engine, name, 12)]
+def _init_job_logs(engine: Runtime) -> str:
+    """Return the last log lines of the init jobs that failed."""
+    failed = [s.name for s in engine.ps() if s.is_init_job and s.state == "exited" and s.exit_code]
+    lines = [line for name in failed for line in health_report.last_log_lines(engine, name, 12)]
     return "".join(f"{line}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""What the verbs show of services: tables, progress lines, addresses."""
+"""Format health reports: tables, live display and progress lines."""
 
 import json
 import sys
@@ -24,19 +24,19 @@ WORK_MARKS = {
 
 
 def print_table(report: Report) -> None:
-    """The report for people."""
-    # A pipe has no width to fit into: whatever reads it wants whole lines.
+    """Print the report as a table."""
+    # A pipe has no width, and programs that read it need complete lines.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(shown(report))
+    console.print(as_table(report))
 
 
 def watch(reports: Iterable[Report], *, as_json: bool) -> bool:
-    """Show reports as they come until Ctrl-C; True when the last one was healthy.
+    """Show reports until Ctrl-C; return whether the last one was healthy.
 
-    A terminal shows the newest one; elsewhere it is printed when something changed. JSON is a
-    document a line.
+    A terminal shows the latest report. Other outputs get a report when a verdict changes. JSON is
+    one document per line.
     """
-    console, report, before = Console(highlight=False), None, None
+    console, report, previous = Console(highlight=False), None, None
     terminal = console.is_terminal and not console.is_dumb_terminal and not as_json
     try:
         with Live(console=console, auto_refresh=False) if terminal else nullcontext() as table:
@@ -44,18 +44,18 @@ def watch(reports: Iterable[Report], *, as_json: bool) -> bool:
                 if as_json:
                     print(json.dumps(report.as_dict()), flush=True)
                 elif table:
-                    table.update(shown(report), refresh=True)
-                elif (now := _verdicts(report)) != before:
+                    table.update(as_table(report), refresh=True)
+                elif (current := _verdicts(report)) != previous:
                     print(f"{datetime.now():%H:%M:%S}", flush=True)
                     print_table(report)
-                    before = now
+                    previous = current
     except KeyboardInterrupt:
         pass
     return report is not None and report.status == "healthy"
 
 
-def shown(report: Report) -> Group:
-    """A report as a table with the verdict below it."""
+def as_table(report: Report) -> Group:
+    """Return a report as a table with the verdict below it."""
     table = Table(box=None, pad_edge=False)
     for heading in ("", "service", "state", "for", "restarts", "memory"):
         right = heading in ("for", "restarts", "memory")
@@ -74,19 +74,19 @@ def shown(report: Report) -> Group:
         )
         table.add_row(mark, *map(escape, cells))
     canary = [Text(f"canary: {check.detail}") for check in report.checks if check.name == CANARY]
-    return Group(table, *_of_work(report), *canary, Text(f"{report.status} ({report.engine})"))
+    return Group(table, *_work_table(report), *canary, Text(f"{report.status} ({report.engine})"))
 
 
-def _of_work(report: Report) -> list[Text | Table]:
-    """What the status page says of the work, with its age."""
+def _work_table(report: Report) -> list[Text | Table]:
+    """Return the state of the work on the status page and when it last finished."""
     if not report.work:
         return []
     table = Table(box=None, pad_edge=False, show_header=False)
-    for each in report.work:
-        color, mark = WORK_MARKS.get(each.state, ("default", "–"))
-        when = f"{health_report.age(each.at)} ago" if each.at else ""
-        word = "well" if each.state == "up" else each.state
-        table.add_row(f"[{color}]{mark}[/]", *map(escape, (each.name, word, when, each.detail)))
+    for entry in report.work:
+        color, mark = WORK_MARKS.get(entry.state, ("default", "–"))
+        age = f"{health_report.age(entry.at)} ago" if entry.at else ""
+        state = "ok" if entry.state == "up" else entry.state
+        table.add_row(f"[{color}]{mark}[/]", *map(escape, (entry.name, state, age, entry.detail)))
     return [Text(), table]
 
 
@@ -95,12 +95,12 @@ def _verdicts(report: Report) -> list[tuple[str, bool]]:
 
 
 def progress_lines(report: Report) -> list[Line]:
-    """The report as rows of a start in progress."""
-    return [*map(line, report.services), *map(_check_line, report.checks)]
+    """Return the report as progress rows of a start."""
+    return [*map(progress_line, report.services), *map(_check_line, report.checks)]
 
 
-def line(row: health_report.Row) -> Line:
-    """A service as a row of work in progress."""
+def progress_line(row: health_report.Row) -> Line:
+    """Return a service as a progress row."""
     failed = row.state in ("exited", "dead", "restarting")
     return row.name, "ok" if row.healthy else ("bad" if failed else "wait"), row.detail
 

@@ -1,4 +1,4 @@
-"""Is it well? What the engine knows of each service, joined with what the services say."""
+"""Build the health report from the engine's state and the services' own status."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,12 @@ from orchestration.engines.base import PROXY, Runtime, Service
 from orchestration.errors import StackError, next_step
 from orchestration.settings.model import Settings
 
-PATIENCE_SECONDS = 3
-# Fields of rows and checks that are not part of the document for machines.
+TIMEOUT_SECONDS = 3
+# Fields of rows and checks that `inv health --json` leaves out.
 INTERNAL = {"verdict", "status_code"}
 NOT_STARTED = ("absent", "created", "orphaned")
-# What answers on this machine, and the question whose answer proves more than an open port.
-REACHED = {
+# A request to each published service whose answer proves more than an open port.
+ENDPOINTS = {
     "airflow-apiserver": ("AIRFLOW_PORT", "GET", "/api/v2/version", None),
     "mlflow": ("MLFLOW_PORT", "POST", "/api/2.0/mlflow/experiments/search", {"max_results": 1}),
     "status": ("STATUS_PORT", "GET", "/status.json", None),
@@ -28,7 +28,7 @@ REACHED = {
 
 @dataclass(frozen=True)
 class Check:
-    """The answer to one question; `latency_ms` is None where nothing answered."""
+    """The result of one request; `latency_ms` is None if there was no answer."""
 
     name: str
     healthy: bool
@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Row:
-    """One service as people and machines read it."""
+    """The state of one service."""
 
     name: str
     state: str
@@ -48,45 +48,45 @@ class Row:
     restarts: int
     memory_bytes: int | None
     detail: str
-    # What the status page says of it: up, degraded, down, unknown; blank where it was not asked.
+    # The status page's verdict: up, degraded, down or unknown; blank if there is none.
     verdict: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The stack at one moment."""
+    """The state of the stack at one moment."""
 
     engine: str
     services: list[Row]
     checks: list[Check]
-    # Told, not counted: a run that failed does not make the stack that ran it unwell.
+    # Reported but not counted: a failed run does not mean that the services are unhealthy.
     work: list[Work] = field(default_factory=list)
 
     @property
     def parts(self) -> list[Row | Check]:
-        """All that can be well or not."""
+        """Everything that can be healthy or unhealthy."""
         return [*self.services, *self.checks]
 
     @property
     def status(self) -> str:
-        """healthy: all is well; down: nothing runs; degraded: anything between."""
+        """Healthy if all parts are, down if no healthy service is running, otherwise degraded."""
         if all(part.healthy for part in self.parts):
             return "healthy"
         runs = any(row.healthy and row.state == "running" for row in self.services)
         return "degraded" if runs else "down"
 
     def as_dict(self) -> dict[str, Any]:
-        """The document of `inv health --json`."""
+        """Return the document of `inv health --json`."""
         return {
             "status": self.status,
             "engine": self.engine,
             "services": [_public(row) for row in self.services],
             "checks": [_public(check) for check in self.checks],
-            "work": [asdict(each) for each in self.work],
+            "work": [asdict(entry) for entry in self.work],
         }
 
-    def waiting(self) -> list[Row | Check]:
-        """What is not well."""
+    def unhealthy(self) -> list[Row | Check]:
+        """Return the unhealthy services and checks."""
         return [part for part in self.parts if not part.healthy]
 
 
@@ -94,65 +94,66 @@ def _public(part: Row | Check) -> dict[str, Any]:
     return {name: value for name, value in asdict(part).items() if name not in INTERNAL}
 
 
-def look(settings: Settings, engine: Runtime, *, memory: bool = False) -> Report:
-    """Ask the engine and the services side by side, each within seconds.
+def collect(settings: Settings, engine: Runtime, *, memory: bool = False) -> Report:
+    """Query the engine and the services in parallel, each with a limit of some seconds.
 
-    Never raises: an engine or service that does not answer is a check that is not healthy.
+    Never raises for an engine or service that does not answer: it is reported as a failed check.
     """
     with ThreadPoolExecutor() as pool:
-        asked = [pool.submit(reach, settings, name) for name in REACHED]
-        held = pool.submit(engine.memory) if memory else None
+        probes = [pool.submit(probe, settings, name) for name in ENDPOINTS]
+        memory_query = pool.submit(engine.memory) if memory else None
         try:
             services = engine.ps()
-            bytes_held = held.result() if held else {}
+            memory_use = memory_query.result() if memory_query else {}
         except (StackError, requests.RequestException) as error:
             reason = error.reason if isinstance(error, StackError) else str(error)
-            checks = [Check("engine", False, None, reason), *(a.result()[0] for a in asked)]
+            checks = [Check("engine", False, None, reason), *(p.result()[0] for p in probes)]
             return Report(engine.name, [], checks)
-    checks = [each.result()[0] for each in asked]
-    document, answers = asked[-1].result()[1], {check.name: check for check in checks}
-    said = verdicts(document)
+    checks = [each.result()[0] for each in probes]
+    # The status page is the last of ENDPOINTS.
+    document, by_name = probes[-1].result()[1], {check.name: check for check in checks}
+    page = verdicts(document)
     rows = [
-        replace(row(service, said, answers), memory_bytes=bytes_held.get(service.name))
+        replace(row(service, page, by_name), memory_bytes=memory_use.get(service.name))
         for service in services
     ]
     return Report(engine.name, rows, checks, work(document))
 
 
-def reach(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
-    """Ask one published service its question; the check and the answer's JSON (empty if none)."""
-    port, method, path, body = REACHED[name]
+def probe(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
+    """Send a published service its request; return the check and the JSON answer, or {}."""
+    port, method, path, body = ENDPOINTS[name]
     try:
         with http.session(settings) as session:
-            # At MLflow the status page's own account, which may only read.
+            # MLflow is read with the status page's account, which is read-only.
             reader = accounts.login(settings, accounts.READER) if name == "mlflow" else None
-            session.auth = reader or http.account(settings, port)
+            session.auth = reader or http.credentials(settings, port)
             address = settings.url(port) + path
-            answer = session.request(method, address, json=body, timeout=PATIENCE_SECONDS)
+            answer = session.request(method, address, json=body, timeout=TIMEOUT_SECONDS)
         document = answer.json()
         if not isinstance(document, dict):
             raise ValueError("not an object")
     except (requests.RequestException, ValueError) as error:
         return Check(name, False, None, f"{settings.url(port)}: {_reason(error)}"), {}
-    # The status page answers 503 for the stack it watches; that it answers is what counts here.
-    well = answer.ok or (name == "status" and "services" in document)
+    # The status page answers 503 if the stack is unhealthy, although the page itself works.
+    healthy = answer.ok or (name == "status" and "services" in document)
     latency = round(answer.elapsed.total_seconds() * 1000, 1)
     detail = f"{settings.url(port)}: HTTP {answer.status_code}"
-    return Check(name, well, latency, detail, answer.status_code), document
+    return Check(name, healthy, latency, detail, answer.status_code), document
 
 
-def row(service: Service, said: dict[str, dict[str, Any]], answers: dict[str, Check]) -> Row:
-    """A service's line: it must run and be up by what it says itself.
+def row(service: Service, verdicts: dict[str, dict[str, Any]], checks: dict[str, Check]) -> Row:
+    """Return a service's row: healthy if it is running and its verdict on the status page is up.
 
-    The container's own check is left out: it may lag by an interval behind that.
+    The container's health check is ignored because it can be one interval behind the status page.
     """
     healthy, detail = service.state == "running", service.state
-    if service.one_shot:
+    if service.is_init_job:
         healthy = service.state == "exited" and service.exit_code == 0
-        ended = f"exited, exit code {service.exit_code}" if service.exit_code else "done"
-        detail = ended if service.state == "exited" else service.state
+        result = f"exited, exit code {service.exit_code}" if service.exit_code else "done"
+        detail = result if service.state == "exited" else service.state
     elif healthy:
-        healthy, detail = _said(service, said, answers)
+        healthy, detail = _verdict(service, verdicts, checks)
     return Row(
         service.name,
         service.state,
@@ -161,18 +162,18 @@ def row(service: Service, said: dict[str, dict[str, Any]], answers: dict[str, Ch
         service.restarts,
         None,
         detail,
-        said.get(service.name, {}).get("state", ""),
+        verdicts.get(service.name, {}).get("state", ""),
     )
 
 
 def uptime(row: Row) -> str:
-    """How long a service is in its state, in words of one unit."""
+    """Return how long a service has been in its state, such as `5 min`; blank if unknown."""
     return age(row.since) if row.since else ""
 
 
-def age(moment: str) -> str:
-    """How long ago an ISO 8601 moment was, in words of one unit."""
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
+def age(time: str) -> str:
+    """Return how long ago an ISO 8601 time was, in one unit: `5 min`."""
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds())
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
@@ -180,59 +181,54 @@ def age(moment: str) -> str:
 
 
 def explain(report: Report, engine: Runtime, lines: int = 8) -> str:
-    """Which service is not well, why, its last log lines, and the next command."""
-    bad = report.waiting()
-    if not bad:
+    """Return what is unhealthy and why, the last log lines of one service, and the next command."""
+    unhealthy = report.unhealthy()
+    if not unhealthy:
         return ""
-    told = [f"{part.name}: {part.detail}" for part in bad]
-    # One that does not run is what those that do wait for.
-    rows = sorted(
-        (part for part in bad if isinstance(part, Row)), key=lambda row: row.state == "running"
-    )
-    first = next(iter(rows), None)
+    reasons = [f"{part.name}: {part.detail}" for part in unhealthy]
+    # Prefer a service that is not running: those that are may be waiting for it.
+    rows = [part for part in unhealthy if isinstance(part, Row)]
+    first = min(rows, key=lambda row: row.state == "running", default=None)
     if first is None or first.state in NOT_STARTED:
-        return "\n".join([*told, next_step("inv up")])
-    words = last_words(engine, first.name, lines)
-    return "\n".join([*told, *words, next_step(f"inv logs -s {first.name}")])
+        return "\n".join([*reasons, next_step("inv up")])
+    log = last_log_lines(engine, first.name, lines)
+    return "\n".join([*reasons, *log, next_step(f"inv logs -s {first.name}")])
 
 
-def last_words(engine: Runtime, service: str, lines: int) -> Iterable[str]:
-    """The last log lines of a service, indented, under a heading; nothing where there are none."""
+def last_log_lines(engine: Runtime, service: str, lines: int) -> Iterable[str]:
+    """Return a service's last log lines, indented below a heading; none if there is no log."""
     try:
-        said = engine.tail(service, lines)
+        log = engine.tail(service, lines)
     except StackError:
         return []
-    return (
-        [f"last lines of {service}:", *(f"  {line}" for line in said.splitlines())] if said else []
-    )
+    return [f"Last lines of {service}:", *(f"  {line}" for line in log.splitlines())] if log else []
 
 
-def _said(
-    service: Service, said: dict[str, dict[str, Any]], answers: dict[str, Check]
+def _verdict(
+    service: Service, verdicts: dict[str, dict[str, Any]], checks: dict[str, Check]
 ) -> tuple[bool, str]:
     if service.name == "status":
-        check = answers["status"]
+        check = checks["status"]
         return check.healthy, "answers" if check.healthy else check.detail
     if service.name == PROXY:
-        through = any(check.latency_ms is not None for check in answers.values())
-        return through, "answers with TLS" if through else "no page answers through it"
-    verdict = said.get(service.name)
+        answers = any(check.latency_ms is not None for check in checks.values())
+        return answers, "answers with TLS" if answers else "no page answers through it"
+    verdict = verdicts.get(service.name)
     if verdict is None:
         return False, "unknown: the status page does not answer"
-    seen = verdict.get("last_seen")
-    if (
-        verdict["state"] == "up"
-        and seen
-        and service.since
-        and datetime.fromisoformat(seen) < service.since
-    ):
-        return False, "started since, not heard of yet"
+    seen, since = verdict.get("last_seen"), service.since
+    if verdict["state"] == "up" and seen and since and datetime.fromisoformat(seen) < since:
+        return False, "started, not checked yet"
     return verdict["state"] == "up", verdict["detail"] or verdict["state"]
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
-        return f"no answer within {PATIENCE_SECONDS} s"
+        return f"no answer within {TIMEOUT_SECONDS} s"
     if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not the one that is expected"
-    return "refused" if isinstance(error, requests.ConnectionError) else "no JSON in the answer"
+        return "unexpected certificate"
+    return (
+        "refused"
+        if isinstance(error, requests.ConnectionError)
+        else "the answer is not a JSON object"
+    )

@@ -1,4 +1,4 @@
-"""Who may write where: this user in the clone, Airflow's user in the folders it mounts."""
+"""Check permissions: this user's in the clone, Airflow's user's in the folders it mounts."""
 
 import os
 import shlex
@@ -8,15 +8,15 @@ from pathlib import Path
 from orchestration.errors import Problem
 from orchestration.settings.model import Settings
 
-# The folders that Airflow's services mount, and their rights there (as in chmod).
+# The folders that Airflow's services mount, and the access they need (bits as in chmod).
 MOUNTS = {"dags": 0o5, "logs": 0o7, "plugins": 0o5}
 
 
 def folder_problems(settings: Settings) -> list[Problem]:
-    """Return the folders that the stack must write to (.env, locks, mounts) and cannot."""
+    """Return the folders that this user must write to (.env, lock files, mounts) but cannot."""
     folders = [settings.root, settings.root / "install"]
     if not all((settings.project_dir / name).exists() for name in MOUNTS):
-        folders.append(nearest(settings.project_dir))
+        folders.append(nearest_existing(settings.project_dir))
     problems: dict[Path, Problem] = {}
     for folder in folders:
         # The fix of a folder also fixes those inside it.
@@ -26,9 +26,9 @@ def folder_problems(settings: Settings) -> list[Problem]:
     return list(problems.values())
 
 
-def nearest(folder: Path) -> Path:
-    """The folder itself or the nearest above it that exists."""
-    return next(place for place in (folder, *folder.parents) if os.path.exists(place))
+def nearest_existing(folder: Path) -> Path:
+    """Return the folder itself or its nearest parent that exists."""
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))
 
 
 def unwritable(folder: Path) -> Problem | None:
@@ -58,7 +58,7 @@ def uid_problem(settings: Settings) -> Problem | None:
 
 
 def mount_problems(settings: Settings) -> Iterator[Problem]:
-    """Yield each existing mounted folder that AIRFLOW_UID in group 0 has too few rights on."""
+    """Yield each existing mounted folder that AIRFLOW_UID in group 0 cannot use as needed."""
     uid = int(settings["AIRFLOW_UID"])
     for name, rights in MOUNTS.items():
         folder = settings.project_dir / name
@@ -69,12 +69,12 @@ def mount_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def permits(folder: Path, uid: int, rights: int) -> bool:
-    """Whether that user in group 0 has these rights there, as the kernel decides it."""
-    held = folder.stat()
-    bits = 6 if held.st_uid == uid else 3 if held.st_gid == 0 else 0
-    # An access list may give what the mode does not tell: taken for the person's intent.
-    listed = hasattr(os, "listxattr") and "system.posix_acl_access" in os.listxattr(folder)
-    return listed or (held.st_mode >> bits) & rights == rights
+    """Return whether a user in group 0 has `rights` on a folder, decided as the kernel does."""
+    status = folder.stat()
+    shift = 6 if status.st_uid == uid else 3 if status.st_gid == 0 else 0
+    # An access control list may grant more than the mode shows, so it is trusted.
+    has_acl = hasattr(os, "listxattr") and "system.posix_acl_access" in os.listxattr(folder)
+    return has_acl or (status.st_mode >> shift) & rights == rights
 
 
 def _fix(folder: Path, uid: int, rights: int) -> str:

@@ -1,4 +1,4 @@
-"""Free ports, and what uses a port that is not free."""
+"""Find free ports, and the program that uses a taken one."""
 
 import errno
 import socket
@@ -9,7 +9,7 @@ from orchestration.process import runner
 from orchestration.settings.model import Settings
 from orchestration.settings.validation import PORTS
 
-# These hold ports for containers; the container is what a person knows.
+# These forward ports to containers. Users know the container, not the forwarder.
 FORWARDERS = ("docker-proxy", "rootlesskit", "rootlessport")
 EVERYWHERE = ("0.0.0.0", "::")
 DOCKER_SECONDS = 5
@@ -17,12 +17,12 @@ WORKING_DIR = "com.docker.compose.project.working_dir"
 
 
 def free(number: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
+    """Return ports on 127.0.0.1 that are not in use."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    found = [probe.getsockname()[1] for probe in probes]
+    numbers = [probe.getsockname()[1] for probe in probes]
     for probe in probes:
         probe.close()
-    return found
+    return numbers
 
 
 def port_problem(settings: Settings, service: str) -> Problem | None:
@@ -34,19 +34,17 @@ def port_problem(settings: Settings, service: str) -> Problem | None:
         try:
             probe.bind((address, port))
         except OSError as error:
-            why, way_out = f"cannot be used ({error.strerror})", "Set BIND_ADDRESS or"
+            why, fix = f"cannot be used ({error.strerror})", "Set BIND_ADDRESS or"
             if error.errno == errno.EADDRINUSE:
                 why = f"is already in use by {holder(address, port) or 'another program'}"
-                way_out = "Stop that program, or set"
+                fix = "Stop that program, or set"
             cause = f"Port {port} on {address} {why}."
-            return Problem(
-                "port-taken", cause, f"{way_out} {name} in .env, then run: inv up", service
-            )
+            return Problem("port-taken", cause, f"{fix} {name} in .env, then run: inv up", service)
     return None
 
 
 def holder(address: str, port: int) -> str:
-    """Return what listens there, as `nginx (process 12)`; an empty string if it is unknown."""
+    """Describe the program that listens on a port, as `nginx (process 12)`; empty if unknown."""
     pids = listeners(address, port)
     name, description = next(filter(None, map(process, filter(None, pids))), ("", ""))
     if description and name not in FORWARDERS:
@@ -55,7 +53,7 @@ def holder(address: str, port: int) -> str:
 
 
 def listeners(address: str, port: int) -> list[int | None]:
-    """The processes listening there by their ids; None for one that this user may not see."""
+    """Return the ids of processes that listen on a port, None for those of other users."""
     import psutil
 
     try:
@@ -66,33 +64,33 @@ def listeners(address: str, port: int) -> list[int | None]:
         one.pid
         for one in connections
         if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port
-        # `::ffff:127.0.0.1` is how a socket for both protocols shows an IPv4 address.
+        # A socket for both protocols shows an IPv4 address as `::ffff:127.0.0.1`.
         and (one.laddr.ip.endswith(address) or {one.laddr.ip, address} & set(EVERYWHERE))
     ]  # fmt: skip
 
 
 def process(pid: int) -> tuple[str, str] | None:
-    """Return a process's name and description, None if it has ended.
+    """Return a process's name and description, or None if it has exited.
 
-    A standalone service is described by the clone it belongs to.
+    The description of a standalone service names the clone it belongs to.
     """
     import psutil
 
     try:
-        found = psutil.Process(pid)
-        name = found.name()
+        running = psutil.Process(pid)
+        name = running.name()
     except psutil.Error:
         return None
     with suppress(psutil.Error, OSError):
-        if root := found.environ().get("STACK_ROOT"):
+        if root := running.environ().get("STACK_ROOT"):
             return name, f"another clone of this stack in {root}"
     return name, f"{name} (process {pid})"
 
 
 def container(port: int) -> str:
-    """Return `container NAME`, with the folder of its Compose project; empty for none."""
-    layout = f'{{{{.Names}}}}\t{{{{.Label "{WORKING_DIR}"}}}}'
-    argv = ("docker", "ps", "--filter", f"publish={port}", "--format", layout)
+    """Describe the container that publishes a port, with its Compose folder; empty if none."""
+    row_format = f'{{{{.Names}}}}\t{{{{.Label "{WORKING_DIR}"}}}}'
+    argv = ("docker", "ps", "--filter", f"publish={port}", "--format", row_format)
     try:
         rows = runner.run(runner.Command(argv), timeout=DOCKER_SECONDS).output
     except StackError:

@@ -1,4 +1,4 @@
-"""Questions that leave this machine, and never wait longer than the patience for them."""
+"""Requests to other machines, with a hard time limit."""
 
 import os
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ from threading import Thread
 from orchestration.host.minimums import PATIENCE_SECONDS
 
 
-def headers_of(address: str, bundle: str) -> Mapping[str, str] | None:
-    """The headers of what a server has at an address, whatever it thinks of being asked.
+def fetch_headers(address: str, bundle: str) -> Mapping[str, str] | None:
+    """Return the headers of a server's response, whatever its status; None without one in time.
 
-    `bundle` is the file of certificates to trust. None: there was no answer in time.
+    `bundle` is the file of CA certificates to trust.
     """
     answers: SimpleQueue[Mapping[str, str] | None] = SimpleQueue()
 
-    def ask() -> None:
+    def request() -> None:
         answers.put(_head(address, bundle))
 
-    # Beside this: a name server may take longer than any patience given to `requests`.
-    Thread(target=ask, daemon=True).start()
+    # In a thread, because the timeout of `requests` does not limit the name lookup.
+    Thread(target=request, daemon=True).start()
     try:
         return answers.get(timeout=PATIENCE_SECONDS)
     except Empty:
@@ -29,8 +29,8 @@ def headers_of(address: str, bundle: str) -> Mapping[str, str] | None:
 def _head(address: str, bundle: str) -> Mapping[str, str] | None:
     import requests
 
-    trusted = bundle if os.path.exists(bundle) else True
+    verify = bundle if os.path.exists(bundle) else True
     try:
-        return requests.head(address, timeout=PATIENCE_SECONDS, verify=trusted).headers
+        return requests.head(address, timeout=PATIENCE_SECONDS, verify=verify).headers
     except (requests.RequestException, OSError):
         return None

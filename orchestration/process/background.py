@@ -1,4 +1,4 @@
-"""Work in the background, shown while it is done."""
+"""Run work in the background and show its progress."""
 
 import threading
 import time
@@ -13,21 +13,21 @@ POLL_SECONDS = 0.25
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:
-    """Run `work` beside this; one that hangs ends with the process, nobody waits for it."""
-    done: Future[T] = Future()
+    """Run `work` in a daemon thread, so that work that hangs does not keep the process alive."""
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            done.set_result(work())
+            future.set_result(work())
         except BaseException as error:
-            done.set_exception(error)
+            future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return done
+    return future
 
 
 def show_until_done(work: Future[T], lines: list[Line], progress: Progress) -> T:
-    """Show rows while something is done beside; what comes of it, raises what it raises."""
+    """Show rows until the work is done, then return its result or raise its exception."""
     while not work.done():
         progress.show(lines)
         time.sleep(POLL_SECONDS)
@@ -35,14 +35,14 @@ def show_until_done(work: Future[T], lines: list[Line], progress: Progress) -> T
 
 
 class Steps:
-    """Work in named steps, each shown while it is done and after."""
+    """Work in named steps, each of which has a row of its own."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.done: list[Line] = []
 
     def do(self, name: str, work: Callable[[], T]) -> T:
-        """Do one; what comes of it, raises what it raises."""
+        """Do one step and return its result or raise its exception."""
         lines = [*self.done, (name, "wait", "")]
         result = show_until_done(in_background(work), lines, self.progress)
         self.done.append((name, "ok", ""))

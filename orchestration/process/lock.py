@@ -1,4 +1,4 @@
-"""One verb at a time changes a clone: a lock that tells who holds it and ends with its holder."""
+"""Lock a clone, so that only one command at a time changes it."""
 
 import fcntl
 import os
@@ -12,32 +12,32 @@ from orchestration.errors import StackError
 
 
 @contextmanager
-def at_work(verb: str, root: Path) -> Iterator[None]:
-    """Hold the clone's lock while a verb changes it.
+def acquire(command: str, root: Path) -> Iterator[None]:
+    """Lock the clone while a command changes it.
 
-    The kernel lets it go with the process, however that ends. Raises StackError when another verb
-    holds it, or when nothing can be written here.
+    The kernel releases the lock when the process exits for any reason. Raises StackError if another
+    command has the lock or the folder is not writable.
     """
-    with _opened(root / ".lock") as file:
+    with _open(root / ".lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StackError(
-                f"{file.read().strip() or 'another verb'} is at work in this clone: "
-                "wait until it has ended, then run this again"
+                f"{file.read().strip() or 'Another command'} is running in this clone.",
+                fix="Wait until it has finished, then try again.",
             ) from None
         file.truncate(0)
-        file.write(f"inv {verb} (process {os.getpid()}, since {datetime.now():%H:%M:%S})\n")
+        file.write(f"inv {command} (process {os.getpid()}, since {datetime.now():%H:%M:%S})\n")
         file.flush()
         yield
 
 
-def _opened(path: Path) -> TextIO:
+def _open(path: Path) -> TextIO:
     try:
-        # Opened without being emptied: what stands in it may tell who holds it.
+        # Not truncated: the file may name the command that has the lock.
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
     except OSError as error:
         raise StackError(
-            f"{path.parent} cannot be written to ({error.strerror}): "
-            "work in a clone that belongs to you"
+            f"{path.parent} is not writable ({error.strerror}).",
+            fix="Use a clone that belongs to you.",
         ) from None

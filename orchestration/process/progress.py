@@ -1,4 +1,4 @@
-"""Long work shown as it goes: a live table on a terminal, plain lines of what changed elsewhere."""
+"""Show progress: a live table on a terminal, otherwise a line for each change."""
 
 import time
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from rich.table import Table
 Line = tuple[str, str, str]
 STYLES = {"ok": "green", "wait": "yellow", "bad": "red"}
 MARKS = {"ok": "✓", "wait": "…", "bad": "✗"}
-# A log that says nothing for minutes looks like one that hangs.
-LIFE_SECONDS = 30
+# Without a line for minutes, a log looks as if the command hangs.
+HEARTBEAT_SECONDS = 30
 
 
 class Progress:
-    """Rows of (name, kind, detail), kind being ok, wait or bad, with the seconds they took."""
+    """Rows of (name, kind, detail) with their duration; kind is ok, wait or bad."""
 
     def __init__(
         self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
@@ -28,7 +28,7 @@ class Progress:
         self.shown: dict[str, Line] = {}
         self.settled: dict[str, float] = {}
         self.printed: dict[str, tuple[float, str]] = {}
-        # A dumb terminal cannot go back to a line to write it anew.
+        # A dumb terminal cannot move the cursor back to overwrite a line.
         self.has_table = self.console.is_terminal and not self.console.is_dumb_terminal
         self.live = Live(console=self.console, refresh_per_second=4)
 
@@ -48,14 +48,14 @@ class Progress:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """The seconds since the start."""
         return self.clock() - self.started
 
     def show(self, lines: list[Line]) -> None:
-        """Show the present state of all rows.
+        """Show the current state of all rows.
 
-        Without a live table: those whose kind changed, and those whose detail did while they
-        waited for LIFE_SECONDS.
+        Without a live table a row is printed if its kind has changed. A waiting row is also printed
+        if its detail has changed and its last line is HEARTBEAT_SECONDS old.
         """
         changed = [line for line in lines if self.shown.get(line[0], (None, None))[1] != line[1]]
         for name, kind, _ in changed:
@@ -66,12 +66,13 @@ class Progress:
         if self.has_table:
             self.live.update(self._table(lines))
         else:
-            self._print([line for line in lines if line in changed or self._shows_life(line)])
+            self._print([line for line in lines if line in changed or self._is_heartbeat(line)])
 
-    def _shows_life(self, line: Line) -> bool:
+    def _is_heartbeat(self, line: Line) -> bool:
         name, kind, detail = line
-        then, told = self.printed[name]
-        return kind == "wait" and detail != told and self.elapsed - then >= LIFE_SECONDS
+        time_printed, last_detail = self.printed[name]
+        is_due = self.elapsed - time_printed >= HEARTBEAT_SECONDS
+        return kind == "wait" and detail != last_detail and is_due
 
     def _print(self, lines: list[Line]) -> None:
         for name, kind, detail in lines:

@@ -1,4 +1,4 @@
-"""The one module that starts child processes, by argument lists; secrets go only in `env`."""
+"""Run child processes. No other module does. Secrets are passed in `env` only."""
 
 import json
 import shlex
@@ -21,7 +21,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 @dataclass(frozen=True)
 class Command:
-    """An argument list with where and in which environment it runs."""
+    """An argument list with its environment and working folder."""
 
     argv: Sequence[str]
     env: Mapping[str, str] | None = None
@@ -34,26 +34,25 @@ class Command:
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that has ended: its exit code, and what it printed."""
+    """The exit code and output of a command that has finished."""
 
     code: int
     output: str
 
     @property
     def failure_output(self) -> str:
-        """The last lines it printed if it failed, blank if it succeeded."""
+        """The last lines of output if the command failed, blank if it succeeded."""
         return tail(self.output) if self.code else ""
 
     def document(self) -> Any:
-        """Return the last JSON object or array that it printed on a line of its own.
+        """Return the last JSON object or array printed on a line of its own.
 
-        What carries the command, or the libraries it uses, may print other lines around it. Raises
-        StackError if there is none.
+        Docker and libraries may print other lines around it. Raises StackError if there is none.
         """
         for line in reversed(self.output.splitlines()):
             with suppress(ValueError):
-                if isinstance(found := json.loads(line), dict | list):
-                    return found
+                if isinstance(document := json.loads(line), dict | list):
+                    return document
         raise StackError(f"Expected JSON, but the command printed:\n{tail(self.output)}")
 
 
@@ -66,24 +65,23 @@ def run(
     source: IO[bytes] | None = None,
     into: IO[bytes] | None = None,
 ) -> Completed:
-    """Run a command to its end and return its exit code and output.
+    """Run a command and return its exit code and output.
 
-    The output is standard output and standard error together; with `into`, standard output goes to
-    that file and the output is standard error alone. `on_line` gets each line as it is printed.
-    `on_line` goes neither with `timeout` nor with `into`. `source` is its standard input (default:
-    none).
+    The output is standard output and standard error together. With `into`, standard output goes to
+    that file and the output is standard error alone. `source` is the standard input (default:
+    none). `on_line` is called for each line and cannot be combined with `timeout` or `into`.
 
-    Raises StackError with the last lines it printed if it fails (unless `check` is false), if it
-    is not installed, or if it takes longer than `timeout` seconds.
+    Raises StackError if the program is not installed, takes longer than `timeout` seconds or fails.
+    Without `check`, a failure raises nothing.
     """
-    assert not (on_line and (timeout or into)), "lines are read as they come, without a limit"
+    assert not (on_line and (timeout or into)), "on_line excludes timeout and into"
     stdout, stderr = (into, subprocess.PIPE) if into else (subprocess.PIPE, subprocess.STDOUT)
     streams = {"stdin": source or subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
     with _started(command, text=True, errors="replace", **streams) as process:
         if on_line:
             output = "".join(_each_line(process.stdout or (), on_line))
         else:
-            output = _all_at_once(process, command, timeout)
+            output = _whole_output(process, command, timeout)
     completed = Completed(process.returncode, output)
     if check:
         _check(command, completed)
@@ -91,10 +89,10 @@ def run(
 
 
 @contextmanager
-def reading(command: Command, source: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
-    """Give the standard output of a command as a stream of bytes while it runs.
+def stream_output(command: Command, source: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
+    """Yield the standard output of a command as a stream of bytes while it runs.
 
-    Raises StackError with the last lines of its standard error if it fails, once all was read.
+    On exit, raises StackError with the last lines of standard error if the command failed.
     """
     with tempfile.TemporaryFile() as errors:
         streams = {"stdin": source or subprocess.DEVNULL, "stdout": subprocess.PIPE}
@@ -106,43 +104,42 @@ def reading(command: Command, source: IO[bytes] | None = None) -> Iterator[IO[by
 
 
 def attach(command: Command, *, check: bool = False, echo: bool = False) -> int:
-    """Run a command on the user's terminal and return its exit code as a shell reports it.
+    """Run a command on the user's terminal and return its exit code, as a shell reports it.
 
-    Ctrl-C goes to the program, which may use it for something other than ending. With `echo` the
-    command is printed first. With `check` a failure raises StackError, an interrupt
-    KeyboardInterrupt.
+    Ctrl-C goes to the program alone, which may continue after it. `echo` prints the command first.
+    With `check`, a failure raises StackError and an interrupted program KeyboardInterrupt.
     """
     if echo:
         print(f"$ {command}", flush=True)
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    previous = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         with _started(command) as process:
             code = process.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
     code = code if code >= 0 else 128 - code
     if check and code == INTERRUPTED:
         raise KeyboardInterrupt
     if check and code:
-        raise StackError(f"{command}\nended with {code}: the reason stands above")
+        raise StackError(f"{command}\nexited with code {code}. The output above shows why.")
     return code
 
 
-def ours(name: str, environment: Mapping[str, str]) -> str:
-    """Return a program that was installed next to this Python, also where PATH does not name it.
+def find_program(name: str, environment: Mapping[str, str]) -> str:
+    """Return a program by its name if it is on PATH, otherwise its path next to this Python.
 
-    At boot systemd knows nothing of a user's PATH.
+    At boot systemd does not know the user's PATH.
     """
-    found = shutil.which(name, path=environment.get("PATH"))
-    return name if found else str(Path(sys.executable).with_name(name))
+    on_path = shutil.which(name, path=environment.get("PATH"))
+    return name if on_path else str(Path(sys.executable).with_name(name))
 
 
-def end_running() -> None:
-    """Ask every child process that still runs to end."""
-    # Imported here: each command would take longer to start.
+def terminate_children() -> None:
+    """Send SIGTERM to every child process that is still running."""
+    # Imported here, because it would slow down the start of every command.
     import psutil
 
-    # The system is asked: an interruption may come before a child is noted anywhere.
+    # The system lists the children: an interrupt may come before this process has recorded one.
     for process in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -164,17 +161,18 @@ def _each_line(stream: Iterable[str], on_line: Callable[[str], None]) -> Iterato
         yield line
 
 
-def _all_at_once(process: subprocess.Popen[str], command: Command, timeout: float | None) -> str:
+def _whole_output(process: subprocess.Popen[str], command: Command, timeout: float | None) -> str:
     try:
         return "".join(filter(None, process.communicate(timeout=timeout)))
     except subprocess.TimeoutExpired:
         process.kill()
-        raise StackError(f"no answer within {timeout:.0f} s: {command}") from None
+        raise StackError(f"Timed out after {timeout:.0f} s: {command}") from None
 
 
 def _check(command: Command, completed: Completed) -> None:
     if completed.code:
-        raise StackError(f"{command}\nended with {completed.code}:\n{completed.failure_output}")
+        failure = f"exited with code {completed.code}:\n{completed.failure_output}"
+        raise StackError(f"{command}\n{failure}")
 
 
 @contextmanager
@@ -182,6 +180,6 @@ def _started(command: Command, **options: Any) -> Iterator[subprocess.Popen[Any]
     try:
         process = subprocess.Popen(command.argv, env=command.env, cwd=command.cwd, **options)
     except FileNotFoundError:
-        raise StackError(f"{command.argv[0]} is not installed or not on PATH") from None
+        raise StackError(f"{command.argv[0]} is not installed or not on PATH.") from None
     with process:
         yield process

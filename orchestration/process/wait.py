@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a limit."""
+"""Wait for a condition, with a time limit."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def attempts(seconds: float, pause: float) -> Iterator[None]:
-    """Yield again and again with `pause` seconds in between, the last time after `seconds`."""
+    """Yield every `pause` seconds, the last time when `seconds` have passed."""
     deadline = time.monotonic() + seconds
     while True:
         yield
@@ -20,10 +20,10 @@ def attempts(seconds: float, pause: float) -> Iterator[None]:
 def wait_until(
     ready: Callable[[], T], seconds: float, *, pause: float, retry: tuple[type[Exception], ...] = ()
 ) -> T | None:
-    """Call `ready` until it returns something true, and return that.
+    """Call `ready` until it returns a true value and return that value.
 
-    Returns None after `seconds` without it. Exceptions in `retry` count as not ready; the last one
-    is raised.
+    Returns None after `seconds`. Exceptions in `retry` count as not ready, but if the last call
+    raised one, it is raised.
     """
     failure: Exception | None = None
     for _ in attempts(seconds, pause):

@@ -1,1 +1,1 @@
-"""Settings: read .env, validate, generate, write."""
+"""Read, validate, generate and write the settings in .env."""

@@ -1,4 +1,4 @@
-"""The file .env: forms that every reader takes alike, blanks filled, values that are set kept."""
+"""Read and edit .env, in syntax that python-dotenv, Compose and systemd parse alike."""
 
 import re
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from orchestration.errors import Problem, StackError
 from orchestration.files import atomic_write
 
 BLANKS = " \t"
-# "export = 1" is Compose's and python-dotenv's keyword without a name, and systemd's name.
+# In "export = 1", export is a keyword to Compose and python-dotenv, but a name to systemd.
 ASSIGNMENT = re.compile(r"(?!export[ \t])([A-Za-z_][A-Za-z0-9_]*)[ \t]*(?:(=)(.*))?")
 QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
-# Besides control characters, those that Unicode keeps for no text: systemd refuses the file.
+# Control characters and Unicode's noncharacters: systemd rejects a file that contains one.
 UNREADABLE = re.compile(
     "[\x00-\x08\x0a-\x1f\x7f-\x9f\ufdd0-\ufdef"
     + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
@@ -23,48 +23,47 @@ UNREADABLE = re.compile(
 
 
 def read(path: Path) -> str:
-    """The text of a settings file, line ends as they are.
+    """Return the text of a settings file with its original line endings.
 
-    Raises StackError naming the first line that is not UTF-8.
+    Raises StackError with the number of the first line that is not UTF-8.
     """
     data = path.read_bytes()
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        refused = [f"  line {line}: not UTF-8: write the line again"]
-        raise StackError(_unusable(path.name, refused)) from None
+        errors = [f"  line {line}: not UTF-8: type the line again"]
+        raise StackError(_unusable(path.name, errors)) from None
 
 
 def parse(text: str, name: str = ".env") -> dict[str, str]:
-    """Names and values of a settings file's text.
+    """Return the names and values in the text of a settings file.
 
-    Raises StackError naming every line of the file `name` that python-dotenv, Compose and systemd
-    would not read alike.
+    Raises StackError with every line of the file `name` that its readers would parse differently.
     """
     lines = enumerate(text.split("\n"), 1)
-    refused = [f"  line {number}: {why}" for number, line in lines if (why := refusal(line))]
-    if refused:
-        raise StackError(_unusable(name, refused))
+    errors = [f"  line {number}: {why}" for number, line in lines if (why := line_error(line))]
+    if errors:
+        raise StackError(_unusable(name, errors))
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     return {key: value or "" for key, value in values.items()}
 
 
-def _unusable(name: str, refused: list[str]) -> Problem:
-    cause = "\n".join([f"{name} has lines that its readers parse differently:", *refused])
+def _unusable(name: str, errors: list[str]) -> Problem:
+    cause = "\n".join([f"{name} has lines that its readers parse differently:", *errors])
     return Problem("env-unusable", cause, "Correct these lines, then run: inv up", name)
 
 
-def refusal(line: str) -> str | None:
-    """Why a line is refused, or None when every reader takes it alike."""
+def line_error(line: str) -> str | None:
+    """Return why a line is rejected, or None if all readers parse it alike."""
     line = line.removesuffix("\r")
     if line.startswith("\ufeff"):
         return "a byte order mark: save the file as UTF-8 without it"
     if odd := UNREADABLE.search(line):
-        return f"the character U+{ord(odd[0]):04X} is not read by all: take it out"
+        return f"the character U+{ord(odd[0]):04X} is not accepted by all readers: remove it"
     line = line.strip(BLANKS)
     if line.startswith("#") and line.endswith("\\"):
-        return "a backslash at its end: some readers take the next line for more of the comment"
+        return "a backslash at its end: some readers continue the comment on the next line"
     if not line or line.startswith("#"):
         return None
     match = ASSIGNMENT.fullmatch(line)
@@ -73,30 +72,30 @@ def refusal(line: str) -> str | None:
     name, equals, value = match.groups()
     if not equals:
         return f"{name} has no '=': write {name}=value"
-    return value_refusal(value)
+    return value_error(value)
 
 
-def value_refusal(text: str) -> str | None:
-    """Why a value's form is refused, or None."""
+def value_error(text: str) -> str | None:
+    """Return why a value is rejected, or None."""
     value = text.strip(BLANKS)
     quote = value[:1] if value[:1] in ("'", '"') else ""
     if quote and not QUOTED.fullmatch(value):
         closes = value.find(quote, 1) > 0
         return "text after the closing quote" if closes else "a quote is not closed"
     if "${" in value:
-        return "a ${ is expanded by some readers in any quotes: write out what it stands for"
-    return single_quoted_refusal(value) if quote == "'" else plain_refusal(text, quote)
+        return "a ${ is expanded by some readers even in quotes: write the value in full"
+    return single_quoted_error(value) if quote == "'" else plain_error(text, quote)
 
 
-def single_quoted_refusal(value: str) -> str | None:
-    """Why a value in single quotes is refused, or None."""
+def single_quoted_error(value: str) -> str | None:
+    """Return why a value in single quotes is rejected, or None."""
     if "\\\\" in value or value.endswith("\\'"):
         return "a backslash before another, or before the closing quote: some readers drop it"
     return None
 
 
-def plain_refusal(text: str, quote: str) -> str | None:
-    """Why a value in double quotes or none is refused, or None."""
+def plain_error(text: str, quote: str) -> str | None:
+    """Return why a value in double quotes or without quotes is rejected, or None."""
     if "$" in text:
         return "a $ is expanded by some readers: put the value in single quotes"
     if "\\" in text:
@@ -104,43 +103,43 @@ def plain_refusal(text: str, quote: str) -> str | None:
     if quote:
         return None
     if re.search(r"[ \t]#", text):
-        return "a comment behind a value: give it a line of its own"
+        return "a comment after a value: put it on a line of its own"
     if any(char.isspace() and char not in BLANKS for char in text):
-        return "a blank of an unusual kind: write a common one, or put the value in quotes"
+        return "an unusual space character: use a plain space, or put the value in quotes"
     return None
 
 
 def fill(text: str, values: Mapping[str, str], blank: tuple[str, ...] | None = ("",)) -> str:
-    """Put `values` where the line of that name holds one of `blank`, None: whatever it holds.
+    """Set each name in `values` whose current value is in `blank`, or any value if `blank` is None.
 
-    All else stays as it is.
+    Everything else in the text stays byte for byte.
     """
 
-    def line_of(line: str) -> str:
+    def fill_line(line: str) -> str:
         bare = line.removesuffix("\r")
         match = ASSIGNMENT.fullmatch(bare.strip(BLANKS))
         name, equals, value = match.groups() if match else ("", "", "")
-        if equals and name in values and (blank is None or unquoted(value) in blank):
+        if equals and name in values and (blank is None or unquote(value) in blank):
             return f"{name}={values[name]}{line[len(bare) :]}"
         return line
 
-    return "\n".join(line_of(line) for line in text.split("\n"))
+    return "\n".join(fill_line(line) for line in text.split("\n"))
 
 
-def raw(text: str) -> dict[str, str]:
-    """Each setting as it is written behind its `=`, quotes included."""
+def raw_values(text: str) -> dict[str, str]:
+    """Return the settings as they are written after `=`, including quotes."""
     lines = (ASSIGNMENT.fullmatch(line.strip(BLANKS)) for line in text.splitlines())
-    return {found[1]: found[3].strip(BLANKS) for found in lines if found and found[2]}
+    return {match[1]: match[3].strip(BLANKS) for match in lines if match and match[2]}
 
 
-def unquoted(value: str) -> str:
-    """A value as it is meant: without the blanks around it and one pair of quotes."""
+def unquote(value: str) -> str:
+    """Return a value without surrounding blanks and one pair of quotes."""
     value = value.strip(BLANKS)
     return value[1:-1] if QUOTED.fullmatch(value) else value
 
 
 def missing_blocks(example: str, present: Mapping[str, str]) -> str:
-    """The settings of the example that a file lacks, each with the comment above it."""
+    """Return the settings of the example that a file lacks, each with the comment above it."""
     block: list[str] = []
     missing: list[str] = []
     for line in example.splitlines(keepends=True):
@@ -157,23 +156,23 @@ def missing_blocks(example: str, present: Mapping[str, str]) -> str:
 
 
 def comments(text: str) -> dict[str, str]:
-    """What stands above each setting in one line; above several, for each of them."""
-    found: dict[str, str] = {}
+    """Return the comment above each setting as one line; adjacent settings share a comment."""
+    comment_of: dict[str, str] = {}
     above: list[str] = []
-    ended = False
+    is_complete = False
     for line in text.splitlines():
         if line.startswith("#"):
-            above = [*([] if ended else above), line.removeprefix("#").strip()]
-            ended = False
+            above = [*([] if is_complete else above), line.removeprefix("#").strip()]
+            is_complete = False
         elif match := ASSIGNMENT.fullmatch(line):
-            found[match[1]], ended = " ".join(above), True
+            comment_of[match[1]], is_complete = " ".join(above), True
         else:
-            above, ended = [], False
-    return found
+            above, is_complete = [], False
+    return comment_of
 
 
 def append(text: str, block: str) -> str:
-    """`block` behind the text, with the text's line ends; what stood there stays as it is."""
+    """Append a blank line and `block` in the text's own line endings."""
     end = "\r\n" if "\r\n" in text else "\n"
     if text and not text.endswith("\n"):
         text += "\n" if text.endswith("\r") else end
@@ -181,5 +180,5 @@ def append(text: str, block: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the file in one step, readable by its owner alone."""
+    """Replace the file atomically, readable by its owner only."""
     atomic_write(path, text, 0o600)

@@ -1,4 +1,4 @@
-"""Every setting: .env.example gives names and defaults, .env the values; the shell wins."""
+"""Settings: defaults from .env.example, values from .env, overridden by the shell's variables."""
 
 import base64
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestration.errors import Problem, StackError
 from orchestration.settings import envfile, validation
 
-PASSED_ON = re.compile(
+INHERITED = re.compile(
     r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:(?:https?|no|all)_proxy)|SSL_CERT_\w+)$"
 )
 
@@ -24,8 +24,8 @@ def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-# Made here. What others gave out (AWS's keys, a webhook, a mail password) may be blank and is not
-# judged.
+# Secrets that this tool generates. Those from elsewhere (AWS keys, a webhook, a mail password) may
+# be blank, and their strength is not checked.
 SECRETS: dict[str, Callable[[], str]] = {
     "_AIRFLOW_WWW_USER_PASSWORD": lambda: secrets.token_urlsafe(15),
     "AIRFLOW_FERNET_KEY": _fernet_key,
@@ -43,34 +43,34 @@ SECRETS: dict[str, Callable[[], str]] = {
 }
 
 
-# Where either is in a bucket, Airflow's services ask it themselves.
+# Airflow's services access these locations themselves if they are in a bucket.
 LOGS = "AIRFLOW_LOGS_DESTINATION"
-OF_AIRFLOW = (LOGS, "DATASET_URI")
-# Fernet keys that only backups need which were made before a rotation.
-FORMER_KEYS = "AIRFLOW_FORMER_FERNET_KEYS"
+AIRFLOW_LOCATIONS = (LOGS, "DATASET_URI")
+# Previous Fernet keys, which only backups from before a rotation need.
+PREVIOUS_KEYS = "AIRFLOW_FORMER_FERNET_KEYS"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one clone is set to. `values` holds every setting by its name in .env."""
+    """The settings of one clone; `values` contains all of them by their name in .env."""
 
     root: Path
     values: Mapping[str, str]
     environment: Mapping[str, str]
 
     @classmethod
-    def of_text(cls, text: str, root: Path, environ: Mapping[str, str]) -> "Settings":
-        """Return the settings of a .env's text, with the variables of `environ` above them.
+    def from_text(cls, text: str, root: Path, environ: Mapping[str, str]) -> "Settings":
+        """Return the settings in the text of a .env; variables in `environ` take precedence.
 
-        Raises StackError for a line that is refused or a value that cannot be used.
+        Raises StackError for a malformed line or a value that cannot be used.
         """
         example = (root / ".env.example").read_text(encoding="utf-8")
-        given = {**envfile.parse(example, ".env.example"), **envfile.parse(text)}
-        values = {name: environ.get(name, value) for name, value in given.items()}
-        needed = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
-        if wrong := validation.problems(values, needed):
-            raise StackError(*wrong)
-        inherited = {name: value for name, value in environ.items() if PASSED_ON.match(name)}
+        written = {**envfile.parse(example, ".env.example"), **envfile.parse(text)}
+        values = {name: environ.get(name, value) for name, value in written.items()}
+        required = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
+        if problems := validation.problems(values, required):
+            raise StackError(*problems)
+        inherited = {name: value for name, value in environ.items() if INHERITED.match(name)}
         return cls(root, values, inherited)
 
     def __getitem__(self, name: str) -> str:
@@ -78,56 +78,56 @@ class Settings:
 
     @property
     def engine(self) -> str:
-        """docker, standalone, or auto before the first install."""
+        """The engine: docker, standalone, or auto before the first install."""
         return self["STACK_ENGINE"]
 
     def with_engine(self, name: str) -> "Settings":
-        """The same with another engine."""
+        """Return these settings with another engine."""
         return replace(self, values={**self.values, "STACK_ENGINE": name})
 
     @property
     def project(self) -> str:
-        """The name this clone's containers, volumes and images begin with."""
+        """The prefix of the names of this clone's containers, volumes and images."""
         return self["COMPOSE_PROJECT_NAME"]
 
     @property
     def project_dir(self) -> Path:
-        """The folder with dags/, logs/ and plugins/."""
+        """The folder that contains dags/, logs/ and plugins/."""
         return (self.root / "orchestration" / self["AIRFLOW_PROJ_DIR"]).resolve()
 
     @property
     def compose_files(self) -> Mapping[str, tuple[str, ...]]:
-        """The files that Compose reads, in their order, each with the settings that ask for it."""
-        in_buckets = tuple(filter(self._is_bucket, OF_AIRFLOW))
-        more = {
+        """The Compose files in the order they are read, each with the settings that add it."""
+        in_buckets = tuple(filter(self._is_bucket, AIRFLOW_LOCATIONS))
+        optional = {
             "docker-compose.tls.yaml": ("TLS",) if self.tls else (),
             "docker-compose.s3.yaml": in_buckets,
             "docker-compose.logs.yaml": tuple(name for name in in_buckets if name == LOGS),
         }
-        asked = {name: settings for name, settings in more.items() if settings}
-        return {"docker-compose.yaml": (), **asked}
+        added = {name: settings for name, settings in optional.items() if settings}
+        return {"docker-compose.yaml": (), **added}
 
     def _is_bucket(self, name: str) -> bool:
         return self[name].startswith("s3://")
 
     @property
     def tls(self) -> bool:
-        """The pages are published with TLS."""
+        """Whether the pages are published with TLS."""
         return self["TLS"] == "on"
 
     @property
     def public_host(self) -> str:
-        """The name or address that people type to reach the pages."""
+        """The host name or address that users type to reach the pages."""
         host = self["PUBLIC_HOST"] if self.tls else ""
         address = host or self["BIND_ADDRESS"]
         return socket.gethostname() if address in validation.EVERYWHERE else address
 
     def public_url(self, port: str) -> str:
-        """Where people find a published port, by the setting's name: for links."""
+        """Return the URL of a published port for links; `port` is the name of its setting."""
         return self._at(self.public_host, port)
 
     def url(self, port: str) -> str:
-        """How this machine reaches a published port, by the setting's name."""
+        """Return the URL of a published port on this machine; `port` is the name of its setting."""
         address = self["BIND_ADDRESS"]
         return self._at("127.0.0.1" if address in validation.EVERYWHERE else address, port)
 
@@ -136,25 +136,25 @@ class Settings:
         return f"http{'s' if self.tls else ''}://{host}:{self[port]}"
 
     def refuse_unsafe(self) -> None:
-        """Raise StackError for weak secrets and pages that other machines reach unprotected.
+        """Raise StackError for weak secrets and for pages exposed to other machines without TLS.
 
-        Called before a stack is started; one that is running can still be inspected and stopped.
+        Called before a start. A stack that is already running can still be inspected and stopped.
         """
-        if unsafe := self.unsafe():
-            raise StackError(*unsafe)
+        if problems := self.safety_problems():
+            raise StackError(*problems)
 
-    def unsafe(self) -> list[Problem]:
-        """Return why a stack must not be started with these settings."""
+    def safety_problems(self) -> list[Problem]:
+        """Return the problems that make a start with these settings unsafe."""
         secrets = {name: self[name] for name in SECRETS}
-        return [*validation.weak_secrets(secrets), *validation.exposed(self.values)]
+        return [*validation.weak_secrets(secrets), *validation.exposure_problems(self.values)]
 
     def refuse_exposed(self) -> None:
-        """Raise StackError for pages that other machines reach unprotected."""
-        if exposed := validation.exposed(self.values):
-            raise StackError(*exposed)
+        """Raise StackError for pages exposed to other machines without TLS."""
+        if problems := validation.exposure_problems(self.values):
+            raise StackError(*problems)
 
     def compose_environment(self) -> dict[str, str]:
-        """What Compose is started with: nothing that a stray exported variable could change."""
-        told = {"AIRFLOW_PROJ_DIR": str(self.project_dir)}
-        told |= {"PUBLIC_HOST": self.public_host} if self.tls else {}
-        return {**self.environment, **self.values, **told}
+        """Return Compose's environment, which no unrelated exported variable can change."""
+        derived = {"AIRFLOW_PROJ_DIR": str(self.project_dir)}
+        derived |= {"PUBLIC_HOST": self.public_host} if self.tls else {}
+        return {**self.environment, **self.values, **derived}

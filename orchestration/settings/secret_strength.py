@@ -1,9 +1,9 @@
-"""Which secrets are weak: short, repetitive, a placeholder, a default or a published sample."""
+"""Find weak secrets: short, repetitive, a placeholder, a default or a published sample."""
 
 import base64
 import re
 
-# Characters; fewer can be tried out. The first account's password is one that people type.
+# In characters. The password of the first account may be shorter, because people type it.
 SHORTEST_SECRET, SHORTEST_PASSWORD = 16, 8
 PLACEHOLDER = re.compile(
     r"(?i)<.*>|x+|\.+|change.?me\W*|(your|my|change)[\W_][a-z\W_]*(password|secret|key)(.here)?\W*"
@@ -13,8 +13,8 @@ WORDS = re.compile(
     r"(?i)[\W\d_]*((admin|airflow|change|foobared|key|me|minio|mlflow|mlops|my|password|postgres|redis"
     r"|root|secret|super|test|user|webserver|welcome)[\W\d_]*)+"
 )
-# Fernet keys that guides, charts and images publish.
-KNOWN = {
+# Fernet keys published in guides, charts and images.
+PUBLISHED_KEYS = {
     "46BKJoQYlPPOexq0OhDZnIlNepKFf87WFwLbfzqDDho=",  # pragma: allowlist secret
     "81HqDtbqAywKSOumSha3BhWNOdQ26slT6K0YaZeZyPs=",  # pragma: allowlist secret
     "7T512UXSSmBOkpWimFHIVb8jK6lfmSAvx4mO6Arehnc=",  # pragma: allowlist secret
@@ -23,29 +23,29 @@ KNOWN = {
 }
 
 
-def guessable(name: str, value: str) -> str:
-    """Return why the secret `name` is weak, without quoting it, or an empty string."""
-    typed = name == "_AIRFLOW_WWW_USER_PASSWORD"
-    shortest, least = (SHORTEST_PASSWORD, 5) if typed else (SHORTEST_SECRET, 8)
-    bare, own = (re.sub(r"[\W_]", "", text.casefold()) for text in (value, name))
-    signs = {
-        f"shorter than {shortest} characters": len(value) < shortest,
+def weakness(name: str, value: str) -> str:
+    """Return why a secret is weak, without quoting its value, or an empty string."""
+    is_typed = name == "_AIRFLOW_WWW_USER_PASSWORD"
+    min_length, min_different = (SHORTEST_PASSWORD, 5) if is_typed else (SHORTEST_SECRET, 8)
+    bare_value, bare_name = (re.sub(r"[\W_]", "", text.casefold()) for text in (value, name))
+    checks = {
+        f"shorter than {min_length} characters": len(value) < min_length,
         "a placeholder": PLACEHOLDER.fullmatch(value),
-        "a sample that everybody knows": value in KNOWN,
-        "its own name": bare in (own, own.removeprefix("airflow")),
-        "made of too few different characters": len(set(value)) < least,
-        "one piece, repeated": value in (value + value)[1:-1],
-        "made of words that everybody tries": WORDS.fullmatch(value),
+        "a published sample": value in PUBLISHED_KEYS,
+        "its own name": bare_value in (bare_name, bare_name.removeprefix("airflow")),
+        "made of too few different characters": len(set(value)) < min_different,
+        "a repeated pattern": value in (value + value)[1:-1],
+        "made of common words": WORDS.fullmatch(value),
     }
-    return next((why for why, found in signs.items() if found), "")
+    return next((why for why, is_weak in checks.items() if is_weak), "")
 
 
-def guessable_key(value: str) -> str:
+def key_weakness(value: str) -> str:
     """Return why a valid Fernet key is weak, or an empty string."""
     key = base64.urlsafe_b64decode(value)
-    if value in KNOWN:
-        return "a sample that everybody knows"
+    if value in PUBLISHED_KEYS:
+        return "a published sample"
     if len(set(key)) < 8:
         return "made of too few different characters"
-    # 32 random bytes are all printable once in 10^13 times.
-    return "text, and not random" if all(32 <= byte < 127 for byte in key) else ""
+    # The chance that 32 random bytes are all printable is 1 in 10^13.
+    return "text instead of random bytes" if all(32 <= byte < 127 for byte in key) else ""

@@ -1,4 +1,4 @@
-"""Rules for the values of settings."""
+"""Validate the values of settings."""
 
 import base64
 import ipaddress
@@ -14,7 +14,7 @@ PORT = "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2]
 WEB_ADDRESS = r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
 HOST = "[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-# Some readers do not take what follows `?` or `#` for a part of the name.
+# No `?` or `#`: some readers do not treat what follows as a part of the name.
 _NAME = "s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 BUCKET, FILE_IN_BUCKET = rf"{_NAME}(/[^\s?#]*)?", rf"{_NAME}/\S*[^\s/]"
 NOT_IN_BUCKET = "(?!s3:).*"
@@ -32,8 +32,8 @@ IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 class Form:
     """The pattern that the whole value of some settings must match.
 
-    In `cause`, {0} is the setting and {1} its value; the cause of a secret does not quote it.
-    `values` completes the sentence "Set it in .env to".
+    In `cause`, {0} is the setting and {1} its value, which is left out for secrets. `values`
+    completes the sentence "Set it in .env to".
     """
 
     names: tuple[str, ...]
@@ -58,7 +58,7 @@ FORMS = (
     _one_of("TLS", "on", "off"),
     Form(("PUBLIC_HOST",), f"({HOST})?", "{0}={1} is neither a host name nor an IPv4 address.",
          "the name that people type, or leave it blank"),
-    # Never with its value: anyone who knows it can write to the channel.
+    # The value is not shown: anyone who knows it can write to the channel.
     Form(("ALERT_WEBHOOK_URL",), f"({WEB_ADDRESS})?", NO_ADDRESS,
          "https://HOST/..., or leave it blank"),
     Form(("SMTP_PORT",), f"({PORT})?", NO_PORT, "1 to 65535, or leave it blank"),
@@ -75,17 +75,17 @@ FORMS = (
 )  # fmt: skip
 
 
-def problems(values: Mapping[str, str], needed: Iterable[str]) -> list[Problem]:
-    """Return why these values cannot be used; the settings in `needed` must have one."""
-    return [*_blank(values, needed), *_malformed(values), *_contradictions(values)]
+def problems(values: Mapping[str, str], required: Iterable[str]) -> list[Problem]:
+    """Return the problems of these values; the settings in `required` must not be blank."""
+    return [*_blank(values, required), *_malformed(values), *_contradictions(values)]
 
 
 def _unusable(cause: str, fix: str) -> Problem:
     return Problem("env-unusable", cause, fix, ".env")
 
 
-def _blank(values: Mapping[str, str], needed: Iterable[str]) -> Iterator[Problem]:
-    if blank := [name for name in needed if not values[name]]:
+def _blank(values: Mapping[str, str], required: Iterable[str]) -> Iterator[Problem]:
+    if blank := [name for name in required if not values[name]]:
         cause = f"{', '.join(blank)} {'are' if blank[1:] else 'is'} blank in .env."
         yield Problem("not-installed", cause, "inv install", ".env")
 
@@ -110,13 +110,13 @@ def _contradictions(values: Mapping[str, str]) -> Iterator[Problem]:
         for name in ("MLFLOW_ARTIFACTS", "AIRFLOW_LOGS")
     )
     if artifacts.startswith("s3://") and logs.startswith(artifacts):
-        # A backup lists the artifacts, and a drill checks that they are unchanged.
+        # A backup lists the artifacts and a drill verifies that they are unchanged. Logs do change.
         cause = "AIRFLOW_LOGS_DESTINATION is inside MLFLOW_ARTIFACTS_DESTINATION."
         yield _unusable(cause, "Set another prefix in .env.")
 
 
-def exposed(values: Mapping[str, str]) -> list[Problem]:
-    """Return why other machines could reach pages that are not protected."""
+def exposure_problems(values: Mapping[str, str]) -> list[Problem]:
+    """Return a problem if other machines could reach the pages without TLS."""
     address, tls = values["BIND_ADDRESS"], values["TLS"] == "on"
     elsewhere = "Set {} in .env and connect from elsewhere with ssh -L, or use Docker."
     if values["STACK_ENGINE"] == "standalone":
@@ -136,7 +136,7 @@ def _exposed(cause: str, fix: str) -> Problem:
 
 
 def is_loopback(address: str) -> bool:
-    """Only this machine can reach what listens there."""
+    """Return whether only this machine can reach a port on that address."""
     try:
         return address == "localhost" or ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -144,26 +144,26 @@ def is_loopback(address: str) -> bool:
 
 
 def weaknesses(secrets: Mapping[str, str]) -> dict[str, str]:
-    """Return why each weak secret is weak, by name, as `made of words that everybody tries`.
+    """Return why each weak secret is weak, by name, as in `made of common words`.
 
-    Blank secrets are not judged. No value is quoted: these texts end up in logs.
+    Blank secrets are not checked. No value is quoted, because these texts end up in logs.
     """
     first = {value: name for name, value in reversed([*secrets.items()])}
-    found = {}
+    reasons = {}
     for name, value in filter(itemgetter(1), secrets.items()):
         why = _weakness(name, value)
         if why or first[value] != name:
-            found[name] = why or f"the same as {first[value]}"
-    return found
+            reasons[name] = why or f"the same as {first[value]}"
+    return reasons
 
 
 def _weakness(name: str, value: str) -> str:
     if name != FERNET_KEY:
-        return secret_strength.guessable(name, value)
+        return secret_strength.weakness(name, value)
     if not all(map(_is_fernet_key, value.split(","))):
         return "not a Fernet key (32 bytes in URL-safe base64)"
     # The keys after the first one only decrypt older data.
-    return secret_strength.guessable_key(value.partition(",")[0])
+    return secret_strength.key_weakness(value.partition(",")[0])
 
 
 def weak_secrets(secrets: Mapping[str, str]) -> list[Problem]:
@@ -181,7 +181,7 @@ def _replacement(name: str, value: str) -> str:
             "it blank in .env."
         )
     return (
-        "Where there is no data yet, leave it blank in .env and run: inv install. Otherwise run: "
+        "If there is no data yet, leave it blank in .env and run: inv install. Otherwise run: "
         f"inv secrets --rotate {name}"
     )
 

@@ -1,1 +1,1 @@
-"""The proxy's certificate and the internal CA."""
+"""The TLS proxy's certificate and the internal CA."""

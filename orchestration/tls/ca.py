@@ -1,4 +1,4 @@
-"""An internal certificate authority, and the certificates that it gives to the TLS proxy."""
+"""Create an internal CA and issue the TLS proxy's certificates."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -17,19 +17,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from orchestration.tls.keypair import Pair
 
-AUTHORITY_DAYS = 3650
-# What browsers take at most from authorities that the world trusts.
+CA_DAYS = 3650
+# The longest lifetime that browsers accept from public CAs.
 CERTIFICATE_DAYS = 397
-# Clocks of other machines may be a little behind.
+# Clocks of other machines may be slightly behind.
 BACKDATED = timedelta(hours=1)
 
 
-def authority(name: str) -> Pair:
-    """A new authority, which may give out certificates for servers and for no other authority."""
+def create_ca(name: str) -> Pair:
+    """Create a CA that may issue certificates for servers, but not for other CAs."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _named(f"{name} internal CA")
+    subject = _common_name(f"{name} internal CA")
     builder = (
-        _builder(subject, subject, key, AUTHORITY_DAYS)
+        _builder(subject, subject, key, CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
     )
@@ -37,20 +37,20 @@ def authority(name: str) -> Pair:
 
 
 def issue(issuer: Pair, hosts: Iterable[str]) -> Pair:
-    """A new certificate for a server of these names and addresses; the first is its own name."""
+    """Issue a server certificate for host names and addresses; the first is its common name."""
     names = [*hosts]
     signer = load_pem_private_key(issuer.key, password=None)
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise ValueError("the authority's key is none that was made here")
+        raise ValueError("The CA's key is not an elliptic-curve key.")
     key = ec.generate_private_key(ec.SECP256R1())
-    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = (
-        _builder(_named(names[0][:64]), issuer.opened.subject, key, CERTIFICATE_DAYS)
+        _builder(_common_name(names[0][:64]), issuer.x509.subject, key, CERTIFICATE_DAYS)
         .add_extension(x509.SubjectAlternativeName([*map(_host, names)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(above, critical=False)
+        .add_extension(authority_key, critical=False)
     )
     return _pair(builder.sign(signer, SHA256()), key)
 
@@ -59,7 +59,7 @@ def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
-    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -68,19 +68,19 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(own, critical=False)
+        .add_extension(subject_key, critical=False)
     )
 
 
-def _usage(**may: bool) -> x509.KeyUsage:
+def _usage(**allowed: bool) -> x509.KeyUsage:
     uses = (
         "digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
         "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
     )  # fmt: skip
-    return x509.KeyUsage(**{use: may.get(use, False) for use in uses})
+    return x509.KeyUsage(**{use: allowed.get(use, False) for use in uses})
 
 
-def _named(text: str) -> x509.Name:
+def _common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
@@ -92,5 +92,5 @@ def _host(name: str) -> x509.GeneralName:
 
 
 def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Pair(certificate.public_bytes(Encoding.PEM), secret)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Pair(certificate.public_bytes(Encoding.PEM), private)

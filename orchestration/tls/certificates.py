@@ -1,6 +1,6 @@
-"""The certificate that the TLS proxy shows: the person's own, or one of an internal CA.
+"""Provide the TLS proxy's certificate: the user's own or one of the internal CA.
 
-Either lies ready in `certificates/served`, which the proxy alone mounts.
+Either is copied to `certificates/served`, which only the proxy mounts.
 """
 
 import os
@@ -21,28 +21,28 @@ ENDS_SOON = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Files:
-    """Where certificates of a clone lie."""
+    """The certificate files of a clone."""
 
     folder: Path
 
     @classmethod
-    def of(cls, settings: Settings) -> "Files":
-        """Those of the clone with these settings."""
+    def for_clone(cls, settings: Settings) -> "Files":
+        """Return the files of the clone with these settings."""
         return cls(settings.root / "certificates")
 
     @property
     def ca(self) -> Path:
-        """The internal CA's certificate, for people's browsers and clients to trust."""
+        """The internal CA's certificate, which browsers and clients import."""
         return self.folder / "ca.pem"
 
     @property
     def ca_key(self) -> Path:
-        """Its key, which no service sees."""
+        """The internal CA's key, which no service can read."""
         return self.folder / "ca.key"
 
     @property
     def certificate(self) -> Path:
-        """What the proxy shows, its chain included."""
+        """The proxy's certificate with its chain."""
         return self.folder / "served" / "certificate.pem"
 
     @property
@@ -51,22 +51,22 @@ class Files:
         return self.folder / "served" / "key.pem"
 
 
-def given(settings: Settings) -> tuple[Path, Path] | None:
-    """The person's own certificate and key, relative ones from the clone; None for the CA's."""
+def own_certificate(settings: Settings) -> tuple[Path, Path] | None:
+    """Return the paths of the user's own certificate and key, None if the internal CA is used."""
     if not settings["TLS_CERTIFICATE"]:
         return None
     return settings.root / settings["TLS_CERTIFICATE"], settings.root / settings["TLS_KEY"]
 
 
-def trusted(settings: Settings) -> Path:
-    """What verifies the proxy from this machine: the CA, or the person's certificate itself."""
-    files = Files.of(settings)
-    return files.certificate if given(settings) else files.ca
+def trust_anchor(settings: Settings) -> Path:
+    """Return the certificate to verify the proxy with: the CA's or the user's own."""
+    files = Files.for_clone(settings)
+    return files.certificate if own_certificate(settings) else files.ca
 
 
 def problems(settings: Settings) -> list[Problem]:
-    """Return why your own certificate cannot be used; empty without TLS or with the CA's."""
-    own = given(settings) if settings.tls else None
+    """Return the problems of the user's own certificate, if TLS is on and there is one."""
+    own = own_certificate(settings) if settings.tls else None
     if not own:
         return []
     pair = keypair.read(*own)
@@ -77,89 +77,88 @@ def _own_problems(
     settings: Settings, pair: Pair, certificate: Path, key: Path
 ) -> Iterator[Problem]:
     own = f"TLS_CERTIFICATE={certificate}"
-    if not pair.fits:
+    if not pair.key_matches:
         cause = f"TLS_KEY={key} does not belong to {own}."
         yield keypair.unusable(cause, "Set both to files of one pair in .env.")
-    now, opened = datetime.now(UTC), pair.opened
-    if now > opened.not_valid_after_utc:
-        cause = f"{own} expired on {opened.not_valid_after_utc:%Y-%m-%d}."
+    now, parsed = datetime.now(UTC), pair.x509
+    if now > parsed.not_valid_after_utc:
+        cause = f"{own} expired on {parsed.not_valid_after_utc:%Y-%m-%d}."
         yield keypair.unusable(cause, "Renew it.")
-    if now < opened.not_valid_before_utc:
-        cause = f"{own} is not valid before {opened.not_valid_before_utc:%Y-%m-%d}."
+    if now < parsed.not_valid_before_utc:
+        cause = f"{own} is not valid before {parsed.not_valid_before_utc:%Y-%m-%d}."
         yield keypair.unusable(cause, "Check this machine's clock.")
-    if not pair.names(settings.public_host):
+    if not pair.covers(settings.public_host):
         hosts = ", ".join(sorted(pair.hosts)) or "no host"
         cause = f"{own} is for {hosts}, not for {settings.public_host}."
         yield keypair.unusable(cause, "Set PUBLIC_HOST in .env to a name in the certificate.")
 
 
-def ends(settings: Settings) -> datetime | None:
-    """When the certificate that is served ends; None where none is there yet."""
+def expiry(settings: Settings) -> datetime | None:
+    """Return when the proxy's certificate expires, or None if there is none yet."""
     from cryptography import x509
 
     try:
-        pem = Files.of(settings).certificate.read_bytes()
+        pem = Files.for_clone(settings).certificate.read_bytes()
         return x509.load_pem_x509_certificate(pem).not_valid_after_utc
     except (OSError, ValueError):
         return None
 
 
 def provide(settings: Settings) -> str:
-    """Have certificate and key ready for the proxy; what was done in a line, or blank.
+    """Provide the proxy's certificate and key if TLS is on, and return a summary of the changes.
 
-    Raises StackError for an own certificate that cannot be used, or a key that the proxy could
-    not read.
+    Raises StackError if the user's certificate cannot be used or the proxy could not read the key.
     """
     if not settings.tls:
         return ""
-    if wrong := problems(settings):
-        raise StackError(*wrong)
-    if own := given(settings):
+    if own_problems := problems(settings):
+        raise StackError(*own_problems)
+    if own := own_certificate(settings):
         pair = keypair.read(*own)
         if isinstance(pair, Problem):
             raise StackError(pair)
-        return "your certificate is taken over" if _serve(settings, pair) else ""
-    authority, made = _authority(settings)
-    hosts = wanted_hosts(settings)
-    held = keypair.read(Files.of(settings).certificate, Files.of(settings).key)
-    if isinstance(held, Pair) and _good(held, authority, hosts):
+        return "Installed your certificate." if _serve(settings, pair) else ""
+    issuer, summary = _internal_ca(settings)
+    hosts, files = certificate_hosts(settings), Files.for_clone(settings)
+    current = keypair.read(files.certificate, files.key)
+    if isinstance(current, Pair) and _is_usable(current, issuer, hosts):
         return ""
-    from orchestration.tls import ca as making
+    from orchestration.tls import ca
 
-    _serve(settings, making.issue(authority, hosts))
-    return f"{made}a certificate for {', '.join(hosts)} was made"
+    _serve(settings, ca.issue(issuer, hosts))
+    return f"{summary}Created a certificate for {', '.join(hosts)}."
 
 
-def wanted_hosts(settings: Settings) -> list[str]:
-    """The names and addresses that the CA's certificate is for, the one that people type first."""
+def certificate_hosts(settings: Settings) -> list[str]:
+    """Return the hosts of a certificate of the internal CA, the public host name first."""
     machine = socket.gethostname()
-    also = [machine, machine.partition(".")[0], "localhost", "127.0.0.1"]
+    hosts = [settings.public_host, machine, machine.partition(".")[0], "localhost", "127.0.0.1"]
     address = settings["BIND_ADDRESS"]
-    also += [] if address in ("0.0.0.0", "::", "localhost") else [address]
-    return [*dict.fromkeys(name.lower() for name in (settings.public_host, *also))]
+    hosts += [] if address in ("0.0.0.0", "::", "localhost") else [address]
+    return [*dict.fromkeys(map(str.lower, hosts))]
 
 
-def _authority(settings: Settings) -> tuple[Pair, str]:
-    """The internal CA, made where there is none that can go on; and that in words."""
-    from orchestration.tls import ca as making
+def _internal_ca(settings: Settings) -> tuple[Pair, str]:
+    """Return the internal CA, and a summary if it had to be created."""
+    from orchestration.tls import ca
 
-    files = Files.of(settings)
-    held = keypair.read(files.ca, files.ca_key)
-    if isinstance(held, Pair) and held.fits and held.lasts(ENDS_SOON):
-        return held, ""
-    pair = making.authority(settings.project)
+    files = Files.for_clone(settings)
+    current = keypair.read(files.ca, files.ca_key)
+    if isinstance(current, Pair) and current.key_matches and current.is_valid_for(ENDS_SOON):
+        return current, ""
+    pair = ca.create_ca(settings.project)
     files.folder.mkdir(parents=True, exist_ok=True)
     atomic_write(files.ca_key, pair.key, 0o600)
     atomic_write(files.ca, pair.certificate, 0o644)
-    return pair, f"an internal CA was made ({files.ca}: let browsers and clients trust it); "
+    return pair, f"Created an internal CA. Import {files.ca} in browsers and clients.\n"
 
 
 def _serve(settings: Settings, pair: Pair) -> bool:
-    """Lay a pair where the proxy reads it; whether that is another than before."""
-    files, uid = Files.of(settings), int(settings["AIRFLOW_UID"])
-    # A key that was made readable for others is written again too.
-    same = keypair.read(files.certificate, files.key) == pair
-    if same and not files.key.stat().st_mode & 0o077:
+    """Write a pair to the proxy's files and return whether anything has changed."""
+    files, uid = Files.for_clone(settings), int(settings["AIRFLOW_UID"])
+    # A key whose mode lets others read it is written again too.
+    is_same = keypair.read(files.certificate, files.key) == pair
+    if is_same and not files.key.stat().st_mode & 0o077:
         return False
     if os.getuid() not in (0, uid):
         raise StackError(
@@ -172,11 +171,11 @@ def _serve(settings: Settings, pair: Pair) -> bool:
     return True
 
 
-def _good(pair: Pair, authority: Pair, hosts: list[str]) -> bool:
-    """It is the CA's, for these hosts, and goes on for a while."""
+def _is_usable(pair: Pair, issuer: Pair, hosts: list[str]) -> bool:
+    """Return whether the CA issued the pair for exactly these hosts and it does not expire soon."""
     try:
-        pair.opened.verify_directly_issued_by(authority.opened)
+        pair.x509.verify_directly_issued_by(issuer.x509)
     except Exception:
-        # Of any kind: what cannot be verified is made anew.
+        # Whatever the error, a certificate that cannot be verified is replaced.
         return False
-    return pair.fits and pair.lasts(ENDS_SOON) and pair.hosts == set(hosts)
+    return pair.key_matches and pair.is_valid_for(ENDS_SOON) and pair.hosts == set(hosts)

@@ -1,4 +1,4 @@
-"""A certificate with its key: read from files, and judged."""
+"""Read and check a certificate and its private key."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -11,60 +11,61 @@ from orchestration.errors import Problem
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-# cryptography is imported where it is used: most verbs never look at a certificate.
+# cryptography is imported where it is used, because most commands need no certificate.
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Both as PEM."""
+    """A certificate and its private key, both in PEM format."""
 
     certificate: bytes
     key: bytes
 
     @property
-    def opened(self) -> "Certificate":
-        """The certificate itself."""
+    def x509(self) -> "Certificate":
+        """The parsed certificate."""
         from cryptography import x509
 
         return x509.load_pem_x509_certificate(self.certificate)
 
     @property
-    def fits(self) -> bool:
-        """The key is the certificate's."""
+    def key_matches(self) -> bool:
+        """Whether the private key belongs to the certificate."""
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         public = load_pem_private_key(self.key, password=None).public_key()
-        return bool(public == self.opened.public_key())
+        return bool(public == self.x509.public_key())
 
     @property
     def hosts(self) -> set[str]:
-        """The names and addresses that the certificate is for, as browsers read it."""
+        """The host names and addresses in the certificate's subject alternative names."""
         from cryptography import x509
 
         kind = x509.SubjectAlternativeName
         try:
-            found = self.opened.extensions.get_extension_for_class(kind).value
+            alternatives = self.x509.extensions.get_extension_for_class(kind).value
         except x509.ExtensionNotFound:
             return set()
-        names = found.get_values_for_type(x509.DNSName)
-        return {*map(str.lower, names), *map(str, found.get_values_for_type(x509.IPAddress))}
+        names = alternatives.get_values_for_type(x509.DNSName)
+        addresses = alternatives.get_values_for_type(x509.IPAddress)
+        return {*map(str.lower, names), *map(str, addresses)}
 
-    def names(self, host: str) -> bool:
-        """Whether the certificate is for a name or address."""
-        held, name = self.hosts, host.lower()
+    def covers(self, host: str) -> bool:
+        """Return whether the certificate is for a host name or address."""
+        hosts, name = self.hosts, host.lower()
         try:
-            return str(ipaddress.ip_address(name)) in held
+            return str(ipaddress.ip_address(name)) in hosts
         except ValueError:
-            # A star stands for one label.
-            return name in held or f"*.{name.partition('.')[2]}" in held
+            # A wildcard matches exactly one label.
+            return name in hosts or f"*.{name.partition('.')[2]}" in hosts
 
-    def lasts(self, span: timedelta) -> bool:
-        """Whether the certificate goes on for longer than that."""
-        return self.opened.not_valid_after_utc > datetime.now(UTC) + span
+    def is_valid_for(self, span: timedelta) -> bool:
+        """Return whether the certificate expires later than after `span`."""
+        return self.x509.not_valid_after_utc > datetime.now(UTC) + span
 
 
 def read(certificate: Path, key: Path) -> Pair | Problem:
-    """Return a pair from its files, or why it cannot be read."""
+    """Return the pair in two PEM files, or the problem that prevents reading it."""
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -88,5 +89,5 @@ def read(certificate: Path, key: Path) -> Pair | Problem:
 
 
 def unusable(cause: str, fix: str) -> Problem:
-    """Return the problem of a certificate or key that cannot be used."""
+    """Return a problem of the certificate or its key."""
     return Problem("certificate-unusable", cause, fix, "certificates")

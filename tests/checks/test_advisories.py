@@ -1,4 +1,4 @@
-"""checks/advisories.toml fits the locks and its page. No service is asked."""
+"""Compare checks/advisories.toml with the locks and its page, without a network."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
 
 TEXT = (advisories.ROOT / advisories.FILE).read_text("utf-8")
-KNOWN = advisories.advisories(TEXT)
+ENTRIES = advisories.advisories(TEXT)
 PAGE = (advisories.ROOT / "docs/advisories.md").read_text("utf-8")
 KEYS = {pin.key for lock in LOCKS for pin in pins(advisories.ROOT / "install" / lock)}
 SECTION = """
@@ -25,22 +25,22 @@ rows = [
 """
 
 
-def test_an_id_has_one_row():
-    assert len(KNOWN) > 100
-    assert [id for id, rows in Counter(one.id for one in KNOWN).items() if rows > 1] == []
+def test_id_is_in_one_row_only():
+    assert len(ENTRIES) > 100
+    assert [id for id, rows in Counter(one.id for one in ENTRIES).items() if rows > 1] == []
 
 
-@pytest.mark.parametrize("one", KNOWN, ids=lambda one: one.id)
-def test_an_id_has_a_last_day_exactly_if_a_locked_version_is_affected(one):
+@pytest.mark.parametrize("one", ENTRIES, ids=lambda one: one.id)
+def test_id_has_last_day_only_if_locked_version_is_affected(one):
     versions = {version for name, version in KEYS if name == canonicalize_name(one.package)}
     assert versions, f"{one.package} is in no lock"
     assert bool(one.until) == any(map(one.affects, versions))
 
 
 def test_every_entry_fits_the_locks():
-    allowed = [one for one in KNOWN if one.until]
-    earliest = min(one.until for one in allowed)
-    assert [problem for one in allowed if (problem := audit.problem(one, KEYS, earliest))] == []
+    current = [one for one in ENTRIES if one.until]
+    earliest = min(one.until for one in current)
+    assert [problem for one in current if (problem := audit.problem(one, KEYS, earliest))] == []
 
 
 def test_settings_named_as_mitigation_are_set():
@@ -65,22 +65,22 @@ def test_settings_named_as_mitigation_are_set():
         ("what", "why", "what, why"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_refused_by_section_and_key(old, new, key):
+def test_load_invalid_row_names_section_and_key(old, new, key):
     with pytest.raises(StackError, match=rf"advisories.toml: Templates: .* invalid: {key}$"):
         advisories.load(SECTION.replace(old, new))
 
 
-def test_a_file_that_cannot_be_read_is_refused_by_its_line():
+def test_load_invalid_toml_names_line():
     with pytest.raises(StackError, match=r"advisories.toml: .*line 2"):
         advisories.load("\n[a b]")
 
 
-def test_the_example_in_the_file_can_be_used():
+def test_example_in_the_file_is_valid():
     lines = [line[4:] for line in TEXT.splitlines() if line.startswith("#   ")]
     (example,) = advisories.advisories("\n".join(lines))
     assert (example.id, example.until.year) == ("CVE-2019-10906", 2026)
 
 
-def test_a_row_may_have_its_own_last_day():
+def test_row_may_override_last_day():
     (one,) = advisories.advisories(SECTION.replace('"y" }', '"y", until = 2026-11-30 }'))
     assert one.until.isoformat() == "2026-11-30"

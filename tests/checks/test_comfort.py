@@ -1,4 +1,4 @@
-"""Hook, workflow, development container and editor settings: what they call and promise holds."""
+"""Test the pre-commit hook, the CI workflow, the development container and .editorconfig."""
 
 import configparser
 import json
@@ -20,19 +20,19 @@ def text(name):
 
 @pytest.fixture
 def workflow():
-    """The one workflow; YAML reads its key `on` as True."""
+    """Return the only workflow. YAML reads its key `on` as True."""
     [path] = (ROOT / ".github/workflows").iterdir()
     return yaml.safe_load(path.read_text("utf-8"))
 
 
 @pytest.fixture
 def container():
-    """devcontainer.json, whose comments are lines of their own."""
+    """Return devcontainer.json without its comments, which are separate lines."""
     lines = text(".devcontainer/devcontainer.json").splitlines()
     return json.loads("\n".join(line for line in lines if not line.strip().startswith("//")))
 
 
-def test_the_workflow_calls_what_a_landing_must_pass_on_both_architectures(workflow):
+def test_workflow_runs_ci_on_both_architectures(workflow):
     [job] = workflow["jobs"].values()
     runs = [step["run"] for step in job["steps"] if "run" in step]
     assert runs == ["bash .ci/run"]
@@ -43,23 +43,23 @@ def test_the_workflow_calls_what_a_landing_must_pass_on_both_architectures(workf
     assert job["timeout-minutes"] == 90
 
 
-def test_the_workflow_starts_with_each_push_may_only_read_and_pins_its_actions(workflow):
+def test_workflow_runs_on_push_read_only_with_pinned_actions(workflow):
     [job] = workflow["jobs"].values()
-    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    actions = [step["uses"] for step in job["steps"] if "uses" in step]
     assert set(workflow[True]) == {"push", "pull_request"}
     assert workflow["permissions"] == {"contents": "read"}
-    assert used
-    assert [each for each in used if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", each)] == []
+    assert actions
+    assert [one for one in actions if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", one)] == []
 
 
-def test_the_workflow_keeps_what_a_failure_leaves(workflow):
+def test_workflow_uploads_evidence_of_failures(workflow):
     [job] = workflow["jobs"].values()
-    [kept] = [step for step in job["steps"] if step.get("if") == "failure()"]
-    assert kept["with"]["path"] == ".smoke/"
+    [upload] = [step for step in job["steps"] if step.get("if") == "failure()"]
+    assert upload["with"]["path"] == ".smoke/"
     assert "/.smoke/" in text(".gitignore").splitlines()
 
 
-def test_the_hook_is_lint_itself_and_starts_without_an_activated_environment(tmp_path):
+def test_hook_runs_lint_without_activated_environment(tmp_path):
     [repository] = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
     [hook] = repository["hooks"]
     assert repository["repo"] == "local"
@@ -72,21 +72,21 @@ def test_the_hook_is_lint_itself_and_starts_without_an_activated_environment(tmp
     assert (done.returncode, done.stdout[:7]) == (0, "links: "), done.stderr
 
 
-def test_the_hook_s_file_is_one_that_pre_commit_reads(tmp_path):
+def test_hook_config_is_valid(tmp_path):
     argv = [sys.executable, "-m", "pre_commit", "validate-config"]
     environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path)}
     done = run(*argv, cwd=ROOT, env=environment)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_container_forwards_the_ports_of_the_pages_with_their_names(container):
+def test_container_forwards_ports_of_the_pages(container):
     ports = dict(re.findall(r"^(\w+)_PORT=(\d+)$", text(".env.example"), re.MULTILINE))
-    labels = {port: told["label"] for port, told in container["portsAttributes"].items()}
+    labels = {port: options["label"] for port, options in container["portsAttributes"].items()}
     assert {str(port) for port in container["forwardPorts"]} == set(labels)
     assert {label.upper(): port for port, label in labels.items()} == ports
 
 
-def test_the_container_is_made_of_files_that_exist_and_sets_itself_up(container):
+def test_container_uses_existing_files_and_sets_itself_up(container):
     assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).is_file()
     program, *command = container["postCreateCommand"].split()
     assert os.access(ROOT / program, os.X_OK)
@@ -95,23 +95,23 @@ def test_the_container_is_made_of_files_that_exist_and_sets_itself_up(container)
     assert re.search(rf"useradd .*\b{user}\b", text(".devcontainer/devcontainer.dockerfile"))
 
 
-def test_what_the_editor_settings_promise_holds_for_every_text_file():
-    rules = configparser.ConfigParser()
-    rules.read_string(f"[top]\n{text('.editorconfig')}")
-    promised = rules["*"]
-    assert promised["charset"] == "utf-8"
-    assert promised["end_of_line"] == "lf"
-    assert promised["indent_style"] == "space"
+def test_every_text_file_follows_editorconfig():
+    sections = configparser.ConfigParser()
+    sections.read_string(f"[top]\n{text('.editorconfig')}")
+    rules = sections["*"]
+    assert rules["charset"] == "utf-8"
+    assert rules["end_of_line"] == "lf"
+    assert rules["indent_style"] == "space"
     for name in tracked(ROOT):
         content = (ROOT / name).read_bytes()
         if b"\0" in content or not content:
             continue
         assert "\r\n" not in content.decode("utf-8"), name
-        assert content.endswith(b"\n") or not promised.getboolean("insert_final_newline"), name
-        assert not re.search(rb"(?m)[ \t]+$", content), f"{name}: blanks at the end of a line"
+        assert content.endswith(b"\n") or not rules.getboolean("insert_final_newline"), name
+        assert not re.search(rb"(?m)[ \t]+$", content), f"{name}: trailing whitespace"
         assert not re.search(rb"(?m)^ *\t", content), f"{name}: a tab"
 
 
-def test_the_editor_s_line_length_is_ruff_s():
-    told = re.search(r"max_line_length = (\d+)", text(".editorconfig"))
-    assert f"line-length = {told[1]}" in text("pyproject.toml").splitlines()
+def test_editorconfig_line_length_matches_ruff():
+    length = re.search(r"max_line_length = (\d+)", text(".editorconfig"))
+    assert f"line-length = {length[1]}" in text("pyproject.toml").splitlines()

@@ -1,4 +1,4 @@
-"""What the sources alone tell of DAGs: no Airflow needed."""
+"""Test the checks of DAG sources, which do not need Airflow."""
 
 import zipfile
 from pathlib import Path
@@ -21,14 +21,14 @@ DAG = "from airflow.sdk import DAG, dag, task, Variable\n"
 
 @pytest.fixture
 def rules(tmp_path):
-    """Write a source and tell what is found: (line, rule)."""
+    """Return a function that writes a source and returns its findings as (line, rule)."""
 
-    def found(source, name="one.py"):
+    def check(source, name="one.py"):
         (tmp_path / name).write_text(dedent(source))
-        read = static.read([tmp_path / name], tmp_path)
-        return sorted((one.line, one.rule) for one in read.findings)
+        sources = static.read([tmp_path / name], tmp_path)
+        return sorted((one.line, one.rule) for one in sources.findings)
 
-    return found
+    return check
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def rules(tmp_path):
         ("from mlflow import MlflowClient", "heavy-import"),
     ],
 )
-def test_work_at_the_top_is_found_under_whatever_name(rules, line, rule):
-    assert rule in [found for _, found in rules(line)]
+def test_top_level_work_is_found_under_any_name(rules, line, rule):
+    assert rule in [name for _, name in rules(line)]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_work_at_the_top_is_found_under_whatever_name(rules, line, rule):
         "NAME: str = {}",
     ],
 )
-def test_what_runs_at_import_is_the_top_wherever_it_stands(rules, where):
+def test_code_that_runs_at_import_is_top_level(rules, where):
     line = where.format("Variable.get('x')")
     assert [rule for _, rule in rules(DAG + line)] == ["top-level-database"]
 
@@ -104,11 +104,11 @@ def test_what_runs_at_import_is_the_top_wherever_it_stands(rules, where):
         "def given():\n    {}\n\n\nPythonOperator(task_id='x', python_callable=given)",
     ],
 )
-def test_what_runs_later_is_not_the_top(rules, where):
+def test_code_that_runs_later_is_not_top_level(rules, where):
     assert rules(DAG + where.format("Variable.get('x')")) == []
 
 
-def test_modules_beside_the_dag_are_read_too_but_only_those_it_imports(rules, tmp_path):
+def test_read_includes_only_imported_modules(rules, tmp_path):
     package = tmp_path / "lib"
     package.mkdir()
     (package / "__init__.py").write_text("import requests\n\nrequests.get('x')\n")
@@ -132,7 +132,7 @@ def test_modules_beside_the_dag_are_read_too_but_only_those_it_imports(rules, tm
         ("START", False),
     ],
 )
-def test_a_start_date_that_moves_is_told_and_no_other(rules, start, moves):
+def test_moving_start_date_is_found_and_no_fixed_one(rules, start, moves):
     head = (
         DAG + "from datetime import datetime, timedelta\nimport pendulum\nfrom lib import START\n"
     )
@@ -140,7 +140,7 @@ def test_a_start_date_that_moves_is_told_and_no_other(rules, start, moves):
     named = rules(f"{head}FROM = {start}\nDAG('x', schedule=None, start_date=FROM)\n")
     default = rules(f"{head}DAG('x', default_args={{'start_date': {start}}})\n")
     expected = ["moving-start-date"] * moves
-    assert [[rule for _, rule in found] for found in (direct, named, default)] == [expected] * 3
+    assert [[rule for _, rule in rows] for rows in (direct, named, default)] == [expected] * 3
 
 
 def dags(tmp_path, source):
@@ -148,14 +148,14 @@ def dags(tmp_path, source):
     return {dag.dag_id: dict(dag.has) for dag in static.read([tmp_path / "one.py"], tmp_path).dags}
 
 
-def test_what_the_source_says_of_owner_tags_and_retries(tmp_path):
+def test_dags_owner_tags_and_retries_of_the_source(tmp_path):
     assert dags(tmp_path, "DAG('x')") == {"x": {"tags": False, "owner": False, "retries": False}}
-    told = """
+    source = """
         ARGS = {'owner': 'a', 'retries': 0}
         DAG('x', default_args=ARGS, tags=['t'])
         DAG(dag_id='y', default_args=dict(owner='a'), tags=[])
     """
-    assert dags(tmp_path, told) == {
+    assert dags(tmp_path, source) == {
         "x": {"tags": True, "owner": True, "retries": True},
         "y": {"tags": False, "owner": True, "retries": False},
     }
@@ -170,39 +170,39 @@ def test_what_the_source_says_of_owner_tags_and_retries(tmp_path):
         "from lib import T\nwith DAG('x', tags=T):\n    Some(task_id='a', owner='b', retries=1)",
     ],
 )
-def test_what_the_source_cannot_tell_is_left_to_airflow(tmp_path, source):
+def test_dags_unknown_values_are_left_to_airflow(tmp_path, source):
     assert dags(tmp_path, source) == {"x": {"tags": None, "owner": None, "retries": None}}
 
 
-def test_ids_come_from_the_function_or_the_argument_and_twice_is_told_at_the_later(tmp_path):
+def test_duplicates_reports_the_second_dag_with_an_id(tmp_path):
     (tmp_path / "a.py").write_text(DAG + "@dag\ndef same():\n    pass\n")
     (tmp_path / "b.py").write_text(DAG + "NAME = 'same'\nDAG(NAME, schedule=None)\n")
     (tmp_path / "c.py").write_text(DAG + "DAG(f'{1}same')\n")
-    read = static.read(sorted(tmp_path.glob("*.py")), tmp_path)
-    (told,) = conventions.duplicates(read.dags)
-    assert (told.path.name, told.line, told.rule) == ("b.py", 3, "duplicate-dag-id")
-    assert "same is defined in a.py:2 too" in told.why
+    sources = static.read(sorted(tmp_path.glob("*.py")), tmp_path)
+    (one,) = conventions.duplicates(sources.dags)
+    assert (one.path.name, one.line, one.rule) == ("b.py", 3, "duplicate-dag-id")
+    assert "same is already defined in a.py:2" in one.why
 
 
-def test_a_dag_s_own_callback_is_no_task_s(rules):
+def test_task_callbacks_ignores_callback_of_the_dag(rules):
     assert rules(DAG + "DAG('x', on_failure_callback=print)\n") == []
     assert rules(DAG + "DAG('x', default_args={'on_retry_callback': print})\n") == [
         (2, "task-callback")
     ]
 
 
-def test_a_waiver_needs_its_rule_its_line_and_a_reason(tmp_path):
+def test_waiver_needs_rule_line_and_reason(tmp_path):
     path = tmp_path / "x.py"
     text = """\
-        one  # dag_lint: ignore[rule] it is so
+        one  # dag_lint: ignore[rule] a reason
         two  # dag_lint: ignore[rule]
         # dag_lint: ignore[other, rule] the line below
         three
         four  # dag_lint: ignore[other] another rule
     """
     findings = [Finding(path, line, "rule", "why") for line in (1, 2, 4, 5)]
-    left = apply_waivers(findings, {path: dedent(text)})
-    assert sorted((one.line, one.rule) for one in left) == [
+    remaining = apply_waivers(findings, {path: dedent(text)})
+    assert sorted((one.line, one.rule) for one in remaining) == [
         (2, "rule"),
         (2, "waiver-without-reason"),
         (5, "rule"),
@@ -210,48 +210,48 @@ def test_a_waiver_needs_its_rule_its_line_and_a_reason(tmp_path):
     ]
 
 
-def test_dag_files_are_those_that_airflow_would_take(tmp_path):
-    inside = tmp_path / "team"
-    inside.mkdir()
-    kept = [tmp_path / "a.py", inside / "b.py"]
-    for path in [*kept, tmp_path / "ignored.py", inside / "draft_c.py", inside / "notes.txt"]:
+def test_dag_files_are_those_that_airflow_selects(tmp_path):
+    team = tmp_path / "team"
+    team.mkdir()
+    expected = [tmp_path / "a.py", team / "b.py"]
+    for path in [*expected, tmp_path / "ignored.py", team / "draft_c.py", team / "notes.txt"]:
         path.write_text("# an Airflow DAG\n")
     (tmp_path / "helper.py").write_text("X = 1\n")
     (tmp_path / ".airflowignore").write_text("# comment\nignored.py\n")
-    (inside / ".airflowignore").write_text("draft_*\n!draft_c.pyc\n")
+    (team / ".airflowignore").write_text("draft_*\n!draft_c.pyc\n")
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
         packed.writestr("d.py", "# airflow dag")
     (tmp_path / "broken.zip").write_text("no zip, but airflow dag")
-    assert dag_files(tmp_path) == sorted([*kept, tmp_path / "packed.zip"])
+    assert dag_files(tmp_path) == sorted([*expected, tmp_path / "packed.zip"])
     assert dag_files(tmp_path / "helper.py") == [tmp_path / "helper.py"]
 
 
-def test_nothing_to_look_at_is_refused_with_the_next_command(tmp_path):
-    with pytest.raises(StackError, match=r"does not exist: nox -s dag_lint -- FOLDER"):
+def test_lint_folder_without_dag_files_raises(tmp_path):
+    with pytest.raises(StackError, match=r"does not exist\.\nRun: nox -s dag_lint -- FOLDER"):
         dag_files(tmp_path / "nowhere")
-    with pytest.raises(StackError, match=r"holds no DAG file"):
+    with pytest.raises(StackError, match=r"has no DAG file"):
         lint(tmp_path, None, limit=1)
 
 
-def test_each_rule_says_what_it_means_and_what_to_do():
+def test_each_rule_has_a_meaning_and_a_fix():
     assert all(rule.means and rule.fix for rule in RULES.values())
 
 
-def test_rules_of_ruff_are_errors_only_where_something_is_gone(tmp_path):
+def test_ruff_rules_are_errors_only_for_removed_names(tmp_path):
     levels = {code: Finding(tmp_path, 1, code, "why").error for code in ("AIR301", "AIR311")}
     assert levels == {"AIR301": True, "AIR311": False}
     assert "ruff rule AIR311" in Finding(tmp_path, 1, "AIR311", "why").as_text(tmp_path)
 
 
-def test_no_comment_silences_ruffs_rules(tmp_path):
+def test_ruff_findings_ignores_noqa_comments(tmp_path):
     path = tmp_path / "old.py"
     path.write_text("from airflow.models import Variable  # noqa: AIR311\nVariable.get\n")
-    assert [one.rule for one in static.airflows_own([path])] == ["AIR311"]
+    assert [one.rule for one in static.ruff_findings([path])] == ["AIR311"]
     path.write_text("def broken(:\n")
-    assert static.airflows_own([path]) == []
+    assert static.ruff_findings([path]) == []
 
 
-def test_the_place_of_an_import_error_is_the_last_line_of_that_file(tmp_path):
+def test_judge_import_error_is_at_last_line_of_the_file(tmp_path):
     path = tmp_path / "x.py"
     error = f'  File "{path}", line 3\n  File "{path}", line 7\n  File "/lib", line 9\nError: why\n'
     answer = {"seconds": 0.1, "dags": [], "errors": [error], "work": []}
@@ -261,5 +261,5 @@ def test_the_place_of_an_import_error_is_the_last_line_of_that_file(tmp_path):
 
 
 @given(st.text())
-def test_no_text_at_all_breaks_the_reading(text):
+def test_findings_accepts_any_text(text):
     assert isinstance(list(static.findings(Code(Path("x.py"), text))), list)

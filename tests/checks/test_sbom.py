@@ -1,4 +1,4 @@
-"""Bills of material: what is in them against the locks, and Debian's packages added to them."""
+"""Compare the SBOMs of the images with the locks, and test how Debian packages are added."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ from orchestration.errors import StackError
 from orchestration.host.drafts import load_or_draft
 from orchestration.project import Project
 
-# As cyclonedx-py 7.5.0 gives it, without its metadata.
+# Output of cyclonedx-py 7.5.0 without its metadata.
 BOM = json.loads("""{"metadata": {"tools": {}}, "components": [
  {"bom-ref": "requirements-L1", "name": "anyio", "version": "4.16.0", "type": "library",
   "purl": "pkg:pypi/anyio@4.16.0", "externalReferences": [
@@ -32,7 +32,7 @@ installed\tlibc6\t2.36-9\ti386
 """
 
 
-def test_a_bill_that_lacks_a_package_or_holds_a_stranger_is_refused(monkeypatch):
+def test_python_part_missing_or_foreign_package_raises(monkeypatch):
     def write(command, **_):
         out = command.argv[command.argv.index("-o") + 1]
         Path(out).write_text(json.dumps(BOM), "utf-8")
@@ -41,34 +41,34 @@ def test_a_bill_that_lacks_a_package_or_holds_a_stranger_is_refused(monkeypatch)
     assert sbom.python_part([ANYIO])["components"] == BOM["components"]
     six = Pin("six", "1.16.0", ("sha256:00",))
     for pinned in ([], [ANYIO, six], [Pin("anyio", "4.16.1", ANYIO.hashes)]):
-        with pytest.raises(StackError, match=r"not give as pinned: (anyio|six) "):
+        with pytest.raises(StackError, match=r"differ from the pins: (anyio|six) "):
             sbom.python_part(pinned)
 
 
-@pytest.mark.parametrize("name", sbom.LOCKS_OF)
-def test_an_image_holds_each_package_of_its_locks_once_from_the_same_files(name):
-    pinned = [pin for lock in sbom.LOCKS_OF[name] for pin in pins(sbom.ROOT / "install" / lock)]
-    held = sbom.pinned(name, sbom.ROOT)
-    assert [pin.key for pin in held] == sorted({pin.key for pin in pinned})
-    assert len({pin.key[0] for pin in held}) == len(held)
-    assert set(pinned) == set(held)
+@pytest.mark.parametrize("name", sbom.IMAGE_LOCKS)
+def test_pinned_has_each_package_of_the_locks_once(name):
+    locked = [pin for lock in sbom.IMAGE_LOCKS[name] for pin in pins(sbom.ROOT / "install" / lock)]
+    pinned = sbom.pinned(name, sbom.ROOT)
+    assert [pin.key for pin in pinned] == sorted({pin.key for pin in locked})
+    assert len({pin.key[0] for pin in pinned}) == len(pinned)
+    assert set(locked) == set(pinned)
 
 
-def test_every_image_made_here_has_a_bill():
-    assert set(IMAGES) <= set(sbom.LOCKS_OF)
+def test_every_own_image_has_an_sbom():
+    assert set(IMAGES) <= set(sbom.IMAGE_LOCKS)
 
 
-def test_the_locks_of_an_image_are_those_its_recipe_installs():
+def test_locks_of_an_image_are_in_its_dockerfile():
     install = sbom.ROOT / "install"
-    for name, locks in sbom.LOCKS_OF.items():
+    for name, locks in sbom.IMAGE_LOCKS.items():
         if not locks:
             continue
         folder = install / "base" if name == "postgres" else install
-        recipe = (folder / f"{name}.dockerfile").read_text(encoding="utf-8")
-        assert all(lock.rpartition("/")[2] in recipe for lock in locks), name
+        dockerfile = (folder / f"{name}.dockerfile").read_text(encoding="utf-8")
+        assert all(lock.rpartition("/")[2] in dockerfile for lock in locks), name
 
 
-def test_debian_packages_are_named_with_their_distribution_without_those_that_were_removed():
+def test_debian_packages_have_distribution_and_no_removed_ones():
     parts = list(sbom.debian_packages(LISTING))
     assert {part["name"] for part in parts} == {"dash", "libc6", "libstdc++6"}
     purls = [part["purl"] for part in parts]
@@ -84,12 +84,12 @@ def test_debian_packages_are_named_with_their_distribution_without_those_that_we
     "listing",
     ["", "sh: dpkg-query: not found\n", "distro\tdebian\t12\n", LISTING.partition("\n")[2]],
 )
-def test_an_image_that_lists_nothing_is_a_failure(listing):
+def test_debian_packages_empty_listing_raises(listing):
     with pytest.raises(StackError, match="lists no Debian packages"):
         sbom.debian_packages(listing)
 
 
-def test_an_image_s_packages_are_added_with_its_id():
+def test_add_image_adds_packages_and_image_id():
     bom = copy.deepcopy(BOM)
     debian = sbom.debian_packages(LISTING)
     sbom.add_image(bom, "status", "sha256:1234", debian)
@@ -100,24 +100,25 @@ def test_an_image_s_packages_are_added_with_its_id():
     assert len(set(references)) == len(references)
 
 
-def test_an_image_of_others_gets_no_bill_of_our_locks():
-    ours, public = (SimpleNamespace(labels=labels) for labels in ({sbom.MADE_HERE: "x"}, {}))
+def test_foreign_reason_public_image_is_named():
+    ours, public = (SimpleNamespace(labels=labels) for labels in ({sbom.BUILD_LABEL: "x"}, {}))
     settings = load_or_draft(Project(sbom.ROOT, os.environ))
     for name in ("postgres", "redis"):
-        assert "was not made here" in sbom.foreign(name, public, settings)
-        assert sbom.foreign(name, ours, settings) == ""
-        assert sbom.foreign(name, None, settings) == ""
-    assert sbom.foreign("status", public, settings) == ""
+        assert "was not built here" in sbom.foreign_reason(name, public, settings)
+        assert sbom.foreign_reason(name, ours, settings) == ""
+        assert sbom.foreign_reason(name, None, settings) == ""
+    assert sbom.foreign_reason("status", public, settings) == ""
 
 
-@pytest.mark.parametrize(("base", "told"), [("debian:x", ""), ("apache/airflow:3.0.1", "apache")])
-def test_airflow_on_a_base_of_others_gets_no_bill_of_our_locks(base, told):
-    given = {"DEBIAN_IMAGE": "debian:x", "AIRFLOW_BASE_IMAGE": base}
-    assert sbom.foreign("airflow", None, given).startswith(f"it stands on {told}" if told else "")
-    assert bool(sbom.foreign("airflow", None, given)) == bool(told)
+@pytest.mark.parametrize(("base", "named"), [("debian:x", ""), ("apache/airflow:3.0.1", "apache")])
+def test_foreign_reason_airflow_on_other_base_image_is_named(base, named):
+    values = {"DEBIAN_IMAGE": "debian:x", "AIRFLOW_BASE_IMAGE": base}
+    reason = sbom.foreign_reason("airflow", None, values)
+    assert reason.startswith(f"The image is based on {named}" if named else "")
+    assert bool(reason) == bool(named)
 
 
-def test_without_cyclonedx_no_bill_is_claimed(monkeypatch, tmp_path, capsys):
+def test_sbom_without_cyclonedx_fails(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert sbom.main() == 1
-    assert capsys.readouterr().err == "sbom: cyclonedx-py is not on PATH: nox -s audit\n"
+    assert capsys.readouterr().err == "Error: cyclonedx-py is not on PATH.\nRun: nox -s audit\n"

@@ -1,3 +1,3 @@
-"""The fixtures of tests of the host tool."""
+"""Provide the fixtures of the host tool's tests."""
 
 from tests.fixtures import *  # noqa: F403

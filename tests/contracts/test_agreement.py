@@ -1,4 +1,4 @@
-"""The compose files, .env.example and the code say the same. No engine is asked."""
+"""Test that the Compose files, .env.example and the code agree, without an engine."""
 
 import re
 
@@ -17,38 +17,38 @@ from tests.support.repository import ROOT
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?+])([^}]*))?\}")
 
 STACK_TEXT, TLS_TEXT, S3_TEXT, LOGS_TEXT = (
-    (ROOT / f"orchestration/docker-compose{of}.yaml").read_text(encoding="utf-8")
-    for of in ("", ".tls", ".s3", ".logs")
+    (ROOT / f"orchestration/docker-compose{part}.yaml").read_text(encoding="utf-8")
+    for part in ("", ".tls", ".s3", ".logs")
 )
 BASE_TEXT = (ROOT / "install/base/compose.yaml").read_text(encoding="utf-8")
 EXAMPLE_TEXT = (ROOT / ".env.example").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load(STACK_TEXT)["services"]
 EXAMPLE = envfile.parse(EXAMPLE_TEXT)
 
-ONE_SHOTS = {name: body for name, body in SERVICES.items() if body.get("restart") == "no"}
-LONG_RUNNING = {name: body for name, body in SERVICES.items() if name not in ONE_SHOTS}
+INIT_JOBS = {name: body for name, body in SERVICES.items() if body.get("restart") == "no"}
+LONG_RUNNING = {name: body for name, body in SERVICES.items() if name not in INIT_JOBS}
 AIRFLOW = {name: body for name, body in SERVICES.items() if name.startswith("airflow-")}
 PUBLISHED = {"airflow-apiserver", "mlflow", "status"}
 WITH_S3, WITH_LOGS = (yaml.safe_load(text)["services"] for text in (S3_TEXT, LOGS_TEXT))
 WITH_TLS = yaml.load(TLS_TEXT.replace("!reset ", ""), yaml.SafeLoader)["services"]
 
 NOT_FOR_COMPOSE = {
-    "STACK_ENGINE": "chooses the engine; Compose is one of them",
-    "TLS": "chooses the files that Compose reads",
+    "STACK_ENGINE": "selects the engine, which may be Compose",
+    "TLS": "selects the files that Compose reads",
     "TLS_CERTIFICATE": "is copied to where the proxy reads it",
-    "TLS_KEY": "the same",
-    "AIRFLOW_FORMER_FERNET_KEYS": "for backups made before a rotation; no service may know them",
-    "BACKUP_PASSPHRASE_FILE": "for `inv backup`; no service may know it",
+    "TLS_KEY": "is copied to where the proxy reads it",
+    "AIRFLOW_FORMER_FERNET_KEYS": "is for backups from before a rotation and not for services",
+    "BACKUP_PASSPHRASE_FILE": "is for `inv backup` and not for services",
 }
 
 
 def variables(text):
-    """(name, operator, word) of every ${…} outside comments."""
+    """Return (name, operator, word) of every ${…} outside comments."""
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return VARIABLE.findall(code)
 
 
-# What is mounted where a setting that names a file or folder is blank.
+# The empty file that is mounted if a setting for a file or folder is blank.
 NOTHING = "./config/nothing"
 
 
@@ -57,11 +57,11 @@ def each(services):
 
 
 def depends_on(body):
-    """What a service waits for, by name, with the condition; the short form waits for a start."""
-    asked = body.get("depends_on", {})
-    if isinstance(asked, list):
-        return dict.fromkeys(asked, "service_started")
-    return {name: options["condition"] for name, options in asked.items()}
+    """Return the condition of each dependency by name. The short form waits for the start."""
+    dependencies = body.get("depends_on", {})
+    if isinstance(dependencies, list):
+        return dict.fromkeys(dependencies, "service_started")
+    return {name: options["condition"] for name, options in dependencies.items()}
 
 
 each_file = pytest.mark.parametrize(
@@ -75,23 +75,23 @@ each_file = pytest.mark.parametrize(
 
 
 @each_file
-def test_every_variable_of_compose_is_a_setting(text):
+def test_compose_variables_are_settings(text):
     assert {name for name, _, _ in variables(text)} <= EXAMPLE.keys()
 
 
-def test_every_setting_is_used_by_compose_or_listed_with_its_reason():
+def test_settings_are_used_by_compose_or_have_a_reason():
     used = {name for text in (STACK_TEXT, BASE_TEXT) for name, _, _ in variables(text)}
     assert EXAMPLE.keys() - used == NOT_FOR_COMPOSE.keys()
 
 
 @each_file
-def test_a_default_in_compose_is_the_one_of_the_example(text):
-    given = [(name, word) for name, operator, word in variables(text) if operator == ":-"]
-    defaults = {(name, "" if word == NOTHING else word) for name, word in given}
+def test_compose_defaults_are_those_of_the_example(text):
+    pairs = [(name, word) for name, operator, word in variables(text) if operator == ":-"]
+    defaults = {(name, "" if word == NOTHING else word) for name, word in pairs}
     assert {(name, EXAMPLE[name]) for name, _ in defaults} == defaults
 
 
-def test_what_must_be_set_names_the_next_command():
+def test_required_variables_name_the_next_command():
     optional = (":-", ":+")
     required = [(name, op, word) for name, op, word in variables(STACK_TEXT) if op not in optional]
     by_hand = {each for each in variables(TLS_TEXT) if each[1] != ":-"}
@@ -101,11 +101,11 @@ def test_what_must_be_set_names_the_next_command():
 
 
 @pytest.mark.parametrize("name", [*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID"])
-def test_what_is_generated_is_blank_in_the_example(name):
+def test_generated_settings_are_blank_in_the_example(name):
     assert EXAMPLE[name] == ""
 
 
-def test_every_setting_stands_once_in_its_plain_form_and_in_a_group_with_a_comment():
+def test_example_has_each_setting_once_below_a_comment():
     lines = [line for line in EXAMPLE_TEXT.splitlines() if line and not line.startswith("#")]
     names = [line.partition("=")[0] for line in lines]
     assert len(names) == len(set(names))
@@ -116,30 +116,30 @@ def test_every_setting_stands_once_in_its_plain_form_and_in_a_group_with_a_comme
 # Services
 
 
-def test_the_one_shots_of_compose_are_those_of_the_code():
-    assert set(ONE_SHOTS) == set(engine_base.ONE_SHOTS)
+def test_init_jobs_of_compose_are_those_of_the_code():
+    assert set(INIT_JOBS) == set(engine_base.INIT_JOBS)
 
 
-@each(ONE_SHOTS)
-def test_a_one_shot_is_waited_for_to_its_good_end(name):
-    # `up --wait` fails for a one-shot that no service depends on.
-    waiting = [
+@each(INIT_JOBS)
+def test_a_service_waits_for_the_success_of_an_init_job(name):
+    # `up --wait` fails for an init job that no service depends on.
+    dependents = [
         other
         for other, body in SERVICES.items()
         if depends_on(body).get(name) == "service_completed_successfully"
     ]
-    assert waiting
+    assert dependents
 
 
 @each(LONG_RUNNING)
-def test_nothing_that_runs_waits_for_a_one_shot_in_another_way(name):
+def test_services_wait_only_for_the_success_of_init_jobs(name):
     for other, condition in depends_on(LONG_RUNNING[name]).items():
         assert other in SERVICES
-        assert (condition == "service_completed_successfully") == (other in ONE_SHOTS)
+        assert (condition == "service_completed_successfully") == (other in INIT_JOBS)
 
 
 @each(LONG_RUNNING)
-def test_a_service_that_runs_comes_back_is_checked_and_ends_in_time(name):
+def test_service_is_restarted_checked_and_stopped_in_time(name):
     body = LONG_RUNNING[name]
     assert body["restart"] == "unless-stopped"
     assert re.fullmatch(r"\d+s", body["stop_grace_period"])
@@ -157,31 +157,31 @@ def test_every_service_has_its_limits(name):
     assert re.fullmatch(r"\d+m|\$\{(WORKER|SERVICE)_MEMORY:\?[^}]+\}", body["mem_limit"])
     assert body["mem_limit"] == body["memswap_limit"]
     assert body["logging"]["driver"] == "json-file"
-    # Of each container 30 MB of log at most.
+    # At most 30 MB of logs per container.
     assert body["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
     assert "no-new-privileges:true" in body["security_opt"]
 
 
-def test_only_the_three_pages_are_published_by_themselves_or_by_the_proxy():
+def test_only_pages_and_proxy_publish_ports():
     assert {name for name, body in SERVICES.items() if "ports" in body} == PUBLISHED | {"tls"}
-    assert set(health_report.REACHED) == PUBLISHED
+    assert set(health_report.ENDPOINTS) == PUBLISHED
 
 
 @each(sorted(PUBLISHED))
-def test_a_page_is_published_at_the_address_and_port_of_its_settings(name):
+def test_page_is_published_at_address_and_port_of_settings(name):
     [port] = SERVICES[name]["ports"]
-    setting = health_report.REACHED[name][0]
+    setting = health_report.ENDPOINTS[name][0]
     assert re.fullmatch(rf"\$\{{BIND_ADDRESS:-127\.0\.0\.1\}}:\$\{{{setting}:-\d+\}}:\d+", port)
 
 
-def test_with_tls_the_proxy_publishes_the_same_ports_and_nothing_else_any():
+def test_with_tls_only_the_proxy_publishes_the_ports():
     own = [port for name in sorted(PUBLISHED) for port in SERVICES[name]["ports"]]
     assert sorted(SERVICES["tls"]["ports"]) == sorted(own)
     assert {name for name, body in WITH_TLS.items() if "ports" in body} == PUBLISHED
     assert TLS_TEXT.count("ports: !reset []") == len(PUBLISHED)
 
 
-def test_the_proxy_passes_on_to_the_ports_that_the_services_listen_on():
+def test_proxy_forwards_to_the_ports_of_the_services():
     conf = (ROOT / "orchestration/config/nginx/nginx.conf").read_text(encoding="utf-8")
     for name in PUBLISHED:
         port = SERVICES[name]["ports"][0].rpartition(":")[2]
@@ -189,14 +189,14 @@ def test_the_proxy_passes_on_to_the_ports_that_the_services_listen_on():
         assert f"listen {port} ssl http2;" in conf
 
 
-def test_with_tls_all_of_airflows_services_tell_the_same_addresses():
-    named = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL", "AIRFLOW__API__BASE_URL")
-    told = {tuple(WITH_TLS[name]["environment"][n] for n in named) for name in AIRFLOW}
-    assert len(told) == 1
-    assert all(address.startswith("https://${PUBLIC_HOST:?") for address in told.pop())
+def test_with_tls_airflow_services_use_the_same_public_addresses():
+    names = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL", "AIRFLOW__API__BASE_URL")
+    addresses = {tuple(WITH_TLS[name]["environment"][n] for n in names) for name in AIRFLOW}
+    assert len(addresses) == 1
+    assert all(address.startswith("https://${PUBLIC_HOST:?") for address in addresses.pop())
 
 
-def test_the_proxy_gives_each_answer_of_its_own_that_its_configuration_names():
+def test_proxy_answers_exist_and_are_used():
     folder = ROOT / "orchestration/config/nginx"
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.conf")))
     named = set(re.findall(r"/\.stack(?:-refused)?/(\w+\.json)", text))
@@ -205,7 +205,7 @@ def test_the_proxy_gives_each_answer_of_its_own_that_its_configuration_names():
 
 
 @each(SERVICES)
-def test_no_service_is_root_on_this_machine(name):
+def test_service_has_no_privileges_on_the_host(name):
     body = SERVICES[name]
     assert "docker.sock" not in str(body)
     assert not body.get("privileged")
@@ -216,50 +216,52 @@ def test_no_service_is_root_on_this_machine(name):
 
 
 @each(SERVICES)
-def test_every_service_names_its_networks_and_only_pages_are_at_the_front(name):
+def test_only_pages_and_proxy_are_in_the_front_network(name):
     networks = set(SERVICES[name]["networks"])
-    # What is published needs one that is not internal, and the databases need one that is.
+    # Published ports need a network that is not internal; databases need an internal one.
     assert ("front" in networks) == (name in (*PUBLISHED, "tls"))
-    # The proxy is asked from everywhere: what is behind the pages is none of its business.
+    # The proxy is open to other machines, so it must not reach the databases.
     assert ("back" in networks) == (name != "tls")
-    assert networks == {"back"} or name not in ("postgres", "redis", *ONE_SHOTS)
+    assert networks == {"back"} or name not in ("postgres", "redis", *INIT_JOBS)
 
 
-def test_who_is_given_keys_writes_or_shows_logs_and_has_a_way_out():
+def test_bucket_keys_log_settings_and_egress_of_services():
     assert WITH_S3.keys() == {"airflow-worker"}
-    given = {name: body.get("extends", {}).get("service") for name, body in WITH_LOGS.items()}
-    assert given == {"airflow-apiserver": "airflow-worker", "airflow-triggerer": None,
+    extended = {name: body.get("extends", {}).get("service") for name, body in WITH_LOGS.items()}
+    assert extended == {"airflow-apiserver": "airflow-worker", "airflow-triggerer": None,
                      "airflow-worker": None}  # fmt: skip
     assert "egress" in SERVICES["airflow-worker"]["networks"]
     assert WITH_LOGS["airflow-apiserver"]["networks"] == ["egress"]
 
 
-def test_airflow_is_told_of_a_bucket_as_mlflow_is():
-    theirs = SERVICES["mlflow"]
+def test_airflow_and_mlflow_have_the_same_bucket_settings():
+    mlflow = SERVICES["mlflow"]
     for body in WITH_S3.values():
-        assert set(body["volumes"]) < set(theirs["volumes"])
+        assert set(body["volumes"]) < set(mlflow["volumes"])
         for name, value in body["environment"].items():
-            known = name.replace("AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL")
+            equivalent = name.replace("AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL")
             if not name.startswith("AIRFLOW_"):
-                assert value == theirs["environment"][known]
+                assert value == mlflow["environment"][equivalent]
 
 
-def test_the_network_of_the_databases_is_internal_and_that_of_the_pages_leads_nowhere():
+def test_back_network_is_internal_and_front_has_no_egress():
     networks = yaml.safe_load(STACK_TEXT)["networks"]
     assert networks["back"] == {"internal": True}
     [(option, value)] = networks["front"]["driver_opts"].items()
     assert (option.rpartition(".")[2], value) == ("enable_ip_masquerade", "false")
-    # Docker takes the way out of what is in both by the alphabet.
+    # For a service in both networks, Docker picks the default route by alphabetical order.
     assert min("egress", "front") == "egress"
 
 
 @each(SERVICES)
-def test_no_secret_is_in_a_command(name):
+def test_no_secret_is_in_a_command_or_build_argument(name):
     body = SERVICES[name]
-    shown = f"{body.get('command', '')} {body.get('entrypoint', '')} {body.get('healthcheck', '')}"
-    assert not [secret for secret in SECRETS if secret in shown]
+    visible = (
+        f"{body.get('command', '')} {body.get('entrypoint', '')} {body.get('healthcheck', '')}"
+    )
+    assert not [secret for secret in SECRETS if secret in visible]
     assert "$" not in str(body.get("command", ""))
-    # Arguments of a build stay readable in the image's history.
+    # Build arguments stay readable in the image's history.
     assert not [secret for secret in SECRETS if secret in str(body.get("build", ""))]
 
 
@@ -279,7 +281,7 @@ def test_airflows_services_share_their_keys(key, secret):
 
 
 @each(AIRFLOW)
-def test_airflows_services_are_one_image_one_user_and_one_set_of_folders(name):
+def test_airflow_services_share_image_user_and_volumes(name):
     first = AIRFLOW["airflow-scheduler"]
     body = AIRFLOW[name]
     assert [body[key] for key in ("image", "user", "volumes")] == [
@@ -290,31 +292,31 @@ def test_airflows_services_are_one_image_one_user_and_one_set_of_folders(name):
 
 
 @pytest.mark.parametrize(
-    ("words", "knowing"),
+    ("text", "services"),
     [
         ("_AIRFLOW_WWW_USER_PASSWORD", ["airflow-init"]),
-        # The database, and who makes roles.
+        # The database, and the services that create roles.
         ("${POSTGRES_PASSWORD", ["postgres", "airflow-init", "mlflow-migrate"]),
     ],
 )
-def test_a_password_that_is_not_for_all_reaches_those_alone(words, knowing):
-    assert [name for name in SERVICES if words in str(SERVICES[name])] == knowing
+def test_password_reaches_only_the_services_that_need_it(text, services):
+    assert [name for name in SERVICES if text in str(SERVICES[name])] == services
 
 
 @pytest.mark.parametrize("name", ["ALERT_WEBHOOK_URL", "SMTP_PASSWORD"])
-def test_what_alerts_are_sent_with_reaches_airflows_environment_alone(name):
+def test_alert_secrets_reach_only_the_environment_of_airflow(name):
     for service, body in SERVICES.items():
         assert (name in body.get("environment", {})) == (service in AIRFLOW)
         assert name not in str({key: value for key, value in body.items() if key != "environment"})
 
 
-def test_the_status_page_knows_no_password_but_its_own():
+def test_status_page_gets_only_its_own_password():
     secrets = {name for name in SECRETS if f"${{{name}" in str(SERVICES["status"])}
     assert secrets == {"STATUS_PASSWORD"}
 
 
-def test_the_status_page_judges_every_other_service_that_runs():
-    # `inv health` takes its word for each of them; one it does not know would never be well.
+def test_status_page_checks_every_other_running_service():
+    # `inv health` relies on the page: a service that it does not check would never be healthy.
     assert set(probes.service_names("redis://x")) == LONG_RUNNING.keys() - {
         "status",
         engine_base.PROXY,
@@ -322,13 +324,13 @@ def test_the_status_page_judges_every_other_service_that_runs():
 
 
 @pytest.mark.parametrize("role", public_images.STAND_INS)
-def test_what_can_be_made_here_is_what_the_example_asks_for(role):
+def test_locally_built_images_match_the_example(role):
     assert EXAMPLE[f"{role.upper()}_IMAGE"].startswith(public_images.STAND_INS[role])
     assert yaml.safe_load(BASE_TEXT)["services"].keys() == public_images.STAND_INS.keys()
     assert SERVICES[role]["image"] == yaml.safe_load(BASE_TEXT)["services"][role]["image"]
 
 
-def test_every_mounted_file_and_every_script_a_service_starts_is_there():
+def test_mounted_files_and_started_scripts_exist():
     volumes = {one.split(":")[0] for body in SERVICES.values() for one in body.get("volumes", [])}
     mounted = {path for path in volumes if path.startswith("./")}
     started = {f"config/{name}" for name in re.findall(r"/opt/stack/([\w./]+)", STACK_TEXT)}
@@ -342,15 +344,15 @@ def test_every_mounted_file_and_every_script_a_service_starts_is_there():
     assert all((ROOT / "orchestration" / path).is_file() for path in started)
 
 
-def test_the_engine_by_hand_reads_the_same_settings():
+def test_compose_without_inv_reads_the_same_env_file():
     link = ROOT / "orchestration" / ".env"
     assert link.is_symlink()
     assert str(link.readlink()) == "../.env"
 
 
-def test_a_dag_reports_under_the_name_that_is_asked_for():
-    pushed = (ROOT / "dags" / "runs.py").read_text()
-    assert f'xcom_push("{airflow_client.REPORT}", lines)' in pushed
+def test_dags_push_the_report_that_the_client_reads():
+    source = (ROOT / "dags" / "runs.py").read_text()
+    assert f'xcom_push("{airflow_client.REPORT}", lines)' in source
 
 
 @pytest.mark.parametrize(
@@ -364,7 +366,7 @@ def test_a_dag_reports_under_the_name_that_is_asked_for():
         ("https://", False),
     ],
 )
-def test_settings_and_alerts_take_the_same_for_a_web_address(address, good, monkeypatch):
+def test_settings_and_alerts_accept_the_same_addresses(address, good, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "dags")
     from ml import alerting
 
@@ -372,7 +374,7 @@ def test_settings_and_alerts_take_the_same_for_a_web_address(address, good, monk
     assert bool(alerting.ADDRESS.fullmatch(address)) == good
 
 
-# Settings that lose no work
+# Settings that prevent lost work
 
 
 def number(name):
@@ -387,38 +389,38 @@ WAITED = number("WORKERS__EXECUTION_API_RETRIES") * number("WORKERS__EXECUTION_A
 @pytest.mark.parametrize(
     ("least", "value", "most"),
     [
-        # An API server that is started anew needs about 30 s, and its tasks are not taken for dead.
+        # A restarted API server needs about 30 s, and tasks must not count as dead meanwhile.
         (60, WAITED, HEARTBEAT - 1),
-        # A task of a dead worker is tried again within five minutes.
+        # A task of a dead worker is retried within five minutes.
         (1, number("CORE__DEFAULT_TASK_RETRIES"), NO_LIMIT),
         (0, HEARTBEAT + number("CORE__DEFAULT_TASK_RETRY_DELAY"), 300 - 60 - 1),
-        # A DAG whose task failed is not taken for removed before its file is parsed again, for
-        # which it may take as long as Airflow's default.
+        # A DAG with a failed task must not count as removed before its file is parsed again.
+        # Airflow's default limit for that parse is 50 s.
         (number("DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL") + 50,
          number("DAG_PROCESSOR__STALE_DAG_THRESHOLD"), NO_LIMIT),
-        # A login that was left open ends within a working day.
+        # A session ends within a working day.
         (3600, number("API_AUTH__JWT_EXPIRATION_TIME"), 8 * 3600),
-        # More tasks are handed out than a worker has places.
+        # More tasks are queued than a worker has slots.
         (2 * 4, number("CORE__PARALLELISM"), NO_LIMIT),
     ],
 )  # fmt: skip
-def test_a_setting_that_loses_no_work_is_within_its_limits(least, value, most):
+def test_settings_that_prevent_lost_work_are_within_limits(least, value, most):
     assert least <= value <= most
 
 
-def test_no_second_worker_gets_a_task_that_the_first_still_runs_or_may_run():
+def test_unfinished_tasks_are_not_redelivered_within_a_day():
     assert number("CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT") >= DAY
     assert number("EXECUTION_API__JWT_EXPIRATION_TIME") >= DAY
 
 
-def test_a_task_that_waits_in_redis_is_put_back_for_a_day_before_it_is_failed_for_waiting():
+def test_queued_tasks_are_requeued_for_a_day_before_they_fail():
     after, times = 600, number("SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES")
     environment = SERVICES["airflow-scheduler"]["environment"]
     assert "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT" not in environment
     assert after * times >= DAY
 
 
-def test_a_worker_that_is_stopped_may_end_its_tasks():
+def test_stopped_worker_may_finish_its_tasks():
     worker = SERVICES["airflow-worker"]
     assert worker["environment"]["DUMB_INIT_SETSID"] == "0"
     assert worker["stop_grace_period"] == "120s"

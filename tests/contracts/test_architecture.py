@@ -1,4 +1,4 @@
-"""Rules that import-linter cannot express: who reads the environment, who starts processes.
+"""Test rules that import-linter cannot express, such as which modules start processes.
 
 The layers are contracts in pyproject.toml (`nox -s lint -- layers`).
 """
@@ -19,13 +19,13 @@ PRODUCT = sorted(
 
 
 def every(*globs):
-    found = sorted({path for glob in globs for path in REPO.glob(glob)})
-    assert found, globs
-    return pytest.mark.parametrize("path", found, ids=lambda path: str(path.relative_to(REPO)))
+    paths = sorted({path for glob in globs for path in REPO.glob(glob)})
+    assert paths, globs
+    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(REPO)))
 
 
 def imported(path):
-    """Return the dotted names of modules that a file imports, wherever in it."""
+    """Yield the dotted names of all modules that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -39,7 +39,7 @@ def tops(path):
 
 
 def uses_of_os(source):
-    """Return the members of os that a source uses, as attributes or imported by name."""
+    """Yield the members of os that a source uses as attributes or imports by name."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.value.id == "os":
@@ -54,42 +54,42 @@ def test_uses_of_os_finds_attributes_and_imports():
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(REPO)))
-def test_host_tool_reads_no_environment_and_spawns_by_the_runner_alone(path):
+def test_host_tool_reads_no_environment_and_spawns_no_process(path):
     used = set(uses_of_os(path.read_text(encoding="utf-8")))
     assert not [name for name in used if "environ" in name or name.endswith("env")]
     assert not [name for name in used if name.startswith(SPAWNING)]
 
 
 @pytest.mark.parametrize(
-    ("path", "known"), [("tasks.py", {"invoke", "orchestration"}), ("noxfile.py", {"nox"})]
+    ("path", "expected"), [("tasks.py", {"invoke", "orchestration"}), ("noxfile.py", {"nox"})]
 )
-def test_menus_know_their_tool_alone(path, known):
-    assert tops(REPO / path) == known
+def test_tasks_and_noxfile_import_only_their_tool(path, expected):
+    assert tops(REPO / path) == expected
 
 
 @every("orchestration/config/**/*.py")
-def test_what_runs_in_services_does_not_know_the_host_tool(path):
+def test_runtime_does_not_import_the_host_tool(path):
     assert not tops(path) & {"orchestration", "invoke", "nox", "docker", "dags", "ml", "status"}
 
 
 @every("checks/dag_lint/server/*.py")
-def test_parser_in_airflows_environment_knows_airflow_alone(path):
+def test_parsing_server_imports_only_airflow(path):
     assert tops(path) - {file.stem for file in path.parent.glob("*.py")} == {"airflow"}
 
 
 @every("dags/*.py")
-def test_graphs_know_airflows_sdk_and_the_functions_beside_them(path):
+def test_graphs_import_only_the_sdk_and_own_modules(path):
     for name in imported(path):
         if name.partition(".")[0] not in {"assets", "runs", "ml", *sys.stdlib_module_names}:
-            assert any(f"{name}.".startswith(f"{known}.") for known in AIRFLOW_IN_DAGS), name
+            assert any(f"{name}.".startswith(f"{module}.") for module in AIRFLOW_IN_DAGS), name
 
 
 @every("dags/ml/*.py")
-def test_only_three_of_the_pipelines_modules_know_mlflow(path):
+def test_only_three_pipeline_modules_import_mlflow(path):
     assert "mlflow" not in tops(path) or path.stem in ("tracking", "registry", "round_trip")
 
 
 @every("*.py", "orchestration/**/*.py", "status/*.py", "checks/**/*.py")
-def test_ml_is_imported_in_the_dags_folder_alone(path):
-    # On the path of Airflow alone; elsewhere it would be a stranger.
+def test_ml_is_imported_only_in_the_dags_folder(path):
+    # Only Airflow has it on its path.
     assert not tops(path) & {"ml", "tasks", "noxfile"}

@@ -1,4 +1,4 @@
-"""What we accept of .env is read the same by python-dotenv, by Compose and by a process."""
+"""Test that python-dotenv, Compose and processes read each accepted .env line alike."""
 
 import itertools
 import json
@@ -21,12 +21,12 @@ from orchestration.settings import envfile
 
 REPO = Path(__file__).resolve().parents[2]
 
-# Hypothesis loads its own profile where CI is set; what it means is said here all the same.
+# Explicit settings, because Hypothesis loads another profile if CI is set.
 CHEAP = hypothesis.settings(
     max_examples=100, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
 )
-# A process for each example, with dozens of lines in each.
-DEAR = hypothesis.settings(CHEAP, max_examples=5)
+# Each example has dozens of lines and starts a process.
+EXPENSIVE = hypothesis.settings(CHEAP, max_examples=5)
 
 TRICKY = "ab'\"#$\\ \t={}:;`%!~\n\r\x00\x0b\x0c\x1c\x7f\x85\xa0\u2003\u2028\ufeff\ufffe"
 TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -37,13 +37,13 @@ LINES = st.tuples(BEFORE, VALUES, AFTER).map("".join)
 
 
 def accepted(drawn):
-    """Those of the drawn lines that we accept, each with a name of its own."""
+    """Return the drawn lines that `envfile` accepts, each with a unique name."""
     named = (text.replace("KEY", f"V{number}") for number, text in enumerate(drawn))
-    return [line for text in named for line in text.split("\n") if not envfile.refusal(line)]
+    return [line for text in named for line in text.split("\n") if not envfile.line_error(line)]
 
 
 def file_of(drawn, end):
-    """The text of a file of the drawn lines that we accept; a line's own CR begins its CRLF."""
+    """Return a file of the accepted lines. A trailing CR becomes part of the CRLF."""
     text = "\n".join(accepted(drawn))
     return text + (end.removeprefix("\r") if text.endswith("\r") else end)
 
@@ -53,7 +53,7 @@ FILES = st.builds(file_of, st.lists(LINES, max_size=60), st.sampled_from(["", "\
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A clone's folder, made once: each example writes its file anew."""
+    """Return a clone's folder for all examples; each example overwrites the file."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "orchestration").mkdir()
     shutil.copy(REPO / ".env.example", folder)
@@ -62,23 +62,23 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compose():
-    """Compose answers; where it does not, a skip, and with CI=true a failure."""
+    """Skip the test without Compose, or fail it with CI=true."""
     try:
         runner.run(Command(["docker", "compose", "version"]))
     except StackError as missing:
         absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        absent(f"no Compose to read .env with: {missing}")
+        absent(f"Compose is missing: {missing}")
 
 
-def written(root, text):
-    """The file as it lies on the disk."""
+def write_file(root, text):
+    """Write the text to a file and return its path."""
     path = root / "any.env"
     path.write_bytes(text.encode())
     return path
 
 
-def loaded(root, text):
-    """Settings of a complete .env with `text` behind it, as `inv` loads them."""
+def load_settings(root, text):
+    """Return the settings of a complete .env followed by `text`, as `inv` loads them."""
     complete, _ = draft_env(Project(root, os.environ))
     (root / ".env").write_bytes(f"{complete}\n{text}".encode())
     try:
@@ -88,61 +88,61 @@ def loaded(root, text):
 
 
 def seen_by_compose(root, names, *options, env):
-    """What services would get for `${NAME}`, by its name."""
+    """Return the value of `${NAME}` in a service's environment, for each name."""
     document = {"image": "none", "environment": {name: f"${{{name}}}" for name in names}}
     path = root / "compose.json"
     path.write_text(json.dumps({"services": {"one": document}}))
     command = ["docker", "compose", "-f", str(path), *options, "config", "--format", "json"]
     shown = json.loads(runner.run(Command(command, env)).output)["services"]["one"]
-    # `config` prints a file that Compose could read again: each $ of a value is doubled.
+    # `config` prints a valid Compose file, in which each $ of a value is doubled.
     return {name: value.replace("$$", "$") for name, value in shown.get("environment", {}).items()}
 
 
 def seen_by_compose_in_the_file(root, text):
-    file = written(root, text)
+    file = write_file(root, text)
     env = {"PATH": os.environ["PATH"]}
     return seen_by_compose(root, envfile.parse(text), "--env-file", str(file), env=env)
 
 
 def seen_by_compose_in_its_environment(root, text):
-    env = loaded(root, text).compose_environment()
+    env = load_settings(root, text).compose_environment()
     return seen_by_compose(root, envfile.parse(text), env=env)
 
 
 def seen_by_a_process(root, text):
     program = "import json, os; print(json.dumps(dict(os.environ)))"
-    env = loaded(root, text).compose_environment()
+    env = load_settings(root, text).compose_environment()
     seen = json.loads(runner.run(Command([sys.executable, "-I", "-S", "-c", program], env)).output)
     return {name: seen[name] for name in envfile.parse(text)}
 
 
 @CHEAP
 @hypothesis.given(text=FILES)
-def test_python_dotenv_reads_the_file_as_we_do(root, text):
-    assert dict(dotenv_values(written(root, text))) == envfile.parse(text)
+def test_python_dotenv_reads_the_file_like_envfile(root, text):
+    assert dict(dotenv_values(write_file(root, text))) == envfile.parse(text)
 
 
-@DEAR
+@EXPENSIVE
 @hypothesis.given(text=FILES)
-def test_compose_reads_the_file_as_we_do(root, compose, text):
+def test_compose_reads_the_file_like_envfile(root, compose, text):
     assert seen_by_compose_in_the_file(root, text) == envfile.parse(text)
 
 
-@DEAR
+@EXPENSIVE
 @hypothesis.given(text=FILES)
-def test_compose_takes_from_its_environment_what_we_read(root, compose, text):
+def test_compose_gets_the_same_values_from_its_environment(root, compose, text):
     assert seen_by_compose_in_its_environment(root, text) == envfile.parse(text)
 
 
-@DEAR
+@EXPENSIVE
 @hypothesis.given(text=FILES)
-def test_a_process_is_given_what_we_read(root, text):
+def test_process_gets_the_same_values(root, text):
     assert seen_by_a_process(root, text) == envfile.parse(text)
 
 
 @pytest.fixture(scope="module", params=["\n", "\r\n"], ids=["LF", "CRLF"])
 def every_short_value(request):
-    """A file with every accepted value of up to three tricky pieces: nothing left to luck."""
+    """Return a file with every accepted value of up to three tricky pieces."""
     pieces = [*"a '\"#$\\\t={}:\xa0", "${a}", "\\\\"]
     bare, quoted = (
         [
@@ -157,22 +157,22 @@ def every_short_value(request):
     return "".join(line + request.param for line in lines)
 
 
-def test_every_short_value_is_read_alike_by_python_dotenv(root, every_short_value):
-    read = dict(dotenv_values(written(root, every_short_value)))
-    assert read == envfile.parse(every_short_value)
-    assert len(read) > 500
+def test_python_dotenv_reads_every_short_value_alike(root, every_short_value):
+    values = dict(dotenv_values(write_file(root, every_short_value)))
+    assert values == envfile.parse(every_short_value)
+    assert len(values) > 500
 
 
 @pytest.mark.parametrize("seen", [seen_by_compose_in_the_file, seen_by_compose_in_its_environment])
-def test_every_short_value_is_read_alike_by_compose(root, compose, every_short_value, seen):
+def test_compose_reads_every_short_value_alike(root, compose, every_short_value, seen):
     assert seen(root, every_short_value) == envfile.parse(every_short_value)
 
 
-def test_every_short_value_reaches_a_process(root, every_short_value):
+def test_process_gets_every_short_value(root, every_short_value):
     assert seen_by_a_process(root, every_short_value) == envfile.parse(every_short_value)
 
 
-def test_a_value_with_every_printable_sign_is_accepted_in_single_quotes(root, compose):
+def test_single_quotes_accept_every_printable_character(root, compose):
     value = "".join(chr(code) for code in range(32, 127) if chr(code) != "'").replace("${", "$ {")
     text = f"KEY='{value}'\n"
     assert envfile.parse(text) == {"KEY": value}

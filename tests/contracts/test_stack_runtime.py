@@ -1,4 +1,4 @@
-"""What the services find on PYTHONPATH, and the names of patches."""
+"""Test the modules on the services' PYTHONPATH and the names of patches."""
 
 import re
 
@@ -13,7 +13,7 @@ def locked_names():
     return {name.lower() for text in locks for name in re.findall(r"^([\w.-]+)==", text, re.M)}
 
 
-def test_nothing_on_the_services_path_has_the_name_of_a_package():
+def test_no_module_on_the_path_shadows_a_package():
     names = {
         path.name.partition(".")[0] for path in ON_PATH.iterdir() if path.name != "__pycache__"
     }
@@ -21,12 +21,12 @@ def test_nothing_on_the_services_path_has_the_name_of_a_package():
     assert not {name.lower().replace("_", "-") for name in names} & locked_names()
 
 
-def test_only_the_package_and_the_name_airflow_looks_for_are_on_the_services_path():
+def test_path_has_only_the_package_and_airflow_local_settings():
     assert {path.name for path in ON_PATH.glob("*.py")} == {"airflow_local_settings.py"}
     packages = {path.parent.name for path in ON_PATH.glob("*/__init__.py")}
     assert packages == {"stack_runtime"}
 
 
-def test_the_name_of_a_patch_is_used_once():
+def test_patch_names_are_unique():
     names = re.findall(r"^\| ([\w-]+) \|", pages.patches(), re.M)
     assert len(names) == len(set(names)) > 10

@@ -1,4 +1,4 @@
-"""supervisord.conf as supervisord reads it, held against the code and docker-compose.yaml."""
+"""Check supervisord.conf, as supervisord reads it, against the code and docker-compose.yaml."""
 
 import os
 import pwd
@@ -29,8 +29,8 @@ COMPOSE = ROOT / "orchestration" / "docker-compose.yaml"
 TEXT = FILE.read_text(encoding="utf-8")
 COMPOSE_SERVICES = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
 REFERENCED = set(re.findall(r"%\(ENV_(\w+)\)s", TEXT))
-# The difference between the engines: no queue, and what ends at once is run by `inv up` itself.
-COMPOSE_ALONE = {"redis", "airflow-worker", "airflow-init", "mlflow-migrate", "tls"}
+# The standalone engine has no queue and no proxy, and `inv up` runs its init jobs.
+COMPOSE_ONLY = {"redis", "airflow-worker", "airflow-init", "mlflow-migrate", "tls"}
 
 PARSER = UnhosedConfigParser()
 PARSER.read_string(TEXT)
@@ -43,7 +43,7 @@ SECTIONS = {
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory):
-    """The state folder, as it is when supervisord starts."""
+    """Return the state folder as it is when supervisord starts."""
     folder = State(tmp_path_factory.mktemp("state"))
     folder.run.mkdir()
     folder.logs.mkdir()
@@ -52,7 +52,7 @@ def state(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(state, tmp_path_factory):
-    """What supervisord is started with; PostgreSQL runs as a user that exists here."""
+    """Return supervisord's environment; PostgreSQL's user is the current one."""
     root = tmp_path_factory.mktemp("clone")
     (root / "orchestration").mkdir()
     shutil.copy(COMPOSE, root / "orchestration")
@@ -60,13 +60,13 @@ def environment(state, tmp_path_factory):
     settings = load_or_draft(Project(root, {"PATH": os.environ["PATH"]}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(State, "of", classmethod(lambda cls, settings: state))
-        made = services_environment(settings)
-    return made | {"STACK_POSTGRES_USER": pwd.getpwuid(os.getuid()).pw_name}
+        variables = services_environment(settings)
+    return variables | {"STACK_POSTGRES_USER": pwd.getpwuid(os.getuid()).pw_name}
 
 
 @pytest.fixture(scope="module")
 def programs(environment):
-    """Every program as supervisord itself understands the file; it is not started."""
+    """Return every program as supervisord parses the file, without starting it."""
     options = ServerOptions()
     options.environ_expansions = {f"ENV_{name}": value for name, value in environment.items()}
     options.realize(["--configuration", str(FILE)], progname="supervisord")
@@ -78,71 +78,71 @@ def each(names):
     return pytest.mark.parametrize("name", sorted(names))
 
 
-def test_every_service_has_a_program_and_besides_there_is_the_watchdog(programs):
+def test_programs_are_the_services_and_the_watchdog(programs):
     assert programs.keys() == {*standalone_engine.SERVICES, "watchdog"}
 
 
-def test_compose_has_the_same_services_and_five_more():
-    assert COMPOSE_SERVICES.keys() - set(standalone_engine.SERVICES) == COMPOSE_ALONE
+def test_compose_has_five_more_services():
+    assert COMPOSE_SERVICES.keys() - set(standalone_engine.SERVICES) == COMPOSE_ONLY
     assert set(standalone_engine.SERVICES) <= COMPOSE_SERVICES.keys()
 
 
-def test_the_one_shots_are_the_same_in_both_engines():
-    assert standalone_engine.ONE_SHOTS is engine_base.ONE_SHOTS
-    assert set(engine_base.ONE_SHOTS) <= COMPOSE_ALONE
+def test_init_jobs_are_the_same_in_both_engines():
+    assert standalone_engine.INIT_JOBS is engine_base.INIT_JOBS
+    assert set(engine_base.INIT_JOBS) <= COMPOSE_ONLY
     for name, module in init_jobs.MODULES.items():
         assert COMPOSE_SERVICES[name]["command"] == [*engine_base.runtime_module(module)]
 
 
-def test_the_order_of_the_services_begins_with_the_database():
+def test_services_begin_with_the_database():
     assert standalone_engine.SERVICES[0] == "postgres"
     assert len(standalone_engine.SERVICES) == len(set(standalone_engine.SERVICES))
 
 
-def test_what_tasks_need_ends_after_them(programs):
+def test_scheduler_stops_before_the_services_that_tasks_need(programs):
     last = sorted(programs, key=lambda name: programs[name].priority)
     assert last[:3] == ["postgres", "mlflow", "airflow-apiserver"]
     assert programs["airflow-scheduler"].priority > programs["airflow-apiserver"].priority
 
 
-def test_only_the_database_and_the_watchdog_start_by_themselves(programs):
+def test_only_the_database_and_the_watchdog_start_automatically(programs):
     assert {name for name, p in programs.items() if p.autostart} == {"postgres", "watchdog"}
 
 
 @each(SECTIONS)
-def test_whatever_ends_is_started_again_and_never_given_up(programs, name):
+def test_every_program_is_always_restarted(programs, name):
     assert programs[name].autorestart is RestartUnconditionally
     assert programs[name].startretries >= 100_000
 
 
 @each(SECTIONS.keys() - {"postgres", "watchdog"})
-def test_children_end_with_their_service_and_are_asked_to_except_running_tasks(programs, name):
+def test_child_processes_are_stopped_except_running_tasks(programs, name):
     assert programs[name].killasgroup
     assert programs[name].stopasgroup == (name != "airflow-scheduler")
 
 
-def test_the_database_stops_without_waiting_for_its_clients(programs):
+def test_database_stops_without_waiting_for_clients(programs):
     postgres = programs["postgres"]
     assert postgres.stopsignal == signal.SIGINT
     assert not postgres.stopasgroup
-    # Killed as a group it could lose what it was about to write.
+    # If its whole group was killed, it could lose data that is not written yet.
     assert not postgres.killasgroup
 
 
 @each(SECTIONS.keys() - {"watchdog"})
-def test_a_service_has_the_time_to_end_that_compose_gives_it(programs, name):
+def test_grace_period_is_at_least_that_of_compose(programs, name):
     grace = int(COMPOSE_SERVICES[name]["stop_grace_period"].removesuffix("s"))
     assert grace <= programs[name].stopwaitsecs < supervisord_module.STOP_SECONDS
 
 
-def test_the_database_runs_as_its_own_user_the_others_as_supervisord(programs):
+def test_only_the_database_has_its_own_user(programs):
     assert programs["postgres"].uid == os.getuid()
     assert SECTIONS["postgres"]["user"] == "%(ENV_STACK_POSTGRES_USER)s"
     assert [name for name, section in SECTIONS.items() if "user" in section] == ["postgres"]
 
 
 @each(standalone_engine.SERVICES)
-def test_a_service_has_one_log_that_is_rotated(programs, state, name):
+def test_every_service_has_one_rotated_log(programs, state, name):
     program = programs[name]
     assert program.stdout_logfile == str(state.logs / f"{name}.log")
     assert program.redirect_stderr
@@ -150,8 +150,8 @@ def test_a_service_has_one_log_that_is_rotated(programs, state, name):
     assert program.stdout_logfile_backups >= 1
 
 
-def test_the_watchdogs_words_are_kept_and_rotated(programs, state):
-    # Its standard output belongs to the protocol with supervisord.
+def test_watchdog_logs_its_standard_error(programs, state):
+    # Its standard output is used for the event protocol of supervisord.
     watchdog = programs["watchdog"]
     assert not watchdog.redirect_stderr
     assert watchdog.stderr_logfile == str(state.logs / "watchdog.log")
@@ -159,7 +159,7 @@ def test_the_watchdogs_words_are_kept_and_rotated(programs, state):
     assert watchdog.stderr_logfile_backups >= 1
 
 
-def test_supervisords_own_log_is_rotated_where_the_engine_reads_it():
+def test_supervisord_log_is_rotated_in_the_logs_folder():
     own = dict(PARSER.items("supervisord"))
     assert own["logfile"] == "%(ENV_STACK_STATE)s/logs/supervisord.log"
     assert own["logfile_maxbytes"] == "5MB"
@@ -167,22 +167,22 @@ def test_supervisords_own_log_is_rotated_where_the_engine_reads_it():
     assert "nodaemon" not in own
 
 
-def test_it_answers_at_the_address_the_engine_asks(state):
-    served = dict(PARSER.items("unix_http_server"))
-    address = f"unix://{served['file'] % {'ENV_STACK_STATE': state.folder}}"
+def test_supervisord_listens_where_the_engine_connects(state):
+    server = dict(PARSER.items("unix_http_server"))
+    address = f"unix://{server['file'] % {'ENV_STACK_STATE': state.folder}}"
     assert address == state.supervisor
-    asked = dict(PARSER.items("supervisorctl"))["serverurl"]
-    assert asked % {"ENV_STACK_STATE": state.folder} == state.supervisor
-    assert int(served["chmod"], 8) & 0o077 == 0
+    url = dict(PARSER.items("supervisorctl"))["serverurl"]
+    assert url % {"ENV_STACK_STATE": state.folder} == state.supervisor
+    assert int(server["chmod"], 8) & 0o077 == 0
     assert not [name for name in PARSER.sections() if name.startswith("inet_http_server")]
 
 
 @each(REFERENCED)
-def test_every_variable_of_the_file_is_set_by_the_engine(environment, name):
+def test_engine_sets_every_variable_of_the_file(environment, name):
     assert environment[name]
 
 
-def test_no_secret_is_in_the_file():
+def test_file_contains_no_secret():
     assert not [name for name in SECRETS if name in TEXT]
     assert not [name for name in REFERENCED if "PASSWORD" in name or "_KEY" in name]
     assert not [name for name, section in SECTIONS.items() if "environment" in section]
@@ -190,15 +190,15 @@ def test_no_secret_is_in_the_file():
     assert "password" not in TEXT.lower()
 
 
-def test_no_secret_is_in_a_command(programs, environment):
-    hidden = [environment[name] for name in SECRETS if environment.get(name)]
-    assert len(hidden) >= 4
+def test_commands_contain_no_secret(programs, environment):
+    secrets = [environment[name] for name in SECRETS if environment.get(name)]
+    assert len(secrets) >= 4
     commands = " ".join(program.command for program in programs.values())
-    assert not [value for value in hidden if value in commands]
+    assert not [value for value in secrets if value in commands]
 
 
 @each(SECTIONS)
-def test_a_program_is_named_by_its_full_path(programs, state, name):
+def test_commands_use_full_paths(programs, state, name):
     words = shlex.split(programs[name].command)
     if name == "postgres":
         assert words == ["bash", f"{state.folder}/pg/entrypoint.sh", "postgres"]
@@ -211,7 +211,7 @@ def test_a_program_is_named_by_its_full_path(programs, state, name):
 
 
 @each(SECTIONS)
-def test_a_script_of_the_clone_that_is_started_is_there(name):
+def test_scripts_and_modules_of_commands_exist(name):
     for script in re.findall(r"%\(ENV_STACK_ROOT\)s/([\w/.]+)", SECTIONS[name]["command"]):
         assert (ROOT / script).is_file()
     for module in re.findall(r" -m ([\w.]+)", SECTIONS[name]["command"]):
@@ -222,18 +222,18 @@ def test_a_script_of_the_clone_that_is_started_is_there(name):
 
 
 @each(name for name in SECTIONS if name.startswith("airflow-"))
-def test_airflows_services_are_started_by_the_same_words_as_in_containers(programs, name):
+def test_airflow_commands_are_those_of_compose(programs, name):
     path, *words = shlex.split(programs[name].command)
-    started = (Path(path).name, *[word for word in words if word != "--skip-serve-logs"])
-    assert started[:4] == engine_base.runtime_module("airflow.service")
-    assert [*started] == COMPOSE_SERVICES[name]["command"]
+    command = (Path(path).name, *[word for word in words if word != "--skip-serve-logs"])
+    assert command[:4] == engine_base.runtime_module("airflow.service")
+    assert [*command] == COMPOSE_SERVICES[name]["command"]
 
 
-def test_the_watchdog_is_woken_every_five_seconds():
+def test_watchdog_gets_an_event_every_five_seconds():
     assert SECTIONS["watchdog"]["events"] == "TICK_5"
 
 
-def test_a_path_with_a_space_is_one_word_of_each_command(programs, environment):
+def test_commands_quote_paths_with_spaces(programs, environment):
     for name, program in programs.items():
         spaced = program.command
         for variable in ("STACK_STATE", "STACK_ROOT", "STACK_PYTHON"):

@@ -1,10 +1,10 @@
-"""What is installed is what was meant: hashes, signatures, digests, commits."""
+"""Test that everything is installed by hash, signature or digest."""
 
 import re
 
 import pytest
 
-from tests.support.process import put_before, run
+from tests.support.process import path_with_programs, run
 from tests.support.repository import ROOT
 
 RECIPES = sorted(
@@ -20,7 +20,7 @@ POSTGRES_IMAGE=postgres:16
 REDIS_IMAGE=redis:7.2-bookworm
 AIRFLOW_BASE_IMAGE=debian:bookworm-slim
 """
-# Knows Debian's and Redis's image as pulled, PostgreSQL's as made here.
+# A fake docker: it has pulled the Debian and Redis images and built the PostgreSQL image.
 DOCKER = f"""case "$5" in
     debian:bookworm-slim) echo debian@{DIGEST} ;;
     redis:7.2-bookworm) echo mirror.example:5000/redis@{DIGEST} ;;
@@ -31,16 +31,16 @@ esac
 
 
 def code(path):
-    """Its text without comments, each command on one line."""
+    """Return a file's text without comments and with each command on one line."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    kept = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-    return re.sub(r"\\\n\s*", "", kept)
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    return re.sub(r"\\\n\s*", "", text)
 
 
 def installs():
-    """Each command of the recipes that installs Python packages, with its file."""
-    asked = re.compile(r"[^\n;&]*\bpip\b[^\n;&]*\b(?:install|sync)\b[^\n;&]*")
-    return [(path, found) for path in RECIPES for found in asked.findall(code(path))]
+    """Return each command that installs Python packages, with its file."""
+    pattern = re.compile(r"[^\n;&]*\bpip\b[^\n;&]*\b(?:install|sync)\b[^\n;&]*")
+    return [(path, command) for path in RECIPES for command in pattern.findall(code(path))]
 
 
 def test_the_recipes_are_found():
@@ -55,31 +55,31 @@ def test_python_packages_are_installed_with_their_hashes():
         for path, command in installs()
         if path.suffix != ".py" and "--require-hashes" not in command
     ]
-    # On the official image: the versions it holds are not ours, so no lock can have their hashes.
+    # The official image has other versions than our locks, so no lock has their hashes.
     ((name, command),) = without
     assert name == "airflow.dockerfile"
-    assert "-c /tmp/held.txt -r /tmp/requirements.txt" in command
+    assert "-c /tmp/installed.txt -r /tmp/requirements.txt" in command
 
 
 @pytest.mark.parametrize("path", ["noxfile.py", "orchestration/engines/standalone/virtualenvs.py"])
-def test_environments_are_made_with_hashes(path):
+def test_environments_are_installed_with_hashes(path):
     text = code(ROOT / path)
-    made = re.findall(r'"pip", "(?:sync|install)"|session\.install\(', text)
-    assert made
-    assert text.count("--require-hashes") >= len(made)
+    commands = re.findall(r'"pip", "(?:sync|install)"|session\.install\(', text)
+    assert commands
+    assert text.count("--require-hashes") >= len(commands)
 
 
-def test_debian_s_packages_are_taken_signed():
+def test_debian_packages_are_verified_by_signature():
     for path in RECIPES:
         assert not re.search(r"allow-unauthenticated|no-check-gpg|trusted=yes", code(path)), path
     debootstrap = code(ROOT / "install/base/debian.sh")
     assert 'debootstrap --force-check-gpg --keyring="$KEYS"' in debootstrap
 
 
-def test_images_stand_in_one_place():
-    """An image is a setting of .env.example; elsewhere the same name is only its default."""
+def test_base_images_are_settings():
+    """Images are settings of .env.example; Dockerfiles may only repeat them as defaults."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    meant = set(re.findall(r"^\w+_IMAGE=(\S+)$", example, re.MULTILINE))
+    images = set(re.findall(r"^\w+_IMAGE=(\S+)$", example, re.MULTILINE))
     for path in (ROOT / "install").rglob("*.dockerfile"):
         text = path.read_text(encoding="utf-8")
         bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
@@ -88,12 +88,12 @@ def test_images_stand_in_one_place():
         )
         assert named == set(), path
         defaults = set(re.findall(r"^ARG \w+_IMAGE=([^\s$]+)$", text, re.MULTILINE))
-        assert defaults <= meant, path
+        assert defaults <= images, path
 
 
 @pytest.fixture
 def clone(tmp_path):
-    """A folder with the script and an .env."""
+    """Return a folder with the script and a .env."""
     (tmp_path / "install" / "base").mkdir(parents=True)
     script = tmp_path / "install" / "base" / "digests.sh"
     script.write_text((ROOT / "install/base/digests.sh").read_text(encoding="utf-8"))
@@ -102,11 +102,11 @@ def clone(tmp_path):
 
 
 def digests(clone):
-    path = put_before(clone, docker=DOCKER)
+    path = path_with_programs(clone, docker=DOCKER)
     return run("sh", "install/base/digests.sh", cwd=clone, env={"PATH": path})
 
 
-def test_each_pulled_image_is_given_with_its_tag_and_digest(clone):
+def test_digests_prints_tag_and_digest_of_pulled_images(clone):
     assert digests(clone).stdout.splitlines() == [
         f"DEBIAN_IMAGE=debian:bookworm-slim@{DIGEST}",
         f"REDIS_IMAGE=redis:7.2-bookworm@{DIGEST}",
@@ -114,20 +114,20 @@ def test_each_pulled_image_is_given_with_its_tag_and_digest(clone):
     ]
 
 
-def test_what_was_made_here_is_told_and_left(clone):
-    told = "POSTGRES_IMAGE: postgres:16 was not pulled from a registry"
-    assert told in digests(clone).stderr
+def test_digests_names_locally_built_images(clone):
+    message = "POSTGRES_IMAGE: postgres:16 was not pulled from a registry"
+    assert message in digests(clone).stderr
 
 
-def test_asked_again_it_gives_the_same(clone):
+def test_digests_repeated_prints_the_same(clone):
     first = digests(clone).stdout
     with (clone / ".env").open("a") as env:
         env.write(first)
     assert digests(clone).stdout == first
 
 
-def test_without_an_env_it_says_what_comes_first(clone):
+def test_digests_without_env_names_the_next_command(clone):
     (clone / ".env").unlink()
     done = digests(clone)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "there is no .env: inv install" in done.stderr
+    assert ".env is missing.\nRun: inv install" in done.stderr

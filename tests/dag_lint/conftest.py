@@ -1,4 +1,4 @@
-"""Airflow's own Python, from the environment of the session `dag_lint`."""
+"""Provide Airflow's Python from the environment of the nox session `dag_lint`."""
 
 from pathlib import Path
 
@@ -11,6 +11,6 @@ PYTHON = Path(__file__).resolve().parents[2] / ".nox/airflow/bin/python"
 
 @pytest.fixture(scope="session")
 def airflow():
-    """The environment that `nox -s dag_lint` made."""
-    assert PYTHON.exists(), "first: nox -s dag_lint"
+    """Return the environment that `nox -s dag_lint` created."""
+    assert PYTHON.exists(), "Run first: nox -s dag_lint"
     return Airflow(PYTHON, PYTHON.parent.parent / "dag_lint")

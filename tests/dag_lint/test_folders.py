@@ -1,4 +1,4 @@
-"""Whole folders: what is parsed again, what files see of each other, and how it is told."""
+"""Lint whole folders: the cache, the isolation of files, and the output."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def write(folder, name, top="", tag='"good"'):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A DAG that imports a module of its folder, and one that does not."""
+    """Return a folder with a DAG that imports a module of it, and a DAG that does not."""
     (tmp_path / "words.py").write_text('TAG = "good"\n')
     write(tmp_path, "first", top="import words\n", tag="words.TAG")
     write(tmp_path, "second")
@@ -57,60 +57,60 @@ def errors(folder, airflow, **options):
     return [one for one in findings if one.error], parsed
 
 
-def test_only_what_changed_is_parsed_again_and_who_imports_it(folder, airflow):
+def test_lint_parses_only_changed_files_and_their_importers(folder, airflow):
     before = {path: path.read_bytes() for path in folder.rglob("*")}
     assert parsed_now(folder, airflow) == {"first", "second"}
-    assert {path: path.read_bytes() for path in folder.rglob("*")} == before, "left as it was"
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before, "folder changed"
     assert parsed_now(folder, airflow) == set()
     (folder / "words.py").write_text('TAG = "better"\n')
     assert parsed_now(folder, airflow) == {"first"}
     (folder / "second.py").write_text((folder / "second.py").read_text() + "\n# changed\n")
     assert parsed_now(folder, airflow) == {"second"}
-    # What is wrong is looked at each time: the cause may lie outside.
+    # A failing file is parsed each time, because the cause may be outside the folder.
     (folder / "words.py").write_text("TAG = missing\n")
     assert parsed_now(folder, airflow) == {"first"}
     assert parsed_now(folder, airflow) == {"first"}
     assert parsed_now(folder, airflow, fresh=True) == {"first", "second"}
 
 
-def test_files_do_not_see_what_others_did(folder, airflow):
+def test_files_do_not_affect_each_other(folder, airflow):
     leaves = "import os\nimport sys\n\nos.environ['SEEN'] = 'yes'\nsys.path.append('/seen')\n"
     sees = "import os\nimport sys\n\nassert 'SEEN' not in os.environ and '/seen' not in sys.path\n"
     for number in range(6):
         write(folder, f"a{number}", top=leaves)
         write(folder, f"b{number}", top=sees)
-    found, parsed = errors(folder, airflow)
-    assert found == []
+    findings, parsed = errors(folder, airflow)
+    assert findings == []
     assert len(parsed) == 14
 
 
-def test_two_modules_of_the_same_name_are_two(tmp_path, airflow):
+def test_modules_of_the_same_name_are_kept_apart(tmp_path, airflow):
     for name in ("north", "south"):
         package = tmp_path / name
         package.mkdir()
         (package / "shared.py").write_text(f'TAG = "{name}"\n')
         top = f"import sys\n\nsys.path.insert(0, '{package}')\nimport shared\n\n"
         write(package, name, top=f"{top}assert shared.TAG == '{name}'\n", tag="shared.TAG")
-    # Our own process has modules of these names.
+    # The parsing server has modules with these names.
     for name in ("parser", "comms"):
         (tmp_path / f"{name}.py").write_text("OWN = True\n")
         write(tmp_path, f"uses_{name}", top=f"import {name}\n\nassert {name}.OWN\n")
-    found, parsed = errors(tmp_path, airflow)
-    assert found == []
+    findings, parsed = errors(tmp_path, airflow)
+    assert findings == []
     assert len(parsed) == 4
 
 
-def test_airflows_own_examples_have_no_error(airflow, monkeypatch):
+def test_airflow_examples_have_no_errors(airflow, monkeypatch):
     where = [airflow.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = Path(subprocess.check_output(where, text=True).strip())
-    # As where they run: with the plugins that come with them.
+    # The examples need their own plugins, which this setting loads.
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "True")
-    found, parsed = errors(site / "airflow/example_dags", airflow, fresh=True)
-    assert found == []
+    findings, parsed = errors(site / "airflow/example_dags", airflow, fresh=True)
+    assert findings == []
     assert sum(bool(one.dags) for one in parsed) > 35
 
 
-def test_the_dag_that_contributing_adds_has_nothing_to_mend(tmp_path, airflow):
+def test_example_dag_of_contributing_has_no_findings(tmp_path, airflow):
     text = (REPO / "CONTRIBUTING.md").read_text("utf-8").split("**A DAG**")[1]
     (tmp_path / "hello.py").write_text(text.split("```python\n")[1].split("```")[0])
     findings, (parsed,) = lint(tmp_path, airflow, limit=30)
@@ -118,11 +118,11 @@ def test_the_dag_that_contributing_adds_has_nothing_to_mend(tmp_path, airflow):
     assert [dag["dag_id"] for dag in parsed.dags] == ["hello"]
 
 
-def test_a_thousand_files(tmp_path, airflow):
+def test_lint_a_thousand_files(tmp_path, airflow):
     for number in range(1000):
         write(tmp_path, f"generated_{number:04}")
-    found, parsed = errors(tmp_path, airflow)
-    assert (found, len(parsed)) == ([], 1000)
+    findings, parsed = errors(tmp_path, airflow)
+    assert (findings, len(parsed)) == ([], 1000)
     assert len({dag["dag_id"] for one in parsed for dag in one.dags}) == 1000
     assert parsed_now(tmp_path, airflow) == set()
 
@@ -132,48 +132,48 @@ def dag_lint(airflow, *words):
     return subprocess.run(argv, cwd=REPO, capture_output=True, text=True, check=False)
 
 
-def test_it_is_told_to_people_and_to_machines(folder, airflow):
-    people = dag_lint(airflow, folder)
-    assert people.returncode == 0, people.stderr
-    assert "DAG files: 2, DAGs: 2" in people.stdout
-    assert "no findings" in people.stdout
+def test_output_as_text_and_as_json(folder, airflow):
+    done = dag_lint(airflow, folder)
+    assert done.returncode == 0, done.stderr
+    assert "DAG files: 2, DAGs: 2" in done.stdout
+    assert "no findings" in done.stdout
     write(folder, "second", tag="")
     lenient, strict = dag_lint(airflow, folder), dag_lint(airflow, folder, "--strict")
     assert (lenient.returncode, strict.returncode) == (0, 1)
     assert f"{folder}/second.py:5: warning missing-tags: DAG second has no tags" in lenient.stdout
-    told = json.loads(dag_lint(airflow, folder, "--json").stdout)
-    assert [(one["rule"], one["line"], one["level"]) for one in told["findings"]] == [
+    document = json.loads(dag_lint(airflow, folder, "--json").stdout)
+    assert [(one["rule"], one["line"], one["level"]) for one in document["findings"]] == [
         ("missing-tags", 5, "warning")
     ]
-    assert {(*one["dags"], one["parsed_now"]) for one in told["files"]} == {
+    assert {(*one["dags"], one["parsed_now"]) for one in document["files"]} == {
         ("first", False),
         ("second", False),
     }
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("texts", "message"),
     [
-        ([], "holds no DAG file: one has the words dag and airflow in it"),
-        (["# a dag of airflow, not yet written\n"], "no file gives a DAG"),
+        ([], "has no DAG file: none contains both the words dag and airflow"),
+        (["# a dag of airflow, not yet written\n"], "defines a DAG"),
     ],
 )
-def test_a_folder_without_a_dag_is_an_error_of_one_line(tmp_path, airflow, made, said):
-    for text in made:
+def test_folder_without_dags_is_an_error_of_one_line(tmp_path, airflow, texts, message):
+    for text in texts:
         (tmp_path / "empty.py").write_text(text)
     done = dag_lint(airflow, tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-def test_wrong_usage_ends_with_2(airflow):
+def test_wrong_usage_exits_with_2(airflow):
     done = dag_lint(airflow, "--limit", "0")
     assert done.returncode == 2
     assert "--limit needs a positive number of seconds" in done.stderr
 
 
-def test_a_python_without_airflow_is_told_with_its_last_words(folder, airflow, tmp_path_factory):
+def test_python_without_airflow_raises_with_its_output(folder, airflow, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     without = dataclasses.replace(airflow, python=Path(sys.executable), home=home)
     with pytest.raises(StackError, match=r"No module named .?airflow"):

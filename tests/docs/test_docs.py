@@ -1,4 +1,4 @@
-"""What the documents say, held against the code."""
+"""Compare the documentation with the code."""
 
 import ast
 import functools
@@ -26,19 +26,19 @@ def text(name):
 
 
 @functools.cache
-def ran(*argv):
+def output(*argv):
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def code(document):
-    """Everything in code: fenced blocks and backticks."""
+    """Return all code of a document: fenced blocks and text in backticks."""
     fenced = re.findall(r"```\w*\n(.*?)```", document, re.DOTALL)
     rest = re.sub(r"```.*?```", "", document, flags=re.DOTALL)
     return "\n".join([*fenced, *re.findall(r"`([^`\n]+)`", rest)])
 
 
-def verbs():
-    return set(re.findall(r"^  ([\w-]+) +\S", ran(INV, "--list"), re.MULTILINE))
+def commands():
+    return set(re.findall(r"^  ([\w-]+) +\S", output(INV, "--list"), re.MULTILINE))
 
 
 def sessions():
@@ -49,63 +49,62 @@ def sessions():
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_each_inv_command_exists(name):
-    told = set(re.findall(r"\binv (?!--)([a-z][a-z-]*)", code(text(name))))
-    assert told <= verbs()
+    named = set(re.findall(r"\binv (?!--)([a-z][a-z-]*)", code(text(name))))
+    assert named <= commands()
 
 
 def test_each_command_is_listed_with_all_its_options():
     page = text("docs/cli.md")
-    for verb in verbs():
-        (row,) = re.findall(rf"^\| `inv {verb}\b.*$", page, re.MULTILINE)
-        flags = set(
-            re.findall(r"--(?:\[no-\])?([a-z-]+)", ran(INV, "--help", verb).split("Options:")[-1])
-        )
-        told = {flag.removeprefix("no-") for flag in re.findall(r"--([a-z-]+)", row)}
+    for command in commands():
+        (row,) = re.findall(rf"^\| `inv {command}\b.*$", page, re.MULTILINE)
+        options = output(INV, "--help", command).split("Options:")[-1]
+        flags = set(re.findall(r"--(?:\[no-\])?([a-z-]+)", options))
+        listed = {flag.removeprefix("no-") for flag in re.findall(r"--([a-z-]+)", row)}
         short = {"service"} if "-s SERVICE" in row else set()
-        positional = {"trigger": {"dag-id"}, "restore": {"archive"}}.get(verb, set())
-        assert told | short | positional == flags, verb
+        positional = {"trigger": {"dag-id"}, "restore": {"archive"}}.get(command, set())
+        assert listed | short | positional == flags, command
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_a_generated_page_is_up_to_date(name):
-    assert text(name) == GENERATED[name], "run: python -m checks.pages"
+def test_generated_page_is_up_to_date(name):
+    assert text(name) == GENERATED[name], "Run: python -m checks.pages"
 
 
-LONGEST = {"README.md": 150, "CONTRIBUTING.md": 160, "docs/troubleshooting.md": 400}
+MAX_LINES = {"README.md": 150, "CONTRIBUTING.md": 160, "docs/troubleshooting.md": 400}
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *WRITTEN])
-def test_a_page_is_short(name):
-    assert len(text(name).splitlines()) <= LONGEST.get(name, 200)
+def test_page_is_short(name):
+    assert len(text(name).splitlines()) <= MAX_LINES.get(name, 200)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_each_nox_session_exists(name):
-    told = re.findall(r"nox -s ((?:[a-z_][a-z_0-9]* ?)+)", code(text(name)))
-    assert {session for line in told for session in line.split()} <= sessions()
+    lines = re.findall(r"nox -s ((?:[a-z_][a-z_0-9]* ?)+)", code(text(name)))
+    assert {session for line in lines for session in line.split()} <= sessions()
 
 
-def test_each_link_leads_somewhere():
-    documents = ran("git", "ls-files", "*.md").splitlines()
+def test_no_link_is_broken():
+    documents = output("git", "ls-files", "*.md").splitlines()
     assert set(documents) >= set(DOCUMENTS)
     assert list(links.findings(ROOT, documents)) == []
 
 
-def test_each_new_place_of_the_classic_layout_exists():
+def test_each_new_path_of_the_migration_table_exists():
     table = text("docs/migrating.md")
     right = [line.split("|")[2] for line in table.splitlines() if line.startswith("| `")]
     paths = re.findall(r"`(\.?[\w./*-]+/[\w./*-]*)`", "\n".join(right))
-    made_by_install = {"logs/", "plugins/", ".env"}
-    for path in set(paths) - made_by_install:
+    created_by_install = {"logs/", "plugins/", ".env"}
+    for path in set(paths) - created_by_install:
         assert path.startswith("/api") or list(ROOT.glob(path.rstrip("/").removeprefix("./"))), path
 
 
 @pytest.mark.parametrize("folder", ["dags", "install"])
-def test_each_file_of_a_folder_is_told_in_its_readme(folder):
+def test_each_file_of_a_folder_is_in_its_readme(folder):
     names = {"dags": "README.md", "install": "readme.md"}
     document = text(f"{folder}/{names[folder]}")
-    listed = ran("git", "ls-files", folder).splitlines()
-    files = {path.rpartition("/")[2] for path in listed if "/base/" not in path}
+    paths = output("git", "ls-files", folder).splitlines()
+    files = {path.rpartition("/")[2] for path in paths if "/base/" not in path}
     files -= {"__init__.py", ".env", ".airflowignore", names[folder]}
     missing = {
         file
@@ -127,57 +126,57 @@ def test_each_group_of_packages_has_its_reason_above_it(source):
         lines = [line.strip() for line in groups.splitlines() if line.startswith("    ")]
         lines = [line for line in lines if "include-group" not in line]
     assert lines[0].startswith("# ")
-    # Packages that share a reason are few.
-    shared = [
+    # At most six packages share a reason.
+    sizes = [
         len(list(run)) for comment, run in groupby(lines, lambda x: x[0] == "#") if not comment
     ]
-    assert max(shared) <= 6
+    assert max(sizes) <= 6
 
 
 def test_each_setting_named_in_the_documents_exists():
-    known = set(re.findall(r"^(\w+)=", text(".env.example"), re.MULTILINE))
+    settings = set(re.findall(r"^(\w+)=", text(".env.example"), re.MULTILINE))
     for name in DOCUMENTS:
-        told = set(re.findall(r"\b([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)\b", code(text(name))))
-        # Words of commands, of supervisord's file, of what a reader might add, MLflow's, Airflow's.
+        named = set(re.findall(r"\b([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)\b", code(text(name))))
+        # Names of arguments, of supervisord's file, of examples, of MLflow and of Airflow.
         others = {"DAG_ID", "NO_COLOR", "ENV_STACK_STATE", "HELLO_GREETING"}
         others |= {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
         others |= {"SCHEDULER_IDLE_SLEEP_TIME", "UPDATE_FAB_PERMS", "REQUESTS_CA_BUNDLE"}
-        assert told - known <= {*others, "_AIRFLOW_WWW_USER_PASSWORD"}, name
+        assert named - settings <= {*others, "_AIRFLOW_WWW_USER_PASSWORD"}, name
     assert re.search(r"_AIRFLOW_WWW_USER_PASSWORD", text(".env.example"))
 
 
-def test_each_session_is_told_to_who_works_on_it():
-    told = code(text("CONTRIBUTING.md"))
-    assert {name for name in sessions() if not re.search(rf"\b{name}\b", told)} == set()
+def test_each_nox_session_is_in_contributing():
+    document = code(text("CONTRIBUTING.md"))
+    assert {name for name in sessions() if not re.search(rf"\b{name}\b", document)} == set()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_each_flag_shown_with_inv_or_dag_lint_exists(name):
-    known = {verb: ran(INV, "--help", verb) for verb in verbs()}
-    shown = r"\binv ([a-z][a-z-]*)[^\n`|]*? (--[a-z][a-z-]+)"
-    for verb, flag in re.findall(shown, code(text(name))):
-        # What stands behind a lone -- is for Airflow.
-        assert verb == "airflow" or re.search(rf"{flag}\b|--\[no-\]{flag[2:]}\b", known[verb])
-    dag_lint = ran(sys.executable, "-m", "checks.dag_lint", "--help")
+def test_each_flag_of_a_command_exists(name):
+    helps = {command: output(INV, "--help", command) for command in commands()}
+    usage = r"\binv ([a-z][a-z-]*)[^\n`|]*? (--[a-z][a-z-]+)"
+    for command, flag in re.findall(usage, code(text(name))):
+        # Arguments after a lone -- are Airflow's.
+        assert command == "airflow" or re.search(rf"{flag}\b|--\[no-\]{flag[2:]}\b", helps[command])
+    dag_lint = output(sys.executable, "-m", "checks.dag_lint", "--help")
     for flag in re.findall(r"dag_lint -- [^\n`|]*?(--[a-z]+)", code(text(name))):
         assert flag in dag_lint
     for flag in re.findall(r"1st_run_install\.sh (--[a-z-]+)", code(text(name))):
         assert flag in text("install/1st_run_install.sh")
 
 
-# Made by commands, or by who works here.
-MADE = {"logs/", "plugins/", ".env", ".smoke/", ".bench/results.json", "dags/.airflowignore"}
+# Files that commands or developers create.
+CREATED = {"logs/", "plugins/", ".env", ".smoke/", ".bench/results.json", "dags/.airflowignore"}
 RUNTIME = "orchestration/config/stack_runtime"
-MADE |= {"orchestration/docker-compose.override.yaml"}
-MADE |= {"certificates/ca.pem", "certificates/ca.key", "certificates/served"}
+CREATED |= {"orchestration/docker-compose.override.yaml"}
+CREATED |= {"certificates/ca.pem", "certificates/ca.key", "certificates/served"}
 PATH = re.compile(r"`(?:\./)?(\.?\w[\w.*-]*/[\w./*-]*)`")
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *WRITTEN])
 def test_each_path_named_in_the_documents_exists(name):
-    # The left column of the classic layout is not here, its right one has a test of its own.
-    told = "" if "migrating" in name else re.sub(r"```.*?```", "", text(name), flags=re.S)
+    # Another test covers the migration page, whose old paths do not exist here.
+    document = "" if "migrating" in name else re.sub(r"```.*?```", "", text(name), flags=re.S)
     folders = ("", "orchestration", "orchestration/config", "dags", "install")
     places = [ROOT / folder for folder in (*folders, RUNTIME, f"{RUNTIME}/airflow")]
-    for path in set(PATH.findall(told)) - MADE:
+    for path in set(PATH.findall(document)) - CREATED:
         assert any(list(place.glob(path.rstrip("/"))) for place in places), path

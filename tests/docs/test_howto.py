@@ -1,4 +1,4 @@
-"""How to add a DAG, a service, a setting: CONTRIBUTING's steps, walked in a copy."""
+"""Follow CONTRIBUTING's steps to add a DAG, a service and a setting in a copy."""
 
 import re
 import sys
@@ -20,80 +20,80 @@ AGREEMENT = [
 ]
 
 
-def block(language, of):
-    """The block of code of a paragraph: a DAG, a service, a setting."""
-    part = SECTION.split(f"**{of}**")[1].split("\n**")[0]
+def block(language, topic):
+    """Return the code block of a paragraph, such as `A DAG`."""
+    part = SECTION.split(f"**{topic}**")[1].split("\n**")[0]
     return re.search(rf"```{language}\n(.*?)```", part, re.DOTALL)[1]
 
 
 @pytest.fixture
 def copy(tmp_path):
-    """What git knows of the repository, as it is now."""
+    """Return a copy of the working tree."""
     return copy_repository(tmp_path)
 
 
-def put(copy, name, after, added):
+def insert(copy, name, after, addition):
     text = (copy / name).read_text("utf-8")
-    assert text.count(after) == 1, f"{name} has no single {after!r} any more"
-    (copy / name).write_text(text.replace(after, f"{after}{added}"), "utf-8")
+    assert text.count(after) == 1, f"{name} must contain {after!r} exactly once"
+    (copy / name).write_text(text.replace(after, f"{after}{addition}"), "utf-8")
 
 
 def failing(copy):
-    """The tests by which the artifacts agree that fail in the copy."""
+    """Return the names of the agreement tests that fail in the copy."""
     argv = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-rf"]
     done = run(*argv, *AGREEMENT, cwd=copy)
     return set(re.findall(r"^FAILED \S+::(\w+)", done.stdout, re.MULTILINE))
 
 
-def compose_reads(copy):
+def assert_compose_file_is_valid(copy):
     done = run(sys.executable, "-m", "nox", "-s", "lint", "--", "compose-file", cwd=copy)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_dag_has_nothing_to_mend(tmp_path):
+def test_example_dag_has_no_findings(tmp_path):
     (tmp_path / "hello.py").write_text(block("python", "A DAG"))
-    read = static.read([tmp_path / "hello.py"], tmp_path)
-    assert read.findings + static.airflows_own([tmp_path / "hello.py"]) == []
-    assert [(dag.dag_id, set(dag.has.values())) for dag in read.dags] == [("hello", {True})]
+    sources = static.read([tmp_path / "hello.py"], tmp_path)
+    assert sources.findings + static.ruff_findings([tmp_path / "hello.py"]) == []
+    assert [(dag.dag_id, set(dag.has.values())) for dag in sources.dags] == [("hello", {True})]
 
 
-def test_a_service_is_complete_when_all_its_steps_are_done_and_what_is_missing_is_named(copy):
-    put(copy, COMPOSE, "\nservices:\n", block("yaml", "A service"))
-    compose_reads(copy)
-    on_docker_alone = "test_compose_has_the_same_services_and_five_more"
-    not_asked = "test_the_status_page_judges_every_other_service_that_runs"
-    assert failing(copy) == {on_docker_alone, not_asked}
-    put(copy, "status/probes.py", '*broker, "postgres", "mlflow"', ', "status-hello"')
-    assert failing(copy) == {on_docker_alone}
-    put(
+def test_each_missing_step_of_a_service_fails_a_test(copy):
+    insert(copy, COMPOSE, "\nservices:\n", block("yaml", "A service"))
+    assert_compose_file_is_valid(copy)
+    only_on_docker = "test_compose_has_five_more_services"
+    not_probed = "test_status_page_checks_every_other_running_service"
+    assert failing(copy) == {only_on_docker, not_probed}
+    insert(copy, "status/probes.py", '*broker, "postgres", "mlflow"', ', "status-hello"')
+    assert failing(copy) == {only_on_docker}
+    insert(
         copy,
         "orchestration/engines/standalone/engine.py",
         '\n    "mlflow",\n',
         '    "status-hello",\n',
     )
-    without_program = "test_every_service_has_a_program_and_besides_there_is_the_watchdog"
-    assert without_program in failing(copy)
+    no_program = "test_programs_are_the_services_and_the_watchdog"
+    assert no_program in failing(copy)
     conf = copy / "orchestration/supervisord.conf"
     conf.write_text(conf.read_text("utf-8") + "\n" + block("ini", "A service"), "utf-8")
     assert failing(copy) == set()
 
 
-def test_a_setting_is_read_by_both_engines_and_said_once(copy):
+def test_new_setting_is_read_by_both_engines(copy):
     example = copy / EXAMPLE
     example.write_text(f"{example.read_text('utf-8')}\n{block('sh', 'A setting')}", "utf-8")
-    assert failing(copy) == {"test_every_setting_is_used_by_compose_or_listed_with_its_reason"}
-    put(
+    assert failing(copy) == {"test_settings_are_used_by_compose_or_have_a_reason"}
+    insert(
         copy, COMPOSE, "\nx-airflow-environment: &airflow-environment\n", block("yaml", "A setting")
     )
     assert failing(copy) == set()
-    compose_reads(copy)
+    assert_compose_file_is_valid(copy)
     assert load_or_draft(Project(copy, {}))["HELLO_GREETING"] == "hello"
     services = yaml.safe_load((copy / COMPOSE).read_text("utf-8"))["services"]
     environment = services["airflow-scheduler"]["environment"]
     assert environment["HELLO_GREETING"] == "${HELLO_GREETING:-hello}"
 
 
-def test_the_tests_that_are_named_as_walks_exist():
+def test_tests_named_in_the_section_exist():
     for name in re.findall(r"`(tests/\S+\.py)`", SECTION):
         assert (ROOT / name).is_file(), name
     assert "while_a_task_runs" in (ROOT / "tests/e2e/test_changes.py").read_text("utf-8")

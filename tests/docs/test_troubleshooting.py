@@ -1,4 +1,4 @@
-"""The headings of docs/troubleshooting.md compared with the problem codes in the source."""
+"""Compare the headings of docs/troubleshooting.md with the problem codes in the source."""
 
 import ast
 import re
@@ -7,10 +7,10 @@ import tomllib
 from orchestration.doctor import config_drift
 from tests.support.repository import ROOT
 
-# Codes that are not written where the problem is made: they come from tables or other problems.
+# Codes that are computed where the problem is created, from tables or from other problems.
 ELSEWHERE = {
-    "config_drift: name", "diagnose: *key", "log_patterns: one.code",
-    "object_store: told['name']", "s3_errors: known.name",
+    "config_drift: code", "diagnose: *key", "log_patterns: one.code",
+    "object_store: result['name']", "s3_errors: trouble.name",
 }  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def codes_of(path):
             yield from texts if literal else {f"{path.stem}: {code}"}
 
 
-def test_each_problem_code_is_a_heading_and_no_other():
+def test_headings_are_exactly_the_problem_codes():
     codes = {code for path in (ROOT / "orchestration").rglob("*.py") for code in codes_of(path)}
     assert {code for code in codes if ": " in code} == ELSEWHERE
     patterns = (ROOT / "orchestration/doctor/log_patterns.toml").read_text("utf-8")

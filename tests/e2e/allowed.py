@@ -1,13 +1,14 @@
-"""What each service's container may have, and nothing beside it: a table to judge by."""
+"""The networks, limits, user and mounts that each service's container must have."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """A service's networks, limits, user, mounts; read-only but for what it `writes`.
+    """The expected properties of a service's container.
 
-    Its memory by the name of the setting, or fixed.
+    `memory` is the name of a setting or a size. `processes` is the limit of processes. `uid` is
+    None for AIRFLOW_UID. `writes` and `reads` are writable and read-only mounts.
     """
 
     networks: set[str]
@@ -21,7 +22,7 @@ class Allowed:
 
 
 def airflow(networks: set[str], memory: str, processes: int = 512, **more) -> Allowed:
-    """One of Airflow's: all have the same folders, and run as AIRFLOW_UID."""
+    """Return the properties of an Airflow service. All have the same mounts and user."""
     home = "/opt/airflow"
     reads = {f"{home}/dags", f"{home}/plugins", f"{home}/airflow.cfg", "/opt/stack"}
     writes = {f"{home}/logs", f"{home}/data"}
@@ -45,7 +46,7 @@ ALLOWED = {
     "airflow-scheduler": airflow({"back"}, EACH),
     "airflow-dag-processor": airflow({"back", "egress"}, EACH),
     "airflow-triggerer": airflow({"back", "egress"}, EACH),
-    # Tasks write where they like.
+    # Tasks may write anywhere in the container.
     "airflow-worker": airflow(
         {"back", "egress"}, "WORKER_MEMORY", 4096, tmpfs=set(), own_files_read_only=False
     ),

@@ -1,4 +1,4 @@
-"""Every argument list and process title that is seen on this machine while something goes on."""
+"""Record the command lines and titles of all processes on this machine for a while."""
 
 import threading
 import time
@@ -12,29 +12,31 @@ PAUSE_SECONDS, NEW_SECONDS, TITLES_SECONDS = 0.1, 1.0, 3.0
 
 
 @contextmanager
-def seen() -> Iterator[set[str]]:
-    """Look at every process again and again; in containers too, where they are of this kernel."""
-    found: set[str] = set()
+def record() -> Iterator[set[str]]:
+    """Poll all processes, including those in containers, and collect their command lines."""
+    command_lines: set[str] = set()
     over = threading.Event()
-    looking = threading.Thread(target=_look, args=(found, over), daemon=True)
-    looking.start()
+    thread = threading.Thread(target=_poll, args=(command_lines, over), daemon=True)
+    thread.start()
     try:
-        yield found
+        yield command_lines
     finally:
         over.set()
-        looking.join()
+        thread.join()
 
 
-def _look(found: set[str], over: threading.Event) -> None:
-    first: dict[int, float] = {}
-    again = 0.0
+def _poll(command_lines: set[str], over: threading.Event) -> None:
+    first_seen: dict[int, float] = {}
+    next_full_poll = 0.0
     while not over.wait(PAUSE_SECONDS):
         now = time.monotonic()
-        alive = psutil.pids()
-        first = {pid: first.get(pid, now) for pid in alive}
-        # Of one that has been there for a while only the title may change.
-        all_of_them, again = (True, now + TITLES_SECONDS) if now >= again else (False, again)
-        for pid in alive:
-            if all_of_them or now - first[pid] < NEW_SECONDS:
+        pids = psutil.pids()
+        first_seen = {pid: first_seen.get(pid, now) for pid in pids}
+        # Only the title of an older process can still change, so it is read less often.
+        if full := now >= next_full_poll:
+            next_full_poll = now + TITLES_SECONDS
+        for pid in pids:
+            if full or now - first_seen[pid] < NEW_SECONDS:
                 with suppress(OSError):
-                    found.add(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"))
+                    line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                    command_lines.add(line.decode(errors="replace"))

@@ -1,8 +1,8 @@
-"""Logs in to Airflow or MLflow in Debian's Chromium, and leaves a picture of what it was to see.
+"""Log in to Airflow or MLflow with Debian's Chromium, and take a screenshot.
 
-python browse.py airflow|mlflow ADDRESS HOST WANTED PICTURE, with the password on standard input.
-HOST is looked for on this machine. Exit code 0: the DAG or model WANTED was seen, and every cookie
-is for TLS alone.
+Usage: python browse.py airflow|mlflow ADDRESS HOST NAME SCREENSHOT, with the password on standard
+input. HOST resolves to this machine. Exit code 0 means that the page shows the DAG or model NAME,
+and that the browser sends all cookies over TLS only.
 """
 
 import sys
@@ -14,7 +14,7 @@ TRIES = 8
 
 
 def log_in_to_airflow(page: Page, address: str, password: str) -> None:
-    """By its form; its first page keeps what the login gave."""
+    """Log in with the form, and wait for the first page, which stores the token."""
     page.goto(address)
     page.fill("input[name=username]", "airflow")
     page.fill("input[name=password]", password)
@@ -23,40 +23,40 @@ def log_in_to_airflow(page: Page, address: str, password: str) -> None:
     page.get_by_role("link", name="Dags").first.wait_for()
 
 
-def seen(page: Page, address: str, wanted: str) -> bool:
-    """Whether a page shows it."""
+def shows(page: Page, address: str, name: str) -> bool:
+    """Return whether the page at an address shows a name."""
     for _ in range(TRIES):
-        # Chromium drops what it was loading whenever the machine gets another network, as Docker's.
+        # Chromium aborts loading when this machine's networks change, for example Docker's.
         with suppress(Error):
             page.goto(address)
-            page.get_by_text(wanted).first.wait_for(timeout=30_000)
+            page.get_by_text(name).first.wait_for(timeout=30_000)
             return True
     return False
 
 
-def main(what: str, address: str, host: str, wanted: str, picture: str) -> str | None:
-    """Look; what is wrong, if anything is."""
+def main(server: str, address: str, host: str, name: str, screenshot: str) -> str | None:
+    """Log in and take the screenshot. Return a problem, or None."""
     password = sys.stdin.read()
-    # MLflow asks the browser itself, which sends what it has with each request.
-    known = {"http_credentials": {"username": "admin", "password": password}}
+    # MLflow uses HTTP Basic authentication, so the browser sends the password with each request.
+    credentials = {"http_credentials": {"username": "admin", "password": password}}
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path="/usr/bin/chromium",
             args=["--no-sandbox", f"--host-resolver-rules=MAP {host} 127.0.0.1"],
         )
-        # Its store of authorities is the machine's: that the CA is known is tested without one.
-        more = known if what == "mlflow" else {}
-        context = browser.new_context(ignore_https_errors=True, **more)
+        # This machine's CA store, which Chromium uses, lacks the stack's CA. Other tests verify it.
+        options = credentials if server == "mlflow" else {}
+        context = browser.new_context(ignore_https_errors=True, **options)
         page = context.new_page()
         page.set_default_timeout(150_000)
-        if what == "airflow":
+        if server == "airflow":
             log_in_to_airflow(page, address, password)
-        if not seen(page, address + {"airflow": "/dags", "mlflow": "/#/models"}[what], wanted):
-            return f"{wanted} is not seen at {page.url}"
-        page.screenshot(path=picture)
-        bare = [cookie["name"] for cookie in context.cookies() if not cookie["secure"]]
+        if not shows(page, address + {"airflow": "/dags", "mlflow": "/#/models"}[server], name):
+            return f"{page.url} does not show {name}."
+        page.screenshot(path=screenshot)
+        insecure = [cookie["name"] for cookie in context.cookies() if not cookie["secure"]]
         browser.close()
-    return f"cookies that plain HTTP would carry: {bare}" if bare else None
+    return f"The browser sends these cookies over plain HTTP: {insecure}" if insecure else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A server that speaks S3, whose buckets are folders of this machine: rclone's."""
+"""Run rclone as an S3 server, and replace it with HTTP servers that imitate AWS."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ KEY, SECRET = "tested-key", "tested-secret"  # pragma: allowlist secret
 
 
 class Server:
-    """It ends and begins again at the same address, as what it holds stays in the folder."""
+    """rclone's S3 server. Its buckets are folders, so a restarted server has the same content."""
 
     def __init__(self, engine: str, folder: Path) -> None:
         docker = engine == "docker"
@@ -33,7 +33,7 @@ class Server:
         self.process: subprocess.Popen | None = None
 
     def settings(self) -> dict[str, str]:
-        """What a person writes to .env for it."""
+        """Return the settings of .env for this server."""
         return {
             "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}/{PREFIX}",
             "AWS_ACCESS_KEY_ID": KEY,
@@ -44,7 +44,7 @@ class Server:
         }
 
     def start(self, *options: str) -> None:
-        """Listen; returns once it does."""
+        """Start the server, and wait until it listens."""
         address, key = f"{self.host}:{self.port}", f"{KEY},{SECRET}"
         argv = ["rclone", "serve", "s3", "--addr", address, "--auth-key", key, *options]
         with self.log.open("a") as log:
@@ -54,17 +54,17 @@ class Server:
             with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
                 return
             time.sleep(0.1)
-        raise AssertionError(f"rclone does not listen: {self.log.read_text()[-2000:]}")
+        raise AssertionError(f"rclone does not listen. Its log: {self.log.read_text()[-2000:]}")
 
-    def end(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """In the middle of whatever it does."""
+    def kill(self) -> None:
+        """Kill the server if it runs."""
         if self.process:
-            self.process.send_signal(how)
+            self.process.kill()
             self.process.wait()
         self.process = None
 
     def freeze(self) -> None:
-        """It takes connections and answers nothing."""
+        """Stop the process, so that the server accepts connections but answers nothing."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -72,7 +72,7 @@ class Server:
 
     @contextmanager
     def slow(self) -> Iterator[None]:
-        """Meanwhile it stands still for nine tenths of each second."""
+        """Freeze the server for nine tenths of each second."""
         over = threading.Event()
 
         def stutter() -> None:
@@ -92,64 +92,65 @@ class Server:
 
     @contextmanager
     def with_tls(self, folder: Path) -> Iterator[Path]:
-        """Meanwhile it speaks TLS, by a certificate of its own; the file of that."""
+        """Restart the server with TLS and a self-signed certificate, and yield its file."""
         certificate, key = folder / "own.pem", folder / "own.key"
-        asked = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=own"]
-        asked += ["-addext", f"subjectAltName=IP:{self.host}", "-keyout", key, "-out", certificate]
-        subprocess.run(["openssl", "req", "-x509", *asked], check=True, capture_output=True)
-        self.end()
+        options = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=own"]
+        options += ["-addext", f"subjectAltName=IP:{self.host}"]
+        options += ["-keyout", key, "-out", certificate]
+        subprocess.run(["openssl", "req", "-x509", *options], check=True, capture_output=True)
+        self.kill()
         self.start("--cert", str(certificate), "--key", str(key))
         try:
             yield certificate
         finally:
-            self.end()
+            self.kill()
             self.start()
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Meanwhile a file system of nearly no size is where its buckets are."""
-        self.end()
+        """Replace the buckets with one on a full file system."""
+        self.kill()
         options = ["-t", "tmpfs", "-o", "size=4k,mode=755", "tmpfs"]
         subprocess.run(["mount", *options, self.folder], check=True)
         (self.folder / BUCKET).mkdir()
-        (self.folder / "all there is").write_bytes(bytes(4096))
+        (self.folder / "filler").write_bytes(bytes(4096))
         self.start()
         try:
             yield
         finally:
-            self.end()
+            self.kill()
             subprocess.run(["umount", self.folder], check=True)
             self.start()
 
     @contextmanager
     def refusing(self, status: int, code: str, **headers: str) -> Iterator[None]:
-        """Meanwhile it answers nothing else, as rclone cannot: its place is taken."""
-        self.end()
+        """Replace rclone with a server that answers every request with an error of AWS."""
+        self.kill()
         try:
-            with answering(self.host, self.port, refusing(status, code, headers)):
+            with http_server(self.host, self.port, refusing_handler(status, code, headers)):
                 yield
         finally:
             self.start()
 
     def files(self, bucket: str = BUCKET) -> list[str]:
-        """What a bucket holds, by name, without what rclone had begun when it was killed."""
-        held = self.folder / bucket
-        found = (path for path in held.rglob("*") if path.is_file())
-        whole = (path for path in found if not path.name.startswith(".rclone_temp"))
-        return sorted(str(path.relative_to(held)) for path in whole)
+        """Return the names of a bucket's objects, without uploads that a kill interrupted."""
+        folder = self.folder / bucket
+        files = (path for path in folder.rglob("*") if path.is_file())
+        complete = (path for path in files if not path.name.startswith(".rclone_temp"))
+        return sorted(str(path.relative_to(folder)) for path in complete)
 
 
 @contextmanager
-def answering(host: str, port: int, kind: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """A server of this kind; its address."""
-    with ThreadingHTTPServer((host, port), kind) as server:
+def http_server(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run an HTTP server with a request handler, and yield its address."""
+    with ThreadingHTTPServer((host, port), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://{host}:{server.server_port}"
         server.shutdown()
 
 
-class Answering(BaseHTTPRequestHandler):
-    """Reads what it is sent, says nothing of it, and hangs up."""
+class Handler(BaseHTTPRequestHandler):
+    """Read each request, answer it, and close the connection, without a log."""
 
     protocol_version = "HTTP/1.1"
 
@@ -168,14 +169,14 @@ class Answering(BaseHTTPRequestHandler):
             self.wfile.write(body.encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-def refusing(status: int, code: str, headers: Mapping[str, str]) -> type[Answering]:
-    """Answers every question as AWS does where it refuses it."""
+def refusing_handler(status: int, code: str, headers: Mapping[str, str]) -> type[Handler]:
+    """Return a handler that answers every request with an error in the format of S3."""
     body = f"<Error><Code>{code}</Code><Message>Refused</Message></Error>"
 
-    class Refusing(Answering):
+    class Refusing(Handler):
         def refuse(self) -> None:
             self.answer(status, "application/xml", body, headers)
 
@@ -189,12 +190,13 @@ KEYS_OF_ROLE = {
     "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": KEY, "SecretAccessKey": SECRET,
     "Token": "", "LastUpdated": "2026-11-27T00:00:00Z", "Expiration": "2126-11-27T00:00:00Z",
 }  # fmt: skip
-TOLD_OF_ROLE = {ROLES: "ours", f"{ROLES}ours": json.dumps(KEYS_OF_ROLE)}
+ROLE_PAGES = {ROLES: "ours", f"{ROLES}ours": json.dumps(KEYS_OF_ROLE)}
 
 
-class Instance(Answering):
-    """What an EC2 instance tells of itself, the key of its role among it, by IMDSv2 alone.
+class InstanceMetadata(Handler):
+    """Imitate the metadata service of an EC2 instance, which returns the key of its role.
 
+    It accepts only IMDSv2, whose requests have a token.
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html
     """
 
@@ -205,5 +207,5 @@ class Instance(Answering):
         if self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
             self.answer(401, "text/plain", "")
         else:
-            told = TOLD_OF_ROLE.get(self.path, "")
-            self.answer(200 if told else 404, "text/plain", told)
+            body = ROLE_PAGES.get(self.path, "")
+            self.answer(200 if body else 404, "text/plain", body)

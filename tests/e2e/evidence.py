@@ -1,4 +1,4 @@
-"""What a failed smoke test leaves behind: versions, state, settings, logs, and never a secret."""
+"""Collect versions, state, settings and logs after a failed test, without secrets."""
 
 import re
 import shlex
@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestration.settings.model import SECRETS
-from tests.e2e.clone import ONE_SHOTS, SERVICES, Clone
+from tests.e2e.clone import INIT_JOBS, SERVICES, Clone
 from tests.support.repository import ROOT
 
 KEPT, LINES, PATIENCE_SECONDS = 5, "300", 30
 NAMES = re.compile("PASSWORD|SECRET|KEY|TOKEN|WEBHOOK")
-# Of a URL: what stands before the @.
+# The user name and password before the @ of a URL.
 CREDENTIALS = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")
 VERSIONS = (
     "git log -1 --format=%H",
@@ -32,36 +32,39 @@ VERSIONS = (
 )
 
 
-def leave(folder: Path, engine: str, failure: str, clones: Iterable[Clone]) -> Path:
-    """Write a folder of what is to be known of a failure, the last of KEPT; its path."""
+def collect(folder: Path, engine: str, failure: str, clones: Iterable[Clone]) -> Path:
+    """Write evidence of a failure into a new folder below `folder`, and return its path.
+
+    Only the newest KEPT folders remain.
+    """
     clones = list(clones)
-    hidden = {value: name for clone in clones for value, name in secrets_of(clone).items()}
+    secrets = {value: name for clone in clones for value, name in secrets_of(clone).items()}
     evidence = folder / f"{engine}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     for name, text in contents(failure, clones):
         file = evidence / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(redacted(text, hidden))
-    for old in sorted(folder.iterdir(), key=lambda one: one.name.partition("-")[2])[:-KEPT]:
+        file.write_text(redact(text, secrets))
+    for old in sorted(folder.iterdir(), key=lambda path: path.name.partition("-")[2])[:-KEPT]:
         shutil.rmtree(old)
     return evidence
 
 
 def contents(failure: str, clones: Iterable[Clone]) -> Iterable[tuple[str, str]]:
-    """Every file's name and text, secrets included; the cheapest and surest first."""
+    """Yield name and text of each file, with secrets, the quickest and most reliable first."""
     yield "failure.txt", failure
     here = Clone(ROOT, {})
-    yield "versions.txt", "\n".join(said(here, *shlex.split(line)) for line in VERSIONS)
+    yield "versions.txt", "\n".join(output_of(here, *shlex.split(line)) for line in VERSIONS)
     for clone in clones:
         name = clone.folder.parent.name
         yield f"{name}/settings.env", "".join(f"{k}={v}\n" for k, v in settings_of(clone).items())
-        yield f"{name}/state.txt", "\n".join(said(clone, *argv) for argv in looks(clone))
-        for service in sorted(SERVICES[clone.engine] | ONE_SHOTS):
+        yield f"{name}/state.txt", "\n".join(output_of(clone, *argv) for argv in commands(clone))
+        for service in sorted(SERVICES[clone.engine] | INIT_JOBS):
             command = ("inv", "logs", "-s", service, "--tail", LINES)
-            yield f"{name}/logs/{service}.log", said(clone, *command)
+            yield f"{name}/logs/{service}.log", output_of(clone, *command)
 
 
-def looks(clone: Clone) -> Iterable[tuple[str, ...]]:
-    """The commands that tell how a clone's stack is, and what Compose makes of its settings."""
+def commands(clone: Clone) -> Iterable[tuple[str, ...]]:
+    """Yield the commands that show the state of a clone's stack and its Compose configuration."""
     yield "inv", "health", "--json"
     if not (project := clone.settings().get("COMPOSE_PROJECT_NAME")):
         return
@@ -69,41 +72,41 @@ def looks(clone: Clone) -> Iterable[tuple[str, ...]]:
         yield "supervisorctl", "-s", clone.supervisor(), "status"
         yield "tail", f"--lines={LINES}", f"{clone.state_folder()}/logs/supervisord.log"
         return
-    listed = f"docker ps --all --filter label=com.docker.compose.project={project}"
-    yield tuple(listed.split())
-    wrong = ("status=exited", "status=dead", "status=restarting", "health=unhealthy")
-    each = "; ".join(f"{listed} --quiet --filter {one}" for one in wrong)
-    yield "sh", "-c", f"{{ {each}; }} | xargs --no-run-if-empty docker inspect"
+    list_all = f"docker ps --all --filter label=com.docker.compose.project={project}"
+    yield tuple(list_all.split())
+    filters = ("status=exited", "status=dead", "status=restarting", "health=unhealthy")
+    list_failed = "; ".join(f"{list_all} --quiet --filter {word}" for word in filters)
+    yield "sh", "-c", f"{{ {list_failed}; }} | xargs --no-run-if-empty docker inspect"
     yield "sh", "-c", "cd orchestration && docker compose config"
 
 
-def said(clone: Clone, *argv: str) -> str:
-    """A command and all that it printed, or why it could not be run."""
+def output_of(clone: Clone, *argv: str) -> str:
+    """Run a command, and return it with its output and exit code or the reason it did not run."""
     try:
         done = clone.run(*argv, timeout=PATIENCE_SECONDS)
-        told = f"{done.stdout}{done.stderr}[exit code {done.returncode}]"
+        output = f"{done.stdout}{done.stderr}[exit code {done.returncode}]"
     except (OSError, subprocess.SubprocessError) as error:
-        told = str(error)
-    return f"$ {shlex.join(argv)}\n{told}\n"
+        output = str(error)
+    return f"$ {shlex.join(argv)}\n{output}\n"
 
 
 def settings_of(clone: Clone) -> dict[str, str]:
-    """The settings of .env, with what is exported to the clone above them."""
-    written, exported = clone.settings(), clone.environment()
-    names = {*written, *clone.exported}
-    return {name: exported.get(name, written.get(name, "")) for name in sorted(names)}
+    """Return the settings in .env. Exported variables take precedence, as in Compose."""
+    settings, exported = clone.settings(), clone.environment()
+    names = {*settings, *clone.exported}
+    return {name: exported.get(name, settings.get(name, "")) for name in sorted(names)}
 
 
 def secrets_of(clone: Clone) -> dict[str, str]:
-    """The values that nobody may see, and their names: those of .env and those above them."""
+    """Map the values of secrets to their names, from .env and from exported variables."""
     pairs = [*clone.settings().items(), *settings_of(clone).items()]
     is_secret = {name for name, _ in pairs if name in SECRETS or NAMES.search(name)}
     return {value: name for name, value in pairs if value and name in is_secret}
 
 
-def redacted(text: str, hidden: Mapping[str, str]) -> str:
-    """The text with the names of secrets in their place, and URLs without credentials."""
-    # The longest first: one may be a part of another.
-    for value in sorted(hidden, key=len, reverse=True):
-        text = text.replace(value, f"<{hidden[value]}>")
+def redact(text: str, secrets: Mapping[str, str]) -> str:
+    """Replace secrets with their names, and remove credentials from URLs."""
+    # Replace long values first, because a secret may be a part of another.
+    for value in sorted(secrets, key=len, reverse=True):
+        text = text.replace(value, f"<{secrets[value]}>")
     return CREDENTIALS.sub("<credentials>", text)

@@ -1,4 +1,4 @@
-"""Faults made for real on either engine while a task runs, and what is asked after each."""
+"""Inject real faults on either engine while a task runs, and check the recovery."""
 
 import contextlib
 import os
@@ -10,69 +10,70 @@ import psutil
 
 from tests.e2e.clone import Clone, until
 
-# A task that was interrupted has succeeded on a later try by then.
+# An interrupted task must succeed on a later try within this time.
 RETRIED_SECONDS = 300
+# A new task must succeed within this time after a fault.
 FLOWS_SECONDS = 60
 TASK_SECONDS = 20
-# What a task's process calls itself: its executor's have such names too.
+# Title of a task's process. The hexadecimal ID distinguishes it from the executor's processes.
 TITLE = re.compile(r"airflow worker -- [0-9a-f]{8}-")
-# Where tasks run.
-RUNS_TASKS = {"docker": "airflow-worker", "standalone": "airflow-scheduler"}
+# The service that runs tasks.
+TASK_SERVICE = {"docker": "airflow-worker", "standalone": "airflow-scheduler"}
 
 
 def pid_of(stack: Clone, *service: str) -> int:
-    """The process that a service was started as, by this machine's count.
+    """Return the ID of a service's main process on this machine.
 
-    Without Docker and without a service, supervisord's own.
+    Without Docker and without a service, return the ID of supervisord.
     """
     if stack.engine == "docker":
-        shown = stack.well("docker", "inspect", "-f", "{{.State.Pid}}", stack.container(*service))
-        return int(shown)
-    return int(stack.well("supervisorctl", "-s", stack.supervisor(), "pid", *service))
+        pid = stack.run_ok("docker", "inspect", "-f", "{{.State.Pid}}", stack.container(*service))
+        return int(pid)
+    return int(stack.run_ok("supervisorctl", "-s", stack.supervisor(), "pid", *service))
 
 
-def restarts(stack: Clone, service: str) -> int:
-    """How often Docker has started a container anew."""
-    shown = stack.well("docker", "inspect", "-f", "{{.RestartCount}}", stack.container(service))
-    return int(shown)
+def restart_count(stack: Clone, service: str) -> int:
+    """Return how often Docker has restarted a container."""
+    count = stack.run_ok("docker", "inspect", "-f", "{{.RestartCount}}", stack.container(service))
+    return int(count)
 
 
 def tree(stack: Clone, service: str) -> list[psutil.Process]:
-    """All processes of a service, the first one first."""
-    first = psutil.Process(pid_of(stack, service))
-    return [first, *first.children(recursive=True)]
+    """Return all processes of a service, its main process first."""
+    main = psutil.Process(pid_of(stack, service))
+    return [main, *main.children(recursive=True)]
 
 
 def crash(stack: Clone, *services: str) -> None:
-    """End services as a crash would: `docker kill` counts as an order, and nothing restarts."""
+    """Kill services as in a crash. After `docker kill`, Docker would not restart them."""
     for pid in [pid_of(stack, service) for service in services]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def stop(stack: Clone, service: str) -> None:
-    """Stop a service as an order, so that nothing starts it anew."""
+    """Stop a service on purpose, so that the engine does not restart it."""
     if stack.engine == "docker":
-        stack.well("docker", "stop", "-t", "120", stack.container(service))
+        stack.run_ok("docker", "stop", "-t", "120", stack.container(service))
     else:
-        stack.well("supervisorctl", "-s", stack.supervisor(), "stop", service)
+        stack.run_ok("supervisorctl", "-s", stack.supervisor(), "stop", service)
 
 
 def start(stack: Clone, service: str) -> None:
     """Start a service that was stopped."""
     if stack.engine == "docker":
-        stack.well("docker", "start", stack.container(service))
+        stack.run_ok("docker", "start", stack.container(service))
     else:
-        stack.well("supervisorctl", "-s", stack.supervisor(), "start", service)
+        stack.run_ok("supervisorctl", "-s", stack.supervisor(), "start", service)
 
 
 @contextlib.contextmanager
 def paused(stack: Clone, service: str):
-    """A service whose processes all stand still meanwhile."""
+    """Pause all processes of a service."""
     if stack.engine == "docker":
-        stack.well("docker", "pause", stack.container(service))
+        stack.run_ok("docker", "pause", stack.container(service))
         yield
-        stack.well("docker", "unpause", stack.container(service))
+        stack.run_ok("docker", "unpause", stack.container(service))
         return
     processes = tree(stack, service)
     for process in processes:
@@ -83,46 +84,46 @@ def paused(stack: Clone, service: str):
 
 
 @contextlib.contextmanager
-def cut_off(stack: Clone, service: str):
-    """A service's container that is in no network meanwhile, as if its cables were drawn."""
+def disconnected(stack: Clone, service: str):
+    """Disconnect a service's container from all its networks."""
     container = stack.container(service)
-    shown = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"
-    networks = stack.well("docker", "inspect", "-f", shown, container).split()
+    template = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"
+    networks = stack.run_ok("docker", "inspect", "-f", template, container).split()
     for network in networks:
-        stack.well("docker", "network", "disconnect", network, container)
+        stack.run_ok("docker", "network", "disconnect", network, container)
     yield
     for network in networks:
-        stack.well("docker", "network", "connect", "--alias", service, network, container)
+        stack.run_ok("docker", "network", "connect", "--alias", service, network, container)
 
 
-def the_task(stack: Clone) -> psutil.Process:
-    """The process of the one task that runs."""
-    [found] = [
+def task_process(stack: Clone) -> psutil.Process:
+    """Return the process of the only running task."""
+    [task] = [
         process
-        for process in tree(stack, RUNS_TASKS[stack.engine])
+        for process in tree(stack, TASK_SERVICE[stack.engine])
         if TITLE.match(" ".join(process.cmdline()))
     ]
-    return found
+    return task
 
 
-def triggered(stack: Clone, dag: str = "journal", *options: str, conf: str = "{}") -> str:
-    """Start a run; its id."""
-    said = stack.well("inv", "trigger", dag, "--conf", conf, *options)
-    return re.search(r"run (\S+) started", said)[1]
+def trigger(stack: Clone, dag: str = "journal", *options: str, conf: str = "{}") -> str:
+    """Start a run of a DAG, and return the run's ID."""
+    output = stack.run_ok("inv", "trigger", dag, "--conf", conf, *options)
+    return re.search(r"run (\S+) started", output)[1]
 
 
 def begin(stack: Clone, seconds: int = TASK_SECONDS) -> str:
-    """Start a run of the journal and wait until its task has begun."""
-    run_id = triggered(stack, conf=f'{{"seconds": {seconds}}}')
-    until(lambda: written(stack, run_id) == ["1 begun"], 60)
+    """Start a run of the DAG `journal`, wait until its task runs, and return the run's ID."""
+    run_id = trigger(stack, conf=f'{{"seconds": {seconds}}}')
+    until(lambda: journal_lines(stack, run_id) == ["1 begun"], 60)
     return run_id
 
 
-def written(stack: Clone, run_id: str) -> list[str]:
-    """What the tries of a run have written down."""
+def journal_lines(stack: Clone, run_id: str) -> list[str]:
+    """Return the lines that the tries of a run have written to the journal."""
     if stack.engine == "docker":
-        shown = ("sh", "-c", "cat /opt/airflow/data/journal || true")
-        lines = stack.inside("airflow-dag-processor", *shown).splitlines()
+        command = ("sh", "-c", "cat /opt/airflow/data/journal || true")
+        lines = stack.exec_in("airflow-dag-processor", *command).splitlines()
     else:
         file = stack.state_folder() / "data/journal"
         lines = file.read_text().splitlines() if file.exists() else []
@@ -130,7 +131,7 @@ def written(stack: Clone, run_id: str) -> list[str]:
 
 
 def seconds_until_work_flows(stack: Clone) -> float:
-    """Send canaries until one comes back well."""
+    """Run the canary until it succeeds, and return the seconds that this took."""
     started = time.monotonic()
     while stack.run("inv", "health", "--deep").returncode:
         assert time.monotonic() - started < 3 * FLOWS_SECONDS, stack.run("inv", "health").stdout
@@ -140,7 +141,7 @@ def seconds_until_work_flows(stack: Clone) -> float:
 def outcome(
     stack: Clone, run_id: str, dag: str = "journal", limit: float = RETRIED_SECONDS
 ) -> tuple[str, int]:
-    """Wait for a run's end; its state, and the try that its task ended with."""
+    """Wait until a run finishes, and return its state and the number of its task's last try."""
     path = f"/api/v2/dags/{dag}/dagRuns/{run_id}"
     until(lambda: stack.airflow(path)["state"] in ("success", "failed"), limit)
     [task] = stack.airflow(f"{path}/taskInstances")["task_instances"]
@@ -148,15 +149,15 @@ def outcome(
     return task["state"], task["try_number"]
 
 
-def survives(stack: Clone, told: dict[str, float], run_id: str, tries: set[int]) -> None:
-    """Work flows soon; the run succeeds with one of `tries`, and ended once only."""
+def survives(stack: Clone, figures: dict[str, float], run_id: str, tries: set[int]) -> None:
+    """Check that work flows soon, and that a run's task succeeds on one of `tries` only once."""
     started = time.monotonic()
-    told["work flows after"] = seconds_until_work_flows(stack)
+    figures["work flows after"] = seconds_until_work_flows(stack)
     state, number = outcome(stack, run_id)
-    told["run ended after"], told["try"] = time.monotonic() - started, number
+    figures["run ended after"], figures["try"] = time.monotonic() - started, number
     assert (state, number in tries) == ("success", True), number
-    ended = [line for line in written(stack, run_id) if line.endswith("ended")]
-    # Without containers a task outlives its scheduler until it asks the API server next, and may
-    # come to its end beside its second try.
+    ended = [line for line in journal_lines(stack, run_id) if line.endswith("ended")]
+    # Without containers a task outlives its scheduler until its next request to the API server, so
+    # it may finish while its second try runs.
     assert (ended if stack.engine == "docker" else ended[-1:]) == [f"{number} ended"]
-    assert told["work flows after"] < FLOWS_SECONDS
+    assert figures["work flows after"] < FLOWS_SECONDS

@@ -1,4 +1,4 @@
-"""What a running container tells of itself, asked from inside and of the engine."""
+"""Inspect a running container from inside and through the Docker engine."""
 
 import os
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 
 from tests.e2e.clone import Clone
 
-# Of each process what CIS asks: who it is, what it may do, whether it could gain more.
+# User, capabilities and privilege escalation of each process, as in the CIS benchmark.
 PROCESSES = "grep -sE '^(Name|Uid|Cap...|NoNewPrivs|Seccomp):' /proc/[0-9]*/status"
 NAMESPACES = ("pid", "net", "mnt", "ipc", "uts")
-# What any container has: the kernel's own, and three files that Docker makes.
-KERNELS = ("/proc", "/sys", "/dev")
-DOCKERS = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/sbin/docker-init"}
-DOCKERS |= {"/usr/sbin/docker-init"}
-# By version of the kernel's groups: what limits memory, memory with swap, processes.
+# Every container has these mounts: those of the kernel, and files that Docker creates.
+KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
+DOCKER_FILES = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/sbin/docker-init"}
+DOCKER_FILES |= {"/usr/sbin/docker-init"}
+# The files with the limits of memory, swap and processes, in cgroup versions 1 and 2.
 LIMITS = {
     "/sys/fs/cgroup/memory/memory.limit_in_bytes": "memory",
     "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes": "with swap",
@@ -27,7 +27,7 @@ LIMITS = {
 
 @dataclass
 class Inside:
-    """A service's container, as it runs."""
+    """The running container of a service."""
 
     stack: Clone
     service: str
@@ -41,52 +41,52 @@ class Inside:
     def host_config(self) -> dict[str, Any]:
         return self.container.attrs["HostConfig"]
 
-    def said(self, *argv: str) -> list[str]:
-        """The lines that a command printed there, whatever it ended with."""
-        _, (said, _) = self.container.exec_run(list(argv), demux=True)
-        return (said or b"").decode(errors="replace").splitlines()
+    def lines_of(self, *argv: str) -> list[str]:
+        """Run a command in the container, and return its output lines, even if it fails."""
+        _, (output, _) = self.container.exec_run(list(argv), demux=True)
+        return (output or b"").decode(errors="replace").splitlines()
 
     @cached_property
     def processes(self) -> list[dict[str, list[str]]]:
-        """What the kernel tells of each, by name of the line."""
-        found: dict[str, dict[str, list[str]]] = {}
-        for line in self.said("sh", "-c", PROCESSES):
+        """Return the fields of /proc/PID/status of each process, by name."""
+        statuses: dict[str, dict[str, list[str]]] = {}
+        for line in self.lines_of("sh", "-c", PROCESSES):
             file, name, value = line.split(":", 2)
-            found.setdefault(file, {})[name] = value.split()
-        # Docker's own that is about to become a health check is root until then.
-        return [told for told in found.values() if not told["Name"][0].startswith("runc:[")]
+            statuses.setdefault(file, {})[name] = value.split()
+        # Docker's process runs as root until it executes a health check.
+        return [each for each in statuses.values() if not each["Name"][0].startswith("runc:[")]
 
     @cached_property
     def mounts(self) -> dict[str, set[str]]:
-        """The options of each mount that is neither the kernel's nor of every container."""
-        lines = [line.split() for line in self.said("cat", "/proc/mounts")]
+        """Return the options of each mount, without the mounts that every container has."""
+        lines = [line.split() for line in self.lines_of("cat", "/proc/mounts")]
         return {
-            where: set(options.split(","))
-            for _, where, _, options, *_ in lines
-            if where not in DOCKERS and f"/{where.split('/')[1]}" not in KERNELS
+            path: set(options.split(","))
+            for _, path, _, options, *_ in lines
+            if path not in DOCKER_FILES and f"/{path.split('/')[1]}" not in KERNEL_FOLDERS
         }
 
     def limits(self) -> dict[str, int]:
-        """Bytes and processes that the kernel allows; what it does not limit is not there."""
-        told = [line.split() for line in self.said("grep", "-s", "", *LIMITS, "/dev/null")]
-        pairs = [line[0].rsplit(":", 1) for line in told]
+        """Return the limits in bytes or processes. A key without a limit is missing."""
+        lines = [line.split() for line in self.lines_of("grep", "-s", "", *LIMITS, "/dev/null")]
+        pairs = [line[0].rsplit(":", 1) for line in lines]
         return {LIMITS[file]: int(value) for file, value in pairs if value.isdigit()}
 
-    def shares_with_this_machine(self) -> set[str]:
-        """The namespaces that are this machine's own."""
+    def host_namespaces(self) -> set[str]:
+        """Return the namespaces that the container shares with this machine."""
         links = [f"/proc/self/ns/{name}" for name in NAMESPACES]
-        there = dict(zip(NAMESPACES, self.said("readlink", *links), strict=True))
-        return {name for name, it in there.items() if it == os.readlink(f"/proc/self/ns/{name}")}
+        ids = dict(zip(NAMESPACES, self.lines_of("readlink", *links), strict=True))
+        return {name for name, id_ in ids.items() if id_ == os.readlink(f"/proc/self/ns/{name}")}
 
     @cached_property
-    def walked(self) -> dict[str, set[str]]:
-        """Files of its image that would give rights to who runs them, and what it can write."""
-        rights = ("(", "-type", "f", "-perm", "/6000", "-printf", "gives rights:%p\\n", ")")
+    def image_files(self) -> dict[str, set[str]]:
+        """Return the paths in the root file system that are `setuid` or setgid, or `writable`."""
+        setuid = ("(", "-type", "f", "-perm", "/6000", "-printf", "setuid:%p\\n", ")")
         writable = ("(", "!", "-type", "l", "-writable", "-printf", "writable:%p\\n", ")")
-        found = [line.split(":", 1) for line in self.find("/", "-xdev", *rights, ",", *writable)]
-        kinds = ("gives rights", "writable")
-        return {kind: {path for one, path in found if one == kind} for kind in kinds}
+        lines = [line.split(":", 1) for line in self.find("/", "-xdev", *setuid, ",", *writable)]
+        kinds = ("setuid", "writable")
+        return {kind: {path for name, path in lines if name == kind} for kind in kinds}
 
     def find(self, *words: str) -> set[str]:
-        """The paths that `find` prints there, however many it may not look into."""
-        return set(self.said("find", *words))
+        """Return the output lines of `find`, which skips folders that the service cannot read."""
+        return set(self.lines_of("find", *words))

@@ -1,6 +1,6 @@
-"""A look inside the running containers, as the CIS benchmark has it: one table, all else refused.
+"""Compare the running containers with allowed.py, with checks from the CIS Docker benchmark.
 
-What a service may have stands in allowed.py; a new one fails until it has its line there.
+A new service fails until allowed.py contains it.
 """
 
 import re
@@ -13,26 +13,26 @@ from tests.e2e.clone import SERVICES
 from tests.e2e.inside import Inside
 
 MIB = 2**20
-NOBODYS, KEPT = "0" * 16, "unless-stopped"
+NO_CAPABILITIES, RESTART_POLICY = "0" * 16, "unless-stopped"
 
 
-# Where the worker, whose own files can be written, may do so in its image: never where code is.
-WORKERS = re.compile(r"/(tmp|var/tmp|run/lock|var/lock|home/airflow|opt/airflow|etc/passwd)\b")
-# But for uv's lock.
+# Paths that the worker, whose root file system is writable, may write to. They contain no code.
+WORKER_PATHS = re.compile(r"/(tmp|var/tmp|run/lock|var/lock|home/airflow|opt/airflow|etc/passwd)\b")
+# Code, except uv's lock file.
 CODE = re.compile(r"/home/airflow/\.local/(?!\.lock$)")
-# Debian's own. They give nobody anything: no process can gain rights (NoNewPrivs).
+# setuid programs of Debian. They are harmless, because NoNewPrivs disables the bit.
 SET_UID = {"chage", "chfn", "chsh", "expiry", "gpasswd", "mount", "newgrp", "passwd", "su"}
 SET_UID |= {"umount", "unix_chkpwd"}
 PAGES = {"airflow-apiserver": 8080, "mlflow": 5000, "status": 8081}
 DATABASES = {"postgres": 5432, "redis": 6379}
-# Where builds get their packages.
+# Builds download their packages from here.
 OUTSIDE = "pypi.org"
-# Asks all at once, as each that does not answer takes its time; prints the names of those that do.
-REACHES = """
+# Connects to all targets in parallel, because timeouts are slow. Prints the reachable names.
+CONNECT = """
 import socket, sys
 from concurrent.futures import ThreadPoolExecutor
 
-def ask(line):
+def connect(line):
     name, host, port = line.split()
     try:
         socket.create_connection((host, int(port)), 4).close()
@@ -40,13 +40,13 @@ def ask(line):
     except OSError:
         return ""
 
-print(*ThreadPoolExecutor(8).map(ask, sys.argv[1:]))
+print(*ThreadPoolExecutor(8).map(connect, sys.argv[1:]))
 """
 
 each = pytest.mark.parametrize("service", sorted(ALLOWED))
-# The files of an image are the same in all of its containers, and many.
-ONE_OF_EACH = ("airflow-worker", "mlflow", "status", "postgres", "redis")
-of_each_image = pytest.mark.parametrize("service", ONE_OF_EACH)
+# All containers of an image have the same files, and a search takes long.
+ONE_PER_IMAGE = ("airflow-worker", "mlflow", "status", "postgres", "redis")
+each_image = pytest.mark.parametrize("service", ONE_PER_IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def sdk():
 
 @pytest.fixture(scope="module")
 def containers(stack, sdk):
-    """Each service's container, looked at once."""
+    """Return the container of each service, so that results are cached."""
     return {service: Inside(stack, service, sdk) for service in ALLOWED}
 
 
@@ -70,32 +70,32 @@ def allowed(service):
     return ALLOWED[service]
 
 
-def test_every_service_has_its_line_here():
+def test_allowed_lists_every_service():
     assert ALLOWED.keys() == SERVICES["docker"]
 
 
 @each
-def test_every_process_is_the_services_own_user(stack, inside, allowed):
+def test_processes_run_as_the_service_user(stack, inside, allowed):
     uid = str(allowed.uid or stack.setting("AIRFLOW_UID"))
     assert inside.processes
-    # Real, effective, saved, for files.
-    assert {tuple(told["Uid"]) for told in inside.processes} == {(uid,) * 4}
+    # The real, effective, saved and file system user.
+    assert {tuple(status["Uid"]) for status in inside.processes} == {(uid,) * 4}
     assert uid != "0"
 
 
 @each
-def test_no_process_has_a_right_of_root_or_can_gain_one(inside):
-    for told in inside.processes:
-        capabilities = {name: value for name, value in told.items() if name.startswith("Cap")}
+def test_processes_have_no_capabilities_and_cannot_gain_any(inside):
+    for status in inside.processes:
+        capabilities = {name: value for name, value in status.items() if name.startswith("Cap")}
         assert len(capabilities) == 5
-        assert set(map(tuple, capabilities.values())) == {(NOBODYS,)}, told["Name"]
-        assert (told["NoNewPrivs"], told["Seccomp"]) == (["1"], ["2"]), told["Name"]
+        assert set(map(tuple, capabilities.values())) == {(NO_CAPABILITIES,)}, status["Name"]
+        assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"]), status["Name"]
 
 
 @each
-def test_nothing_of_this_machine_is_shared(inside):
+def test_container_shares_nothing_with_the_host(inside):
     config = inside.host_config
-    assert not inside.shares_with_this_machine()
+    assert not inside.host_namespaces()
     assert not config["Privileged"]
     assert not [key for key in ("CapAdd", "Devices", "UsernsMode", "PidMode") if config[key]]
     assert config["SecurityOpt"] == ["no-new-privileges:true"]
@@ -103,63 +103,64 @@ def test_nothing_of_this_machine_is_shared(inside):
 
 
 @each
-def test_what_is_mounted_is_listed_and_read_only_where_nothing_is_kept(inside, allowed):
+def test_mounts_are_as_allowed_and_read_only_without_data(inside, allowed):
     options = {"/": "ro" if allowed.own_files_read_only else "rw"}
     options |= dict.fromkeys(allowed.writes | allowed.tmpfs, "rw")
     options |= dict.fromkeys(allowed.reads, "ro")
-    assert {w: "ro" if "ro" in o else "rw" for w, o in inside.mounts.items()} == options
-    for where in allowed.tmpfs:
-        assert inside.mounts[where] >= {"nosuid", "nodev", "noexec"}
+    mounts = {path: "ro" if "ro" in words else "rw" for path, words in inside.mounts.items()}
+    assert mounts == options
+    for path in allowed.tmpfs:
+        assert inside.mounts[path] >= {"nosuid", "nodev", "noexec"}
     sources = [mount.get("Source", "") for mount in inside.container.attrs["Mounts"]]
     assert not [source for source in sources if source.endswith(".sock")]
 
 
 @each
-def test_nobody_can_change_the_code_that_is_mounted(inside, allowed):
+def test_mounted_code_is_not_world_writable(inside, allowed):
     assert not inside.find(*allowed.reads, "!", "-type", "l", "-perm", "-0002")
 
 
-@of_each_image
-def test_what_can_be_written_of_an_image_is_nothing_or_for_the_worker_no_code(inside, allowed):
-    # Where something is mounted its own folder shows, which is judged above.
+@each_image
+def test_image_files_are_read_only_except_worker_paths(inside, allowed):
+    # The folder of a mount is listed too. Another test checks mounts.
     mounted = allowed.writes | allowed.tmpfs
-    found = {path.replace("/var/run/", "/run/") for path in inside.walked["writable"]} - mounted
-    assert bool(found) != allowed.own_files_read_only
-    assert not {path for path in found if not WORKERS.match(path) or CODE.match(path)}
+    paths = {path.replace("/var/run/", "/run/") for path in inside.image_files["writable"]}
+    paths -= mounted
+    assert bool(paths) != allowed.own_files_read_only
+    assert not {path for path in paths if not WORKER_PATHS.match(path) or CODE.match(path)}
 
 
-@of_each_image
-def test_files_that_would_give_rights_are_debians_alone(inside, allowed):
-    found = inside.walked["gives rights"]
-    assert {path.rpartition("/")[2] for path in found} <= SET_UID
-    if kept := allowed.writes | allowed.tmpfs:
-        assert not inside.find(*kept, "-type", "f", "-perm", "/6000")
+@each_image
+def test_setuid_files_are_only_those_of_debian(inside, allowed):
+    assert {path.rpartition("/")[2] for path in inside.image_files["setuid"]} <= SET_UID
+    if writable := allowed.writes | allowed.tmpfs:
+        assert not inside.find(*writable, "-type", "f", "-perm", "/6000")
 
 
 @each
-def test_memory_has_its_limit_without_swap_and_so_have_processes(stack, inside, allowed):
+def test_memory_and_processes_are_limited_without_swap(stack, inside, allowed):
     amount = stack.settings().get(allowed.memory, allowed.memory)
     limits, memory = inside.limits(), int(amount.removesuffix("m")) * MIB
     assert limits["memory"] == memory
     assert limits["processes"] == allowed.processes
-    # Without a word of the kernel's on swap nothing limits it.
+    # A missing value would mean that nothing limits swap.
     assert limits.get("with swap") == memory or limits.get("swap alone") == 0
-    assert inside.host_config["RestartPolicy"]["Name"] == KEPT
+    assert inside.host_config["RestartPolicy"]["Name"] == RESTART_POLICY
 
 
 @each
-def test_it_is_in_its_networks_alone(stack, inside, allowed):
+def test_container_is_only_in_allowed_networks(stack, inside, allowed):
     project = stack.setting("COMPOSE_PROJECT_NAME")
     joined = inside.container.attrs["NetworkSettings"]["Networks"]
     assert set(joined) == {f"{project}_{name}" for name in allowed.networks}
 
 
 @each
-def test_what_leaves_takes_the_way_out_where_there_is_one(stack, inside, allowed):
-    """Docker chooses by the alphabet: what a container of several networks asks could get lost."""
+def test_default_route_is_the_egress_network(stack, inside, allowed):
+    """Docker takes the default route from one of a container's networks, in alphabetical order."""
     if "egress" not in allowed.networks:
-        pytest.skip("has none")
-    routes = [line.split() for line in inside.said("cat", "/proc/net/route")]
+        pytest.skip("The service is not in the egress network.")
+    routes = [line.split() for line in inside.lines_of("cat", "/proc/net/route")]
     [gateway] = [route[2] for route in routes if route[1] == "00000000"]
     address = ".".join(str(byte) for byte in reversed(bytes.fromhex(gateway)))
     network = f"{stack.setting('COMPOSE_PROJECT_NAME')}_egress"
@@ -168,34 +169,34 @@ def test_what_leaves_takes_the_way_out_where_there_is_one(stack, inside, allowed
 
 
 @pytest.fixture(scope="module")
-def reached(stack, sdk, containers):
-    """What takes connections from a container that is in one network alone, by network."""
+def reachable(stack, sdk, containers):
+    """Return the names that accept connections from a container in one network, by network."""
     project = stack.setting("COMPOSE_PROJECT_NAME")
-    asked = [f"{name} {name} {port}" for name, port in PAGES.items()]
-    asked.append(f"outside {OUTSIDE} 443")
+    targets = [f"{name} {name} {port}" for name, port in PAGES.items()]
+    targets.append(f"outside {OUTSIDE} 443")
     for service, port in DATABASES.items():
-        # By number: what its name is worth elsewhere is another question, and a slow one.
+        # Use addresses, because names resolve slowly in other networks, or not at all.
         networks = containers[service].container.attrs["NetworkSettings"]["Networks"]
-        asked += [f"{service} {joined['IPAddress']} {port}" for joined in networks.values()]
+        targets += [f"{service} {joined['IPAddress']} {port}" for joined in networks.values()]
 
-    def reached(network):
-        argv = ["python", "-c", REACHES, *asked]
+    def connect_from(network):
+        argv = ["python", "-c", CONNECT, *targets]
         options = {"network": f"{project}_{network}", "remove": True}
         return set(sdk.containers.run(f"{project}-status", argv, **options).decode().split())
 
-    return {network: reached(network) for network in ("back", "front", "egress")}
+    return {network: connect_from(network) for network in ("back", "front", "egress")}
 
 
-def test_databases_are_reached_from_the_back_alone(reached):
-    assert {name for name in reached if reached[name] & DATABASES.keys()} == {"back"}
-    assert reached["back"] >= DATABASES.keys()
+def test_databases_are_reachable_only_from_back_network(reachable):
+    assert {name for name in reachable if reachable[name] & DATABASES.keys()} == {"back"}
+    assert reachable["back"] >= DATABASES.keys()
 
 
-def test_pages_are_reached_from_the_front(reached):
-    assert reached["front"] == PAGES.keys()
+def test_pages_are_reachable_from_front_network(reachable):
+    assert reachable["front"] == PAGES.keys()
 
 
-def test_only_the_way_out_leads_out(reached):
-    if "outside" not in reached["egress"]:
-        pytest.skip("from here nothing leads outside, but by a proxy")
-    assert {name for name in reached if "outside" in reached[name]} == {"egress"}
+def test_internet_is_reachable_only_from_egress_network(reachable):
+    if "outside" not in reachable["egress"]:
+        pytest.skip("This machine reaches the internet only through a proxy.")
+    assert {name for name in reachable if "outside" in reachable[name]} == {"egress"}

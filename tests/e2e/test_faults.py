@@ -1,7 +1,7 @@
-"""Kills, pauses and cuts, each while a task runs: how long until work flows, and is any lost?
+"""Kill, pause or disconnect services while a task runs, and check recovery time and lost work.
 
-`nox -s faults -- kills` (`-k redis`); the shortest with every landing. Each ends with the canary,
-and a line of the table in docs/resilience.md.
+Run `nox -s faults -- kills`, for example with `-k redis`. The two shortest run before every merge.
+Each test waits until the canary succeeds, and prints a row of the table in docs/resilience.md.
 """
 
 import contextlib
@@ -13,19 +13,19 @@ import pytest
 from tests.e2e.clone import SERVICES
 from tests.e2e.faults import (
     FLOWS_SECONDS,
-    RUNS_TASKS,
+    TASK_SERVICE,
     begin,
     crash,
-    cut_off,
+    disconnected,
+    journal_lines,
     outcome,
     paused,
     seconds_until_work_flows,
     start,
     stop,
     survives,
-    the_task,
-    triggered,
-    written,
+    task_process,
+    trigger,
 )
 
 pytestmark = pytest.mark.usefixtures("journal")
@@ -33,145 +33,145 @@ pytestmark = pytest.mark.usefixtures("journal")
 
 @pytest.fixture
 def on_docker(engine):
-    """Without it there is neither Redis nor a worker of its own."""
+    """Skip without Docker, where neither Redis nor a separate worker exists."""
     if engine != "docker":
-        pytest.skip("the standalone engine has no such part")
+        pytest.skip("the standalone engine has no such service")
 
 
-def test_what_runs_tasks_is_killed_in_mid_task(stack, engine, told):
+def test_task_service_killed_during_task(stack, engine, figures):
     run_id = begin(stack)
-    crash(stack, RUNS_TASKS[engine])
-    survives(stack, told, run_id, {2})
+    crash(stack, TASK_SERVICE[engine])
+    survives(stack, figures, run_id, {2})
 
 
-def test_only_the_task_is_killed(stack, told):
+def test_task_process_killed(stack, figures):
     run_id = begin(stack, 10)
-    the_task(stack).kill()
-    survives(stack, told, run_id, {2})
+    task_process(stack).kill()
+    survives(stack, figures, run_id, {2})
 
 
-def test_what_runs_tasks_is_stopped_while_one_runs(stack, engine, told):
+def test_task_service_stopped_during_task(stack, engine, figures):
     run_id = begin(stack, 30)
-    stop(stack, RUNS_TASKS[engine])
-    assert written(stack, run_id) == ["1 begun", "1 ended"]
-    start(stack, RUNS_TASKS[engine])
-    survives(stack, told, run_id, {1})
+    stop(stack, TASK_SERVICE[engine])
+    assert journal_lines(stack, run_id) == ["1 begun", "1 ended"]
+    start(stack, TASK_SERVICE[engine])
+    survives(stack, figures, run_id, {1})
 
 
-def test_the_worker_is_stopped_while_a_task_needs_longer_than_it_has(stack, told, on_docker):
+def test_worker_stopped_before_task_can_finish(stack, figures, on_docker):
     run_id = begin(stack)
-    stack.well("docker", "stop", "-t", "5", stack.container("airflow-worker"))
+    stack.run_ok("docker", "stop", "-t", "5", stack.container("airflow-worker"))
     start(stack, "airflow-worker")
-    survives(stack, told, run_id, {2})
+    survives(stack, figures, run_id, {2})
 
 
-def test_everything_is_taken_down_while_a_task_runs_and_brought_up_again(stack, told):
+def test_down_and_up_during_task(stack, figures):
     run_id = begin(stack, 30)
-    stack.well("inv", "down")
-    stack.well("inv", "up")
-    assert written(stack, run_id) == ["1 begun", "1 ended"]
-    survives(stack, told, run_id, {1})
+    stack.run_ok("inv", "down")
+    stack.run_ok("inv", "up")
+    assert journal_lines(stack, run_id) == ["1 begun", "1 ended"]
+    survives(stack, figures, run_id, {1})
 
 
-def test_the_scheduler_is_killed(stack, told, on_docker):
+def test_scheduler_killed(stack, figures, on_docker):
     run_id = begin(stack)
     crash(stack, "airflow-scheduler")
-    survives(stack, told, run_id, {1})
+    survives(stack, figures, run_id, {1})
 
 
-def test_the_api_server_is_away_for_a_minute_while_a_task_ends(stack, told):
+def test_api_server_stopped_while_task_finishes(stack, figures):
     run_id = begin(stack)
     stop(stack, "airflow-apiserver")
     time.sleep(60)
     start(stack, "airflow-apiserver")
-    survives(stack, told, run_id, {1})
+    survives(stack, figures, run_id, {1})
 
 
-def test_redis_is_killed_with_tasks_in_the_queue(stack, told, on_docker):
+def test_redis_killed_with_queued_tasks(stack, figures, on_docker):
     runs = [begin(stack)]
     runs += [
-        triggered(stack, conf='{"seconds": 5}')
+        trigger(stack, conf='{"seconds": 5}')
         for _ in range(2 * int(stack.setting("WORKER_CONCURRENCY")))
     ]
     crash(stack, "redis")
-    survives(stack, told, runs[0], {1, 2})
+    survives(stack, figures, runs[0], {1, 2})
     for run_id in runs[1:]:
         assert outcome(stack, run_id)[0] == "success"
 
 
-def test_redis_is_killed_again_and_again_while_nothing_runs(stack, told, on_docker):
-    flowed = []
+def test_redis_killed_three_times_while_idle(stack, figures, on_docker):
+    recovery_seconds = []
     for _ in range(3):
         crash(stack, "redis")
-        flowed.append(seconds_until_work_flows(stack))
-    told["work flows after"] = max(flowed)
-    assert max(flowed) < FLOWS_SECONDS
+        recovery_seconds.append(seconds_until_work_flows(stack))
+    figures["work flows after"] = max(recovery_seconds)
+    assert max(recovery_seconds) < FLOWS_SECONDS
 
 
-def test_redis_is_paused_for_75_seconds(stack, told, on_docker):
+def test_redis_paused_for_75_seconds(stack, figures, on_docker):
     run_id = begin(stack)
     with paused(stack, "redis"):
         time.sleep(75)
-    survives(stack, told, run_id, {1})
+    survives(stack, figures, run_id, {1})
 
 
-def test_postgres_is_paused_for_30_seconds(stack, told):
+def test_postgres_paused_for_30_seconds(stack, figures):
     run_id = begin(stack)
     with paused(stack, "postgres"):
         time.sleep(30)
-    # A scheduler without a worker beside it takes itself for dead after as long.
-    survives(stack, told, run_id, {1} if stack.engine == "docker" else {1, 2})
+    # Without Docker, the scheduler considers itself dead after 30 s, and may retry its task.
+    survives(stack, figures, run_id, {1} if stack.engine == "docker" else {1, 2})
 
 
-def test_postgres_is_killed(stack, told):
+def test_postgres_killed(stack, figures):
     run_id = begin(stack)
     crash(stack, "postgres")
-    survives(stack, told, run_id, {1, 2})
+    survives(stack, figures, run_id, {1, 2})
 
 
 @pytest.mark.parametrize("service", ["redis", "airflow-worker"])
-def test_a_service_is_cut_from_the_network_for_30_seconds(stack, told, on_docker, service):
+def test_service_disconnected_for_30_seconds(stack, figures, on_docker, service):
     run_id = begin(stack)
-    with cut_off(stack, service):
+    with disconnected(stack, service):
         time.sleep(30)
-    survives(stack, told, run_id, {1})
+    survives(stack, figures, run_id, {1})
 
 
-def test_tasks_that_wait_for_places_are_queued_anew_and_not_failed(stack, told, on_docker):
-    places = int(stack.setting("WORKER_CONCURRENCY"))
-    with seconds_for_minutes(stack):
-        runs = [triggered(stack, conf='{"seconds": 60}') for _ in range(2 * places)]
+def test_tasks_that_wait_for_a_slot_are_requeued(stack, figures, on_docker):
+    slots = int(stack.setting("WORKER_CONCURRENCY"))
+    with short_queue_timeout(stack):
+        runs = [trigger(stack, conf='{"seconds": 60}') for _ in range(2 * slots)]
         for run_id in runs:
             assert outcome(stack, run_id) == ("success", 1)
-            assert written(stack, run_id) == ["1 begun", "1 ended"]
-    told["queued anew"] = anew = queued_anew(stack)
-    # By itself Airflow fails a task at the third time.
-    assert anew >= 3 * places
+            assert journal_lines(stack, run_id) == ["1 begun", "1 ended"]
+    figures["requeued"] = count = requeue_count(stack)
+    # With its defaults, Airflow fails a task instead of requeueing it for the third time.
+    assert count >= 3 * slots
 
 
 @contextlib.contextmanager
-def seconds_for_minutes(stack):
-    """A task that waits in Redis is taken for stuck after 10 s."""
+def short_queue_timeout(stack):
+    """Restart the stack with settings that requeue a task after 10 s in Redis."""
     file = stack.folder / "orchestration/docker-compose.yaml"
     name, text = "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT", file.read_text()
-    added = f'  {name}: "10"\n  {name}_CHECK_INTERVAL: "5"\n'
-    file.write_text(re.sub("(?m)^  AIRFLOW__SCHEDULER__NUM_STUCK", rf"{added}\g<0>", text))
+    lines = f'  {name}: "10"\n  {name}_CHECK_INTERVAL: "5"\n'
+    file.write_text(re.sub("(?m)^  AIRFLOW__SCHEDULER__NUM_STUCK", rf"{lines}\g<0>", text))
     try:
-        stack.well("inv", "up", "--no-proof")
+        stack.run_ok("inv", "up", "--no-proof")
         yield
     finally:
         file.write_text(text)
-        stack.well("inv", "up", "--no-proof")
+        stack.run_ok("inv", "up", "--no-proof")
 
 
-def queued_anew(stack):
+def requeue_count(stack):
     query = "SELECT count(*) FROM log WHERE event = 'stuck in queued reschedule'"
     psql = f'PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U postgres airflow -Atc "{query}"'
-    return int(stack.inside("postgres", "bash", "-c", psql))
+    return int(stack.exec_in("postgres", "bash", "-c", psql))
 
 
-def test_everything_is_killed_at_once(stack, engine, told):
+def test_all_services_killed_at_once(stack, engine, figures):
     run_id = begin(stack)
     crash(stack, *SERVICES[engine])
-    stack.well("inv", "up")
-    survives(stack, told, run_id, {2})
+    stack.run_ok("inv", "up")
+    survives(stack, figures, run_id, {2})

@@ -1,4 +1,4 @@
-"""Too much of something: a full disk, a greedy task, DAG files that hang or come by hundreds."""
+"""Exhaust resources: a full disk, a task beyond its memory limit, broken or many DAG files."""
 
 import contextlib
 import shutil
@@ -13,96 +13,96 @@ from tests.e2e.faults import (
     FLOWS_SECONDS,
     begin,
     outcome,
-    restarts,
+    restart_count,
     seconds_until_work_flows,
     start,
     stop,
     survives,
-    triggered,
+    trigger,
 )
 
 pytestmark = pytest.mark.usefixtures("journal")
-MANY = 200
-DISK = "1g"
-A_DAG = """
+DAG_COUNT = 200
+DISK_SIZE = "1g"
+DAG_TEMPLATE = """
 from datetime import datetime
 from airflow.sdk import dag, task
 
 @dag(dag_id="{name}", schedule=None, start_date=datetime(2025, 1, 1), catchup=False)
-def one():
+def empty():
     @task
     def work(): ...
     work()
 
-one()
+empty()
 """
 
 
 @contextlib.contextmanager
 def small_disk(stack):
-    """The volume of PostgreSQL on a disk of its own, which can be filled without harm to others."""
+    """Move PostgreSQL's volume to a small disk of its own, which a test can fill safely."""
     project = stack.setting("COMPOSE_PROJECT_NAME")
-    shown = ("docker", "volume", "inspect", "-f", "{{.Mountpoint}}", f"{project}_postgres")
-    volume = Path(stack.well(*shown).strip())
-    beside = volume.with_name("beside")
+    inspect = ("docker", "volume", "inspect", "-f", "{{.Mountpoint}}", f"{project}_postgres")
+    volume = Path(stack.run_ok(*inspect).strip())
+    copy = volume.with_name("copy")
     stop(stack, "postgres")
-    subprocess.run(["cp", "-a", volume, beside], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", volume], check=True)
+    subprocess.run(["cp", "-a", volume, copy], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "tmpfs", volume], check=True)
     try:
-        subprocess.run(["cp", "-a", f"{beside}/.", volume], check=True)
+        subprocess.run(["cp", "-a", f"{copy}/.", volume], check=True)
         start(stack, "postgres")
         seconds_until_work_flows(stack)
         yield volume
     finally:
         stop(stack, "postgres")
-        shutil.rmtree(beside)
-        subprocess.run(["cp", "-a", volume, beside], check=True)
+        shutil.rmtree(copy)
+        subprocess.run(["cp", "-a", volume, copy], check=True)
         subprocess.run(["umount", volume], check=True)
         shutil.rmtree(volume)
-        beside.rename(volume)
+        copy.rename(volume)
         start(stack, "postgres")
         seconds_until_work_flows(stack)
 
 
-def use_up_the_log(stack):
-    """Make PostgreSQL need new files for what it must write down first, or go down."""
-    ask = 'PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U postgres -c "$0"'
+def switch_wal(stack):
+    """Make PostgreSQL create new WAL files. It stops if it cannot."""
+    psql = 'PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U postgres -c "$0"'
     message = "SELECT pg_logical_emit_message(false, '', 'x'), pg_switch_wal()"
     for _ in range(12):
-        stack.run("docker", "exec", stack.container("postgres"), "sh", "-c", ask, message)
+        stack.run("docker", "exec", stack.container("postgres"), "sh", "-c", psql, message)
 
 
-def test_the_disk_of_the_database_is_full_and_freed_again(stack, told):
-    """PostgreSQL goes down for it, and nobody does anything but free it."""
+def test_full_database_disk_recovers_when_freed(stack, figures):
+    """PostgreSQL stops, and freeing space is the only thing that is done."""
     with small_disk(stack) as disk:
         run_id, filler = begin(stack, 90), disk / "filler"
         subprocess.run(["fallocate", "-l", str(shutil.disk_usage(disk).free), filler], check=False)
         assert shutil.disk_usage(disk).free < 2**20
-        use_up_the_log(stack)
+        switch_wal(stack)
         postgres = stack.container("postgres")
         until(lambda: "PANIC:  could not" in stack.run("docker", "logs", postgres).stderr, 180)
         time.sleep(30)
         filler.unlink()
-        survives(stack, told, run_id, {1, 2, 3})
+        survives(stack, figures, run_id, {1, 2, 3})
 
 
-def test_a_task_past_its_memory_limit_ends_alone(stack, told):
+def test_task_beyond_memory_limit_is_killed_alone(stack, figures):
     stack.add_dags("greedy")
     until(lambda: "dag_id" in stack.airflow("/api/v2/dags/greedy"), 120)
-    before, beside = restarts(stack, "airflow-worker"), begin(stack, 30)
+    before, other_run = restart_count(stack, "airflow-worker"), begin(stack, 30)
     started = time.monotonic()
-    run_id = triggered(stack, "greedy")
+    run_id = trigger(stack, "greedy")
     assert outcome(stack, run_id, "greedy") == ("failed", 1)
-    told["ended after"] = time.monotonic() - started
-    survives(stack, told, beside, {1})
-    assert restarts(stack, "airflow-worker") == before
+    figures["ended after"] = time.monotonic() - started
+    survives(stack, figures, other_run, {1})
+    assert restart_count(stack, "airflow-worker") == before
     [log] = (stack.folder / "logs").rglob(f"dag_id=greedy/run_id={run_id}/**/*.log")
     assert "SIGKILL" in log.read_text()
 
 
 @pytest.fixture
 def dags(stack):
-    """A folder among the DAGs, gone at the end with all that Airflow knows of it."""
+    """Return a new folder in dags/, which is removed at the end."""
     folder = stack.folder / "dags/flood"
     folder.mkdir()
     yield folder
@@ -110,42 +110,42 @@ def dags(stack):
 
 
 @pytest.mark.parametrize("body", ["while True: pass", "import nothing_that_is_there"])
-def test_a_file_that_is_no_dag_holds_no_other_up(stack, told, dags, body):
+def test_broken_dag_file_does_not_delay_others(stack, figures, dags, body):
     (dags / "bad.py").write_text(f"from airflow.sdk import dag\n{body}\n")
-    name = f"beside_{abs(hash(body))}"
-    (dags / "beside.py").write_text(A_DAG.format(name=name))
+    name = f"valid_{abs(hash(body))}"
+    (dags / "valid.py").write_text(DAG_TEMPLATE.format(name=name))
     started = time.monotonic()
-    told["work flows after"] = seconds_until_work_flows(stack)
+    figures["work flows after"] = seconds_until_work_flows(stack)
     until(lambda: "dag_id" in stack.airflow(f"/api/v2/dags/{name}"), 180)
-    told["file beside it known after"] = time.monotonic() - started
-    until(lambda: "flood/bad.py" in stack.said()["dag-files"]["detail"], 180)
-    told["named on the status page after"] = time.monotonic() - started
+    figures["valid file parsed after"] = time.monotonic() - started
+    until(lambda: "flood/bad.py" in stack.status_page()["dag-files"]["detail"], 180)
+    figures["named on the status page after"] = time.monotonic() - started
 
 
-def test_two_hundred_dags_at_once(stack, told, dags):
+def test_two_hundred_new_dags_are_parsed(stack, figures, dags):
     run_id = begin(stack)
-    for number in range(MANY):
-        (dags / f"{number}.py").write_text(A_DAG.format(name=f"flood_{number}"))
+    for number in range(DAG_COUNT):
+        (dags / f"{number}.py").write_text(DAG_TEMPLATE.format(name=f"flood_{number}"))
     started = time.monotonic()
-    survives(stack, told, run_id, {1})
+    survives(stack, figures, run_id, {1})
 
-    def known():
+    def parsed():
         return stack.airflow("/api/v2/dags?dag_id_pattern=flood_&limit=1")["total_entries"]
 
-    until(lambda: known() == MANY, 600)
-    told["all known after"] = time.monotonic() - started
-    told["work flows beside them after"] = seconds_until_work_flows(stack)
-    assert told["work flows beside them after"] < FLOWS_SECONDS
+    until(lambda: parsed() == DAG_COUNT, 600)
+    figures["all parsed after"] = time.monotonic() - started
+    figures["work flows with them after"] = seconds_until_work_flows(stack)
+    assert figures["work flows with them after"] < FLOWS_SECONDS
 
 
-def test_the_engine_is_started_anew_and_nobody_is_there(stack, told):
-    """As at a reboot: it stops all containers of this machine, and starts them again by itself."""
+def test_engine_restart_brings_the_stack_back(stack, figures):
+    """As at a reboot, the engine stops all containers and starts them again by itself."""
     run_id = begin(stack)
     subprocess.run(["pkill", "-TERM", "-x", "dockerd"], check=True)
     until(lambda: subprocess.run(["pgrep", "-x", "dockerd"], check=False).returncode, 180)
     started = time.monotonic()
-    stack.well("install/docker_engine.sh")
-    told["work flows after"] = seconds_until_work_flows(stack)
-    # A task that ended while the API server was gone already is done again: nobody was told.
+    stack.run_ok("install/docker_engine.sh")
+    figures["work flows after"] = seconds_until_work_flows(stack)
+    # A task that finishes after the API server has stopped cannot report it, and runs again.
     assert outcome(stack, run_id)[0] == "success"
-    told["run ended after"] = time.monotonic() - started
+    figures["run ended after"] = time.monotonic() - started

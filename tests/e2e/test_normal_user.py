@@ -1,4 +1,4 @@
-"""The first command of the README, on a bare clone, as a person without any rights, no Docker."""
+"""Run the README's first command in a new clone, without Docker, as a user without privileges."""
 
 import os
 import pwd
@@ -9,24 +9,24 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.clone import STANDING, Clone, fresh_copy
+from tests.e2e.clone import CLONES, Clone, fresh_copy
 
 USER = "mlops-newcomer"
 DOCKER_SOCKET = Path("/var/run/docker.sock")
-# What the shell that runs these tests has and a login of that account has not.
-OURS = ("VIRTUAL_ENV", "XDG_RUNTIME_DIR")
+# Variables of this process that a login of the account does not have.
+NOT_PASSED = ("VIRTUAL_ENV", "XDG_RUNTIME_DIR")
 pytestmark = pytest.mark.skipif(
-    os.getuid() != 0, reason="not root: the other tests ran as a normal user already"
+    os.getuid() != 0, reason="not root, so the other tests already ran as a normal user"
 )
 
 
 class Newcomer(Clone):
-    """A clone in the home of an account made for this."""
+    """A clone in the home folder of an account that exists only for this test."""
 
     def run(self, *argv, timeout=900, **settings):
-        """Run a command as that account, after a login without anything of ours on the way."""
+        """Run a command as that account, with the environment of a fresh login."""
         account = pwd.getpwnam(USER)
-        passed = {k: v for k, v in self.environment(**settings).items() if k not in OURS}
+        passed = {k: v for k, v in self.environment(**settings).items() if k not in NOT_PASSED}
         path = f"{self.folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
         groups = (f"--reuid={USER}", f"--regid={account.pw_gid}", "--init-groups")
         return subprocess.run(
@@ -44,17 +44,17 @@ class Newcomer(Clone):
 
     def remove(self):
         self.run("inv", "down", "--volumes", "--yes")
-        STANDING.remove(self)
-        # `userdel --remove` takes four times as long to delete 100,000 files.
+        CLONES.remove(self)
+        # `userdel --remove` takes four times as long for 100,000 files.
         shutil.rmtree(pwd.getpwnam(USER).pw_dir)
         subprocess.run(["userdel", USER], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def newcomer(engine):
-    """Taken away with its account."""
+    """Return a clone of a new account, and remove both at the end."""
     assert engine == "standalone"
-    # What an administrator prepares; without it the script names this package.
+    # An administrator has to install this package. The script names it if it is missing.
     if subprocess.run(["/usr/bin/python3", "-c", "import ensurepip"], check=False).returncode:
         subprocess.run(["apt-get", "install", "-qq", "-y", "python3-venv"], check=True)
     subprocess.run(["useradd", "--create-home", USER], check=False, capture_output=True)
@@ -65,16 +65,16 @@ def newcomer(engine):
     clone.remove()
 
 
-def test_the_first_command_of_the_readme_ends_with_the_proof(newcomer):
-    output = newcomer.well("./install/1st_run_install.sh")
-    assert "up and proven in" in output
+def test_readme_command_starts_a_verified_stack(newcomer):
+    output = newcomer.run_ok("./install/1st_run_install.sh")
+    assert "Started and verified in" in output
     assert (newcomer.folder / ".state" / "postgres" / "PG_VERSION").exists()
-    newcomer.well("inv", "down")
-    assert alive_of(USER) == []
+    newcomer.run_ok("inv", "down")
+    assert command_lines_of(USER) == []
 
 
 @pytest.mark.skipif(not DOCKER_SOCKET.exists(), reason="no Docker engine is here")
-def test_without_rights_on_docker_the_way_to_them_is_told(newcomer):
+def test_install_without_docker_permission_prints_the_fix(newcomer):
     before = (newcomer.folder / ".env").read_bytes()
     done = newcomer.run("inv", "install", STACK_ENGINE="docker")
     assert done.returncode == 1
@@ -83,10 +83,10 @@ def test_without_rights_on_docker_the_way_to_them_is_told(newcomer):
     assert (newcomer.folder / ".env").read_bytes() == before
 
 
-def alive_of(user):
-    """The command lines of a user's processes; one that ended but was not collected is not one."""
-    found = []
+def command_lines_of(user):
+    """Return the command lines of a user's processes, except zombies."""
+    command_lines = []
     for process in psutil.process_iter(["username", "status", "cmdline"]):
         if process.info["username"] == user and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process.info["cmdline"])
-    return found
+            command_lines.append(process.info["cmdline"])
+    return command_lines

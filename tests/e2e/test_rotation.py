@@ -1,6 +1,6 @@
-"""Each secret is given another value under a stack that works: nothing is lost, the old is refused.
+"""Rotate every secret while the stack works. No data is lost, and old values are refused.
 
-What a backup of before holds can be put back, and a rotation that is killed is finished by `up`.
+Older backups can still be restored, and `inv up` finishes a rotation that was killed.
 """
 
 import json
@@ -20,59 +20,60 @@ ROLES = {
     "MLFLOW_DB_PASSWORD": "mlflow",  # pragma: allowlist secret
     "STATUS_PASSWORD": "status",  # pragma: allowlist secret
 }
-# More than a hundred: so many Airflow's own command takes at a time.
+# More than the hundred that Airflow's own command processes at a time.
 VARIABLES = 230
-# Where Airflow's services run: whether a role is let in, and which keys open what is encrypted.
-ENTER = """
+# Run with the packages of Airflow's services: log in as a role, and count what a key decrypts.
+CONNECT = """
 import os, psycopg2
-role, password = os.environ["ROLE"], os.environ["TRIED"]
+role, password = os.environ["ROLE"], os.environ["DB_PASSWORD"]
 database = "mlflow" if role == "mlflow" else "airflow"
-psycopg2.connect(host=os.environ["PLACE"], user=role, password=password, dbname=database)
+psycopg2.connect(host=os.environ["DB_HOST"], user=role, password=password, dbname=database)
 """
-OPEN = """
+DECRYPT = """
 import os, psycopg2
 from cryptography.fernet import Fernet, InvalidToken
-found = psycopg2.connect(host=os.environ["PLACE"], user="airflow",
-                         password=os.environ["TRIED"], dbname="airflow").cursor()
-found.execute("SELECT val FROM variable UNION ALL SELECT password FROM connection "
-              "UNION ALL SELECT extra FROM connection UNION ALL SELECT kwargs FROM trigger")
-def opens(token):
+cursor = psycopg2.connect(host=os.environ["DB_HOST"], user="airflow",
+                          password=os.environ["DB_PASSWORD"], dbname="airflow").cursor()
+cursor.execute("SELECT val FROM variable UNION ALL SELECT password FROM connection "
+               "UNION ALL SELECT extra FROM connection UNION ALL SELECT kwargs FROM trigger")
+def decrypts(token):
     try:
         return bool(Fernet(os.environ["KEY"]).decrypt(token.encode()))
     except InvalidToken:
         return False
-tokens = [row[0] for row in found if row[0]]
-print(sum(map(opens, tokens)), len(tokens))
+tokens = [row[0] for row in cursor if row[0]]
+print(sum(map(decrypts, tokens)), len(tokens))
 """
 
 
-def where_airflow_runs(stack, code, **given):
-    """Run Python with the packages of Airflow's services and a way to the database."""
+def run_in_airflow(stack, code, **environment):
+    """Run Python with the packages of Airflow's services and access to the database."""
     if stack.engine == "docker":
-        options = [word for name, value in given.items() for word in ("-e", f"{name}={value}")]
+        pairs = [f"{name}={value}" for name, value in environment.items()]
+        options = [word for pair in pairs for word in ("-e", pair)]
         container = stack.container("airflow-scheduler")
-        command = ("docker", "exec", "-e", "PLACE=postgres", *options, container)
+        command = ("docker", "exec", "-e", "DB_HOST=postgres", *options, container)
         return stack.run(*command, "python", "-c", code)
     python = stack.state_folder() / "envs/airflow/bin/python"
-    place = str(stack.state_folder() / "sockets")
-    return stack.run(str(python), "-c", code, PLACE=place, **given)
+    sockets = str(stack.state_folder() / "sockets")
+    return stack.run(str(python), "-c", code, DB_HOST=sockets, **environment)
 
 
-def opened(stack, key):
-    """How many of all encrypted values a key opens, and how many there are."""
-    tried = stack.setting("AIRFLOW_DB_PASSWORD")
-    done = where_airflow_runs(stack, OPEN, KEY=key, TRIED=tried)
+def count_decryptable(stack, key):
+    """Return how many encrypted values a key decrypts, and how many there are."""
+    password = stack.setting("AIRFLOW_DB_PASSWORD")
+    done = run_in_airflow(stack, DECRYPT, KEY=key, DB_PASSWORD=password)
     assert done.returncode == 0, done.stderr
     return tuple(map(int, done.stdout.split()))
 
 
-def login(stack, password):
-    given = {"username": "airflow", "password": password}
+def login_status(stack, password):
+    account = {"username": "airflow", "password": password}
     address = stack.url("AIRFLOW_PORT") + "/auth/token"
-    return requests.post(address, json=given, timeout=30).status_code
+    return requests.post(address, json=account, timeout=30).status_code
 
 
-def ask(stack, method, path, document):
+def request(stack, method, path, document):
     address = stack.url("AIRFLOW_PORT") + path
     answer = stack.session().request(method, address, json=document, timeout=120)
     assert answer.ok, answer.text
@@ -80,69 +81,70 @@ def ask(stack, method, path, document):
 
 
 @pytest.fixture(scope="module")
-def lived_in(stack, journal):
-    """A stack with a connection and many variables."""
-    given = {"password": "s3cret", "extra": '{"token": "t0ken"}'}  # pragma: allowlist secret
-    safe = {"connection_id": "safe", "conn_type": "http", **given}
-    ask(stack, "POST", "/api/v2/connections", safe)
+def used_stack(stack, journal):
+    """Add a connection and many variables to the stack."""
+    login = {"password": "s3cret", "extra": '{"token": "t0ken"}'}  # pragma: allowlist secret
+    safe = {"connection_id": "safe", "conn_type": "http", **login}
+    request(stack, "POST", "/api/v2/connections", safe)
     many = [{"key": f"v{number}", "value": f"of {number}"} for number in range(VARIABLES)]
     create = {"actions": [{"action": "create", "entities": many}]}
-    ask(stack, "PATCH", "/api/v2/variables", create)
+    request(stack, "PATCH", "/api/v2/variables", create)
     return stack
 
 
 @pytest.fixture(scope="module")
-def made_before(lived_in, phrase):
-    """A backup with its keys, of before any rotation."""
-    said = lived_in.well("inv", "backup", "--passphrase-file", phrase)
-    return lived_in.folder / re.search(r"backups/\d{8}T\d{6}Z", said)[0]
+def old_backup(used_stack, passphrase_file):
+    """Return a backup with its keys, from before any rotation."""
+    output = used_stack.run_ok("inv", "backup", "--passphrase-file", passphrase_file)
+    return used_stack.folder / re.search(r"backups/\d{8}T\d{6}Z", output)[0]
 
 
-def nothing_is_lost(stack):
-    said = stack.well("inv", "airflow", "--", "connections", "get", "safe", "--output", "json")
-    [safe] = json.loads(said)
+def check_data(stack):
+    """Check that the connection and all variables still have their values."""
+    output = stack.run_ok("inv", "airflow", "--", "connections", "get", "safe", "--output", "json")
+    [safe] = json.loads(output)
     assert safe["password"] == "s3cret"  # pragma: allowlist secret
     assert "t0ken" in str(safe)
-    found = stack.airflow("/api/v2/variables?limit=100&order_by=key")
-    assert found["total_entries"] == VARIABLES
-    assert all(one["value"] == f"of {one['key'][1:]}" for one in found["variables"])
+    page = stack.airflow("/api/v2/variables?limit=100&order_by=key")
+    assert page["total_entries"] == VARIABLES
+    values = {variable["key"]: variable["value"] for variable in page["variables"]}
+    assert values == {key: f"of {key[1:]}" for key in values}
 
 
-def refused(stack, name, value):
-    """Whether what a secret guards refuses this value; the stack's own must be let in."""
+def is_refused(stack, name, value):
+    """Return whether the service that a secret protects refuses a value of it."""
     if name == FERNET:
-        return opened(stack, value)[0] == 0
+        return count_decryptable(stack, value)[0] == 0
     if name == ADMIN:
-        return login(stack, value) == 401
+        return login_status(stack, value) == 401
     if name in ROLES:
-        done = where_airflow_runs(stack, ENTER, ROLE=ROLES[name], TRIED=value)
+        done = run_in_airflow(stack, CONNECT, ROLE=ROLES[name], DB_PASSWORD=value)
         return done.returncode != 0 and "password authentication failed" in done.stderr
     if name == "REDIS_PASSWORD" and stack.engine == "docker":
-        given = ("docker", "exec", "-e", f"REDISCLI_AUTH={value}", stack.container("redis"))
-        return "PONG" not in stack.run(*given, "redis-cli", "ping").stdout
-    return value not in held_by_services(stack)
+        command = ("docker", "exec", "-e", f"REDISCLI_AUTH={value}", stack.container("redis"))
+        return "PONG" not in stack.run(*command, "redis-cli", "ping").stdout
+    return value not in service_environments(stack)
 
 
-def held_by_services(stack):
-    """Everything that the services were started with."""
+def service_environments(stack):
+    """Return the environments of all services as one text."""
     if stack.engine == "docker":
         ids = stack.containers("--quiet").split()
-        return stack.well("docker", "inspect", "--format", "{{.Config.Env}}", *ids)
+        return stack.run_ok("docker", "inspect", "--format", "{{.Config.Env}}", *ids)
     return "".join(str(process.environ()) for process in stack.processes())
 
 
-def look_at(stack, before, names):
-    """What must hold after a rotation of these."""
+def check_rotation(stack, before, names):
+    """Check that exactly these secrets changed, and that data and logins still work."""
     after = stack.settings()
     assert {name for name in SECRETS if before[name] != after[name]} == set(names)
     for name in names:
-        assert refused(stack, name, before[name]), name
+        assert is_refused(stack, name, before[name]), name
         if name in (FERNET, ADMIN, *ROLES):
-            assert not refused(stack, name, after[name]), name
-    key = stack.setting(FERNET)
-    number, of = opened(stack, key)
-    assert number == of >= VARIABLES
-    nothing_is_lost(stack)
+            assert not is_refused(stack, name, after[name]), name
+    decryptable, total = count_decryptable(stack, stack.setting(FERNET))
+    assert decryptable == total >= VARIABLES
+    check_data(stack)
 
 
 @pytest.mark.parametrize(
@@ -156,72 +158,70 @@ def look_at(stack, before, names):
     ],
     ids=lambda names: names[0],
 )
-def test_a_secret_is_changed_while_a_run_goes_on_which_ends_well(lived_in, made_before, names):
-    before = lived_in.settings()
-    of_before = lived_in.session()
+def test_rotation_during_run_changes_secrets_and_run_succeeds(used_stack, old_backup, names):
+    before = used_stack.settings()
+    old_session = used_stack.session()
     conf = {"logical_date": None, "conf": {"seconds": 40}}
-    run = ask(lived_in, "POST", "/api/v2/dags/journal/dagRuns", conf)["dag_run_id"]
+    run = request(used_stack, "POST", "/api/v2/dags/journal/dagRuns", conf)["dag_run_id"]
     path = f"/api/v2/dags/journal/dagRuns/{run}/taskInstances"
 
     def states():
-        return [task["state"] for task in lived_in.airflow(path)["task_instances"]]
+        return [task["state"] for task in used_stack.airflow(path)["task_instances"]]
 
     until(lambda: states() == ["running"], 120)
     options = [word for name in names for word in ("--rotate", name)]
-    said = lived_in.well("inv", "secrets", *options)
-    assert f"{', '.join(names)}: changed and proven" in said
-    assert not [n for n in names if before[n] in said or lived_in.setting(n) in said]
+    output = used_stack.run_ok("inv", "secrets", *options)
+    assert f"Changed and verified: {', '.join(names)}." in output
+    assert not [n for n in names if before[n] in output or used_stack.setting(n) in output]
     until(lambda: states() == ["success"], 120)
-    [task] = lived_in.airflow(path)["task_instances"]
+    [task] = used_stack.airflow(path)["task_instances"]
     assert task["try_number"] == 1
     if "AIRFLOW_JWT_SECRET" in names:
-        address = lived_in.url("AIRFLOW_PORT") + "/api/v2/variables"
-        assert of_before.get(address, timeout=30).status_code in (401, 403)
-    look_at(lived_in, before, names)
+        address = used_stack.url("AIRFLOW_PORT") + "/api/v2/variables"
+        assert old_session.get(address, timeout=30).status_code in (401, 403)
+    check_rotation(used_stack, before, names)
 
 
-def test_afterwards_all_that_goes_on_with_the_data_works(lived_in, phrase):
-    assert lived_in.health()["status"] == "healthy"
-    lived_in.well("inv", "secrets")
-    lived_in.well("inv", "backup", "--passphrase-file", phrase)
-    assert "drill passed" in lived_in.well("inv", "drill")
-    lived_in.well("inv", "doctor")
+def test_backup_drill_and_doctor_pass_after_rotation(used_stack, passphrase_file):
+    assert used_stack.health()["status"] == "healthy"
+    used_stack.run_ok("inv", "secrets")
+    used_stack.run_ok("inv", "backup", "--passphrase-file", passphrase_file)
+    assert "drill passed" in used_stack.run_ok("inv", "drill")
+    used_stack.run_ok("inv", "doctor")
 
 
 @pytest.mark.parametrize("seconds", [0, 4, 15])
-def test_killed_in_its_middle_it_is_finished_by_up(lived_in, seconds):
-    before = lived_in.settings()
-    rotating = lived_in.start("inv", "secrets", "--rotate", "all")
-    until((lived_in.folder / ".env.rotating").exists, 300)
+def test_up_finishes_killed_rotation(used_stack, seconds):
+    before = used_stack.settings()
+    rotating = used_stack.start("inv", "secrets", "--rotate", "all")
+    until((used_stack.folder / ".env.rotating").exists, 300)
     try:
         rotating.wait(seconds)
     except Exception:
         rotating.send_signal(SIGKILL)
     rotating.communicate()
-    assert (lived_in.folder / ".env.rotating").exists()
-    lived_in.well("inv", "up")
-    assert not (lived_in.folder / ".env.rotating").exists()
-    look_at(lived_in, before, [*SECRETS])
+    assert (used_stack.folder / ".env.rotating").exists()
+    used_stack.run_ok("inv", "up")
+    assert not (used_stack.folder / ".env.rotating").exists()
+    check_rotation(used_stack, before, [*SECRETS])
 
 
-def test_a_backup_of_before_all_this_is_put_back_and_its_key_is_rotated_out(lived_in, made_before):
-    former = lived_in.setting("AIRFLOW_FORMER_FERNET_KEYS").split(",")
-    assert all(former)
-    assert not [key for key in former if key in held_by_services(lived_in)]
-    lived_in.well("inv", "restore", str(made_before), "--yes")
-    nothing_is_lost(lived_in)
-    lived_in.well("inv", "secrets", "--rotate", FERNET)
-    number, of = opened(lived_in, lived_in.setting(FERNET))
-    assert number == of
-    assert "," not in lived_in.setting(FERNET)
+def test_old_backup_is_restored_and_its_key_rotated_out(used_stack, old_backup):
+    old_keys = used_stack.setting("AIRFLOW_FORMER_FERNET_KEYS").split(",")
+    assert all(old_keys)
+    assert not [key for key in old_keys if key in service_environments(used_stack)]
+    used_stack.run_ok("inv", "restore", str(old_backup), "--yes")
+    check_data(used_stack)
+    used_stack.run_ok("inv", "secrets", "--rotate", FERNET)
+    decryptable, total = count_decryptable(used_stack, used_stack.setting(FERNET))
+    assert decryptable == total
+    assert "," not in used_stack.setting(FERNET)
 
 
-def test_onto_an_empty_stack_it_brings_its_keys_and_not_the_former_passwords(
-    lived_in, made_before, phrase
-):
-    lived_in.well("inv", "down", "--volumes", "--yes")
-    (lived_in.folder / ".env").unlink()
-    keys = made_before.with_name(f"{made_before.name}.keys.age")
-    options = ("--keys", str(keys), "--passphrase-file", phrase, "--yes")
-    lived_in.well("inv", "restore", str(made_before), *options)
-    nothing_is_lost(lived_in)
+def test_old_backup_is_restored_onto_empty_stack(used_stack, old_backup, passphrase_file):
+    used_stack.run_ok("inv", "down", "--volumes", "--yes")
+    (used_stack.folder / ".env").unlink()
+    keys = old_backup.with_name(f"{old_backup.name}.keys.age")
+    options = ("--keys", str(keys), "--passphrase-file", passphrase_file, "--yes")
+    used_stack.run_ok("inv", "restore", str(old_backup), *options)
+    check_data(used_stack)

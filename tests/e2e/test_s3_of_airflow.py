@@ -1,4 +1,4 @@
-"""Airflow's own use of a bucket: logs of tasks go there and come from there, data is read there."""
+"""Test Airflow with buckets: task logs are uploaded and shown, and flights are read from one."""
 
 import json
 import shutil
@@ -9,12 +9,14 @@ import pytest
 
 from tests.e2e.bucket import DATA, LOGS, PREFIX, Server
 from tests.e2e.clone import Clone, reachable_copy, until
-from tests.e2e.faults import outcome, triggered
+from tests.e2e.faults import outcome, trigger
 
-# A log follows its task's end; a bucket that failed is left alone for half a minute.
-THERE_SECONDS, RESTS_SECONDS = 30, 30
-# From a task that waits for nothing; and from the question until a log is shown.
-ENDS_SECONDS, SHOWN_SECONDS = 60, 30
+# A log must be in the bucket within this time after its task.
+UPLOAD_SECONDS = 30
+# After a failure, uploads pause for this time.
+PAUSE_SECONDS = 30
+# A run of a short task, and the page of a log, must take less time than this.
+RUN_SECONDS, PAGE_SECONDS = 60, 30
 JANUARY = """
 import sys
 sys.path.insert(0, "{dags}")
@@ -26,7 +28,7 @@ flights[flights.month == 1].to_csv(sys.stdout, index=False)
 
 @pytest.fixture(scope="module")
 def stack(engine, tmp_path_factory, server):
-    """Its artifacts stay in its volume."""
+    """Start a stack with task logs in a bucket and artifacts in its volume."""
     clone = reachable_copy(tmp_path_factory.mktemp("logs"), engine)
     clone.add_dags("put_off", "deferred")
     clone.exported |= {
@@ -34,128 +36,126 @@ def stack(engine, tmp_path_factory, server):
         "MLFLOW_ARTIFACTS_DESTINATION": "/mlflow_data",
         "AIRFLOW_LOGS_DESTINATION": f"s3://{LOGS}/{PREFIX}",
     }
-    clone.well("inv", "up")
+    clone.run_ok("inv", "up")
     yield clone
     clone.remove()
 
 
-def ended(stack: Clone, dag_id: str, limit: float = 120) -> str:
-    """Run a DAG of one task, which succeeds; the run's id."""
-    run_id = triggered(stack, dag_id)
+def run_dag(stack: Clone, dag_id: str, limit: float = 120) -> str:
+    """Run a DAG of one task, which must succeed, and return the run's ID."""
+    run_id = trigger(stack, dag_id)
     assert outcome(stack, run_id, dag_id, limit)[0] == "success"
     return run_id
 
 
-def path_of(dag_id: str, run_id: str, task_id: str) -> str:
+def log_path(dag_id: str, run_id: str, task_id: str) -> str:
     return f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt=1.log"
 
 
 def shown(stack: Clone, dag_id: str, run_id: str, task_id: str) -> tuple[list[str], str]:
-    """What Airflow's page shows: where a log was found, and its lines."""
+    """Return the sources and the text of a log on Airflow's page."""
     task = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
-    first, *lines = stack.airflow(f"{task}/logs/1", timeout=SHOWN_SECONDS)["content"]
+    first, *lines = stack.airflow(f"{task}/logs/1", timeout=PAGE_SECONDS)["content"]
     return first["sources"], "\n".join(line["event"] for line in lines)
 
 
-def is_there(server: Server, path: str, seconds: float = THERE_SECONDS) -> str:
-    """Wait for a log in the bucket; its text."""
+def await_log(server: Server, path: str, seconds: float = UPLOAD_SECONDS) -> str:
+    """Wait for a log in the bucket, and return its text."""
     until(lambda: f"{PREFIX}/{path}" in server.files(LOGS), seconds)
     return (server.folder / LOGS / PREFIX / path).read_text()
 
 
-def test_a_log_is_shown_from_the_bucket_when_its_worker_and_its_file_are_gone(
-    stack, server, engine
-):
-    run_id = ended(stack, "canary")
-    path = path_of("canary", run_id, "round_trip")
-    is_there(server, path)
+def test_log_without_worker_and_local_file_is_shown_from_bucket(stack, server, engine):
+    run_id = run_dag(stack, "canary")
+    path = log_path("canary", run_id, "round_trip")
+    await_log(server, path)
     shutil.rmtree(stack.folder / "logs" / "dag_id=canary")
     if engine == "docker":
-        stack.well("docker", "rm", "--force", stack.container("airflow-worker"))
+        stack.run_ok("docker", "rm", "--force", stack.container("airflow-worker"))
     sources, text = shown(stack, "canary", run_id, "round_trip")
     assert sources == [f"s3://{LOGS}/{PREFIX}/{path}"]
     assert "Done. Returned value was" in text
-    stack.well("inv", "up")
+    stack.run_ok("inv", "up")
 
 
-def test_only_who_writes_or_shows_logs_holds_the_keys(stack, engine):
+def test_only_worker_and_api_server_have_the_keys(stack, engine):
     if engine == "standalone":
-        pytest.skip("without containers all services share their environment")
+        pytest.skip("Without containers all services share their environment.")
     services = ("airflow-apiserver", "airflow-triggerer", "airflow-worker",
                 "airflow-scheduler", "airflow-dag-processor", "status")  # fmt: skip
-    held = {name for name in services if "AWS_SECRET_ACCESS_KEY" in stack.inside(name, "env")}
-    assert held == {"airflow-apiserver", "airflow-worker"}
+    owners = {name for name in services if "AWS_SECRET_ACCESS_KEY" in stack.exec_in(name, "env")}
+    assert owners == {"airflow-apiserver", "airflow-worker"}
 
 
-def test_a_log_of_a_task_that_was_put_off_is_there_once(stack, server):
-    run_id = ended(stack, "put_off")
-    text = is_there(server, path_of("put_off", run_id, "work"))
-    assert [text.count(f"look number {number}") for number in (1, 2, 3)] == [1, 1, 1]
+def test_log_of_rescheduled_task_has_each_line_once(stack, server):
+    run_id = run_dag(stack, "put_off")
+    text = await_log(server, log_path("put_off", run_id, "work"))
+    assert [text.count(f"check number {number}") for number in (1, 2, 3)] == [1, 1, 1]
 
 
-def test_a_log_of_a_trigger_goes_with_its_task_s(stack, server):
-    run_id = ended(stack, "deferred")
-    path = path_of("deferred", run_id, "work")
-    text = is_there(server, path)
-    assert [text.count(f"this was {when}") for when in ("before", "after")] == [1, 1]
-    of_trigger = [
+def test_log_of_trigger_is_uploaded_with_log_of_task(stack, server):
+    run_id = run_dag(stack, "deferred")
+    path = log_path("deferred", run_id, "work")
+    text = await_log(server, path)
+    assert [text.count(f"{when} the deferral") for when in ("before", "after")] == [1, 1]
+    trigger_logs = [
         name for name in server.files(LOGS) if f"{run_id}/" in name and ".trigger." in name
     ]
-    assert len(of_trigger) == 1
+    assert len(trigger_logs) == 1
     sources, shown_text = shown(stack, "deferred", run_id, "work")
     assert len(sources) == 2
-    assert "this was after" in shown_text
-    until(lambda: not waiting(stack), THERE_SECONDS)
+    assert "after the deferral" in shown_text
+    until(lambda: not pending_logs(stack), UPLOAD_SECONDS)
 
 
-def test_while_the_server_is_away_tasks_end_well_and_their_logs_are_shown_and_follow(stack, server):
-    before = stack.since()
-    server.end()
-    began = time.monotonic()
-    run_id = ended(stack, "canary")
-    assert time.monotonic() - began < ENDS_SECONDS
-    until(lambda: any(known["why"] for known in waiting(stack)), SHOWN_SECONDS)
+def test_server_down_tasks_succeed_and_logs_are_uploaded_later(stack, server):
+    before = stack.start_times()
+    server.kill()
+    started = time.monotonic()
+    run_id = run_dag(stack, "canary")
+    assert time.monotonic() - started < RUN_SECONDS
+    until(lambda: any(log["why"] for log in pending_logs(stack)), PAGE_SECONDS)
     sources, text = shown(stack, "canary", run_id, "round_trip")
     assert sources[0].startswith(f"not in s3://{LOGS}/{PREFIX} yet: task logs in s3://")
     assert "its server does not answer" in sources[0]
     assert "Done. Returned value was" in text
-    told = json.loads(stack.run("inv", "doctor", "--json").stdout)["findings"]
-    [finding] = [one for one in told if one["name"] == "bucket-unreachable"]
+    findings = json.loads(stack.run("inv", "doctor", "--json").stdout)["findings"]
+    [finding] = [each for each in findings if each["name"] == "bucket-unreachable"]
     why = "cannot be used: its server does not answer."
     assert finding["cause"] == f"The task logs in s3://{LOGS}/{PREFIX} {why}"
     server.start()
-    time.sleep(RESTS_SECONDS + 1)
-    ended(stack, "canary")
-    is_there(server, path_of("canary", run_id, "round_trip"))
-    until(lambda: not waiting(stack), THERE_SECONDS)
-    assert stack.since() == before
+    time.sleep(PAUSE_SECONDS + 1)
+    run_dag(stack, "canary")
+    await_log(server, log_path("canary", run_id, "round_trip"))
+    until(lambda: not pending_logs(stack), UPLOAD_SECONDS)
+    assert stack.start_times() == before
 
 
-def waiting(stack: Clone) -> list[dict]:
-    """Logs that are still to follow."""
-    found = []
+def pending_logs(stack: Clone) -> list[dict]:
+    """Return the records of logs that are not in the bucket yet."""
+    records = []
     for path in stack.folder.glob("logs/.not-in-the-bucket/*.json"):
-        # One may be there now.
+        # The file is deleted when its log has been uploaded.
         with suppress(FileNotFoundError):
-            found.append(json.loads(path.read_text() or '{"why": ""}'))
-    return found
+            records.append(json.loads(path.read_text() or '{"why": ""}'))
+    return records
 
 
-def test_a_server_that_hangs_holds_up_no_task_and_no_page_for_long(stack, server):
+def test_server_frozen_delays_task_and_page_only_shortly(stack, server):
     server.freeze()
     try:
-        began = time.monotonic()
-        run_id = ended(stack, "canary")
-        # By then the worker's place is free again.
-        until(lambda: any(known["why"] for known in waiting(stack)), ENDS_SECONDS)
-        assert time.monotonic() - began < ENDS_SECONDS
+        started = time.monotonic()
+        run_id = run_dag(stack, "canary")
+        # The worker has given up the upload and can run another task.
+        until(lambda: any(log["why"] for log in pending_logs(stack)), RUN_SECONDS)
+        assert time.monotonic() - started < RUN_SECONDS
         _, text = shown(stack, "canary", run_id, "round_trip")
         assert "Done. Returned value was" in text
     finally:
         server.thaw()
 
 
-def test_a_bucket_for_logs_that_is_not_there_is_refused_at_the_install(stack):
+def test_install_missing_log_bucket_is_refused(stack):
     done = stack.run("inv", "install", AIRFLOW_LOGS_DESTINATION="s3://nowhere/logs")
     assert done.returncode == 1
     assert (
@@ -164,18 +164,17 @@ def test_a_bucket_for_logs_that_is_not_there_is_refused_at_the_install(stack):
     )
 
 
-def test_the_pipelines_read_flights_out_of_a_bucket(stack, server, engine):
+def test_pipelines_read_flights_from_bucket(stack, server, engine):
     dags = "/opt/airflow/dags" if engine == "docker" else stack.folder / "dags"
-    # A name in a bucket is no URL.
+    # The key is not a URL, so %20 must not be decoded.
     file = server.folder / DATA / "of%20january.csv"
-    file.write_text(stack.client(JANUARY.format(dags=dags)))
+    file.write_text(stack.run_client(JANUARY.format(dags=dags)))
     stack.exported["DATASET_URI"] = f"s3://{DATA}/{file.name}"
-    stack.well("inv", "up")
-    said = stack.well("inv", "trigger", "training_pipeline", "--wait")
-    assert "2013-01-31" in said
+    stack.run_ok("inv", "up")
+    assert "2013-01-31" in stack.run_ok("inv", "trigger", "training_pipeline", "--wait")
     file.unlink()
-    # It would go on telling for a while what was there.
-    server.end()
+    # rclone caches the listing of its folder, so restart it.
+    server.kill()
     server.start()
     done = stack.run("inv", "trigger", "training_pipeline", "--wait")
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What only the standalone engine has: processes, sockets, its own removal; faults and repairs."""
+"""Test what only the standalone engine has: processes, sockets, recovery and removal."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ def seconds_until_healthy(stack, limit):
     raise AssertionError(stack.run("inv", "health").stdout)
 
 
-def test_idle_it_holds_less_than_1300_mib(stack):
-    held = {s["name"]: s["memory_bytes"] / 2**20 for s in stack.health()["services"]}
-    assert sum(held.values()) < 1300, held
+def test_idle_stack_uses_less_than_1300_mib(stack):
+    used = {s["name"]: s["memory_bytes"] / 2**20 for s in stack.health()["services"]}
+    assert sum(used.values()) < 1300, used
 
 
-def test_postgres_listens_on_no_port_and_asks_for_a_password(stack):
+def test_postgres_has_no_port_and_requires_password(stack):
     postgres = psutil.Process(pid_of(stack, "postgres"))
     listening = [c for c in postgres.net_connections("tcp") if c.status == LISTEN]
     assert not listening
@@ -38,7 +38,7 @@ def test_postgres_listens_on_no_port_and_asks_for_a_password(stack):
     assert "no password supplied" in done.stderr
 
 
-def test_everything_listens_on_loopback_alone(stack):
+def test_services_listen_on_loopback_only(stack):
     addresses = {
         connection.laddr.ip
         for process in stack.processes()
@@ -48,13 +48,13 @@ def test_everything_listens_on_loopback_alone(stack):
     assert addresses == {"127.0.0.1"}
 
 
-def test_logs_since_a_span(stack):
-    assert "mlflow" in stack.well("inv", "logs", "-s", "mlflow", "--since", "1h", "--tail", "5")
+def test_logs_since_accepts_only_durations(stack):
+    assert "mlflow" in stack.run_ok("inv", "logs", "-s", "mlflow", "--since", "1h", "--tail", "5")
     assert stack.run("inv", "logs", "--since", "yesterday").returncode == 1
 
 
-def test_a_frozen_service_is_started_anew(stack):
-    # The watchdog leaves a service alone in its first minute.
+def test_frozen_service_is_restarted(stack):
+    # The watchdog does not check a service in its first minute.
     age = time.time() - psutil.Process(pid_of(stack, "mlflow")).create_time()
     time.sleep(max(0, 62 - age))
     frozen = pid_of(stack, "mlflow")
@@ -67,13 +67,13 @@ def test_a_frozen_service_is_started_anew(stack):
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES["standalone"]))
-def test_a_killed_service_is_useful_again_within_a_minute(stack, service):
+def test_killed_service_recovers_within_a_minute(stack, service):
     os.kill(pid_of(stack, service), signal.SIGKILL)
-    # PostgreSQL takes the others along, which start together: half of this on an idle machine.
+    # Killing PostgreSQL also stops the others. On an idle machine, half this time is enough.
     seconds_until_healthy(stack, 60)
 
 
-def test_health_says_so_while_a_service_is_away(stack):
+def test_health_reports_killed_service(stack):
     os.kill(pid_of(stack, "mlflow"), signal.SIGKILL)
     done = stack.run("inv", "health")
     assert done.returncode == 1
@@ -81,25 +81,25 @@ def test_health_says_so_while_a_service_is_away(stack):
     seconds_until_healthy(stack, 60)
 
 
-def test_after_supervisord_was_killed_up_leaves_nothing_twice(stack):
+def test_up_after_killed_supervisord_leaves_no_orphans(stack):
     os.kill(pid_of(stack), signal.SIGKILL)
     assert {s["state"] for s in stack.health()["services"]} == {"orphaned"}
     orphans = {process.pid for process in stack.processes()}
-    stack.well("inv", "up", "--no-proof")
+    stack.run_ok("inv", "up", "--no-proof")
     assert not orphans & {process.pid for process in stack.processes()}
     assert stack.health()["status"] == "healthy"
 
 
-def test_down_after_supervisord_was_killed_leaves_no_process(stack):
+def test_down_after_killed_supervisord_leaves_no_process(stack):
     os.kill(pid_of(stack), signal.SIGKILL)
-    stack.well("inv", "down")
+    stack.run_ok("inv", "down")
     assert not stack.processes()
 
 
 def test_down_with_volumes_removes_all_state(stack):
-    stack.well("inv", "down", "--volumes", "--yes")
+    stack.run_ok("inv", "down", "--volumes", "--yes")
     folder = stack.state_folder()
-    left = [
+    remaining = [
         n for n in ("postgres", "mlflow_data", "data", "airflow", "logs") if (folder / n).exists()
     ]
-    assert not left
+    assert not remaining

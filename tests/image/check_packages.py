@@ -1,7 +1,7 @@
-"""What is installed against what it needs and what the locks say: `python check_packages.py LOCK…`.
+"""Check installed packages against their requirements and locks: `python check_packages.py LOCK…`.
 
-The environment of the image has no pip, so this is `pip check` in its own words: each requirement
-of each distribution that applies here must be met, and each pin of the locks must be installed.
+This replaces `pip check`, because the image has no pip. Every applicable requirement of every
+distribution must be met, and every pin of the locks must be installed.
 """
 
 import re
@@ -15,37 +15,38 @@ from packaging.utils import canonicalize_name
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)")
 
 
-def installed() -> dict[str, str]:
-    """Canonical names and versions of all distributions."""
+def installed_versions() -> dict[str, str]:
+    """Return the versions of all distributions by canonical name."""
     return {canonicalize_name(d.metadata["Name"]): d.version for d in distributions()}
 
 
 def conflicts(versions: dict[str, str]) -> list[str]:
-    """Requirements that are not met."""
-    wrong = []
+    """Return a message for each requirement that is not met."""
+    problems = []
     for distribution in distributions():
         for text in distribution.requires or []:
             need = Requirement(text)
             if need.marker and not need.marker.evaluate({"extra": ""}):
                 continue
-            held = versions.get(canonicalize_name(need.name))
-            if held is None or not need.specifier.contains(held, prereleases=True):
-                wrong.append(f"{distribution.metadata['Name']} needs {need}, has {held}")
-    return wrong
+            version = versions.get(canonicalize_name(need.name))
+            if version is None or not need.specifier.contains(version, prereleases=True):
+                name = distribution.metadata["Name"]
+                problems.append(f"{name} requires {need}, installed is {version}")
+    return problems
 
 
-def drifted(versions: dict[str, str], locks: list[str]) -> list[str]:
-    """Pins of the locks that are not what is installed."""
+def lock_differences(versions: dict[str, str], locks: list[str]) -> list[str]:
+    """Return a message for each pin of the locks that differs from the installed version."""
     pins = [PIN.match(line) for lock in locks for line in Path(lock).read_text().splitlines()]
     return [
-        f"the lock says {pin[1]}=={pin[2]}, installed is {versions.get(canonicalize_name(pin[1]))}"
+        f"The lock pins {pin[1]}=={pin[2]}, installed is {versions.get(canonicalize_name(pin[1]))}"
         for pin in pins
         if pin and versions.get(canonicalize_name(pin[1])) != pin[2]
     ]
 
 
 if __name__ == "__main__":
-    found = installed()
-    problems = [*conflicts(found), *drifted(found, sys.argv[1:])]
-    print("\n".join(problems) or f"{len(found)} packages agree with each other and with the locks")
+    versions = installed_versions()
+    problems = [*conflicts(versions), *lock_differences(versions, sys.argv[1:])]
+    print("\n".join(problems) or f"{len(versions)} packages match their requirements and the locks")
     sys.exit(bool(problems))

@@ -1,4 +1,4 @@
-"""In the built Airflow image, as its user, with the network off."""
+"""Test the built Airflow image, as its user and without network."""
 
 import os
 import subprocess
@@ -22,67 +22,68 @@ def image():
     return f"{SETTINGS.project}-airflow"
 
 
-def in_image(image, *command, user="50000:0"):
+def run_in_image(image, *command, user="50000:0"):
     mounts = [f"--volume={ROOT}/{name}:/checked/{name}:ro" for name in MOUNTED]
     argv = ["docker", "run", "--rm", "--network=none", f"--user={user}", *mounts, image, *command]
     return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
 
 
-def test_every_dag_imports(image):
-    done = in_image(image, "python", "-P", PARSE_DAGS, "/checked/dags")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "canary" in done.stdout
-    assert "training_pipeline" in done.stdout
+def test_image_imports_all_dags(image):
+    result = run_in_image(image, "python", "-P", PARSE_DAGS, "/checked/dags")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "canary" in result.stdout
+    assert "training_pipeline" in result.stdout
 
 
-def test_every_ml_module_imports(image):
+def test_image_imports_all_ml_modules(image):
     names = sorted(path.stem for path in (ROOT / "dags" / "ml").glob("*.py"))
     code = "import sys; sys.path.insert(0, '/checked/dags')\n" + "\n".join(
         f"import ml.{name}" for name in names if name != "__init__"
     )
-    done = in_image(image, "python", "-c", code)
-    assert done.returncode == 0, done.stderr
+    result = run_in_image(image, "python", "-c", code)
+    assert result.returncode == 0, result.stderr
 
 
-def test_a_broken_dag_is_found(image):
+def test_broken_dag_is_reported(image):
     source = "import nowhere_to_be_found  # airflow dag"
     script = f"mkdir /tmp/d && echo '{source}' > /tmp/d/x.py && python -P {PARSE_DAGS} /tmp/d"
-    done = in_image(image, "bash", "-c", script)
-    assert done.returncode == 1, done.stdout
-    assert "No module named 'nowhere_to_be_found'" in done.stdout
+    result = run_in_image(image, "bash", "-c", script)
+    assert result.returncode == 1, result.stdout
+    assert "No module named 'nowhere_to_be_found'" in result.stdout
 
 
-def test_packages_agree_with_each_other_and_the_locks(image):
+def test_packages_match_requirements_and_locks(image):
     locks = [f"/checked/install/{name}.lock" for name in ("airflow", "requirements")]
-    done = in_image(image, "python", f"{CHECKS}/check_packages.py", *locks)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = run_in_image(image, "python", f"{CHECKS}/check_packages.py", *locks)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_keeps_the_contract_of_the_official_image(image):
-    asked = "whoami; id -u; id -g; pwd; echo $AIRFLOW_HOME; command -v airflow dumb-init"
-    done = in_image(image, "bash", "-euc", f"{asked}; touch logs/x dags/x plugins/x")
-    assert done.returncode == 0, done.stderr
-    said = done.stdout.split()
-    assert said[:5] == ["airflow", "50000", "0", "/opt/airflow", "/opt/airflow"]
-    assert said[5] == "/home/airflow/.local/bin/airflow"
-    assert said[6].endswith("dumb-init")
+def test_image_keeps_contract_of_official_image(image):
+    commands = "whoami; id -u; id -g; pwd; echo $AIRFLOW_HOME; command -v airflow dumb-init"
+    result = run_in_image(image, "bash", "-euc", f"{commands}; touch logs/x dags/x plugins/x")
+    assert result.returncode == 0, result.stderr
+    words = result.stdout.split()
+    assert words[:5] == ["airflow", "50000", "0", "/opt/airflow", "/opt/airflow"]
+    assert words[5] == "/home/airflow/.local/bin/airflow"
+    assert words[6].endswith("dumb-init")
 
 
-def test_any_uid_of_group_0_has_a_name_and_a_writable_home(image):
-    done = in_image(image, "bash", "-euc", "whoami; touch ~/x /opt/airflow/logs/x", user="12345:0")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["default"]
+def test_image_any_uid_of_group_0_has_name_and_home(image):
+    script = "whoami; touch ~/x /opt/airflow/logs/x"
+    result = run_in_image(image, "bash", "-euc", script, user="12345:0")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["default"]
 
 
-def test_arguments_alone_reach_airflow(image):
-    done = in_image(image, "version")
-    assert done.stdout.strip().splitlines()[-1] == "3.0.1"
+def test_image_passes_arguments_to_airflow(image):
+    result = run_in_image(image, "version")
+    assert result.stdout.strip().splitlines()[-1] == "3.0.1"
 
 
-# Bytes, as `docker images` counts them, where they are built on Debian.
+# Largest sizes in bytes, as shown by `docker images`, for images built on Debian.
 SIZES = {"airflow": 1.3e9, "mlflow": 1.0e9}
-# What uses most of the packages whose own tests are left out, their public helpers for tests too.
-NUMBERS = """
+# These imports use most of the packages without their tests, including public test helpers.
+NUMERIC_IMPORTS = """
 import matplotlib.pyplot, mpl_toolkits.mplot3d, numpy.testing, pandas.testing, pyarrow.parquet
 import scipy.optimize, scipy.stats, sklearn.ensemble, sklearn.utils.estimator_checks
 import statsmodels.api, evidently.presets
@@ -90,23 +91,23 @@ import statsmodels.api, evidently.presets
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_an_image_is_no_larger_than_it_should_be(image, name):
+def test_image_size_is_limited(image, name):
     if SETTINGS["AIRFLOW_BASE_IMAGE"] != SETTINGS["DEBIAN_IMAGE"]:
-        pytest.skip("the Airflow image is built on another one, whose size is not ours")
-    named = f"{image.removesuffix('-airflow')}-{name}"
-    argv = ["docker", "image", "inspect", "--format={{.Size}}", named]
+        pytest.skip("The Airflow image has another base image, whose size we do not control.")
+    full_name = f"{image.removesuffix('-airflow')}-{name}"
+    argv = ["docker", "image", "inspect", "--format={{.Size}}", full_name]
     size = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     assert int(size) <= SIZES[name]
 
 
-def test_packages_without_their_tests_work(image):
-    done = in_image(image, "python", "-c", NUMBERS)
-    assert done.returncode == 0, done.stderr
-    found = in_image(image, "find", "/home/airflow/.local", "-path", "*/pandas/tests")
-    assert (found.returncode, found.stdout) == (0, "")
+def test_packages_without_tests_import(image):
+    result = run_in_image(image, "python", "-c", NUMERIC_IMPORTS)
+    assert result.returncode == 0, result.stderr
+    folders = run_in_image(image, "find", "/home/airflow/.local", "-path", "*/pandas/tests")
+    assert (folders.returncode, folders.stdout) == (0, "")
 
 
-# A module of each layer, read-only for who imports it.
+# A package of each layer. Users of the image cannot write bytecode there.
 COMPILED = """
 import importlib.util
 from pathlib import Path
@@ -116,6 +117,6 @@ for name in ("airflow", "mlflow", "pandas"):
 """
 
 
-def test_what_is_imported_is_compiled(image):
-    done = in_image(image, "python", "-c", COMPILED)
-    assert done.returncode == 0, done.stderr
+def test_packages_are_compiled(image):
+    result = run_in_image(image, "python", "-c", COMPILED)
+    assert result.returncode == 0, result.stderr

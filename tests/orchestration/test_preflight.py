@@ -1,4 +1,4 @@
-"""What is looked at before anything is changed, all at once; the ports, and a lost .env."""
+"""Test the checks before an install: resources, ports, and data whose .env is lost."""
 
 import os
 import socket
@@ -18,16 +18,16 @@ from orchestration.settings.validation import PORTS
 
 @pytest.fixture
 def free_ports(listener):
-    """Settings of ports that nobody listens on, and none is the stranger's: it is held already."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+    """Port settings with free ports, none of which is that of `listener`."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         return dict(zip(PORTS.values(), (p.getsockname()[1] for p in probes), strict=True))
 
 
 @pytest.fixture
 def stopped(engine):
     """An engine without a running service."""
-    engine.listed = [Service("postgres", "exited"), Service("mlflow", "absent")]
+    engine.ps_result = [Service("postgres", "exited"), Service("mlflow", "absent")]
     return engine
 
 
@@ -35,118 +35,123 @@ def problem(cause):
     return Problem("unfit", cause, "Fix it.", "machine")
 
 
-# All of it
+# check
 
 
-def test_a_good_machine_has_no_problem(figures, make_settings, stopped, free_ports):
+def test_check_good_machine_has_no_problem(figures, make_settings, stopped, free_ports):
     assert preflight.check(make_settings(**free_ports), stopped, fresh_env=True) == ([], [])
 
 
-def test_all_problems_are_told_at_once(
+def test_check_reports_all_problems_at_once(
     figures, make_settings, stopped, free_ports, listener, monkeypatch, clone
 ):
     figures.memory, figures.free, figures.cpus, stopped.volumes = 1.0, 0.5, 0, ["x_postgres"]
     figures.now = EARLIEST - timedelta(days=1)
-    stopped.stands_on = Host(problems=(problem("AIRFLOW_UID=0"),), places=(clone,), ahead=60.0)
+    stopped.host_facts = Host(
+        problems=(problem("AIRFLOW_UID=0"),), folders=(clone,), clock_ahead=60.0
+    )
     monkeypatch.setattr(permissions, "unwritable", lambda folder: problem("not writable"))
-    chosen = make_settings(**free_ports | {"AIRFLOW_PORT": listener})
-    told, _ = preflight.check(chosen, stopped, fresh_env=True)
+    settings = make_settings(**free_ports | {"AIRFLOW_PORT": listener})
+    problems, _ = preflight.check(settings, stopped, fresh_env=True)
     expected = [
         "of memory", "CPUs", "of disk", "AIRFLOW_UID=0", "not writable", "clock shows",
         "engine's clock", f"Port {listener}", "x_postgres",
     ]  # fmt: skip
-    assert [text for text, one in zip(expected, told, strict=True) if text not in one.cause] == []
-    assert all(one.fix for one in told)
+    pairs = zip(expected, problems, strict=True)
+    assert [text for text, one in pairs if text not in one.cause] == []
+    assert all(one.fix for one in problems)
 
 
-def test_an_engine_that_cannot_work_is_not_asked_further(figures, make_settings, monkeypatch):
+def test_check_unusable_engine_is_not_asked_further(figures, make_settings, monkeypatch):
     figures.free, figures.now = 1.0, EARLIEST - timedelta(days=1)
     monkeypatch.setattr(permissions, "unwritable", lambda folder: problem("not writable"))
-    silent = problem("No Docker engine answers.")
+    no_engine = problem("No Docker engine answers.")
 
-    class Silent:
+    class UnusableEngine:
         def problems(self):
-            return [silent]
+            return [no_engine]
 
-    told, advice = preflight.check(make_settings(), Silent(), fresh_env=True)
+    problems, advice = preflight.check(make_settings(), UnusableEngine(), fresh_env=True)
     assert advice == []
-    engine, disk, folder, clock = told
-    assert engine == silent
+    engine, disk, folder, clock = problems
+    assert engine == no_engine
     assert (disk.code, folder.cause, clock.code) == ("disk-full", "not writable", "clock-skewed")
 
 
-def test_problems_and_advice_ask_the_engine_once(figures, make_settings, stopped, free_ports):
-    asked = []
+def test_check_asks_the_engine_once(figures, make_settings, stopped, free_ports):
+    calls = []
     unfit = problem("unfit")
-    stopped.host = lambda: asked.append("host") or Host(problems=(unfit,), index="mirror.example")
-    told, [advice] = preflight.check(make_settings(**free_ports), stopped, fresh_env=False)
-    assert told == [unfit]
+    stopped.host = lambda: calls.append("host") or Host(problems=(unfit,), index="mirror.example")
+    problems, [advice] = preflight.check(make_settings(**free_ports), stopped, fresh_env=False)
+    assert problems == [unfit]
     assert "mirror.example does not answer" in advice.cause
-    assert asked == ["host"]
+    assert calls == ["host"]
 
 
-def test_looking_changes_nothing(figures, make_settings, stopped, free_ports, clone):
+def test_check_changes_nothing(figures, make_settings, stopped, free_ports, clone):
     before = {path: path.stat().st_mtime_ns for path in clone.rglob("*")}
     preflight.check(make_settings(**free_ports), stopped, fresh_env=True)
     assert {path: path.stat().st_mtime_ns for path in clone.rglob("*")} == before
-    assert stopped.asked == []
+    assert stopped.calls == []
 
 
-# Advice
+# advice
 
 
-def test_memory_below_what_is_advised_is_worth_a_line(figures):
+def test_advice_memory_below_recommendation(figures):
     figures.memory = 5.0
     [advice] = preflight.advice(Host())
     assert advice.cause == "This machine has 5.0 GiB of memory. 8 GiB are recommended."
 
 
-@pytest.mark.parametrize(("here", "there", "told"), [(1, None, True), (4, 1, True), (2, 2, False)])
-def test_a_single_processor_here_or_there_is_worth_a_line(figures, here, there, told):
-    figures.cpus, host = here, Host(cpus=there)
-    assert [one.code for one in preflight.advice(host)] == ["cpus-short"] * told
+@pytest.mark.parametrize(
+    ("cpus", "engine_cpus", "is_advised"), [(1, None, True), (4, 1, True), (2, 2, False)]
+)
+def test_advice_single_cpu_of_machine_or_engine(figures, cpus, engine_cpus, is_advised):
+    figures.cpus, host = cpus, Host(cpus=engine_cpus)
+    assert [one.code for one in preflight.advice(host)] == ["cpus-short"] * is_advised
     assert resources.resource_problems(host) == []
 
 
-def test_an_index_that_does_not_answer_is_worth_a_line(figures):
+def test_advice_unreachable_index(figures):
     [advice] = preflight.advice(Host(index="mirror.example"))
     assert "mirror.example does not answer" in advice.cause
     assert "PYPI_INDEX_URL" in advice.fix
 
 
-# Ports
+# foreign_ports
 
 
-def test_ports_that_are_the_same_are_told(make_settings, stopped, free_ports):
+def test_foreign_ports_equal_ports_are_a_problem(make_settings, stopped, free_ports):
     same = dict.fromkeys(free_ports, free_ports["MLFLOW_PORT"])
     [problem] = preflight.foreign_ports(make_settings(**same), stopped)
     assert "must differ" in problem.cause
 
 
-def test_a_taken_port_is_told_with_its_holder_and_its_setting(
+def test_foreign_ports_taken_port_names_process_and_setting(
     make_settings, stopped, free_ports, listener
 ):
-    chosen = make_settings(**free_ports | {"MLFLOW_PORT": listener})
-    [problem] = preflight.foreign_ports(chosen, stopped)
+    settings = make_settings(**free_ports | {"MLFLOW_PORT": listener})
+    [problem] = preflight.foreign_ports(settings, stopped)
     assert f"(process {os.getpid()})" in problem.cause
     assert "MLFLOW_PORT" in problem.fix
 
 
-def test_an_address_of_another_machine_is_told_with_its_setting(make_settings, stopped):
-    told = preflight.foreign_ports(make_settings(BIND_ADDRESS="192.0.2.1"), stopped)
-    assert len(told) == 3
-    assert all("on 192.0.2.1 cannot be used" in problem.cause for problem in told)
+def test_foreign_ports_foreign_address_is_a_problem_for_each_page(make_settings, stopped):
+    problems = preflight.foreign_ports(make_settings(BIND_ADDRESS="192.0.2.1"), stopped)
+    assert len(problems) == 3
+    assert all("on 192.0.2.1 cannot be used" in problem.cause for problem in problems)
 
 
-def test_ports_of_a_running_stack_are_its_own(make_settings, engine, free_ports, listener):
-    chosen = make_settings(**free_ports | {"MLFLOW_PORT": listener})
-    assert preflight.foreign_ports(chosen, engine) == []
+def test_foreign_ports_ignores_ports_of_running_stack(make_settings, engine, free_ports, listener):
+    settings = make_settings(**free_ports | {"MLFLOW_PORT": listener})
+    assert preflight.foreign_ports(settings, engine) == []
 
 
 # A lost .env
 
 
-def test_data_without_its_keys_is_refused_with_both_ways_out(
+def test_check_data_without_keys_is_rejected_with_both_fixes(
     figures, make_settings, stopped, free_ports
 ):
     stopped.volumes = ["x_postgres", "x_redis"]
@@ -157,7 +162,7 @@ def test_data_without_its_keys_is_refused_with_both_ways_out(
     assert lost.fix.endswith("inv down --volumes --yes")
 
 
-def test_data_with_its_keys_is_no_problem(figures, make_settings, stopped, free_ports):
+def test_check_data_with_keys_has_no_problem(figures, make_settings, stopped, free_ports):
     stopped.volumes = ["x_postgres"]
-    told, _ = preflight.check(make_settings(**free_ports), stopped, fresh_env=False)
-    assert told == []
+    problems, _ = preflight.check(make_settings(**free_ports), stopped, fresh_env=False)
+    assert problems == []

@@ -1,4 +1,4 @@
-"""Fixtures: one browser for all tests of a process, a stub stack and visits for each."""
+"""Fixtures: one browser per test process; a stub stack, a server and visits per test."""
 
 import shutil
 
@@ -8,20 +8,22 @@ from playwright.sync_api import sync_playwright
 from tests.page.served import Served
 from tests.page.stack import Stack
 from tests.page.visit import Visit
-from tests.status.conftest import broker, database, nobody, web
+from tests.status.conftest import broker, database, dead_address, web
 
-__all__ = ["broker", "database", "nobody", "web"]
+__all__ = ["broker", "database", "dead_address", "web"]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--keep", metavar="FOLDER", help="where pictures of an example board are kept")
+    parser.addoption(
+        "--keep", metavar="FOLDER", help="save pictures of an example board in this folder"
+    )
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's chromium, without a window."""
+    """Headless Chromium from Debian."""
     path = shutil.which("chromium")
-    assert path, "no chromium is found"
+    assert path, "Chromium is not installed."
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
@@ -30,27 +32,27 @@ def browser():
 
 @pytest.fixture
 def stack(web, broker):
-    """All services, well."""
+    """A stub stack in which all services are healthy."""
     return Stack(web, broker)
 
 
 @pytest.fixture
 def served():
-    """The status server before its first round."""
+    """A status server before its first round."""
     with Served() as served:
         yield served
 
 
 @pytest.fixture
 def visit(browser, served):
-    """Opens the served page in a way; after the test, whatever a visitor met is told."""
+    """Open the served page with these options; fail if a visit had errors."""
     visits = []
 
-    def opened(**how):
-        visits.append(Visit(browser, served.url, **how))
+    def open_page(**options):
+        visits.append(Visit(browser, served.url, **options))
         return visits[-1]
 
-    yield opened
+    yield open_page
     for each in visits:
         each.context.close()
-    assert [fault for each in visits for fault in each.faults] == []
+    assert [error for each in visits for error in each.errors] == []

@@ -1,14 +1,14 @@
-"""A rich board for pictures and reading: all services up after a bad quarter of an hour."""
+"""A board with realistic data for pictures: all services are up again after an outage."""
 
 from datetime import UTC, datetime, timedelta
 
-from status.board import Board, Shown
+from status.board import Board, ServiceStatus
 from status.host import Disk
 from status.metadata import Metadata, Run
 from status.models import Models, Version
 from status.probes import Round, service_names
 from status.verdict import Verdict
-from status.work import judged
+from status.work import verdicts
 
 GIB = 2**30
 SHARES = [0.07, 0.14, 0.07, 0.21, 0.29, 0.36, 0.21, 0.14, 0.14, 0.29, 0.21]
@@ -28,18 +28,18 @@ MODELS = Models(
     },
     DRIFT,
 )
-SAYS = {
+DETAILS = {
     "airflow-apiserver": ("answers and reads its metadatabase", 33.9),
     "airflow-scheduler": ("last heartbeat 4 s ago", None),
     "airflow-dag-processor": ("last heartbeat 7 s ago", None),
     "airflow-triggerer": ("last heartbeat 2 s ago", None),
     "redis": ("append-only file is written", 2.4),
-    "airflow-worker": ("consuming; 0 waiting, 1 in hand", None),
+    "airflow-worker": ("consuming; 0 waiting, 1 in progress", None),
     "postgres": ("14 of 100 connections; airflow 38 MiB, mlflow 17 MiB", 13.5),
     "mlflow": ("reads its database and its artifact store", 43.1),
 }
-WELL = ("up",) * 60
-DIPS = {
+HEALTHY = ("up",) * 60
+OUTAGES = {
     "airflow-worker": ("up",) * 20 + ("degraded",) * 3 + ("down",) * 8 + ("up",) * 29,
     "redis": ("up",) * 22 + ("down",) * 6 + ("up",) * 32,
     "mlflow": ("",) * 5 + ("unknown",) * 2 + ("up",) * 53,
@@ -47,34 +47,35 @@ DIPS = {
 
 
 class Example:
-    """Stands in for Rounds: one board for ever."""
+    """Replaces Rounds and always returns the same board."""
 
     def __init__(self, **states):
-        """`states` are services, with _ for -, that are in another state than up."""
+        """Create a board; `states` are services, with _ instead of -, that are not up."""
         metadata = Metadata(runs=RUNS, hops=HOPS, dags=3)
         report = Verdict("backup", "up", "verified: 2 databases, 214 artifacts", seen=ago(hours=9))
         disk = Verdict("disk", "up", "67.7 GiB free of 252 GiB")
-        work = [*judged(metadata, MODELS), report, disk]
+        work = [*verdicts(metadata, MODELS), report, disk]
         self.states = {name.replace("_", "-"): state for name, state in states.items()}
         space = Disk(67 * GIB, 252 * GIB)
-        found = Round([self.verdict(name) for name in SAYS], work, metadata, MODELS, 0, space)
-        self._board = Board([self.shown(one) for one in found.services], ago(seconds=3), found)
+        services = [self.verdict(name) for name in DETAILS]
+        latest = Round(services, work, metadata, MODELS, 0, space)
+        self._board = Board([self.status(one) for one in services], ago(seconds=3), latest)
 
     def verdict(self, name):
-        detail, latency = SAYS[name]
+        detail, latency = DETAILS[name]
         return Verdict(name, self.states.get(name, "up"), detail, latency)
 
-    def shown(self, verdict):
+    def status(self, verdict):
         since = ago(minutes=32) if verdict.name in ("airflow-worker", "redis") else ago(days=2)
-        return Shown(verdict, since, DIPS.get(verdict.name, WELL))
+        return ServiceStatus(verdict, since, OUTAGES.get(verdict.name, HEALTHY))
 
     def board(self):
         return self._board
 
 
-def ago(**how):
-    """A moment in the past."""
-    return datetime.now(UTC) - timedelta(**how)
+def ago(**duration):
+    """Return a moment in the past."""
+    return datetime.now(UTC) - timedelta(**duration)
 
 
-assert list(SAYS) == service_names("redis://x")
+assert list(DETAILS) == service_names("redis://x")

@@ -1,4 +1,4 @@
-"""The real status server on a port of its own, by itself or with rounds that are given to it."""
+"""The real status server on a free port, with its own rounds or with those of a test."""
 
 import threading
 import time
@@ -7,22 +7,22 @@ from dataclasses import replace
 import uvicorn
 
 from status.board import Rounds
-from status.server import Settings, create_app, waiting
+from status.server import Settings, create_app, initial_rounds
 from tests.support.http_stub import unused_port
 
-# Seconds between two looks of an open page at its server.
+# Seconds between two updates of an open page.
 INTERVAL = 0.3
 
 
 class Served:
-    """The server in a thread; without settings it asks nobody and shows what it is given."""
+    """The server in a thread; without settings it probes nothing and shows the test's rounds."""
 
     def __init__(self, settings=None):
-        told = {"REDIS_URL": "redis://x", "STATUS_INTERVAL_SECONDS": str(INTERVAL)}
+        defaults = {"REDIS_URL": "redis://x", "STATUS_INTERVAL_SECONDS": str(INTERVAL)}
         self.lifespan = "on" if settings else "off"
-        self.settings = settings or Settings.load(told)
-        rounds = waiting(self.settings)
-        # Rounds that are given by hand do not grow old.
+        self.settings = settings or Settings.load(defaults)
+        rounds = initial_rounds(self.settings)
+        # The rounds of a test do not become stale.
         rounds = rounds if settings else Rounds(rounds.board().round, interval=1e9)
         self.app = create_app(self.settings, rounds)
         self.port = unused_port()
@@ -30,9 +30,13 @@ class Served:
         self.start()
 
     def start(self):
-        """Answer, again on the same port."""
-        told = {"log_level": "warning", "lifespan": self.lifespan, "timeout_graceful_shutdown": 1}
-        self._server = uvicorn.Server(uvicorn.Config(self.app, port=self.port, **told))
+        """Start the server; after a stop on the same port."""
+        options = {
+            "log_level": "warning",
+            "lifespan": self.lifespan,
+            "timeout_graceful_shutdown": 1,
+        }
+        self._server = uvicorn.Server(uvicorn.Config(self.app, port=self.port, **options))
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         deadline = time.monotonic() + 10
@@ -47,21 +51,21 @@ class Served:
         self.stop()
 
     def stop(self):
-        """Go away as a killed process does: nobody answers on the port any more."""
+        """Stop the server, so that nothing listens on the port."""
         self._server.should_exit = True
         self._thread.join(10)
         assert not self._thread.is_alive()
 
-    def show(self, found):
-        """Take in a round."""
-        self.app.state.viewed.rounds.record(found)
-        self.app.state.viewed.forget()
+    def show(self, latest):
+        """Record a round."""
+        self.app.state.views.rounds.record(latest)
+        self.app.state.views.clear()
 
-    def every(self, seconds):
-        """Let pages that are opened from now on look again after so many seconds."""
-        self.app.state.viewed.settings = replace(self.settings, interval=seconds)
+    def set_interval(self, seconds):
+        """Set the update interval for pages that are opened from now on."""
+        self.app.state.views.settings = replace(self.settings, interval=seconds)
 
-    def watch(self, rounds):
-        """Show other rounds, or whatever else has a board()."""
-        self.app.state.viewed.rounds = rounds
-        self.app.state.viewed.forget()
+    def use(self, rounds):
+        """Show other rounds, or another object with a method `board`."""
+        self.app.state.views.rounds = rounds
+        self.app.state.views.clear()

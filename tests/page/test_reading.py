@@ -1,97 +1,99 @@
-"""Reading an example board: on a phone, in the dark, with the keyboard, without JavaScript."""
+"""Layout and accessibility: phone, dark theme, keyboard, screen reader, no JavaScript."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.page.example import SAYS, Example
+from tests.page.example import DETAILS, Example
 
-# Luminance from 0 to 1 of a colour that the browser has computed.
-LIGHT = """([node, what]) => {
-  const parts = getComputedStyle(document.querySelector(node))[what].match(/[\\d.]+/g).map(Number);
+# Luminance from 0 to 1 of a computed color.
+LUMINANCE = """([node, property]) => {
+  const color = getComputedStyle(document.querySelector(node))[property];
+  const parts = color.match(/[\\d.]+/g).map(Number);
   const [red, green, blue] = parts.map(part => (part / 255) ** 2.2);
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }"""
 SURFACES = ["html", "body", "h1", "table", "#work li", "code"]
-FOCUSED = """() => {
-  const here = document.activeElement, style = getComputedStyle(here);
-  const outlined = here.matches(":focus-visible") && style.outlineStyle !== "none";
-  return here.matches("a") && {
-    href: here.href, text: here.textContent, width: outlined ? parseFloat(style.outlineWidth) : 0,
+FOCUSED_LINK = """() => {
+  const node = document.activeElement, style = getComputedStyle(node);
+  const outlined = node.matches(":focus-visible") && style.outlineStyle !== "none";
+  return node.matches("a") && {
+    href: node.href, text: node.textContent, width: outlined ? parseFloat(style.outlineWidth) : 0,
   };
 }"""
 
 
 @pytest.fixture(autouse=True)
 def example(served):
-    """A rich board, with one service that is not up."""
-    served.watch(Example(airflow_triggerer="down"))
+    """An example board with one service that is not up."""
+    served.use(Example(airflow_triggerer="down"))
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_example_is_well_made_and_its_picture_is_kept(served, visit, request, size, theme):
-    served.watch(Example())
-    served.every(10)
+def test_example_has_no_violations_and_is_saved_as_picture(served, visit, request, size, theme):
+    served.use(Example())
+    served.set_interval(10)
     seen = visit(size=size, theme=theme)
     if folder := request.config.getoption("--keep"):
-        kept = Path(folder, f"status-{size}-{theme}.png")
-        seen.page.screenshot(path=kept, full_page=True)
+        picture = Path(folder, f"status-{size}-{theme}.png")
+        seen.page.screenshot(path=picture, full_page=True)
     assert seen.violations() == []
     assert seen.overflow() <= 0
 
 
 @pytest.mark.parametrize("width", [320, 390, 700, 710, 1024])
-def test_nothing_sticks_out_at_any_width(visit, width):
+def test_page_has_no_overflow_at_any_width(visit, width):
     seen = visit()
     seen.page.set_viewport_size({"width": width, "height": 844})
     assert seen.overflow() <= 0
-    assert seen.page.evaluate(STICKING_OUT) == []
+    assert seen.page.evaluate(OVERFLOWING) == []
 
 
-# Whatever reaches over the edge of its card, of its cell or of the window.
-STICKING_OUT = """() => [...document.querySelectorAll("main *")].filter(one => {
-  const box = one.getBoundingClientRect(), around = one.parentElement.getBoundingClientRect();
-  const seen = box.width > 1 && getComputedStyle(one).clipPath === "none";
-  return seen && !one.closest("svg, thead") && (box.right > around.right + 1 || box.left < -1);
-}).map(one => one.outerHTML.slice(0, 100))"""
+# Elements that extend beyond their card, their cell or the window.
+OVERFLOWING = """() => [...document.querySelectorAll("main *")].filter(node => {
+  const box = node.getBoundingClientRect(), parent = node.parentElement.getBoundingClientRect();
+  const visible = box.width > 1 && getComputedStyle(node).clipPath === "none";
+  const outside = box.right > parent.right + 1 || box.left < -1;
+  return visible && !node.closest("svg, thead") && outside;
+}).map(node => node.outerHTML.slice(0, 100))"""
 
 
-def test_dark_is_dark_everywhere(visit):
+def test_dark_theme_is_dark_everywhere(visit):
     seen = visit(theme="dark")
-    assert max(seen.page.evaluate(LIGHT, [node, "backgroundColor"]) for node in SURFACES) < 0.05
-    assert min(seen.page.evaluate(LIGHT, [node, "color"]) for node in ("body", "a", "th")) > 0.3
+    assert max(seen.page.evaluate(LUMINANCE, [node, "backgroundColor"]) for node in SURFACES) < 0.05
+    assert min(seen.page.evaluate(LUMINANCE, [node, "color"]) for node in ("body", "a", "th")) > 0.3
 
 
-def test_light_is_light_and_follows_the_reader_without_reload(visit):
+def test_theme_follows_the_preference_without_reload(visit):
     seen = visit(theme="light")
-    assert seen.page.evaluate(LIGHT, ["body", "backgroundColor"]) > 0.8
+    assert seen.page.evaluate(LUMINANCE, ["body", "backgroundColor"]) > 0.8
     seen.theme("dark")
-    assert seen.page.evaluate(LIGHT, ["body", "backgroundColor"]) < 0.05
+    assert seen.page.evaluate(LUMINANCE, ["body", "backgroundColor"]) < 0.05
 
 
-def test_each_link_is_reached_by_tab_with_a_visible_focus(visit):
+def test_links_are_reached_by_tab_with_visible_focus(visit):
     seen = visit()
     links = seen.page.locator("a")
-    expected = links.evaluate_all("them => them.map(link => link.href)")
+    expected = links.evaluate_all("links => links.map(link => link.href)")
     assert len(expected) >= 10
     reached = []
     for _ in expected:
         seen.page.keyboard.press("Tab")
-        reached.append(seen.page.evaluate(FOCUSED))
+        reached.append(seen.page.evaluate(FOCUSED_LINK))
     assert [one["href"] for one in reached] == expected
     assert min(one["width"] for one in reached) >= 2
     assert all(one["text"].strip() for one in reached)
     seen.page.keyboard.press("Tab")
-    assert not seen.page.evaluate(FOCUSED)
+    assert not seen.page.evaluate(FOCUSED_LINK)
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
-def test_it_is_a_table_for_who_cannot_see_it(visit, size):
+def test_services_are_a_table_for_screen_readers(visit, size):
     seen = visit(size=size)
     table = seen.page.get_by_role("table", name="Services")
-    assert table.get_by_role("row").count() == 1 + len(SAYS)
-    assert table.get_by_role("rowheader").count() == len(SAYS)
+    assert table.get_by_role("row").count() == 1 + len(DETAILS)
+    assert table.get_by_role("rowheader").count() == len(DETAILS)
     row = table.get_by_role("row").filter(has_text="triggerer").aria_snapshot()
     assert 'rowheader "airflow-triggerer waits for deferred tasks"' in row
     assert 'cell "down"' in row
@@ -99,19 +101,19 @@ def test_it_is_a_table_for_who_cannot_see_it(visit, size):
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
-def test_without_javascript_all_is_said(visit, served, size):
-    served.every(60)
+def test_page_without_javascript_is_complete(visit, served, size):
+    served.set_interval(60)
     seen = visit(size=size, scripts=False)
-    assert seen.verdicts() == dict.fromkeys(SAYS, "up") | {"airflow-triggerer": "down"}
+    assert seen.verdicts() == dict.fromkeys(DETAILS, "up") | {"airflow-triggerer": "down"}
     assert seen.headline() == "airflow-triggerer is down"
-    for detail, _ in SAYS.values():
+    for detail, _ in DETAILS.values():
         assert seen.page.get_by_text(detail).is_visible()
     assert "version 12" in seen.card("Champion").inner_text()
     assert "2013-11: 21%" in seen.card("Drift").inner_text()
     assert seen.page.locator("#lost").is_hidden()
 
 
-def test_without_javascript_it_is_loaded_anew(visit, served):
+def test_page_without_javascript_reloads(visit, served):
     seen = visit(scripts=False)
-    served.watch(Example(redis="down"))
+    served.use(Example(redis="down"))
     seen.page.get_by_text("redis is down").wait_for()

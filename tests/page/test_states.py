@@ -1,21 +1,21 @@
-"""What the services may do to the page: every state, as the real probes find it on stubs."""
+"""The page for every state of the services, as the real probes see the stubs."""
 
 import pytest
 
 from status.board import Rounds
 from status.probes import service_names
-from status.server import Settings, waiting
+from status.server import Settings, initial_rounds
 from tests.status.stubs import HEALTH, SEARCH, client
 from tests.support.clock import FakeClock
 
 NAMES = service_names("redis://x")
-BEATS = ["airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"]
+HEARTBEATS = ["airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"]
 JUNK = [b"", b"<html>welcome</html>", b'{"a": 1}']
 
 
-def stop(stack, name):
-    """Let one service fail in a way of its own."""
-    ways = {
+def break_service(stack, name):
+    """Make one service fail, each in a different way."""
+    failures = {
         "airflow-apiserver": lambda: stack.web.answers.update({HEALTH: (503, {})}),
         "airflow-scheduler": lambda: stack.database["heartbeats"].update(SchedulerJob=99),
         "airflow-dag-processor": lambda: stack.database["heartbeats"].update(DagProcessorJob=99),
@@ -25,76 +25,76 @@ def stop(stack, name):
         "postgres": lambda: setattr(stack, "database", ConnectionRefusedError()),
         "mlflow": lambda: stack.web.answers.update({SEARCH: (500, {})}),
     }
-    ways[name]()
+    failures[name]()
 
 
-def test_all_services_up(stack, served, visit):
+def test_page_with_all_services_up(stack, served, visit):
     served.show(stack.round())
     seen = visit()
     assert seen.verdicts() == dict.fromkeys(NAMES, "up")
     assert seen.headline() == "All services are up"
-    assert seen.ill_made() == []
+    assert seen.defects() == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_service_that_is_down_is_the_headline(stack, served, visit, name):
-    stop(stack, name)
+def test_page_with_one_service_down_names_it(stack, served, visit, name):
+    break_service(stack, name)
     served.show(stack.round())
     seen = visit()
-    silent = dict.fromkeys(BEATS, "unknown") if name == "postgres" else {}
-    assert seen.verdicts() == dict.fromkeys(NAMES, "up") | silent | {name: "down"}
-    assert (name in seen.headline()) == (not silent)
+    unknown = dict.fromkeys(HEARTBEATS, "unknown") if name == "postgres" else {}
+    assert seen.verdicts() == dict.fromkeys(NAMES, "up") | unknown | {name: "down"}
+    assert (name in seen.headline()) == (not unknown)
     assert seen.page.get_by_text(f"inv logs -s {name}").is_visible()
-    assert seen.ill_made() == []
+    assert seen.defects() == []
 
 
-def test_all_services_down(stack, served, visit, nobody):
-    stack.airflow_url = stack.mlflow_url = f"http://{nobody}"
+def test_page_with_all_services_down(stack, served, visit, dead_address):
+    stack.airflow_url = stack.mlflow_url = f"http://{dead_address}"
     stack.database = ConnectionRefusedError()
-    stack.broker.url = f"redis://:s3cret@{nobody}/0"  # pragma: allowlist secret
+    stack.broker.url = f"redis://:s3cret@{dead_address}/0"  # pragma: allowlist secret
     served.show(stack.round())
     seen = visit()
-    silent = dict.fromkeys([*BEATS, "airflow-worker"], "unknown")
-    assert seen.verdicts() == dict.fromkeys(NAMES, "down") | silent
-    assert seen.headline() == "Nothing is up"
-    assert seen.ill_made() == []
+    unknown = dict.fromkeys([*HEARTBEATS, "airflow-worker"], "unknown")
+    assert seen.verdicts() == dict.fromkeys(NAMES, "down") | unknown
+    assert seen.headline() == "No service is up"
+    assert seen.defects() == []
 
 
-def test_before_the_first_round_all_is_unknown(visit):
+def test_page_before_the_first_round_is_unknown(visit):
     seen = visit()
     assert seen.verdicts() == dict.fromkeys(NAMES, "unknown")
-    assert seen.page.get_by_text("The first round is under way.").is_visible()
-    assert seen.ill_made() == []
+    assert seen.page.get_by_text("First check in progress.").is_visible()
+    assert seen.defects() == []
 
 
-def test_services_that_hang_are_told_as_such(stack, served, visit):
+def test_page_with_hanging_services_shows_the_time_limit(stack, served, visit):
     stack.web.answers = dict.fromkeys(stack.web.answers, (200, None))
     stack.database, stack.broker.hangs = None, True
     served.show(stack.round())
     seen = visit()
     assert "up" not in seen.verdicts().values()
     assert seen.page.get_by_text("no answer within 2 s").count() == len(NAMES)
-    assert seen.ill_made() == []
+    assert seen.defects() == []
 
 
-def test_rounds_that_hang_make_an_open_page_unknown(stack, served, visit):
+def test_page_after_stale_rounds_is_unknown(stack, served, visit):
     clock, settings = FakeClock(), Settings.load({"REDIS_URL": "redis://x"})
-    served.watch(Rounds(waiting(settings).board().round, 10, clock))
+    served.use(Rounds(initial_rounds(settings).board().round, 10, clock))
     served.show(stack.round())
     seen = visit()
     assert "unknown" not in seen.verdicts().values()
     clock.now += 31
-    seen.page.get_by_text("stale: the last round is 31 s old").first.wait_for()
+    seen.page.get_by_text("stale: last checked 31 s ago").first.wait_for()
     assert seen.verdicts() == dict.fromkeys(NAMES, "unknown")
-    assert seen.ill_made() == []
+    assert seen.defects() == []
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_junk_from_everybody_is_shown_as_no_service(stack, served, visit, junk):
+def test_page_with_junk_from_all_services_shows_none_as_up(stack, served, visit, junk):
     stack.web.answers = dict.fromkeys(stack.web.answers, (200, junk))
     stack.database = junk.decode()
     stack.broker.persistence, stack.broker.clients = "", [client("get", "N")]
     served.show(stack.round())
     seen = visit()
     assert "up" not in seen.verdicts().values()
-    assert seen.ill_made() == []
+    assert seen.defects() == []

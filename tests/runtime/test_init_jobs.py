@@ -1,4 +1,4 @@
-"""The init jobs of Airflow and MLflow, against modules and a database of a few lines."""
+"""Test the init jobs of Airflow and MLflow with fake modules and a fake database."""
 
 import json
 import re
@@ -14,8 +14,8 @@ from tests.support.fake_module import fake_module
 FAB = "airflow.providers.fab.auth_manager.cli_commands.utils"
 
 
-class Security:
-    """Airflow's accounts on paper."""
+class FakeSecurityManager:
+    """Airflow's accounts in memory."""
 
     def __init__(self, world):
         self.world = world
@@ -27,83 +27,81 @@ class Security:
         return f"role {name}"
 
     def reset_password(self, identity, password):
-        self.world.done.append((identity, password))
+        self.world.calls.append((identity, password))
 
     def add_user(self, username, first, last, email, role, password):
-        if self.world.refuses:
+        if self.world.refuses_accounts:
             return False
         self.world.users[username] = (role, password)
         return True
 
 
 @pytest.fixture
-def airflow_of_paper(monkeypatch):
-    """Airflow's modules with a database that may be empty and accounts that may be refused."""
-    world = SimpleNamespace(done=[], tables=False, users={}, refuses=False)
+def fake_airflow(monkeypatch):
+    """Fake modules of Airflow. The test chooses whether tables exist and accounts are refused."""
+    world = SimpleNamespace(calls=[], tables=False, users={}, refuses_accounts=False)
 
     class ProvidersManager:
         def initialize_providers_configuration(self):
-            world.done.append("providers")
+            world.calls.append("providers")
 
     engine = SimpleNamespace(dispose=lambda: None)
     fake_module(monkeypatch, "airflow.settings", engine=engine)
-    db = {act: partial(world.done.append, act) for act in ("upgradedb", "initdb")}
-    db["check_migrations"] = lambda timeout: world.done.append(f"checked {timeout}")
+    db = {name: partial(world.calls.append, name) for name in ("upgradedb", "initdb")}
+    db["check_migrations"] = lambda timeout: world.calls.append(f"check {timeout}")
     fake_module(monkeypatch, "airflow.utils.db", **db)
-    opened = nullcontext(SimpleNamespace(sm=Security(world)))
-    fake_module(monkeypatch, FAB, get_application_builder=lambda: opened)
+    builder = nullcontext(SimpleNamespace(sm=FakeSecurityManager(world)))
+    fake_module(monkeypatch, FAB, get_application_builder=lambda: builder)
     fake_module(monkeypatch, "airflow.providers_manager", ProvidersManager=ProvidersManager)
     inspector = SimpleNamespace(has_table=lambda name: world.tables and name == "alembic_version")
     fake_module(monkeypatch, "sqlalchemy", inspect=lambda engine: inspector)
     return world
 
 
-@pytest.mark.parametrize(("tables", "act"), [(False, "initdb"), (True, "upgradedb")])
-def test_airflows_schema_is_made_or_upgraded_then_checked(script, airflow_of_paper, tables, act):
-    airflow_of_paper.tables = tables
+@pytest.mark.parametrize(("tables", "command"), [(False, "initdb"), (True, "upgradedb")])
+def test_airflow_schema_is_created_or_upgraded_then_checked(script, fake_airflow, tables, command):
+    fake_airflow.tables = tables
     script("airflow.init_database").migrate()
-    assert airflow_of_paper.done == [act, "checked 0"]
+    assert fake_airflow.calls == [command, "check 0"]
 
 
-def test_the_first_account_is_made_once_and_its_password_kept(script, airflow_of_paper):
+def test_first_account_exists_keeps_password(script, fake_airflow):
     init = script("airflow.init_database")
-    assert init.create_first_account("ada", "one") == "account ada made"
-    assert init.create_first_account("ada", "two") == "account ada exists"
-    assert airflow_of_paper.users == {"ada": ("role Admin", "one")}
-    assert "providers" in airflow_of_paper.done
+    assert init.create_first_account("ada", "one") == "Account ada created."
+    assert init.create_first_account("ada", "two") == "Account ada exists."
+    assert fake_airflow.users == {"ada": ("role Admin", "one")}
+    assert "providers" in fake_airflow.calls
 
 
-def test_its_password_is_made_another_where_that_is_asked_for(
-    script, airflow_of_paper, monkeypatch, capsys
-):
-    airflow_of_paper.users["ada"] = SimpleNamespace(id=7)
+def test_renew_sets_new_password(script, fake_airflow, monkeypatch, capsys):
+    fake_airflow.users["ada"] = SimpleNamespace(id=7)
     monkeypatch.setenv("_AIRFLOW_WWW_USER_USERNAME", "ada")
     monkeypatch.setenv("_AIRFLOW_WWW_USER_PASSWORD", "pa55word")
     monkeypatch.setattr(sys, "argv", ["init_database.py", "renew"])
     script("airflow.init_database").main()
-    assert airflow_of_paper.done == ["providers", (7, "pa55word")]
-    assert capsys.readouterr().out == "account ada has a new password\n"
+    assert fake_airflow.calls == ["providers", (7, "pa55word")]
+    assert capsys.readouterr().out == "Account ada has a new password.\n"
 
 
-def test_an_account_that_is_refused_fails_the_one_shot(script, airflow_of_paper):
-    airflow_of_paper.refuses = True
+def test_first_account_refused_exits(script, fake_airflow):
+    fake_airflow.refuses_accounts = True
     with pytest.raises(SystemExit, match="refused the account ada"):
         script("airflow.init_database").create_first_account("ada", "one")
 
 
-class Database:
-    """PostgreSQL on paper, through its driver: what it answers by query, and its comments."""
+class FakeDatabase:
+    """A fake psycopg2 with answers by query, and the comments and triggers of a database."""
 
     def __init__(self, monkeypatch):
         self.rows, self.comments, self.triggers = {}, {}, set()
         self.tables = {"dag_run", "task_instance"}
-        self.absent = type("UndefinedTable", (Exception,), {})
-        self.failed = type("OperationalError", (Exception,), {})
-        errors = SimpleNamespace(UndefinedTable=self.absent, UndefinedColumn=self.absent)
+        self.undefined = type("UndefinedTable", (Exception,), {})
+        self.operational_error = type("OperationalError", (Exception,), {})
+        errors = SimpleNamespace(UndefinedTable=self.undefined, UndefinedColumn=self.undefined)
         fake_module(monkeypatch, "psycopg2", connect=self.connect, errors=errors,
-               OperationalError=self.failed)  # fmt: skip
+               OperationalError=self.operational_error)  # fmt: skip
 
-    def connect(self, dbname, **given):
+    def connect(self, dbname, **options):
         return SimpleNamespace(
             info=SimpleNamespace(dbname=dbname), cursor=lambda: self, close=lambda: None
         )
@@ -122,7 +120,7 @@ class Database:
         elif query in self.rows:
             self.answer = self.rows[query]
         else:
-            raise self.absent
+            raise self.undefined
 
     def fetchall(self):
         return self.answer
@@ -132,91 +130,91 @@ class Database:
 
 
 @pytest.fixture
-def initialise(script, airflow_of_paper, listener, monkeypatch):
-    """Run Airflow's one-shot on an empty database; what it did, its database beside it."""
-    database, done = Database(monkeypatch), airflow_of_paper.done
+def init_job(script, fake_airflow, listener, monkeypatch):
+    """Airflow's init job on an empty database; `run` returns the calls that it made."""
+    database, calls = FakeDatabase(monkeypatch), fake_airflow.calls
     url = f"postgresql+psycopg2://airflow:x@127.0.0.1:{listener}/airflow"
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", url)
     monkeypatch.setenv("_AIRFLOW_WWW_USER_USERNAME", "ada")
     monkeypatch.setenv("_AIRFLOW_WWW_USER_PASSWORD", "pa55word")
     monkeypatch.setattr(sys, "argv", ["init_database.py"])
-    query = script("airflow.init_database").THE_ACCOUNT
-    status_account = {"let_status_read": lambda url: done.append("reader")}
+    query = script("airflow.init_database").ACCOUNT_QUERY
+    status_account = {"create_account": lambda url: calls.append("status account")}
     fake_module(monkeypatch, "stack_runtime.airflow.status_account", **status_account)
 
     def run():
-        done.clear()
+        calls.clear()
         script("airflow.init_database").main()
-        return done
+        return calls
 
     return SimpleNamespace(run=run, database=database, query=query)
 
 
-DONE = ["initdb", "checked 0", "providers", "reader"]
+ALL_CALLS = ["initdb", "check 0", "providers", "status account"]
 
 
-def test_the_one_shot_waits_migrates_and_tells_no_password(initialise, capsys):
-    assert initialise.run() == DONE
-    assert capsys.readouterr().out == "account ada made\n"
-    [comment] = initialise.database.comments.values()
+def test_init_job_on_empty_database_prints_no_password(init_job, capsys):
+    assert init_job.run() == ALL_CALLS
+    assert capsys.readouterr().out == "Account ada created.\n"
+    [comment] = init_job.database.comments.values()
     assert "pa55word" not in comment
     assert "is not installed" in json.loads(comment)["inactive_patches"]["wake-scheduler"]
 
 
-def test_the_database_is_to_tell_of_work_in_the_tables_that_it_has(initialise):
-    initialise.run()
-    assert sorted(initialise.database.triggers) == [
+def test_init_job_creates_triggers_on_existing_tables(init_job):
+    init_job.run()
+    assert sorted(init_job.database.triggers) == [
         ("stack_tell", "dag_run"),
         ("stack_tell_of_change", "dag_run"),
         ("stack_tell_of_change", "task_instance"),
     ]
 
 
-def test_what_it_left_so_it_does_not_look_at_again(initialise, capsys):
-    initialise.run()
+def test_init_job_without_changes_skips_work(init_job, capsys):
+    init_job.run()
     capsys.readouterr()
-    # The page's account is made the same each time.
-    assert initialise.run() == ["reader"]
-    assert capsys.readouterr().out == "schema and account ada are as they were left\n"
+    # Every run updates the account of the status page.
+    assert init_job.run() == ["status account"]
+    assert capsys.readouterr().out == "The schema and the account ada are up to date.\n"
 
 
 @pytest.mark.parametrize("change", ["account", "comment", "executor", "packages", "triggers"])
-def test_what_is_another_now_it_looks_at_again(initialise, change, tmp_path, monkeypatch):
-    initialise.run()
+def test_init_job_after_change_runs_again(init_job, change, tmp_path, monkeypatch):
+    init_job.run()
     if change == "account":
-        initialise.database.rows[initialise.query] = []
-        initialise.run()
-        initialise.database.rows[initialise.query] = [("ada",)]
+        init_job.database.rows[init_job.query] = []
+        init_job.run()
+        init_job.database.rows[init_job.query] = [("ada",)]
     if change == "comment":
-        # As of one that was restored.
-        initialise.database.comments.clear()
+        # A restored database has no comment.
+        init_job.database.comments.clear()
     if change == "executor":
         monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
     if change == "triggers":
-        initialise.database.triggers.clear()
+        init_job.database.triggers.clear()
     if change == "packages":
         (tmp_path / "apache_airflow_providers_fab-9.dist-info").mkdir()
         monkeypatch.syspath_prepend(tmp_path)
-    assert initialise.run() == DONE
+    assert init_job.run() == ALL_CALLS
 
 
-def test_a_package_that_makes_no_schema_is_no_reason_to_look_again(
-    initialise, tmp_path, monkeypatch
-):
-    initialise.run()
+def test_init_job_after_irrelevant_package_skips_work(init_job, tmp_path, monkeypatch):
+    init_job.run()
     (tmp_path / "emoji-2.14.0.dist-info").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert initialise.run() != DONE
+    assert init_job.run() != ALL_CALLS
 
 
-@pytest.mark.parametrize(("tables", "act"), [(False, "_initialize_tables"), (True, "_upgrade_db")])
-def test_mlflows_schema_is_made_or_upgraded_then_checked(script, monkeypatch, tables, act):
-    done = []
+@pytest.mark.parametrize(
+    ("tables", "function"), [(False, "_initialize_tables"), (True, "_upgrade_db")]
+)
+def test_mlflow_schema_is_created_or_upgraded_then_checked(script, monkeypatch, tables, function):
+    calls = []
     names = ("_upgrade_db", "_initialize_tables", "_verify_schema")
-    utils = {name: partial(lambda *called: done.append(called), name) for name in names}
+    utils = {name: partial(lambda *call: calls.append(call), name) for name in names}
     utils["create_sqlalchemy_engine_with_retry"] = lambda uri: uri
     fake_module(monkeypatch, "mlflow.store.db.utils", **utils)
     inspector = SimpleNamespace(has_table=lambda name: tables and name == "alembic_version")
     fake_module(monkeypatch, "sqlalchemy", inspect=lambda engine: inspector)
     script("mlflow.init_database").migrate("uri")
-    assert done == [(act, "uri"), ("_verify_schema", "uri")]
+    assert calls == [(function, "uri"), ("_verify_schema", "uri")]

@@ -1,24 +1,24 @@
-"""The shell scripts that start Redis and PostgreSQL, with programs that print their start."""
+"""Test the start scripts of Redis and PostgreSQL with programs that print their input."""
 
 from subprocess import DEVNULL
 
 import pytest
 
-from tests.support.process import put_before, run
+from tests.support.process import path_with_programs, run
 
 REDIS_PASSWORDS = {
     "REDIS_PASSWORD": "s3cret",  # pragma: allowlist secret
     "STATUS_PASSWORD": "0ther",  # pragma: allowlist secret
 }
-TELL = 'printf "argv:%s\\n" "$@"\nenv\nprintf "stdin:"\ncat\n'
+PRINT_INPUT = 'printf "argv:%s\\n" "$@"\nenv\nprintf "stdin:"\ncat\n'
 
 
 @pytest.fixture
 def start(repo, tmp_path):
-    """Start a script of config/ with a program of paper in the place of the real one."""
+    """Run a script of config/ with a fake program instead of the real one."""
 
     def start(name, program, **environment):
-        path = put_before(tmp_path, **{program: TELL})
+        path = path_with_programs(tmp_path, **{program: PRINT_INPUT})
         script = repo / "orchestration/config" / name
         shell = script.read_text().split("\n")[0].split("/")[-1]
         return run(shell, script, env={"PATH": path, **environment}, stdin=DEVNULL, timeout=20)
@@ -26,37 +26,37 @@ def start(repo, tmp_path):
     return start
 
 
-def arguments(done):
-    return [line[5:] for line in done.stdout.splitlines() if line.startswith("argv:")]
+def arguments(result):
+    return [line[5:] for line in result.stdout.splitlines() if line.startswith("argv:")]
 
 
-def test_the_passwords_of_redis_come_on_standard_input(start):
-    done = start("redis-server/start.sh", "redis-server", **REDIS_PASSWORDS)
-    assert arguments(done) == ["/etc/redis/redis.conf", "-"]
-    master, status = done.stdout.partition("stdin:")[2].splitlines()
+def test_redis_gets_passwords_on_standard_input(start):
+    result = start("redis-server/start.sh", "redis-server", **REDIS_PASSWORDS)
+    assert arguments(result) == ["/etc/redis/redis.conf", "-"]
+    master, status = result.stdout.partition("stdin:")[2].splitlines()
     assert master == "requirepass s3cret"
     assert status.startswith("user status on >0ther %R~default %R~unacked +ping ")
     assert not {"+@all", "allcommands", "~*", "allkeys", "nopass"} & set(status.split())
 
 
 @pytest.mark.parametrize("missing", ["REDIS_PASSWORD", "STATUS_PASSWORD"])
-def test_redis_does_not_start_without_a_password(start, missing):
-    done = start("redis-server/start.sh", "redis-server", **{**REDIS_PASSWORDS, missing: ""})
-    assert done.returncode != 0
-    assert arguments(done) == []
+def test_redis_without_password_does_not_start(start, missing):
+    result = start("redis-server/start.sh", "redis-server", **{**REDIS_PASSWORDS, missing: ""})
+    assert result.returncode != 0
+    assert arguments(result) == []
 
 
-def test_a_broker_never_forgets_a_task(repo):
+def test_redis_configuration_keeps_every_task(repo):
     text = (repo / "orchestration/config/redis-server/redis.conf").read_text(encoding="utf-8")
-    said = dict(line.split(maxsplit=1) for line in text.splitlines() if line and line[0] != "#")
-    assert said["appendonly"] == "yes"
-    assert said["maxmemory-policy"] == "noeviction"
-    assert "requirepass" not in said
+    options = dict(line.split(maxsplit=1) for line in text.splitlines() if line and line[0] != "#")
+    assert options["appendonly"] == "yes"
+    assert options["maxmemory-policy"] == "noeviction"
+    assert "requirepass" not in options
 
 
-def test_passwords_of_roles_are_in_no_argument(start, tmp_path):
+def test_postgres_roles_script_passes_no_password_as_argument(start, tmp_path):
     (tmp_path / "data").mkdir(mode=0o777)
-    done = start(
+    result = start(
         "postgres/roles.sh",
         "psql",
         PGDATA=str(tmp_path / "data"),
@@ -64,11 +64,11 @@ def test_passwords_of_roles_are_in_no_argument(start, tmp_path):
         AIRFLOW_DB_PASSWORD="flow",  # pragma: allowlist secret
         MLFLOW_DB_PASSWORD="mlf",  # pragma: allowlist secret
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
-    assert not {"super", "flow", "mlf"} & set(arguments(done))
-    assert "PGPASSWORD=super" in done.stdout
-    sql = done.stdout.partition("stdin:")[2]
+    assert not {"super", "flow", "mlf"} & set(arguments(result))
+    assert "PGPASSWORD=super" in result.stdout
+    sql = result.stdout.partition("stdin:")[2]
     assert not [word for word in ("'super'", "'flow'", "'mlf'") if word in sql]
     assert "SUPERUSER" not in sql
     for name in ("airflow", "mlflow"):

@@ -1,35 +1,35 @@
-"""Fixtures: stub services that run for one test each."""
+"""Fixtures: stub services, new for each test."""
 
 import pytest
 
 from tests.status.databases import PostgresStub
-from tests.status.stubs import RedisStub, answers
+from tests.status.stubs import RedisStub, healthy_answers
 from tests.support.http_stub import HttpStub, unused_port
 
 
 @pytest.fixture
 def web():
-    """Airflow and MLflow in one stub, both well."""
+    """One stub for Airflow and MLflow, both healthy."""
     with HttpStub() as stub:
-        stub.answers = answers()
+        stub.answers = healthy_answers()
         yield stub
 
 
 @pytest.fixture
 def broker():
-    """A Redis with one worker listening."""
+    """A Redis stub with one worker that waits for tasks."""
     with RedisStub() as stub:
         yield stub
 
 
 @pytest.fixture
 def database():
-    """A PostgreSQL that holds a stack that is well."""
+    """A PostgreSQL stub with the data of a healthy stack."""
     with PostgresStub() as stub:
         yield stub
 
 
 @pytest.fixture
-def nobody():
-    """The address of a port where nothing listens."""
+def dead_address():
+    """The address of a port on which nothing listens."""
     return f"127.0.0.1:{unused_port()}"

@@ -1,4 +1,4 @@
-"""Stubs of PostgreSQL: a server that speaks as much of its protocol as asyncpg needs, and less."""
+"""Stubs of PostgreSQL: a fake connection, and a server with the part of the protocol we need."""
 
 import asyncio
 import json
@@ -11,10 +11,10 @@ TEXTS, JSON = 1009, 114
 PLAIN, READY = 196608, (b"Z", b"I")
 
 
-def said(**parts):
-    """The answer to metadata.QUESTION of a stack that is well; `parts` replaces parts of it."""
+def query_result(**fields):
+    """Return the result of metadata.QUERY for a healthy stack, with these fields replaced."""
     beats = dict.fromkeys(["SchedulerJob", "DagProcessorJob", "TriggererJob"], 2.0)
-    well = {
+    healthy = {
         "heartbeats": beats,
         "tasks": {"queued": 2, "running": 1},
         "oldest_queued": 3.5,
@@ -27,23 +27,23 @@ def said(**parts):
         "max_connections": 100,
         "bytes": {"mlflow": 10 * 2**20, "airflow": 11 * 2**20},
     }
-    return json.dumps(well | parts)
+    return json.dumps(healthy | fields)
 
 
-def run(dag_id, begun=9.0, ended=None, state="success", run_id="manual__1"):
-    """A run as the answer holds it."""
+def run(dag_id, started=9.0, ended=None, state="success", run_id="manual__1"):
+    """Return a run as in the result of metadata.QUERY."""
     state = "running" if ended is None else state
-    return {"dag_id": dag_id, "run_id": run_id, "state": state, "begun": begun, "ended": ended}
+    return {"dag_id": dag_id, "run_id": run_id, "state": state, "started": started, "ended": ended}
 
 
 class Connection:
-    """Gives its answers one after the other, the last for ever; None hangs, errors are raised."""
+    """Returns its answers in order and repeats the last one; None hangs, errors are raised."""
 
     def __init__(self, *answers):
-        self.answers, self.asked, self.closed = list(answers), [], False
+        self.answers, self.queries, self.closed = list(answers), [], False
 
     async def fetchval(self, query, *args):
-        self.asked.append((query, *args))
+        self.queries.append((query, *args))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             await asyncio.sleep(60)
@@ -65,7 +65,7 @@ class Handler(socketserver.StreamRequestHandler):
         stub = self.server.stub
         while self.packet("!i")[0] != PLAIN:
             self.wfile.write(b"N")
-        stub.opened += 1
+        stub.connections += 1
         if stub.refuses:
             self.send((b"E", error("28P01", "password authentication failed")))
             return
@@ -74,7 +74,7 @@ class Handler(socketserver.StreamRequestHandler):
         while kind := self.rfile.read(1):
             self.packet("")
             if kind == b"E" and stub.hangs:
-                stub.over.wait(10)
+                stub.stopped.wait(10)
                 return
             self.send(*self.reply(kind))
 
@@ -99,17 +99,17 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 def error(code, text):
-    """The body of an error message."""
+    """Return the body of an error message."""
     return f"SFATAL\0C{code}\0M{text}\0\0".encode()
 
 
 class PostgresStub(Stub):
-    """Answers whatever it is asked with one JSON value, `answer`."""
+    """Answers every query with one JSON value, `answer`."""
 
     def __init__(self):
-        self.answer, self.hangs, self.refuses, self.opened = said(), False, False, 0
+        self.answer, self.hangs, self.refuses, self.connections = query_result(), False, False, 0
         super().__init__(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
         self.server.stub = self
         self.server.daemon_threads = True
-        where = f"127.0.0.1:{self.server.server_address[1]}"
-        self.url = f"postgresql://status:s3cret@{where}/airflow"  # pragma: allowlist secret
+        address = f"127.0.0.1:{self.server.server_address[1]}"
+        self.url = f"postgresql://status:s3cret@{address}/airflow"  # pragma: allowlist secret

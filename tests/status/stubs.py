@@ -1,4 +1,4 @@
-"""Stub services on loopback ports: what the probes ask is answered over real sockets."""
+"""Stub services on loopback ports that answer the probes over real sockets."""
 
 import socketserver
 from urllib.parse import quote
@@ -19,31 +19,31 @@ MONTHS = f"{API}/runs/search"
 ABSENT = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"})
 
 
-def asking():
-    """A client of these stubs; it reads no certificates, which takes longer than a round."""
+def http_client():
+    """Return a client that does not load certificates, which would take longer than a round."""
     return httpx.AsyncClient(trust_env=False, verify=False)
 
 
-def pairs(**values):
-    """What MLflow makes of a mapping."""
+def key_values(**values):
+    """Return a mapping in the format of MLflow."""
     return [{"key": key, "value": value} for key, value in values.items()]
 
 
-def month(name, share):
-    """A run of the monitoring pipeline."""
-    return {"data": {"tags": pairs(month=name), "metrics": pairs(drifted_share=share)}}
+def month_run(name, share):
+    """Return a run of the monitoring pipeline."""
+    return {"data": {"tags": key_values(month=name), "metrics": key_values(drifted_share=share)}}
 
 
-def trained(version, auc):
-    """What MLflow says of an alias, and of the run that its version is from."""
-    held = {"model_version": {"version": version, "run_id": f"run{version}"}}
-    data = {"params": pairs(until="2013-05"), "metrics": pairs(auc=auc, log_loss=0.5)}
-    return (200, held), (200, {"run": {"data": data}})
+def version_answers(version, auc):
+    """Return MLflow's answers for an alias of a version and for the version's training run."""
+    alias = {"model_version": {"version": version, "run_id": f"run{version}"}}
+    data = {"params": key_values(until="2013-05"), "metrics": key_values(auc=auc, log_loss=0.5)}
+    return (200, alias), (200, {"run": {"data": data}})
 
 
-def answers():
-    """What Airflow and MLflow answer the probes when all is well."""
-    champion, run = trained("3", 0.7)
+def healthy_answers():
+    """Return the answers of a healthy Airflow and MLflow to the probes."""
+    champion, run = version_answers("3", 0.7)
     return {
         HEALTH: (200, {"metadatabase": {"status": "healthy"}}),
         SEARCH: (200, {"experiments": [{"experiment_id": "0"}]}),
@@ -53,54 +53,54 @@ def answers():
         f"{RUN}run3": run,
         f"{ALIAS}challenger": (400, {"error_code": "INVALID_PARAMETER_VALUE"}),
         MONITORED: (200, {"experiment": {"experiment_id": "7"}}),
-        MONTHS: (200, {"runs": [month("2013-06", 0.1)]}),
+        MONTHS: (200, {"runs": [month_run("2013-06", 0.1)]}),
     }
 
 
 class RespHandler(socketserver.StreamRequestHandler):
-    """One connection to a RedisStub: authentication, transactions, and its replies."""
+    """One connection to a RedisStub: authentication, transactions and replies."""
 
     def handle(self):
-        self.queued, self.known = None, False
+        self.transaction, self.authenticated = None, False
         while head := self.rfile.readline():
             words = [self.word() for _ in range(int(head[1:]))]
             self.server.stub.commands.append(words[0].upper())
             if self.server.stub.hangs:
-                self.server.stub.over.wait(10)
+                self.server.stub.stopped.wait(10)
                 return
-            self.wfile.write(self.answer(words) if self.known else self.greet(words))
+            self.wfile.write(self.answer(words) if self.authenticated else self.authenticate(words))
 
     def word(self):
         size = int(self.rfile.readline()[1:])
         return self.rfile.read(size + 2)[:-2].decode()
 
-    def greet(self, words):
+    def authenticate(self, words):
         if words[0].upper() != "AUTH":
             return b"-NOAUTH Authentication required.\r\n"
-        self.known = words[-1] == self.server.stub.password
-        return b"+OK\r\n" if self.known else b"-WRONGPASS invalid password\r\n"
+        self.authenticated = words[-1] == self.server.stub.password
+        return b"+OK\r\n" if self.authenticated else b"-WRONGPASS invalid password\r\n"
 
     def answer(self, words):
         if words[0].upper() == "MULTI":
-            self.queued = []
+            self.transaction = []
             return b"+OK\r\n"
         if words[0].upper() == "EXEC":
-            replies = map(self.server.stub.reply, self.queued)
-            return b"*%d\r\n" % len(self.queued) + b"".join(replies)
-        if self.queued is not None:
-            self.queued.append(words)
+            replies = map(self.server.stub.reply, self.transaction)
+            return b"*%d\r\n" % len(self.transaction) + b"".join(replies)
+        if self.transaction is not None:
+            self.transaction.append(words)
             return b"+QUEUED\r\n"
         return self.server.stub.reply(words)
 
 
 class RedisStub(Stub):
-    """Speaks as much RESP as the probes need, behind a password."""
+    """Answers the commands of the probes in RESP, and requires a password."""
 
     def __init__(self, password="s3cret"):  # pragma: allowlist secret
         self.password = password
         self.persistence = "aof_enabled:1\r\naof_last_write_status:ok\r\n"
-        self.clients, self.waiting, self.in_hand = [client("brpop", "b")], 0, 0
-        self.refused = None
+        self.clients, self.waiting, self.unacked = [client("brpop", "b")], 0, 0
+        self.forbidden = None
         self.commands = []
         self.hangs = False
         super().__init__(socketserver.ThreadingTCPServer(("127.0.0.1", 0), RespHandler))
@@ -112,14 +112,14 @@ class RedisStub(Stub):
 
     def reply(self, words):
         command = " ".join(words).upper()
-        if self.refused and command.startswith(self.refused):
+        if self.forbidden and command.startswith(self.forbidden):
             return b"-NOPERM this user has no permissions\r\n"
         replies = {
             "PING": "+PONG",
             "INFO PERSISTENCE": bulk(self.persistence),
             "CLIENT LIST": bulk("\n".join(self.clients) + "\n"),
             "LLEN DEFAULT": f":{self.waiting}",
-            "HLEN UNACKED": f":{self.in_hand}",
+            "HLEN UNACKED": f":{self.unacked}",
         }
         return f"{replies.get(command, '+OK')}\r\n".encode()
 
@@ -129,6 +129,6 @@ def bulk(text):
 
 
 def client(cmd, flags, idle=0, addr="127.0.0.1:5", laddr="172.18.0.2:6379"):
-    """One line of CLIENT LIST, cut to what matters."""
-    at = f"addr={addr} laddr={laddr}"
-    return f"id=3 {at} name= age=70 idle={idle} flags={flags} db=0 cmd={cmd} user=x"
+    """Return one line of CLIENT LIST with the relevant fields."""
+    addresses = f"addr={addr} laddr={laddr}"
+    return f"id=3 {addresses} name= age=70 idle={idle} flags={flags} db=0 cmd={cmd} user=x"

@@ -1,4 +1,4 @@
-"""Rounds: the sum of the verdicts, since when, their last hour, and how they grow stale."""
+"""The board: overall status, start of each state, history of the last hour, staleness."""
 
 import pytest
 
@@ -16,27 +16,27 @@ def clock():
 
 
 def services(mlflow, triggerer):
-    return [Verdict("mlflow", mlflow, "said"), Verdict("airflow-triggerer", triggerer, "said")]
+    return [Verdict("mlflow", mlflow, "-"), Verdict("airflow-triggerer", triggerer, "-")]
 
 
 @pytest.fixture
 def rounds(clock):
-    waiting = Round(services("unknown", "unknown"), [Verdict("drift", "unknown", "not asked yet")])
-    return Rounds(waiting, interval=10, clock=clock)
+    initial = Round(services("unknown", "unknown"), [Verdict("drift", "unknown", "-")])
+    return Rounds(initial, interval=10, clock=clock)
 
 
 def record(rounds, mlflow="up", triggerer="up", drift="up"):
-    work = [Verdict("drift", drift, "said"), Verdict("canary", "none", "said")]
+    work = [Verdict("drift", drift, "-"), Verdict("canary", "none", "-")]
     rounds.record(Round(services(mlflow, triggerer), work, Metadata(dags=3), Models(), 5))
     return rounds.board()
 
 
-def test_before_the_first_round_nothing_is_known(rounds):
+def test_board_before_the_first_round_is_unknown(rounds):
     board = rounds.board()
     assert board.checked_at is None
     assert board.status == "down"
-    assert {shown.verdict.state for shown in board.services} == {"unknown"}
-    assert {shown.history for shown in board.services} == {("",) * HISTORY_MINUTES}
+    assert {service.verdict.state for service in board.services} == {"unknown"}
+    assert {service.history for service in board.services} == {("",) * HISTORY_MINUTES}
     assert [one.state for one in board.round.work] == ["unknown"]
 
 
@@ -51,39 +51,39 @@ def test_before_the_first_round_nothing_is_known(rounds):
         ("unknown", "up", "down"),
     ],
 )
-def test_the_sum_is_down_only_for_essential_services(rounds, mlflow, triggerer, status):
+def test_status_is_down_only_for_essential_services(rounds, mlflow, triggerer, status):
     assert record(rounds, mlflow, triggerer).status == status
 
 
 @pytest.mark.parametrize(
-    ("drift", "named"),
+    ("drift", "attention"),
     [("down", ["drift"]), ("degraded", ["drift"]), ("up", []), ("unknown", []), ("running", [])],
 )
-def test_work_that_went_wrong_needs_attention_but_no_service_is_worse_for_it(rounds, drift, named):
+def test_attention_lists_bad_results_without_changing_the_status(rounds, drift, attention):
     board = record(rounds, drift=drift)
-    assert [one.name for one in board.attention] == named
+    assert [one.name for one in board.attention] == attention
     assert board.status == "healthy"
 
 
-def test_since_stays_while_the_state_stays(rounds):
+def test_since_changes_only_with_the_state(rounds):
     first = record(rounds, "down").services[0].since
     assert record(rounds, "down").services[0].since == first
     assert record(rounds, "up").services[0].since > first
 
 
-def test_a_round_older_than_three_intervals_proves_nothing(rounds, clock):
+def test_board_after_three_intervals_is_unknown(rounds, clock):
     record(rounds)
     clock.now += 30
     assert rounds.board().status == "healthy"
     clock.now += 1
     board = rounds.board()
     assert board.status == "down"
-    assert [shown.verdict.state for shown in board.services] == ["unknown"] * 2
-    assert board.services[0].verdict.detail == "stale: the last round is 31 s old"
+    assert [service.verdict.state for service in board.services] == ["unknown"] * 2
+    assert board.services[0].verdict.detail == "stale: last checked 31 s ago"
     assert (board.services[0].since - board.checked_at).total_seconds() == 30
 
 
-def test_work_and_figures_of_a_stale_round_prove_nothing_either(rounds, clock):
+def test_work_and_figures_of_a_stale_round_are_unknown(rounds, clock):
     assert record(rounds, drift="degraded").round.queue == 5
     clock.now += 31
     board = rounds.board()
@@ -91,20 +91,20 @@ def test_work_and_figures_of_a_stale_round_prove_nothing_either(rounds, clock):
         ("drift", "unknown"),
         ("canary", "unknown"),
     ]
-    assert {one.detail for one in board.round.work} == {"stale: the last round is 31 s old"}
+    assert {one.detail for one in board.round.work} == {"stale: last checked 31 s ago"}
     figures = (board.round.metadata, board.round.models, board.round.queue, board.round.disk)
     assert figures == (None,) * 4
     assert board.attention == []
 
 
-def test_a_new_round_ends_staleness(rounds, clock):
+def test_record_after_a_stale_round_is_healthy(rounds, clock):
     record(rounds)
     clock.now += 60
     assert rounds.board().status == "down"
     assert record(rounds).status == "healthy"
 
 
-def test_each_service_carries_its_own_last_hour(rounds, clock):
+def test_history_is_kept_per_service(rounds, clock):
     record(rounds, "down", "up")
     clock.now += 60
     mlflow, triggerer = record(rounds, "up", "up").services
@@ -124,26 +124,26 @@ NOTHING = ("",) * HISTORY_MINUTES
 
 
 @pytest.mark.parametrize(
-    ("seen", "minute", "end"),
+    ("states", "minute", "end"),
     [
         # The worst state of a minute wins.
         *[([(7, state) for state in states], 7, ("", worst)) for states, worst in MINUTE_7],
-        # Minutes that nobody looked at are unknown: 8 went by; 9 may still be looked at.
+        # Minutes without a round are unknown, such as 8. Minute 9 may still have one.
         ([(3, "up"), (7, "up")], 9, ("", "up", *["unknown"] * 3, "up", "unknown", "")),
-        # The running minute is blank only until it is looked at.
+        # The current minute is blank only until its first round.
         ([(6, "up")], 7, ("up", "")),
         ([(6, "up"), (7, "down")], 7, ("up", "down")),
-        # Before the first look there is nothing.
+        # Minutes before the first round are blank.
         ([(5, "down")], 5, (*NOTHING[1:], "down")),
         ([], 5, NOTHING),
-        # What is older than an hour is forgotten.
+        # Minutes older than an hour are dropped.
         ([(n, "down" if n < 40 else "up") for n in range(100)], 99, ("up",) * HISTORY_MINUTES),
         ([(0, "up")], 200, (*["unknown"] * (HISTORY_MINUTES - 1), "")),
     ],
 )
-def test_the_last_hour_tells_each_minute_s_worst_state(seen, minute, end):
+def test_history_strip_shows_the_worst_state_of_each_minute(states, minute, end):
     history = History()
-    for at, state in seen:
+    for at, state in states:
         history.add(at, state)
-    told = history.strip(minute)
-    assert (len(told), told[-len(end) :]) == (HISTORY_MINUTES, end)
+    strip = history.strip(minute)
+    assert (len(strip), strip[-len(end) :]) == (HISTORY_MINUTES, end)

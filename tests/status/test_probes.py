@@ -1,4 +1,4 @@
-"""A whole round against well, ill, junk, silent and absent services."""
+"""A whole round of probes against healthy, failing, invalid, hanging and absent services."""
 
 import asyncio
 import time
@@ -8,90 +8,93 @@ import pytest
 from status import probes
 from status.metadata import JOBS, Database
 from status.settings import Settings
-from tests.status.databases import said
-from tests.status.stubs import API, ARTIFACTS, HEALTH, SEARCH, asking, trained
+from tests.status.databases import query_result
+from tests.status.stubs import API, ARTIFACTS, HEALTH, SEARCH, http_client, version_answers
 
-OF_AIRFLOW = ["canary", "training", "monitoring", "dag-files"]
-OF_MLFLOW = ["champion", "challenger", "drift"]
+AIRFLOW_WORK = ["canary", "training", "monitoring", "dag-files"]
+MLFLOW_WORK = ["champion", "challenger", "drift"]
 JUNK = [b"<html>hello</html>", b"", b"\xff\xfe\x00", b"[1, 2]", b'"healthy"', b"null"]
 
 
-def asked(web_url, database_url, redis_url="", rounds=1):
-    """The last of some rounds at these addresses."""
+def probe(web_url, database_url, redis_url="", rounds=1):
+    """Run some rounds at these addresses and return the last one."""
     urls = {"AIRFLOW_URL": web_url, "MLFLOW_URL": web_url, "REDIS_URL": redis_url}
     settings = Settings.load({**urls, "DATABASE_URL": database_url})
     database = Database(settings.database_url)
 
-    async def ask():
-        async with asking() as http:
-            everything = probes.Probes(http, settings, database)
-            found = [await everything.round() for _ in range(rounds)]
+    async def run():
+        async with http_client() as http:
+            stack = probes.Probes(http, settings, database)
+            results = [await stack.round() for _ in range(rounds)]
         database.close()
-        return found[-1]
+        return results[-1]
 
-    return asyncio.run(ask())
+    return asyncio.run(run())
 
 
 def states(verdicts):
     return {verdict.name: verdict.state for verdict in verdicts}
 
 
-def details(found):
-    return {verdict.name: verdict.detail for verdict in [*found.services, *found.work]}
+def details(result):
+    return {verdict.name: verdict.detail for verdict in [*result.services, *result.work]}
 
 
-def test_all_is_up_when_all_is_well(web, broker, database):
-    found = asked(web.url, database.url, broker.url)
-    assert [verdict.name for verdict in found.services] == probes.service_names(broker.url)
-    assert [verdict.name for verdict in found.work] == probes.work_names()
-    assert set(states(found.services).values()) == {"up"}
-    assert states(found.work) | {"disk": "up"} == {
+def test_round_of_a_healthy_stack_is_up(web, broker, database):
+    result = probe(web.url, database.url, broker.url)
+    assert [verdict.name for verdict in result.services] == probes.service_names(broker.url)
+    assert [verdict.name for verdict in result.work] == probes.work_names()
+    assert set(states(result.services).values()) == {"up"}
+    assert states(result.work) | {"disk": "up"} == {
         **dict.fromkeys(["canary", "training", "dag-files", "champion", "drift", "disk"], "up"),
         **dict.fromkeys(["monitoring", "challenger"], "none"),
         "backup": "unknown",
     }
-    latencies = {verdict.name: verdict.latency_ms for verdict in found.services}
-    unasked = [name for name, latency in latencies.items() if latency is None]
-    assert unasked == [*JOBS, "airflow-worker"]
-    assert (found.metadata.dags, found.models.drift) == (3, {"2013-06": 0.1})
-    assert 0 < found.disk.free < found.disk.size
+    latencies = {verdict.name: verdict.latency_ms for verdict in result.services}
+    without_latency = [name for name, latency in latencies.items() if latency is None]
+    assert without_latency == [*JOBS, "airflow-worker"]
+    assert (result.metadata.dags, result.models.drift) == (3, {"2013-06": 0.1})
+    assert 0 < result.disk.free < result.disk.size
 
 
-def test_without_redis_its_probes_do_not_exist_and_the_queue_is_in_the_database(web, database):
-    found = asked(web.url, database.url)
-    assert set(states(found.services)) == {"airflow-apiserver", *JOBS, "postgres", "mlflow"}
-    assert set(states(found.services).values()) == {"up"}
-    assert found.queue == 2
+def test_round_without_redis_counts_the_queue_in_the_database(web, database):
+    result = probe(web.url, database.url)
+    assert set(states(result.services)) == {"airflow-apiserver", *JOBS, "postgres", "mlflow"}
+    assert set(states(result.services).values()) == {"up"}
+    assert result.queue == 2
 
 
-def test_an_empty_queue_in_the_database_is_no_unknown_one(web, database):
-    database.answer = said(tasks=None)
-    assert asked(web.url, database.url).queue == 0
+def test_round_with_an_empty_queue_in_the_database(web, database):
+    database.answer = query_result(tasks=None)
+    assert probe(web.url, database.url).queue == 0
 
 
-def test_with_redis_the_queue_is_what_waits_there(web, broker, database):
+def test_round_with_redis_counts_its_queue(web, broker, database):
     broker.clients, broker.waiting = ["id=1 flags=N idle=1 cmd=brpop"], 5
-    assert asked(web.url, database.url, broker.url).queue == 5
+    assert probe(web.url, database.url, broker.url).queue == 5
 
 
 @pytest.mark.parametrize("redis", [True, False])
-def test_what_runs_the_tasks_tells_how_long_the_first_has_waited(web, broker, database, redis):
-    database.answer = said(oldest_queued=190.5)
-    told = details(asked(web.url, database.url, broker.url if redis else ""))
+def test_round_shows_the_age_of_the_queue_at_the_service_that_runs_tasks(
+    web, broker, database, redis
+):
+    database.answer = query_result(oldest_queued=190.5)
+    texts = details(probe(web.url, database.url, broker.url if redis else ""))
     runner = "airflow-worker" if redis else "airflow-scheduler"
-    waits = [name for name, detail in told.items() if detail.endswith("the oldest waits for 3 min")]
-    assert waits == [runner]
+    assert [name for name, text in texts.items() if text.endswith("oldest waiting 3 min")] == [
+        runner
+    ]
 
 
-def test_rounds_share_one_connection_and_ask_mlflow_for_its_models_once(web, database):
-    asked(web.url, database.url, rounds=3)
-    assert database.opened == 1
-    assert [len(web.of(path)) for path in (HEALTH, SEARCH, ARTIFACTS)] == [3, 3, 1]
+def test_rounds_share_the_connection_and_the_result_of_the_artifact_store(web, database):
+    probe(web.url, database.url, rounds=3)
+    assert database.connections == 1
+    assert [len(web.requests_for(path)) for path in (HEALTH, SEARCH, ARTIFACTS)] == [3, 3, 1]
 
 
-def test_mlflow_is_asked_for_something_that_touches_its_database(web, database):
-    asked(web.url, database.url)
-    [request] = web.of(SEARCH)
+def test_mlflow_probe_searches_experiments(web, database):
+    probe(web.url, database.url)
+    [request] = web.requests_for(SEARCH)
     assert (request.method, request.body) == ("POST", {"max_results": 1})
 
 
@@ -102,88 +105,88 @@ def test_mlflow_is_asked_for_something_that_touches_its_database(web, database):
         *[(odd, "unknown") for odd in (None, {}, {"status": None}, {"status": 1}, [], "healthy")],
     ],
 )
-def test_an_api_server_that_does_not_say_it_reads_its_database_is_not_up(
-    web, database, part, state
-):
+def test_apiserver_without_a_healthy_database_is_not_up(web, database, part, state):
     web.answers[HEALTH] = (200, {"metadatabase": part})
-    found = states(asked(web.url, database.url).services)
-    assert found["airflow-apiserver"] == state
-    # The database is asked itself.
-    assert found["postgres"] == found["airflow-scheduler"] == "up"
+    services = states(probe(web.url, database.url).services)
+    assert services["airflow-apiserver"] == state
+    # The database has a probe of its own.
+    assert services["postgres"] == services["airflow-scheduler"] == "up"
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_junk_is_never_up(web, database, junk):
+def test_round_with_junk_is_never_up(web, database, junk):
     web.answers = dict.fromkeys(web.answers, (200, junk))
-    found = asked(web.url, database.url)
-    of_services, of_work = states(found.services), states(found.work)
-    assert of_services["airflow-apiserver"] == of_services["mlflow"] == "down"
-    assert {of_work[name] for name in OF_MLFLOW} == {"unknown"}
-    assert of_services["postgres"] == of_work["canary"] == "up"
+    result = probe(web.url, database.url)
+    services, work = states(result.services), states(result.work)
+    assert services["airflow-apiserver"] == services["mlflow"] == "down"
+    assert {work[name] for name in MLFLOW_WORK} == {"unknown"}
+    assert services["postgres"] == work["canary"] == "up"
 
 
 @pytest.mark.parametrize("code", [204, 302, 401, 404, 500, 503])
-def test_other_codes_are_never_up_however_well_the_body_sounds(web, database, code):
+def test_round_with_other_http_codes_is_never_up(web, database, code):
     web.answers = {path: (code, body) for path, (_, body) in web.answers.items()}
-    found = asked(web.url, database.url)
-    told = details(found)
-    assert told["airflow-apiserver"] == told["mlflow"] == f"HTTP {code}"
-    assert {told[name] for name in OF_MLFLOW} == {"MLflow cannot tell"}
-    assert states(found.services)["airflow-apiserver"] == states(found.services)["mlflow"] == "down"
+    result = probe(web.url, database.url)
+    texts = details(result)
+    assert texts["airflow-apiserver"] == texts["mlflow"] == f"HTTP {code}"
+    assert {texts[name] for name in MLFLOW_WORK} == {"no data from MLflow"}
+    assert (
+        states(result.services)["airflow-apiserver"] == states(result.services)["mlflow"] == "down"
+    )
 
 
-def test_a_stranger_on_the_port_is_not_up(web, database):
+def test_round_with_another_program_on_the_port_is_not_up(web, database):
     web.answers = dict.fromkeys(web.answers, (200, {"hello": "world"}))
-    found = states(asked(web.url, database.url).services)
-    assert (found["airflow-apiserver"], found["mlflow"]) == ("unknown", "down")
+    services = states(probe(web.url, database.url).services)
+    assert (services["airflow-apiserver"], services["mlflow"]) == ("unknown", "down")
 
 
-def test_services_that_hang_are_cut_off_together(web, broker, database):
+def test_round_with_hanging_services_ends_after_the_time_limit(web, broker, database):
     web.answers = dict.fromkeys(web.answers, (200, None))
     broker.hangs = database.hangs = True
     started = time.monotonic()
-    found = asked(web.url, database.url, broker.url)
+    result = probe(web.url, database.url, broker.url)
     assert 1.9 < time.monotonic() - started < 2.8
-    downs = {name for name, state in states(found.services).items() if state == "down"}
+    downs = {name for name, state in states(result.services).items() if state == "down"}
     assert downs == {"airflow-apiserver", "mlflow", "redis", "postgres"}
-    assert set(states(found.services).values()) == {"down", "unknown"}
-    assert all("no answer within 2 s" in verdict.detail for verdict in found.services)
-    assert {states(found.work)[name] for name in [*OF_AIRFLOW, *OF_MLFLOW]} == {"unknown"}
-    assert (found.metadata, found.models, found.queue) == (None, None, None)
+    assert set(states(result.services).values()) == {"down", "unknown"}
+    assert all("no answer within 2 s" in verdict.detail for verdict in result.services)
+    assert {states(result.work)[name] for name in [*AIRFLOW_WORK, *MLFLOW_WORK]} == {"unknown"}
+    assert (result.metadata, result.models, result.queue) == (None, None, None)
 
 
-def test_absent_services_are_down_and_what_they_would_tell_unknown(nobody):
-    url = f"postgresql://status:s3cret@{nobody}/airflow"  # pragma: allowlist secret
-    found = asked(f"http://{nobody}", url, f"redis://:s3cret@{nobody}/0")
-    downs = {name for name, state in states(found.services).items() if state == "down"}
+def test_round_with_absent_services_is_down_or_unknown(dead_address):
+    url = f"postgresql://status:s3cret@{dead_address}/airflow"  # pragma: allowlist secret
+    result = probe(f"http://{dead_address}", url, f"redis://:s3cret@{dead_address}/0")
+    downs = {name for name, state in states(result.services).items() if state == "down"}
     assert downs == {"airflow-apiserver", "mlflow", "redis", "postgres"}
-    assert set(states(found.services).values()) == {"down", "unknown"}
-    assert details(found)["postgres"] == "refuses connections"
-    assert details(found)["canary"] == "PostgreSQL cannot tell"
-    assert all(details(found).values())
-    assert "s3cret" not in str(found)
+    assert set(states(result.services).values()) == {"down", "unknown"}
+    assert details(result)["postgres"] == "refuses connections"
+    assert details(result)["canary"] == "no data from PostgreSQL"
+    assert all(details(result).values())
+    assert "s3cret" not in str(result)
 
 
-def test_an_address_that_is_none_is_a_verdict_too():
+def test_round_with_invalid_addresses_does_not_raise():
     database_url = "postgresql://status:s3cret@host:x/airflow"  # pragma: allowlist secret
-    found = asked("not an address", database_url, "redis://:p/ss@host:x/0")
-    assert "up" not in states(found.services).values()
-    assert details(found)["redis"] == "REDIS_URL is not a valid address"
-    assert details(found)["postgres"] == "DATABASE_URL is not a valid address"
-    assert "s3cret" not in str(found)
+    result = probe("not an address", database_url, "redis://:p/ss@host:x/0")
+    assert "up" not in states(result.services).values()
+    assert details(result)["redis"] == "REDIS_URL is not a valid address"
+    assert details(result)["postgres"] == "DATABASE_URL is not a valid address"
+    assert "s3cret" not in str(result)
 
 
-def test_a_refused_account_is_unknown_with_what_postgresql_says(web, database):
+def test_postgres_that_refuses_the_account_is_unknown(web, database):
     database.refuses = True
-    found = asked(web.url, database.url)
-    assert states(found.services)["postgres"] == "unknown"
-    why = "it refuses this page's account: password authentication failed"
-    assert details(found)["postgres"] == why
-    assert details(found)["airflow-scheduler"] == f"PostgreSQL cannot tell: {why}"
+    result = probe(web.url, database.url)
+    assert states(result.services)["postgres"] == "unknown"
+    reason = "access denied: password authentication failed"
+    assert details(result)["postgres"] == reason
+    assert details(result)["airflow-scheduler"] == f"no data from PostgreSQL: {reason}"
 
 
-@pytest.mark.parametrize("figure", ["NaN", "Infinity", float("nan"), None, [1]])
-def test_figures_that_are_none_do_not_stop_the_round(web, database, figure):
-    _, web.answers[f"{API}/runs/get?run_id=run3"] = trained("3", figure)
-    found = asked(web.url, database.url)
-    assert details(found)["champion"] == "version 3, data to 2013-05, log loss 0.5000"
+@pytest.mark.parametrize("metric", ["NaN", "Infinity", float("nan"), None, [1]])
+def test_round_ignores_metrics_that_are_not_numbers(web, database, metric):
+    _, web.answers[f"{API}/runs/get?run_id=run3"] = version_answers("3", metric)
+    result = probe(web.url, database.url)
+    assert details(result)["champion"] == "version 3, data to 2013-05, log loss 0.5000"

@@ -1,4 +1,4 @@
-"""Asking within a limit: reasons in one line, no secret in them, nothing ever raised."""
+"""Probes within a time limit: reasons in one line and without secrets, and no exceptions."""
 
 import asyncio
 
@@ -7,24 +7,24 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from status.verdict import UnexpectedAnswer, Untold, json_object, judge, reason
+from status.verdict import Inconclusive, UnexpectedAnswer, json_object, judge, reason
 
-LATE = "no answer within 2 s"
+TIMEOUT = "no answer within 2 s"
 
 
-def judged(error, **kwargs):
-    async def ask():
+def judge_error(error, **kwargs):
+    async def probe():
         raise error
 
-    return asyncio.run(judge("mlflow", ask(), **kwargs))
+    return asyncio.run(judge("mlflow", probe(), **kwargs))
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "text"),
     [
-        (TimeoutError(), LATE),
-        (httpx.ReadTimeout("x"), LATE),
-        (RedisTimeout("x"), LATE),
+        (TimeoutError(), TIMEOUT),
+        (httpx.ReadTimeout("x"), TIMEOUT),
+        (RedisTimeout("x"), TIMEOUT),
         (ConnectionRefusedError("at s3cret"), "refuses connections"),
         (httpx.ConnectError("All attempts failed"), "All attempts failed"),
         (httpx.ConnectError(""), "ConnectError"),
@@ -34,25 +34,25 @@ def judged(error, **kwargs):
         (OSError("s3cret"), "OSError"),
     ],
 )
-def test_a_reason_is_one_line_without_addresses(error, told):
-    assert reason(error) == told
+def test_reason_is_one_line_without_addresses(error, text):
+    assert reason(error) == text
 
 
 @pytest.mark.parametrize(
-    ("error", "silent", "state"),
+    ("error", "on_error", "state"),
     [
         (UnexpectedAnswer("x"), "down", "down"),
         (ZeroDivisionError(), "unknown", "unknown"),
-        (Untold("x"), "down", "unknown"),
+        (Inconclusive("x"), "down", "unknown"),
     ],
 )
-def test_an_error_is_a_verdict_without_a_time(error, silent, state):
-    verdict = judged(error, silent=silent)
+def test_judge_of_an_error_has_no_latency(error, on_error, state):
+    verdict = judge_error(error, on_error=on_error)
     assert (verdict.state, verdict.latency_ms) == (state, None)
 
 
 @pytest.mark.parametrize(
-    ("code", "body", "told"),
+    ("code", "body", "reason"),
     [
         (503, b"{}", "HTTP 503"),
         (204, b"{}", "HTTP 204"),
@@ -60,7 +60,7 @@ def test_an_error_is_a_verdict_without_a_time(error, silent, state):
         (200, b"[]", "not a JSON object"),
     ],
 )
-def test_only_a_json_object_with_200_is_an_answer(code, body, told):
-    with pytest.raises(UnexpectedAnswer, match=told):
+def test_json_object_requires_200_and_an_object(code, body, reason):
+    with pytest.raises(UnexpectedAnswer, match=reason):
         json_object(httpx.Response(code, content=body))
     assert json_object(httpx.Response(200, content=b'{"a": 1}')) == {"a": 1}

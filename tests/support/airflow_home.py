@@ -1,4 +1,4 @@
-"""Airflow's settings for tests, made when this is imported: Airflow reads them at its import."""
+"""Set Airflow's environment for tests. Import this before Airflow, which reads it on import."""
 
 import os
 import tempfile

@@ -1,8 +1,8 @@
-"""Time under a test's control."""
+"""A clock for tests."""
 
 
 class FakeClock:
-    """Time that passes only while somebody sleeps; called, it is a clock's function."""
+    """A clock that only advances when `sleep` is called; calling it returns the time."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now

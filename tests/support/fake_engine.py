@@ -19,47 +19,47 @@ FAKE_POSTGRES = str(Path(__file__).with_name("fake_postgres.py"))
 
 
 class FakeEngine:
-    """Notes its calls in `asked`; what it answers and how it fails are attributes."""
+    """Record calls in `calls`. Attributes set the results and failures of methods."""
 
     name = "docker"
 
     def __init__(self) -> None:
-        self.asked: list[Any] = []
+        self.calls: list[Any] = []
         self.reasons: list[Problem] = []
         self.volumes: list[str] = []
-        self.stands_on = Host()
-        self.listed = [Service(name, "running", "healthy") for name in LONG_RUNNING]
+        self.host_facts = Host()
+        self.ps_result = [Service(name, "running", "healthy") for name in LONG_RUNNING]
         self.ps_fails: Exception | None = None
-        self.held: dict[str, int] = {}
+        self.memory_use: dict[str, int] = {}
         self.memory_fails: Exception | None = None
-        # Log lines by service, and since when they were read.
-        self.said: dict[str, str] = {}
-        self.heard_since: dict[str, datetime | None] = {}
+        # Log lines by service, and the `since` argument of the last call of `tail`.
+        self.log_text: dict[str, str] = {}
+        self.log_since: dict[str, datetime | None] = {}
         self.exit_code = 0
 
         self.built, self.errors = True, ""
         self.build_fails: Exception | None = None
         self.replace_fails: dict[str, Exception] = {}
         self.prune_fails: Exception | None = None
-        self.made: list[Build] = []
+        self.existing_builds: list[Build] = []
         self.start_fails: Exception | None = None
         self.start_waits: threading.Event | None = None
-        self.start_ended = False
+        self.start_finished = False
         self.restart_fails: Exception | None = None
 
-        # The environment by service: what it runs with, what it should, what commands get.
-        self.held_by: dict[str, Mapping[str, str]] = {}
-        self.meant_for: dict[str, Mapping[str, str]] = {}
-        self.environments: dict[str, Mapping[str, str]] = {}
-        # The folder of fake_postgres.py, and the engine that `create_sandbox` answers with.
+        # Environments by service, for `environment`, `intended_environment` and `command`.
+        self.current_environments: dict[str, Mapping[str, str]] = {}
+        self.intended_environments: dict[str, Mapping[str, str]] = {}
+        self.command_environments: dict[str, Mapping[str, str]] = {}
+        # The folder of fake_postgres.py, and the engine that `create_sandbox` returns.
         self.databases = ""
-        self.lent: Engine | None = None
+        self.sandbox: Engine | None = None
 
     def problems(self) -> list[Problem]:
         return list(self.reasons)
 
     def host(self) -> Host:
-        return self.stands_on
+        return self.host_facts
 
     def surviving_data(self) -> list[str]:
         return list(self.volumes)
@@ -71,97 +71,97 @@ class FakeEngine:
         return self.built
 
     def build(self, images: Collection[str] = IMAGES) -> None:
-        self._note_images("build", images)
+        self._record("build", images)
         if self.build_fails:
             raise self.build_fails
 
     def import_errors(self) -> str:
-        self.asked.append("import_errors")
+        self.calls.append("import_errors")
         return self.errors
 
     def activate(self, images: Collection[str] = IMAGES) -> None:
-        self._note_images("activate", images)
+        self._record("activate", images)
         self.built = True
 
-    def _note_images(self, verb: str, images: Collection[str]) -> None:
-        self.asked.append(verb if tuple(images) == IMAGES else f"{verb} {' '.join(images)}")
+    def _record(self, method: str, images: Collection[str]) -> None:
+        self.calls.append(method if tuple(images) == IMAGES else f"{method} {' '.join(images)}")
 
     def prune(self) -> None:
-        self.asked.append("prune")
+        self.calls.append("prune")
         if self.prune_fails:
             raise self.prune_fails
 
     def builds(self) -> list[Build]:
-        return list(self.made)
+        return list(self.existing_builds)
 
     def up(self, services: Sequence[str] = ()) -> None:
-        self.asked.append(" ".join(("up", *services)))
+        self.calls.append(" ".join(("up", *services)))
         if self.start_waits:
             self.start_waits.wait(0.5)
-        self.start_ended = True
+        self.start_finished = True
         if self.start_fails:
             raise self.start_fails
 
     def replace(self, service: str) -> None:
-        self.asked.append(f"replace {service}")
+        self.calls.append(f"replace {service}")
         if service in self.replace_fails:
             raise self.replace_fails[service]
 
     def restart(self, services: Sequence[str]) -> None:
-        self.asked.append(f"restart {' '.join(services)}")
+        self.calls.append(f"restart {' '.join(services)}")
         if self.restart_fails:
             raise self.restart_fails
 
     def stop(self, services: Sequence[str]) -> None:
-        self.asked.append(f"stop {' '.join(services)}")
+        self.calls.append(f"stop {' '.join(services)}")
 
     def finish_tasks(self) -> None:
-        self.asked.append("finish_tasks")
+        self.calls.append("finish_tasks")
 
     def run(self, service: str, argv: Sequence[str]) -> int:
-        self.asked.append(("run", service, list(argv)))
+        self.calls.append(("run", service, list(argv)))
         return self.exit_code
 
-    def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> Command:
-        """Return one of PostgreSQL's tools on the folder `databases`, anything else as it is."""
+    def command(self, service: str, argv: Sequence[str], *, fresh: bool = False) -> Command:
+        """Return `argv`, except that PostgreSQL's tools use the folder `databases`."""
         argv = tuple(argv)
         if service == "postgres":
             argv = (sys.executable, FAKE_POSTGRES, self.databases, *argv[4:])
-        return Command(argv, env={**os.environ, **self.environments.get(service, {})})
+        return Command(argv, env={**os.environ, **self.command_environments.get(service, {})})
 
     def create_sandbox(self, other: Settings) -> Engine:
-        self.asked.append(f"create_sandbox {other.project}")
-        return self.lent or self
+        self.calls.append(f"create_sandbox {other.project}")
+        return self.sandbox or self
 
     def remove_sandbox(self, other: Settings) -> None:
-        self.asked.append(f"remove_sandbox {other.project}")
+        self.calls.append(f"remove_sandbox {other.project}")
 
     def down(self, *, volumes: bool, quietly: bool = False) -> None:
-        self.asked.append(f"down volumes={volumes}")
+        self.calls.append(f"down volumes={volumes}")
 
     def ps(self) -> list[Service]:
         if self.ps_fails:
             raise self.ps_fails
-        return list(self.listed)
+        return list(self.ps_result)
 
     def memory(self) -> dict[str, int]:
         if self.memory_fails:
             raise self.memory_fails
-        return dict(self.held)
+        return dict(self.memory_use)
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
-        self.asked.append(("logs", list(services), tail, since, follow))
+        self.calls.append(("logs", list(services), tail, since, follow))
         return self.exit_code
 
     def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
-        self.heard_since[service] = since
-        return "\n".join(self.said.get(service, "").splitlines()[-lines:])
+        self.log_since[service] = since
+        return "\n".join(self.log_text.get(service, "").splitlines()[-lines:])
 
     def environment(self, service: str) -> Mapping[str, str]:
-        return dict(self.held_by.get(service, {}))
+        return dict(self.current_environments.get(service, {}))
 
-    def intended(self, service: str) -> Mapping[str, str]:
-        return dict(self.meant_for.get(service, {}))
+    def intended_environment(self, service: str) -> Mapping[str, str]:
+        return dict(self.intended_environments.get(service, {}))
 
     def services(self) -> Iterator[str]:
-        return iter([service.name for service in self.listed])
+        return iter([service.name for service in self.ps_result])

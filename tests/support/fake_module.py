@@ -1,4 +1,4 @@
-"""Modules that a script imports and that are not installed here."""
+"""Fake modules for scripts whose imports are not installed in the test environment."""
 
 import sys
 from types import ModuleType
@@ -8,15 +8,16 @@ import pytest
 
 
 def fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> ModuleType:
-    """Put a module with these members where imports find it, with the packages above it."""
+    """Add a module with these members, and its parent packages, to `sys.modules`."""
     packages = name.split(".")
     for depth in range(1, len(packages)):
-        above = ".".join(packages[:depth])
-        if not isinstance(sys.modules.get(above), ModuleType):
-            monkeypatch.setitem(sys.modules, above, ModuleType(above))
-    made = ModuleType(name)
-    made.__dict__.update(members)
-    monkeypatch.setitem(sys.modules, name, made)
+        parent = ".".join(packages[:depth])
+        if not isinstance(sys.modules.get(parent), ModuleType):
+            monkeypatch.setitem(sys.modules, parent, ModuleType(parent))
+    module = ModuleType(name)
+    module.__dict__.update(members)
+    monkeypatch.setitem(sys.modules, name, module)
     if len(packages) > 1:
-        monkeypatch.setattr(sys.modules[".".join(packages[:-1])], packages[-1], made, raising=False)
-    return made
+        package = sys.modules[".".join(packages[:-1])]
+        monkeypatch.setattr(package, packages[-1], module, raising=False)
+    return module

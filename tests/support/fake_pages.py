@@ -1,4 +1,4 @@
-"""One HTTP server for Airflow, MLflow and the status page."""
+"""A fake HTTP server for Airflow, MLflow and the status page."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -8,17 +8,17 @@ from tests.support.http_stub import HttpStub
 
 
 class FakePages(HttpStub):
-    """Answers for Airflow, MLflow and the status page."""
+    """One HTTP stub that serves Airflow, MLflow and the status page."""
 
-    def stack_is_well(
+    def serve_stack(
         self,
         services: Collection[str] = LONG_RUNNING,
         work: Collection[Mapping[str, Any]] = (),
         **states: str,
     ) -> dict[str, int]:
-        """Answer all of `inv health` well; `states` replaces single verdicts. Return the ports."""
+        """Serve a healthy stack, except for services in `states`; return the ports as settings."""
         verdicts = [
-            {"name": name, "state": states.get(name, "up"), "detail": f"{name} says so"}
+            {"name": name, "state": states.get(name, "up"), "detail": f"detail of {name}"}
             for name in services
             if name != "status"
         ]

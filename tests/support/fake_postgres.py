@@ -1,4 +1,4 @@
-"""PostgreSQL's tools without a server: a database is a file of a folder, a dump its copy.
+"""Imitate PostgreSQL's tools without a server: a database is a file, and a dump is its copy.
 
 python fake_postgres.py FOLDER TOOL ARGUMENTS…
 """
@@ -13,14 +13,14 @@ databases = Path(folder)
 
 def psql(statements: str) -> None:
     for statement in statements.split(";"):
-        if found := re.search(r"CREATE DATABASE (\w+)", statement):
-            (databases / found[1]).write_text("")
-        elif found := re.search(r"DROP DATABASE IF EXISTS (\w+)", statement):
-            (databases / found[1]).unlink(missing_ok=True)
-        elif found := re.search(r"ALTER DATABASE (\w+) RENAME TO (\w+)", statement):
-            if (databases / found[2]).exists():
-                sys.exit(f"{found[2]} exists")
-            (databases / found[1]).rename(databases / found[2])
+        if match := re.search(r"CREATE DATABASE (\w+)", statement):
+            (databases / match[1]).write_text("")
+        elif match := re.search(r"DROP DATABASE IF EXISTS (\w+)", statement):
+            (databases / match[1]).unlink(missing_ok=True)
+        elif match := re.search(r"ALTER DATABASE (\w+) RENAME TO (\w+)", statement):
+            if (databases / match[2]).exists():
+                sys.exit(f"{match[2]} exists")
+            (databases / match[1]).rename(databases / match[2])
         elif "server_version" in statement:
             print("16.14 (Debian)")
         elif "datname FROM pg_database" in statement:
@@ -34,7 +34,7 @@ def option(name: str) -> str | None:
 if tool == "psql":
     psql(arguments[-1])
 elif tool == "bash":
-    # Dumped and read back in one go.
+    # The command dumps a database and reads the dump back.
     print((databases / arguments[-1]).read_text(), end="")
 elif tool == "pg_dump":
     print((databases / arguments[-1]).read_text(), end="")
@@ -42,7 +42,7 @@ elif name := option("--dbname"):
     text = sys.stdin.read()
     if "cannot be loaded" in text:
         sys.exit("pg_restore: error: could not execute query")
-    # As a server that loses a row on its way.
+    # Imitates a server that loses a row.
     (databases / name).write_text(text.replace("lost\n", ""))
 else:
     print(sys.stdin.read(), end="")

@@ -1,4 +1,4 @@
-"""A runner that starts nothing."""
+"""A command runner that starts no processes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from orchestration.process.runner import Command, Completed
 
 
 class FakeShell:
-    """Notes commands; `outputs` and `failures` answer by the words a command line contains."""
+    """Records commands. `outputs` and `failures` are replies by a part of the command line."""
 
     def __init__(self) -> None:
         self.commands: list[Command] = []
@@ -25,10 +25,10 @@ class FakeShell:
     ) -> Completed:
         self.commands.append(command)
         line = str(command)
-        reason = next((why for words, why in self.failures.items() if words in line), None)
+        reason = next((text for part, text in self.failures.items() if part in line), None)
         if reason and check:
             raise StackError(reason)
-        output = next((text for words, text in self.outputs.items() if words in line), "")
+        output = next((text for part, text in self.outputs.items() if part in line), "")
         completed = Completed(1 if reason else 0, reason or output)
         for printed in completed.output.splitlines() if on_line else ():
             assert on_line

@@ -1,4 +1,4 @@
-"""Servers on loopback ports that answer what a test tells them to."""
+"""HTTP and other servers on loopback ports with answers that a test defines."""
 
 import json
 import threading
@@ -12,18 +12,18 @@ from urllib.parse import parse_qs, urlsplit
 
 
 def unused_port() -> int:
-    """Return a port of this machine where nothing listens."""
+    """Return a port of this machine on which nothing listens."""
     with TCPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         return server.server_address[1]
 
 
 class Stub:
-    """A server that runs in a thread for as long as its `with` block."""
+    """A server that runs in a thread during its `with` block."""
 
     def __init__(self, server: BaseServer) -> None:
         self.server = server
-        # Set at the end: whoever leaves a request open waits for it.
-        self.over = threading.Event()
+        # Set on stop. Handlers that leave a request open wait for it.
+        self.stopped = threading.Event()
 
     def __enter__(self) -> Self:
         serve = self.server.serve_forever
@@ -35,8 +35,8 @@ class Stub:
         self.stop()
 
     def stop(self) -> None:
-        """Go away, as a server that is down; a second time does nothing."""
-        self.over.set()
+        """Stop serving, like a server that is down; calling it again does nothing."""
+        self.stopped.set()
         self.server.shutdown()
         self.server.server_close()
         self._thread.join()
@@ -47,7 +47,7 @@ Answer = tuple[int, Any] | Callable[..., None]
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it was received; `body` is parsed JSON, None if there was none."""
+    """A received request; `body` is parsed JSON, None if it was empty."""
 
     method: str
     target: str
@@ -55,40 +55,40 @@ class Request:
     body: Any
 
     @property
-    def question(self) -> str:
-        """Method and path, without the query."""
+    def endpoint(self) -> str:
+        """Return method and path, without the query."""
         return f"{self.method} {urlsplit(self.target).path}"
 
     @property
     def query(self) -> dict[str, list[str]]:
-        """The parameters of the query."""
+        """Return the parameters of the query."""
         return parse_qs(urlsplit(self.target).query)
 
 
 class HttpStub(Stub):
-    """An HTTP server that keeps its requests and answers them from `answers`.
+    """An HTTP server that records its requests and answers them from `answers`.
 
-    A key is "METHOD /path", or a path with its query for any method. A value is (status, body), a
-    function that answers through the handler, or a list of these for one request each, whose last
-    one stays. A body of None leaves the request open until the test ends.
+    A key is "METHOD /path", or a path with its query for any method. A value is (status, body) or a
+    function that answers through the handler. A list of these answers one request each, and its
+    last one all further requests. A body of None leaves the request open until the test ends.
     """
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.answers: dict[str, Any] = {}
         self.requests: list[Request] = []
-        server = ThreadingHTTPServer((host, 0), lambda *words: _Handler(self, *words))
+        server = ThreadingHTTPServer((host, 0), lambda *args: _Handler(self, *args))
         super().__init__(server)
         self.port = server.server_port
         self.url = f"http://{host}:{self.port}"
 
-    def of(self, key: str) -> list[Request]:
-        """Return the requests for a key of `answers`."""
-        return [request for request in self.requests if key in (request.question, request.target)]
+    def requests_for(self, key: str) -> list[Request]:
+        """Return the received requests that match a key of `answers`."""
+        return [request for request in self.requests if key in (request.endpoint, request.target)]
 
     def answer_to(self, request: Request) -> Answer:
-        """Return the answer to a request: 404 for one that is not in `answers`."""
+        """Return the answer to a request, 404 if it is not in `answers`."""
         answer: Answer | list[Answer] = (404, {"detail": "not found"})
-        for key in (request.question, request.target):
+        for key in (request.endpoint, request.target):
             answer = self.answers.get(key, answer)
         if isinstance(answer, list):
             return answer.pop(0) if len(answer) > 1 else answer[0]
@@ -96,9 +96,9 @@ class HttpStub(Stub):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    def __init__(self, stub: HttpStub, *words: Any) -> None:
+    def __init__(self, stub: HttpStub, *args: Any) -> None:
         self.stub = stub
-        super().__init__(*words)
+        super().__init__(*args)
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not isinstance(answer, tuple):
             answer(self)
         elif answer[1] is None:
-            self.stub.over.wait(10)
+            self.stub.stopped.wait(10)
         else:
             self.reply(*answer)
 
@@ -123,4 +123,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = answer
 
     def log_message(self, *_: object) -> None:
-        """Keep the output of the tests clean."""
+        """Log nothing, to keep the output of the tests clean."""

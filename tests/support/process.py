@@ -1,4 +1,4 @@
-"""Programs that are run to their end."""
+"""Run programs in tests, and replace them by shell scripts."""
 
 import os
 import subprocess
@@ -7,13 +7,16 @@ from typing import Any
 
 
 def run(*argv: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program with both streams kept as text; its exit code is the caller's to check."""
-    given = {"capture_output": True, "text": True, "timeout": 120, "check": False}
-    return subprocess.run(argv, **given | options)
+    """Run a program and capture its output as text; the caller checks the exit code."""
+    defaults = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    return subprocess.run(argv, **defaults | options)
 
 
-def put_before(folder: Path, **programs: str) -> str:
-    """Write shell programs, with _ for - in their names, into a folder; a PATH that finds them."""
+def path_with_programs(folder: Path, **programs: str) -> str:
+    """Write shell scripts into a folder and return a PATH that starts with it.
+
+    Keys are program names, with _ instead of -; values are the scripts.
+    """
     for name, text in programs.items():
         file = folder / name.replace("_", "-")
         file.write_text(f"#!/bin/sh\n{text}\n")

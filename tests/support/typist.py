@@ -1,4 +1,4 @@
-"""Somebody who types `inv …`."""
+"""Run `inv` commands quickly, in forks of one process."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from tests.support.repository import ROOT
 
 
 class Typist:
-    """Types `inv …` as a person does; `type` answers as subprocess.run would."""
+    """Runs `inv` commands as if they were typed; `type` returns what subprocess.run would."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -37,8 +37,8 @@ def text(file: str) -> str:
 
 
 @contextmanager
-def at_a_terminal() -> Iterator[Typist]:
-    """A typist for as long as the block."""
+def start_typist() -> Iterator[Typist]:
+    """Start a typist for the duration of the block."""
     command = [sys.executable, "-m", "tests.support.typing_process"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""The registry of patches with another Airflow: no exception, and misfits are listed."""
+"""Test the registry of patches with other versions of Airflow."""
 
 import importlib
 import sys
@@ -9,15 +9,15 @@ from tests.support import airflow_home  # noqa: F401  before Airflow is imported
 from tests.support.repository import ROOT
 
 
-def test_the_registry_loads_and_lists_what_is_not_active(monkeypatch, capsys):
+def test_registry_loads_and_lists_inactive_patches(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(ROOT / "orchestration/config"))
     patches = importlib.import_module("stack_runtime.airflow.patches")
     registry = importlib.import_module("stack_runtime.shared.patch_registry")
-    patches.load_put_off()
+    patches.load_deferred()
     for patch in patches.PATCHES:
         with suppress(ModuleNotFoundError):
             importlib.import_module(patch.module)
-    # Airflow has found the cluster policy on its path.
+    # Airflow imported the cluster policy from its path.
     assert "stack_runtime.airflow.cluster_policy" in sys.modules
     inactive = registry.inactive(patches.PATCHES)
     with capsys.disabled():

@@ -1,10 +1,10 @@
-"""Parses DAG files as Airflow's dag-processor does: `python server FOLDER CONNECTION MODULE …`.
+"""Parse DAG files as Airflow's dag-processor does: `python server FOLDER CONNECTION MODULE …`.
 
-Runs where Airflow is and knows nothing of the other checks. Gets a file and its limit in seconds
-on the connection (the number of a descriptor), sends an answer for each. Airflow is imported once;
-a file is parsed in a forked child, in a process group of its own. A child goes on with the next
-file only while files leave no trace in it; an error or an end that a used child saw is looked at
-again in a fresh one.
+The server runs in Airflow's environment and imports no other check. CONNECTION is the number of a
+descriptor. The server receives a file and its limit in seconds on it and sends one answer for each.
+Airflow is imported once. A file is parsed in a forked child, in a process group of its own. A child
+parses the next file only if the last one left no trace in it. If a file fails in a used child, it
+is parsed again in a new one.
 """
 
 import gc
@@ -29,7 +29,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Server:
-    """Give files to a child, and make sure that each is judged alone."""
+    """Parse files in a child process, so that no file affects the result of another."""
 
     def __init__(self, root: str, host: Connection) -> None:
         self.root, self.host = root, host
@@ -47,14 +47,14 @@ class Server:
         os.setpgid(self.pid, self.pid)
 
     def close(self) -> None:
-        """End the child with all it started."""
+        """Kill the child and all processes it started."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.join()
         self.child.close()
 
     def parse(self, file: str, limit: float) -> dict[str, Any]:
-        """Return what a file is; from a fresh child where a used one saw something wrong."""
+        """Return the answer for a file. A failure in a used child is repeated in a new one."""
         fresh, self.fresh = self.fresh, False
         try:
             answer = self.ask(file, limit)
@@ -62,17 +62,17 @@ class Server:
             self.process.join(0.2)
             code = self.process.exitcode or 0
             answer = {"how": f"signal {-code}" if code < 0 else f"exit code {code}"}
-        # An answer without a trace is none of the child's own.
+        # Answers without `trace` come from this process: the child was killed or is too slow.
         if answer.get("trace", True) or answer["errors"]:
             self.close()
             self.start()
-        wrong = "how" in answer or answer.get("errors")
-        return answer if fresh or not wrong else self.parse(file, limit)
+        failed = "how" in answer or answer.get("errors")
+        return answer if fresh or not failed else self.parse(file, limit)
 
     def ask(self, file: str, limit: float) -> dict[str, Any]:
-        """Return the child's answer, or the limit if it has none by then.
+        """Return the child's answer, or the limit if there is no answer in time.
 
-        Raises EOFError or OSError if the child ends.
+        Raises EOFError or OSError if the child exits.
         """
         deadline, waited = time.monotonic() + limit, 0.0
         self.child.send(file)
@@ -81,15 +81,15 @@ class Server:
             answer: dict[str, Any] = json.loads(line)
             if "seconds" in answer:
                 return answer | {"seconds": answer["seconds"] - waited}
-            # A file that asks for a Variable: what Airflow needs for the answer is not its time.
-            before = time.monotonic()
+            # The file requests a Variable. Airflow's time for the reply does not count.
+            started = time.monotonic()
             comms.reply(line, self.child)
-            waited += time.monotonic() - before
+            waited += time.monotonic() - started
         return {"limit": limit}
 
 
 def _parse(root: str, server: Connection, *others: Connection) -> None:
-    """In a child: answer for each file until the server ends."""
+    """Answer for each file in a child process until the server exits."""
     try:
         for connection in others:
             connection.close()
@@ -101,13 +101,13 @@ def _parse(root: str, server: Connection, *others: Connection) -> None:
         while True:
             server.send(json.dumps(files.parse(server.recv())))
     finally:
-        # Nothing that a file left to do at the end is done.
+        # Skip exit handlers that a file may have registered.
         os._exit(0)
 
 
 def main(root: str, descriptor: str, *modules: str) -> None:
-    """Import Airflow and those of its modules that the files use, then answer for each file."""
-    # Looking for garbage takes a tenth of the imports' time, and finds none.
+    """Import Airflow and the modules of it that the files use, then answer for each file."""
+    # Garbage collection takes a tenth of the imports' time and frees nothing.
     gc.disable()
     from airflow.models.dagbag import DagBag  # noqa: F401
     from airflow.sdk import DAG, task
@@ -116,14 +116,14 @@ def main(root: str, descriptor: str, *modules: str) -> None:
 
     logging.disable(logging.CRITICAL)
     for name in modules:
-        # One that is missing is told with the file that imports it.
+        # A missing module is reported for the file that imports it.
         with suppress(Exception):
             importlib.import_module(name)
-    # A first DAG: what Airflow imports only when it is used, it imports here, once for all files.
+    # A first DAG makes Airflow import what it loads lazily, once for all files.
     with DAG("first", schedule=None) as dag:
         task(task_id="first")(lambda: None)()
     SerializedDAG.to_dict(dag)
-    # In the place of this folder, which DAG files shall not see, nor its modules.
+    # DAG files must not see this folder or its modules.
     sys.path[0] = root
     del sys.modules["comms"], sys.modules["parser"]
     gc.freeze()

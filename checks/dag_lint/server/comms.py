@@ -1,4 +1,4 @@
-"""What a DAG file asks for while it is parsed: its process sends it, the server answers."""
+"""Pass requests of a DAG file, such as for a Variable, from the child to the server."""
 
 import functools
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def connect(server: Connection, note: Callable[[str, str], None]) -> None:
-    """Let Airflow in this process ask the server, and note each request."""
+    """Connect Airflow's client in this process to the server, and note each request."""
     from airflow.sdk.execution_time import task_runner
 
     def write(line: bytes) -> None:
@@ -25,17 +25,17 @@ def connect(server: Connection, note: Callable[[str, str], None]) -> None:
 def reply(line: bytes, child: Connection) -> None:
     """Answer a request for a Variable or Connection as the dag-processor would.
 
-    By Airflow's own handler, on its own API within this process, from the database.
+    Airflow's own handler and in-process API read the answer from the database.
     """
     supervisor = _supervisor()
     supervisor.child = child
-    # Not every request has an answer: nobody would read one to PutVariable.
+    # Some requests, such as PutVariable, have no answer.
     supervisor._handle_request(supervisor.decoder.validate_json(line), logging.getLogger(__name__))
 
 
 @functools.cache
 def _supervisor() -> Any:
-    """Return Airflow's dag-processor for a file, without a process; few files need it."""
+    """Return Airflow's dag-processor for a file, without a process. Few files need it."""
     from airflow.dag_processing.processor import DagFileProcessorProcess
 
     class Supervisor(DagFileProcessorProcess):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Parses one DAG file after the other as Airflow's dag-processor does, and watches what they do."""
+"""Parse DAG files as Airflow's dag-processor does, and watch their actions by audit events."""
 
 import os
 import sys
@@ -16,22 +16,22 @@ EVENTS = {
     "kill": ("os.kill", "os.killpg"),
 }
 WORK = {event: rule for rule, events in EVENTS.items() for event in events}
-# Nobody can see whether what a listing gave has changed.
+# The cache cannot detect a change of a folder's listing.
 LISTINGS = {"os.listdir", "os.scandir"}
 
 
 class Parser:
-    """Parse DAG files of a folder, and note what its code does meanwhile, by audit events."""
+    """Parse DAG files of a folder, and note what their code does meanwhile."""
 
     def __init__(self, root: str) -> None:
         self.root, self.inside, self.active = root, root + os.sep, False
         sys.addaudithook(self.audit)
 
     def parse(self, file: str) -> dict[str, Any]:
-        """Return what Airflow finds in a file, and whether it left a trace in this process."""
+        """Return Airflow's result for a file, and whether it left a trace in this process."""
         from airflow.models.dagbag import DagBag
 
-        before, surroundings = set(sys.modules), _surroundings()
+        modules, state = set(sys.modules), _process_state()
         self.work: list[tuple[str, int, str, str]] = []
         self.read: set[str] = set()
         self.listed = False
@@ -41,13 +41,13 @@ class Parser:
         )
         seconds, self.active = time.perf_counter() - started, False
         errors = [*bag.import_errors.values(), *_unserializable(bag.dags.values())]
-        new = set(sys.modules) - before
+        new = set(sys.modules) - modules
         paths = {name: getattr(sys.modules[name], "__file__", None) or "" for name in new}
         local = {name: path for name, path in paths.items() if path.startswith(self.inside)}
         for name in local:
             del sys.modules[name]
-        strangers = {name.partition(".")[0] for name in new - local.keys()}
-        strangers -= {*sys.stdlib_module_names, "airflow"}
+        foreign = {name.partition(".")[0] for name in new - local.keys()}
+        foreign -= {*sys.stdlib_module_names, "airflow"}
         return {
             "seconds": seconds,
             "dags": [_facts(dag) for dag in bag.dags.values()],
@@ -55,11 +55,11 @@ class Parser:
             "work": self.work,
             "needs": sorted({*local.values(), *self.read} - {file}),
             "keep": not (self.work or self.listed),
-            "trace": bool(strangers) or surroundings != _surroundings(),
+            "trace": bool(foreign) or state != _process_state(),
         }
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
-        """Take an audit event.
+        """Handle an audit event.
 
         Raises PermissionError for a signal to another process, which could be Airflow.
         """
@@ -75,12 +75,12 @@ class Parser:
                 raise PermissionError(f"{event} of process {args[0]} while a DAG file is parsed")
 
     def note(self, rule: str, why: str) -> None:
-        """Note work of a rule, where code of the folder is what does it."""
+        """Note an action under a rule if code of the folder performs it."""
         if place := self.place():
             self.work.append((*place, rule, why))
 
     def place(self) -> tuple[str, int] | None:
-        """Return file and line of the folder's code that is at work; None if an import is."""
+        """Return file and line of the folder's running code, or None during an import."""
         frame: FrameType | None = sys._getframe(1)
         while frame and not (name := frame.f_code.co_filename).startswith("<frozen importlib"):
             if name.startswith(self.inside):
@@ -90,7 +90,7 @@ class Parser:
 
 
 def _unserializable(dags: Iterable[Any]) -> Iterator[str]:
-    """Yield why Airflow could not store DAGs that it could import, as its dag-processor does."""
+    """Yield the errors of DAGs that Airflow can import but not store."""
     from airflow.serialization.serialized_objects import SerializedDAG
 
     for dag in dags:
@@ -100,18 +100,18 @@ def _unserializable(dags: Iterable[Any]) -> Iterator[str]:
             yield traceback.format_exc()
 
 
-def _surroundings() -> tuple[Any, ...]:
+def _process_state() -> tuple[Any, ...]:
     return dict(os.environ), list(sys.path), os.getcwd(), threading.active_count()
 
 
 def _facts(dag: Any) -> dict[str, Any]:
-    """Return a DAG's id, and which words it has, by default or for each of its tasks."""
-    given = [
+    """Return a DAG's id, and which words it sets as a default or for each of its tasks."""
+    task_words = [
         {*getattr(task, "_BaseOperator__init_kwargs", {}), *getattr(task, "partial_kwargs", {})}
         for task in dag.tasks
     ]
     has = {
-        word: word in (dag.default_args or {}) or all(word in words for words in given)
+        word: word in (dag.default_args or {}) or all(word in words for words in task_words)
         for word in ("owner", "retries")
     }
     return {"dag_id": dag.dag_id, "has": has | {"tags": bool(dag.tags)}}

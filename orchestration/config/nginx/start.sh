@@ -1,6 +1,6 @@
 #!/bin/sh
-# nginx reads no environment. Which hosts it answers for, and who may see the status page, reach it
-# as files in memory; the password is hashed, and no argument that ps would show.
+# nginx does not read environment variables. So this writes the allowed hosts and the login of the
+# status page to files in memory. The password is hashed, and never an argument, which ps would show.
 set -eu
 umask 077
 printf '%s\n' localhost 127.0.0.1 "${PUBLIC_HOST:?set PUBLIC_HOST in .env}" |

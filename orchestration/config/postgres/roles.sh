@@ -1,10 +1,10 @@
 #!/bin/bash
-# First start of PostgreSQL: a role and a database each for Airflow and MLflow, which has a second
-# one for its accounts; neither a superuser, neither able to open the other's. Passwords come from
-# the environment, not from argv.
+# First start of PostgreSQL: create a role and a database each for Airflow and MLflow, and a second
+# database for MLflow's accounts. No role is a superuser or can connect to the other's databases.
+# Passwords come from the environment, not from arguments.
 set -euo pipefail
 
-# A volume is made as its folder in the image is, which all may write to; PostgreSQL wants it closed.
+# A new volume has the mode of its folder in the image, which is world-writable. PostgreSQL needs 0700.
 chmod 0700 "$PGDATA"
 
 PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD} psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \

@@ -1,1 +1,1 @@
-"""What the services run besides their packages: all that is importable from /opt/stack."""
+"""Our own code in the services, mounted at /opt/stack."""

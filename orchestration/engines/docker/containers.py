@@ -1,4 +1,4 @@
-"""What the Docker engine knows of a project's containers: state, health, memory."""
+"""Read state, health, settings and memory of a project's containers."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,41 +9,41 @@ from orchestration.engines.base import Service
 
 SERVICE_LABEL = "com.docker.compose.service"
 CGROUPS = Path("/sys/fs/cgroup")
-# Where a cgroup of version 1 and 2 tells its use, and the page cache in it that it could give back.
+# For cgroups v1 and v2: the file with memory in use, and the key of reclaimable page cache.
 FILES = {
     "memory": ("memory.usage_in_bytes", "total_inactive_file"),
     "": ("memory.current", "inactive_file"),
 }
 
 
-def of_project(sdk: Any, project: str, service: str = "", **options: Any) -> list[Any]:
-    """The containers of a project's services or one; running ones only, unless `all=True`."""
+def list_containers(sdk: Any, project: str, service: str = "", **options: Any) -> list[Any]:
+    """Return the containers of a project or one service: the running ones, or `all=True`."""
     labels = [
         f"com.docker.compose.project={project}",
-        # A container of `docker compose run` carries its service's name too.
+        # Containers of `docker compose run` have the service's label too.
         "com.docker.compose.oneoff=False",
         *([f"{SERVICE_LABEL}={service}"] if service else []),
     ]
-    # While `up` replaces a container it may be gone between its listing and a closer look.
+    # `up` may remove a container between listing and inspecting it.
     return list(sdk.containers.list(filters={"label": labels}, ignore_removed=True, **options))
 
 
-def service(attributes: Mapping[str, Any]) -> Service:
-    """A container as a service, from what `docker inspect` tells of it."""
+def to_service(attributes: Mapping[str, Any]) -> Service:
+    """Return a container as a service, from the output of `docker inspect`."""
     state = attributes["State"]
     return Service(
         name=attributes["Config"]["Labels"][SERVICE_LABEL],
         state=state["Status"],
         health=state.get("Health", {}).get("Status", ""),
-        since=_moment(state["StartedAt"]),
+        since=_timestamp(state["StartedAt"]),
         restarts=attributes["RestartCount"],
         exit_code=state["ExitCode"],
         out_of_memory=state.get("OOMKilled", False),
     )
 
 
-def started_with(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """A container's variables; also its `user`, and the address of each `port 8080/tcp`."""
+def environment(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Return a container's variables, its `user`, and the address of each `port 8080/tcp`."""
     config = attributes["Config"]
     pairs = [pair.split("=", 1) for pair in config.get("Env") or () if "=" in pair]
     ports = attributes.get("HostConfig", {}).get("PortBindings") or {}
@@ -54,29 +54,29 @@ def started_with(attributes: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in pairs} | addresses | {"user": config.get("User", "")}
 
 
-def intended(body: Mapping[str, Any]) -> dict[str, str]:
-    """What `started_with` will tell of a service's container, by `docker compose config`."""
-    given = (body.get("environment") or {}).items()
-    told = {name: str(value) for name, value in given if value is not None}
+def intended_environment(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return what `environment` will return for a service in `docker compose config`."""
+    variables = (body.get("environment") or {}).items()
+    expected = {name: str(value) for name, value in variables if value is not None}
     for port in body.get("ports") or ():
         address = f"{port.get('host_ip', '')}:{port.get('published', '')}"
-        told[f"port {port['target']}/{port.get('protocol', 'tcp')}"] = address
-    return told | ({"user": str(body["user"])} if "user" in body else {})
+        expected[f"port {port['target']}/{port.get('protocol', 'tcp')}"] = address
+    return expected | ({"user": str(body["user"])} if "user" in body else {})
 
 
 def memory(container: Any) -> int:
-    """Bytes a running container holds, without page cache that it could give back."""
-    # The engine takes up to a second for its answer; the kernel's own is there at once.
-    here = _of_kernel(container.id, container.attrs["State"]["Pid"])
-    return _of_engine(container) if here is None else here
+    """Return the bytes a running container uses, without page cache that is reclaimable."""
+    # The engine takes up to a second to answer, so read the kernel's files if they are here.
+    used = _kernel_memory(container.id, container.attrs["State"]["Pid"])
+    return _engine_memory(container) if used is None else used
 
 
-def _of_kernel(identity: str, pid: int) -> int | None:
+def _kernel_memory(container_id: str, pid: int) -> int | None:
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
         for _, controllers, path in (line.split(":", 2) for line in lines):
-            # An engine elsewhere counts other processes than this machine does.
-            if controllers in FILES and identity in path:
+            # If the engine is on another machine, the pid is that of another process here.
+            if controllers in FILES and container_id in path:
                 used, reclaimable = FILES[controllers]
                 folder = CGROUPS / controllers / path.lstrip("/")
                 stat = dict(line.split() for line in (folder / "memory.stat").open())
@@ -86,7 +86,7 @@ def _of_kernel(identity: str, pid: int) -> int | None:
     return None
 
 
-def _of_engine(container: Any) -> int:
+def _engine_memory(container: Any) -> int:
     import docker
 
     try:
@@ -98,6 +98,6 @@ def _of_engine(container: Any) -> int:
     return int(usage.get("usage", 0) - reclaimable)
 
 
-def _moment(text: str) -> datetime | None:
-    # Nanoseconds are more than datetime reads; the year 1 is Docker's "never".
+def _timestamp(text: str) -> datetime | None:
+    # datetime cannot parse nanoseconds. Docker reports the year 1 for "never".
     return None if text.startswith("0001") else datetime.fromisoformat(f"{text[:19]}+00:00")

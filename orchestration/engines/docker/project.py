@@ -1,4 +1,4 @@
-"""One Compose project: its `docker compose` commands, its configuration and its containers."""
+"""A Compose project: its `docker compose` commands, its configuration and its containers."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,18 +11,18 @@ from orchestration.engines.docker import containers, daemon
 from orchestration.process import runner
 from orchestration.settings.model import Settings
 
-# A user's own, in the order in which Compose takes the first of them.
+# Override files of the user. Like Compose, we use the first one that exists.
 OVERRIDE_FILES = (
     *("compose.override.yml", "compose.override.yaml"),
     *("docker-compose.override.yml", "docker-compose.override.yaml"),
 )
-# Compose 2.26 begins each line of a log with it, even where no terminal reads.
+# Compose 2.26 prints this before each log line, even if the output is not a terminal.
 ERASE = "\x1b[2K"
 WITH_PROXY = ("--profile", "tls")
 
 
 class ComposeProject:
-    """The Compose project of one clone; the docker SDK is used to read, never to change."""
+    """The Compose project of one clone: `docker compose` runs it, the docker SDK reads it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -30,44 +30,44 @@ class ComposeProject:
 
     @cached_property
     def sdk(self) -> Any:
-        """The docker SDK's client; imported late, because that takes 0.3 s."""
+        """The docker SDK's client, created on first use because the import takes 0.3 s."""
         return daemon.client()
 
     def compose(self, *arguments: str, project: str = "") -> runner.Command:
-        """Return a `docker compose` command for this project, or for another one's name."""
+        """Return a `docker compose` command for this project, or for the one named `project`."""
         argv = ("docker", "compose", *self._files(), *arguments)
         environment = {**self.settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
         environment["COMPOSE_PROJECT_NAME"] = project or self.settings.project
         return runner.Command(argv, env=environment, cwd=self.folder)
 
     def _files(self) -> tuple[str, ...]:
-        """Name the files only where there are several: alone, Compose finds the user's own too."""
+        """Return `-f` options if there are several files. With one, Compose finds overrides."""
         files = [*self.settings.compose_files]
         if len(files) == 1:
             return ()
         files += [name for name in OVERRIDE_FILES if (self.folder / name).exists()][:1]
-        named = (word for file in files for word in ("-f", file))
-        return (*named, *(WITH_PROXY if self.settings.tls else ()))
+        options = (option for file in files for option in ("-f", file))
+        return (*options, *(WITH_PROXY if self.settings.tls else ()))
 
-    def within(
-        self, service: str, argv: Sequence[str], *options: str, anew: bool = False
+    def exec_or_run(
+        self, service: str, argv: Sequence[str], *options: str, fresh: bool = False
     ) -> runner.Command:
-        """Return a command in a service's container, or in a new one if it is down or `anew`."""
-        runs = not anew and any(s.state == "running" for s in self.ps() if s.name == service)
-        how = ("exec",) if runs else ("run", "--rm", "--no-deps", "--quiet-pull")
-        return self.compose(*how, *options, service, *argv)
+        """Return a command in a service's container, or in a new one if it is down or `fresh`."""
+        reuse = not fresh and any(s.state == "running" for s in self.ps() if s.name == service)
+        command = ("exec",) if reuse else ("run", "--rm", "--no-deps", "--quiet-pull")
+        return self.compose(*command, *options, service, *argv)
 
     def containers(self, service: str = "", **options: Any) -> list[Any]:
         """Return the containers of the project or one service: the running ones, or `all=True`."""
-        return containers.of_project(self.sdk, self.settings.project, service, **options)
+        return containers.list_containers(self.sdk, self.settings.project, service, **options)
 
     def ps(self) -> list[Service]:
-        """Return every service of the compose file with the state of its container."""
-        found = {
+        """Return every service of the Compose file with the state of its container."""
+        existing = {
             service.name: service
-            for service in (containers.service(c.attrs) for c in self.containers(all=True))
+            for service in (containers.to_service(c.attrs) for c in self.containers(all=True))
         }
-        return [found.get(name, Service(name, "absent")) for name in self.services()]
+        return [existing.get(name, Service(name, "absent")) for name in self.services()]
 
     def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
         """Return the last log lines of one service, without Compose's prefixes."""
@@ -76,13 +76,13 @@ class ComposeProject:
         return runner.run(command, timeout=20).output.replace(ERASE, "").strip()
 
     def services(self) -> Iterator[str]:
-        """Return the names in the compose file, in its order."""
+        """Return the names of the services, in the order of the Compose file."""
         return iter(self.config["services"])
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The whole stack as Compose understands it."""
-        printed = runner.run(self.compose("config", "--format", "json"), timeout=20).output
-        # Compose doubles every $, so that its output could be a compose file again.
-        config: dict[str, Any] = json.loads(printed.replace("$$", "$"))
+        """The resolved configuration, as printed by `docker compose config`."""
+        output = runner.run(self.compose("config", "--format", "json"), timeout=20).output
+        # Compose doubles every $, so that its output is a valid Compose file.
+        config: dict[str, Any] = json.loads(output.replace("$$", "$"))
         return config

@@ -1,4 +1,4 @@
-"""The images the stack stands on: pulled where a registry answers, made here where none does."""
+"""Provide base and third-party images: pull them, or build them if no registry answers."""
 
 import os
 import re
@@ -14,10 +14,10 @@ from orchestration.process import runner
 from orchestration.settings.model import Settings
 
 REGISTRY_SECONDS = 8
-# What install/base can stand in for, by the image's name and major version.
+# What install/base can build instead: image name and major version by service.
 STAND_INS = {"postgres": "postgres:16", "redis": "redis:7"}
-PUBLIC = ("DEBIAN_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "AIRFLOW_BASE_IMAGE")
-# BuildKit prints a step's command with the values of its arguments, PYPI_INDEX_URL among them.
+IMAGE_SETTINGS = ("DEBIAN_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "AIRFLOW_BASE_IMAGE")
+# BuildKit prints build arguments such as PYPI_INDEX_URL, which may contain a password.
 CREDENTIALS = re.compile(r"(?<=://)[^\s/]*@")
 # After a failure BuildKit repeats the output of the failed step, 100 lines at most.
 FAILED_STEP = re.compile(r"^ > \[.*?\n(.*?)^------$", re.MULTILINE | re.DOTALL)
@@ -28,15 +28,15 @@ def base_problem(sdk: Any, settings: Settings) -> Problem | None:
     """Return why this user can neither pull nor build the base image, or None."""
     base = settings["DEBIAN_IMAGE"]
     by_digest = "@" in base
-    if (os.getuid() == 0 and not by_digest) or not absent(sdk, [base]) or _offered(base):
+    if (os.getuid() == 0 and not by_digest) or not missing(sdk, [base]) or _is_offered(base):
         return None
     if by_digest:
-        return _only_pulled([base], settings)
+        return _digest_problem([base], settings)
     cause = f"No registry provides {base}, and building it here needs root."
-    return _not_provided(cause, f"sudo install/base/debian.sh {base}")
+    return _registry_problem(cause, f"sudo install/base/debian.sh {base}")
 
 
-def _offered(name: str) -> bool:
+def _is_offered(name: str) -> bool:
     import docker
     import requests
 
@@ -47,53 +47,53 @@ def _offered(name: str) -> bool:
     return True
 
 
-def absent(sdk: Any, names: Iterable[str]) -> list[str]:
-    """Those of the images that are not on this machine."""
+def missing(sdk: Any, names: Iterable[str]) -> list[str]:
+    """Return the names of images that do not exist on this machine."""
     import docker
 
-    missing = []
+    result = []
     for name in names:
         try:
             sdk.images.get(name)
         except docker.errors.ImageNotFound:
-            missing.append(name)
-    return missing
+            result.append(name)
+    return result
 
 
 def provide(sdk: Any, settings: Settings) -> None:
-    """Have every public image of the settings on this machine: pull it, else make a stand-in.
+    """Pull every missing public image of the settings, or build a stand-in for it.
 
-    Raises StackError when neither can be done.
+    Raises StackError if neither is possible.
     """
-    missing = absent(sdk, dict.fromkeys(settings[name] for name in PUBLIC))
-    refused = [name for name in missing if not _pulled(sdk, name)]
-    if not refused:
+    names = missing(sdk, dict.fromkeys(settings[name] for name in IMAGE_SETTINGS))
+    failed = [name for name in names if not _pull(name)]
+    if not failed:
         return
-    if by_digest := [name for name in refused if "@" in name]:
-        raise StackError(_only_pulled(by_digest, settings))
-    print(f"No registry provides {', '.join(refused)}. Building from Debian and PyPI.", flush=True)
+    if by_digest := [name for name in failed if "@" in name]:
+        raise StackError(_digest_problem(by_digest, settings))
+    print(f"No registry provides {', '.join(failed)}. Building from Debian and PyPI.", flush=True)
     debian, airflow = settings["DEBIAN_IMAGE"], settings["AIRFLOW_BASE_IMAGE"]
-    if debian in refused:
+    if debian in failed:
         script = settings.root / "install" / "base" / "debian.sh"
         runner.attach(
             runner.Command(("sh", str(script), debian), env=settings.environment),
             check=True,
             echo=True,
         )
-    if airflow in refused and airflow != debian:
+    if airflow in failed and airflow != debian:
         fix = f"Set AIRFLOW_BASE_IMAGE={debian} in .env, then run: inv install"
-        raise StackError(_not_provided(f"No registry provides {airflow}.", fix))
-    _build_stand_ins(settings, refused)
+        raise StackError(_registry_problem(f"No registry provides {airflow}.", fix))
+    _build_stand_ins(settings, failed)
 
 
-def _not_provided(cause: str, fix: str) -> Problem:
+def _registry_problem(cause: str, fix: str) -> Problem:
     return Problem("registry-unreachable", cause, fix, "machine")
 
 
-def _only_pulled(names: Iterable[str], settings: Settings) -> Problem:
-    pinned = [f"{name}={settings[name]}" for name in PUBLIC if settings[name] in names]
+def _digest_problem(names: Iterable[str], settings: Settings) -> Problem:
+    pinned = [f"{name}={settings[name]}" for name in IMAGE_SETTINGS if settings[name] in names]
     cause = f"No registry provides {' '.join(pinned)}, and an image built here has another digest."
-    return _not_provided(cause, "Remove @sha256:... in .env, then run: inv install")
+    return _registry_problem(cause, "Remove @sha256:... in .env, then run: inv install")
 
 
 def build(command: runner.Command) -> None:
@@ -106,36 +106,36 @@ def build(command: runner.Command) -> None:
 
     def show(line: str) -> None:
         lines.append(CREDENTIALS.sub("***@", line))
-        # A terminal that is not UTF-8 cannot show the arrows that uv prints.
+        # A terminal without UTF-8 cannot show the arrows that uv prints.
         print(lines[-1].encode(encoding, "replace").decode(encoding), flush=True)
 
     if code := runner.run(command, check=False, on_line=show).code:
         text = "\n".join(lines)
         step = FAILED_STEP.search(text)
         reason = runner.tail(step[1] if step else "") or runner.tail(text)
-        raise StackError(f"{command}\nended with {code}:\n{reason}")
+        raise StackError(f"{command}\nexited with code {code}:\n{reason}")
 
 
-def _build_stand_ins(settings: Settings, refused: list[str]) -> None:
-    wanted = [name for name in STAND_INS if settings[f"{name.upper()}_IMAGE"] in refused]
-    for name in wanted:
+def _build_stand_ins(settings: Settings, failed: list[str]) -> None:
+    services = [name for name in STAND_INS if settings[f"{name.upper()}_IMAGE"] in failed]
+    for name in services:
         setting = f"{name.upper()}_IMAGE"
-        if not settings[setting].rsplit("/", 1)[-1].startswith(STAND_INS[name]):
-            cause = (
-                f"No registry provides {settings[setting]}. Only {STAND_INS[name]} can be built."
-            )
-            raise StackError(_not_provided(cause, f"Set {setting} in .env, then run: inv install"))
-    if wanted:
+        image = settings[setting]
+        if not image.rsplit("/", 1)[-1].startswith(STAND_INS[name]):
+            cause = f"No registry provides {image}. Only {STAND_INS[name]} can be built."
+            fix = f"Set {setting} in .env, then run: inv install"
+            raise StackError(_registry_problem(cause, fix))
+    if services:
         file = settings.root / "install" / "base" / "compose.yaml"
         environment = {**settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
-        # Its own project name: the clone's would make these two part of the stack.
+        # Under the clone's project name Compose would treat these images as part of the stack.
         environment.pop("COMPOSE_PROJECT_NAME")
-        argv = ("docker", "compose", "--progress=plain", "-f", str(file), "build", *wanted)
+        argv = ("docker", "compose", "--progress=plain", "-f", str(file), "build", *services)
         build(runner.Command(argv, env=environment))
 
 
-def _pulled(sdk: Any, name: str) -> bool:
-    # Asked first, with a short patience: a pull against a silent network hangs for minutes.
+def _pull(name: str) -> bool:
+    # Query the registry first, with a short timeout: without network a pull hangs for minutes.
     import docker
     import requests
 

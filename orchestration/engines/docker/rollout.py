@@ -1,59 +1,59 @@
-"""Containers that take the place of others; the worker's does when its tasks have ended."""
+"""Replace containers. A worker finishes its tasks before it is removed."""
 
 from typing import Any
 
-from orchestration.engines.base import ONE_SHOTS, Service
+from orchestration.engines.base import INIT_JOBS, Service
 from orchestration.engines.docker.project import ComposeProject
 from orchestration.errors import StackError
 from orchestration.process import runner
 from orchestration.process.wait import wait_until
 
-# The one-shots included; a start that hangs must not make its caller hang.
+# Includes the init jobs. Limits how long a start that hangs blocks its caller.
 UP_SECONDS = 220
-# For a task that still runs when its worker is replaced.
+# How long a task may still run when its worker is replaced.
 TASK_SECONDS = 24 * 3600
 SCHEDULER, WORKER = "airflow-scheduler", "airflow-worker"
-HEAL_OFF = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
+DISABLE_HEAL = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
 
 
 class Rollout:
-    """How the docker engine puts a new container in the place of one that runs."""
+    """Replace the containers of a project."""
 
     def __init__(self, project: ComposeProject) -> None:
         self.project = project
 
     def replace(self, service: str) -> None:
-        """Replace one container; the worker's place is taken while it ends its tasks.
+        """Replace one container, a worker after its tasks have finished.
 
-        Raises StackError when a one-shot fails.
+        Raises StackError if an init job fails.
         """
         if service == WORKER:
-            self._relieve_worker()
-        elif service in ONE_SHOTS:
+            self._replace_worker()
+        elif service in INIT_JOBS:
             self._replace(service, "--force-recreate")
-            self._await_one_shot(service)
+            self._wait_for_init_job(service)
         else:
             self._replace(service)
 
     def finish_tasks(self) -> None:
-        """The scheduler stops; the queue is emptied, then the worker ends what it has in hand."""
+        """Stop the scheduler, wait until the queue is empty, then stop the worker gracefully."""
         runner.run(self.project.compose("stop", SCHEDULER))
         while True:
             wait_until(lambda: not self._queued(), TASK_SECONDS, pause=1)
             for worker in self.project.containers(WORKER):
-                self._let_end(worker)
-            # What it had taken and not begun when it was told to end, it put back.
+                self._stop_worker(worker)
+            # A stopping worker returns reserved tasks that it had not started to the queue.
             if not self._queued():
                 return
             runner.run(self.project.compose("start", WORKER))
 
     def _queued(self) -> int:
-        asked = self.project.within("redis", ("redis-cli", "llen", "default"), "-T")
-        return int(runner.run(asked, timeout=20).output.split()[-1])
+        command = self.project.exec_or_run("redis", ("redis-cli", "llen", "default"), "-T")
+        return int(runner.run(command, timeout=20).output.split()[-1])
 
     def _replace(self, service: str, *options: str) -> None:
-        # Not `up`: it would run the one-shots again for each service, and with --no-deps make
-        # containers that the next `up` takes for changed.
+        # `up` would run the init jobs again for each service. With --no-deps it would create
+        # containers that the next `up` considers changed.
         runner.run(
             self.project.compose("create", "--no-build", *options, service), timeout=UP_SECONDS
         )
@@ -61,26 +61,26 @@ class Rollout:
             if container.attrs["State"]["Status"] == "created":
                 container.start()
 
-    def _relieve_worker(self) -> None:
-        # A second worker takes what comes from here on; the first ends what it has in hand.
-        olds = self.project.containers(WORKER)
-        beside = ("--no-recreate", f"--scale={WORKER}={len(olds) + 1}") if olds else ()
-        self._replace(WORKER, *beside)
-        for old in olds:
-            self._let_end(old)
-            old.remove()
+    def _replace_worker(self) -> None:
+        # A second worker takes new tasks while the first finishes its own.
+        current = self.project.containers(WORKER)
+        options = ("--no-recreate", f"--scale={WORKER}={len(current) + 1}") if current else ()
+        self._replace(WORKER, *options)
+        for worker in current:
+            self._stop_worker(worker)
+            worker.remove()
 
-    def _let_end(self, worker: Any) -> None:
-        # One that only ends its tasks takes no new ones, which its check would call useless.
-        # One that ended meanwhile cannot be told, and needs not be.
-        runner.run(runner.Command(("docker", "exec", worker.id, *HEAL_OFF)), check=False)
+    def _stop_worker(self, worker: Any) -> None:
+        # The health check kills a worker that takes no new tasks, so disable that.
+        # This fails if the worker has already exited, which does no harm.
+        runner.run(runner.Command(("docker", "exec", worker.id, *DISABLE_HEAL)), check=False)
         runner.run(runner.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
 
-    def _await_one_shot(self, name: str) -> None:
-        def ended() -> Service | None:
+    def _wait_for_init_job(self, name: str) -> None:
+        def exited_job() -> Service | None:
             (service,) = (service for service in self.project.ps() if service.name == name)
             return service if service.state == "exited" else None
 
-        service = wait_until(ended, UP_SECONDS, pause=0.3)
+        service = wait_until(exited_job, UP_SECONDS, pause=0.3)
         if not service or service.exit_code:
             raise StackError(f"{name} failed:\n{self.project.tail(name, 12)}", fix="inv up")

@@ -1,4 +1,4 @@
-"""The standalone engine: the same services as plain processes under supervisord."""
+"""Run the services as plain processes under supervisord."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestration.engines.base import (
     IMAGES,
-    ONE_SHOTS,
+    INIT_JOBS,
     Build,
     Engine,
     Service,
@@ -26,12 +26,12 @@ from orchestration.engines.standalone.environment import (
     services_environment,
 )
 from orchestration.engines.standalone.supervisor import Supervisord
-from orchestration.engines.standalone.virtualenvs import Environments, StartedFrom, python_problem
+from orchestration.engines.standalone.virtualenvs import Environments, StartRecord, python_problem
 from orchestration.errors import Problem
 from orchestration.host import clocks, permissions
 from orchestration.host.resources import Host
 from orchestration.process import runner
-from orchestration.settings.model import PASSED_ON, Settings
+from orchestration.settings.model import INHERITED, Settings
 
 SERVICES = (
     "postgres",
@@ -43,16 +43,16 @@ SERVICES = (
     "status",
 )
 SCHEDULER, WATCHDOG = "airflow-scheduler", "watchdog"
-# What another stack may run from; all else is its own.
-LENT = ("envs", "pg")
-# For a task that still runs when its scheduler is replaced.
+# Folders that a sandbox shares with this stack. It has its own of all others.
+SHARED = ("envs", "pg")
+# How long a replaced scheduler may take to finish its running tasks.
 TASK_SECONDS = 24 * 3600
 # The kernel's limit for the path of a socket.
 SOCKET_PATH_BYTES = 107
 
 
 class StandaloneEngine:
-    """supervisord, PostgreSQL by the wheel's binaries, LocalExecutor: no Docker, no root."""
+    """supervisord, PostgreSQL from a wheel and LocalExecutor: needs neither Docker nor root."""
 
     name = "standalone"
 
@@ -60,7 +60,7 @@ class StandaloneEngine:
         self.settings = settings
         self.state = State.of(settings)
         self.environments = Environments(settings)
-        self.started_from = StartedFrom(self.state.run / "started-from.json")
+        self.start_record = StartRecord(self.state.run / "started-from.json")
         self.supervisord = Supervisord(self.state.supervisor, self.state.logs / "supervisord.log")
 
     def problems(self) -> list[Problem]:
@@ -71,43 +71,42 @@ class StandaloneEngine:
             problems.append(Problem("engine-unfit", cause, "Use Docker.", "engine"))
         longest = len(os.fsencode(self.state.folder / "run" / "supervisor.sock.12345678"))
         if longest > SOCKET_PATH_BYTES:
-            cause = (
-                f"{self.state.folder} is {longest - SOCKET_PATH_BYTES} bytes too long for sockets."
-            )
+            excess = longest - SOCKET_PATH_BYTES
+            cause = f"The path {self.state.folder} is {excess} bytes too long for sockets."
             problems.append(Problem("engine-unfit", cause, "Clone to a shorter path.", "engine"))
         if not self.state.python("airflow").exists():
             problems += python_problem(self.settings)
         return problems
 
     def host(self) -> Host:
-        """The file systems it fills, and the package index where an environment is missing."""
-        place = permissions.nearest(self.state.folder)
-        problem = permissions.unwritable(place)
-        index = ("", None) if self.is_built() else clocks.ask_index(self.settings)
-        places = (self.settings.root, place)
+        """Return the folders that will grow, and the package index if a build will need it."""
+        folder = permissions.nearest_existing(self.state.folder)
+        problem = permissions.unwritable(folder)
+        index = ("", None) if self.is_built() else clocks.read_index_clock(self.settings)
+        folders = (self.settings.root, folder)
         return Host(
-            (problem,) if problem else (), places=places, index=index[0], index_ahead=index[1]
+            (problem,) if problem else (), folders=folders, index=index[0], index_ahead=index[1]
         )
 
     def surviving_data(self) -> list[str]:
-        """The database's folder, where one was made."""
+        """Return the database's folder if it contains a database."""
         folder = self.state.folder / "postgres"
         return [str(folder)] if (folder / "PG_VERSION").exists() else []
 
     def images(self) -> tuple[str, ...]:
-        """An environment each; there is no proxy here."""
+        """Return the images that are built as environments; there is no TLS proxy here."""
         return IMAGES
 
     def is_built(self) -> bool:
-        """The environments are those of the locks."""
+        """Return whether the environments in use match the lock files."""
         return self.environments.is_built()
 
     def build(self, images: Collection[str] = ()) -> None:
-        """The environments, and PostgreSQL's binaries, that the locks ask for and that are not."""
+        """Build the environments and PostgreSQL binaries that the lock files need."""
         self.environments.build([*(images or IMAGES), "postgres"])
 
     def import_errors(self) -> str:
-        """Import every DAG in the Airflow environment that belongs to the lock as it is now."""
+        """Import every DAG in the newest Airflow environment; return the end of the errors."""
         python = self.environments.candidate("airflow") / "bin" / "python"
         module = runtime_module("airflow.parse_dags")[1:]
         argv = (str(python), *module, str(self.settings.project_dir / "dags"))
@@ -116,88 +115,88 @@ class StandaloneEngine:
         ).failure_output
 
     def activate(self, images: Collection[str] = ()) -> None:
-        """Environments that belong to the locks as they are now are used from here on."""
+        """Use the environments of the current lock files from now on."""
         self.environments.activate([*(images or IMAGES), "postgres"])
 
     def prune(self) -> None:
-        """Delete environments that nothing runs from."""
-        self.environments.prune(self.started_from.all())
+        """Delete environments that are not in use and that no service runs from."""
+        self.environments.prune(self.start_record.folders())
 
     def builds(self) -> list[Build]:
-        """Environments and PostgreSQL's binaries, of today and of before."""
-        return self.environments.builds(self.started_from.all())
+        """Return all environments and PostgreSQL binaries, current and old."""
+        return self.environments.builds(self.start_record.folders())
 
     def up(self, services: Sequence[str] = ()) -> None:
-        """Start the database, run the one-shots, start the rest; or only what is asked for.
+        """Start the database, run the init jobs and start the rest; or only start `services`.
 
-        What an earlier supervisord left behind is ended first; a changed setting restarts all, a
-        changed environment what runs from it.
+        First stops processes that an earlier supervisord left behind. A changed setting restarts
+        everything, a changed environment only the services that run from it.
         """
         environment = services_environment(self.settings)
-        made_of = self._made_of(environment)
+        digest = self._digest(environment)
         stamp = self.state.run / "environment.sha256"
-        if self.supervisord.answers() and (not stamp.exists() or stamp.read_text() != made_of):
-            self.supervisord.end()
+        if self.supervisord.answers() and (not stamp.exists() or stamp.read_text() != digest):
+            self.supervisord.shut_down()
         if not self.supervisord.answers():
-            orphans.end(self.state.supervisor)
+            orphans.stop(self.state.supervisor)
             self._make_folders()
-            self.started_from.note(dict.fromkeys(SERVICES, ""))
-            self.supervisord.begin(self._daemon(environment))
-            self.started_from.note({"postgres": self._made_from("postgres")})
-            stamp.write_text(made_of)
+            self.start_record.add(dict.fromkeys(SERVICES, ""))
+            self.supervisord.launch(self._daemon(environment))
+            self.start_record.add({"postgres": self._in_use("postgres")})
+            stamp.write_text(digest)
         if not services:
-            # Schemas and accounts stay as these locks, settings and scripts have made them.
-            locks = [*map(self._made_from, ONE_SHOTS)]
-            made_of = f"{made_of} {locks} {init_jobs.digest(self.settings)}"
-            anew = not self.surviving_data()
-            init_jobs.run_all(self.settings, environment, made_of, anew=anew)
+            # Schemas and accounts depend on locks, settings and scripts alone.
+            locks = [*map(self._in_use, INIT_JOBS)]
+            inputs = f"{digest} {locks} {init_jobs.digest(self.settings)}"
+            force = not self.surviving_data()
+            init_jobs.run_all(self.settings, environment, inputs, force=force)
         for name in services or SERVICES:
-            if self.started_from.of(name) != self._made_from(name):
+            if self.start_record.folder_of(name) != self._in_use(name):
                 self.supervisord.stop(name)
             self._start(name)
         if not services:
             self.supervisord.start(WATCHDOG)
 
     def replace(self, service: str) -> None:
-        """Stop and start one service, or run a one-shot; the scheduler ends its tasks first.
+        """Restart one service or run an init job; the scheduler finishes its tasks first.
 
-        Raises StackError when a one-shot fails.
+        Raises StackError if an init job fails.
         """
-        if service in ONE_SHOTS:
+        if service in INIT_JOBS:
             init_jobs.run(service, self.settings, services_environment(self.settings))
         elif service == SCHEDULER:
-            self._relieve_scheduler()
+            self._replace_scheduler()
         else:
             self.restart([service])
 
     def restart(self, services: Sequence[str]) -> None:
-        """Stop and start services, each with its own time to end."""
+        """Stop and start services, each with its own grace period."""
         for name in services:
             self.supervisord.stop(name)
             self._start(name)
 
     def stop(self, services: Sequence[str]) -> None:
-        """Stop services, and what would take that for a fault first."""
-        # What is started after it may find other data.
-        init_jobs.forget(self.settings)
+        """Stop services, but first the watchdog, which would take that for a fault."""
+        # The data may differ at the next start, so the init jobs must run again.
+        init_jobs.reset(self.settings)
         for name in (WATCHDOG, *services):
-            # A one-shot is no program of supervisord's: it ends by itself.
-            if name not in ONE_SHOTS:
+            # supervisord does not run the init jobs. They exit by themselves.
+            if name not in INIT_JOBS:
                 self.supervisord.stop(name)
 
     def finish_tasks(self) -> None:
-        """The scheduler ends its tasks and stays stopped, with the watchdog that would mind."""
+        """Let the scheduler finish its tasks, and keep it and the watchdog stopped."""
         self.supervisord.stop(WATCHDOG)
-        self.supervisord.renew(SCHEDULER, TASK_SECONDS)
-        # The new one is still being imported.
+        self.supervisord.restart_gracefully(SCHEDULER, TASK_SECONDS)
+        # The new scheduler is still importing Airflow, so it has not started a task yet.
         self.supervisord.stop(SCHEDULER)
 
     def run(self, service: str, argv: Sequence[str]) -> int:
-        """A command in the environment of a service, on the person's terminal."""
+        """Run a command in a service's environment on the user's terminal."""
         return runner.attach(self.command(service, argv))
 
-    def command(self, service: str, argv: Sequence[str], *, anew: bool = False) -> runner.Command:
-        """A command in the environment of a service, which is always that of the settings now."""
+    def command(self, service: str, argv: Sequence[str], *, fresh: bool = False) -> runner.Command:
+        """Return a command in a service's environment, always with the current settings."""
         environment = services_environment(self.settings)
         if image := image_of(service):
             folder = self.state.python(image).parent
@@ -205,68 +204,68 @@ class StandaloneEngine:
         return runner.Command(argv, env=environment, cwd=self.settings.root)
 
     def create_sandbox(self, other: Settings) -> Engine:
-        """An engine for `other` that runs from these environments."""
-        there = State.of(other).folder
-        there.mkdir(parents=True, exist_ok=True)
-        there.chmod(0o711)
-        for name in LENT:
-            (there / name).unlink(missing_ok=True)
-            (there / name).symlink_to(self.state.folder / name)
+        """Return an engine for `other` that runs from these environments."""
+        folder = State.of(other).folder
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o711)
+        for name in SHARED:
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(self.state.folder / name)
         return StandaloneEngine(other)
 
     def remove_sandbox(self, other: Settings) -> None:
-        """Delete what is left of the other's state."""
+        """Delete the sandbox's state folder."""
         shutil.rmtree(State.of(other).folder, ignore_errors=True)
 
     def down(self, *, volumes: bool, quietly: bool = False) -> None:
-        """End all processes, in good order if they let us; with `volumes` delete the data too."""
-        self.supervisord.end()
-        orphans.end(self.state.supervisor)
-        init_jobs.forget(self.settings)
+        """Stop all processes, in order if they respond; with `volumes` delete the data too."""
+        self.supervisord.shut_down()
+        orphans.stop(self.state.supervisor)
+        init_jobs.reset(self.settings)
         if volumes:
             for folder in self.state.data:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def ps(self) -> list[Service]:
-        """Every service as supervisord sees it; `orphaned` where it was killed from above."""
-        known = self.supervisord.processes()
-        if not known:
-            left = set(orphans.left_by(self.state.supervisor).values())
-            return [Service(name, "orphaned" if name in left else "absent") for name in SERVICES]
-        return [self.supervisord.service(known[name]) for name in SERVICES]
+        """Return every service as supervisord sees it; `orphaned` if its supervisord was killed."""
+        processes = self.supervisord.processes()
+        if not processes:
+            names = set(orphans.find(self.state.supervisor).values())
+            return [Service(name, "orphaned" if name in names else "absent") for name in SERVICES]
+        return [self.supervisord.service(processes[name]) for name in SERVICES]
 
     def memory(self) -> dict[str, int]:
-        """Bytes each service's processes hold."""
+        """Return the bytes of memory that each service's processes use."""
         processes = self.supervisord.processes().items()
         return {name: orphans.memory(info["pid"]) for name, info in processes if info["pid"]}
 
     def logs(self, services: Sequence[str], *, tail: int, since: str, follow: bool) -> int:
-        """The services' log files, each line behind its service's name."""
+        """Print the services' log files, each line after its service's name."""
         files = {name: self._log(name) for name in services or list(self.services())}
         return log_files.show(files, tail=tail, since=since, follow=follow)
 
     def tail(self, service: str, lines: int, since: datetime | None = None) -> str:
-        """The last log lines of one service."""
+        """Return the last log lines of one service."""
         return "\n".join(log_files.last_lines(self._log(service), lines, since))
 
     def environment(self, service: str) -> Mapping[str, str]:
-        """Its process's variables; PostgreSQL writes over its own."""
+        """Return its process's variables; empty for PostgreSQL, which overwrites its own."""
         pid = self.supervisord.processes().get(service, {"pid": 0})["pid"]
         return orphans.environment(pid) if pid and image_of(service) else {}
 
-    def intended(self, service: str) -> Mapping[str, str]:
-        """What settings and the compose file give to all services; the person's own is left out."""
-        return self._given
+    def intended_environment(self, service: str) -> Mapping[str, str]:
+        """Return the variables that settings and Compose files set, without the user's own."""
+        return self._intended_environment
 
     @cached_property
-    def _given(self) -> dict[str, str]:
+    def _intended_environment(self) -> dict[str, str]:
         own = {*self.settings.environment, "PATH", "STACK_PYTHON"}
-        given = services_environment(self.settings).items()
-        return {name: value for name, value in given if name not in own}
+        variables = services_environment(self.settings).items()
+        return {name: value for name, value in variables if name not in own}
 
     def services(self) -> Iterator[str]:
-        """The names of all services, one-shots included."""
-        return iter((*SERVICES, *ONE_SHOTS))
+        """Return the names of all services, init jobs included."""
+        return iter((*SERVICES, *INIT_JOBS))
 
     def _log(self, name: str) -> Path:
         return self.state.logs / f"{name}.log"
@@ -281,29 +280,29 @@ class StandaloneEngine:
 
     def _daemon(self, environment: dict[str, str]) -> runner.Command:
         configuration = self.settings.root / "orchestration" / "supervisord.conf"
-        program = runner.ours("supervisord", environment)
+        program = runner.find_program("supervisord", environment)
         argv = (program, "--configuration", str(configuration))
         return runner.Command(argv, env=environment, cwd=self.settings.root)
 
     def _start(self, name: str) -> None:
         self.supervisord.start(name)
-        self.started_from.note({name: self._made_from(name)})
+        self.start_record.add({name: self._in_use(name)})
 
-    def _relieve_scheduler(self) -> None:
-        # It schedules nothing while its tasks end, which the watchdog would take for useless.
+    def _replace_scheduler(self) -> None:
+        # While its tasks finish it schedules nothing, so the watchdog would kill it as useless.
         self.supervisord.stop(WATCHDOG)
         try:
-            self.supervisord.renew(SCHEDULER, TASK_SECONDS)
-            self.started_from.note({SCHEDULER: self._made_from(SCHEDULER)})
+            self.supervisord.restart_gracefully(SCHEDULER, TASK_SECONDS)
+            self.start_record.add({SCHEDULER: self._in_use(SCHEDULER)})
         finally:
             self.supervisord.start(WATCHDOG)
 
-    def _made_from(self, service: str) -> str:
+    def _in_use(self, service: str) -> str:
         return self.environments.in_use(image_of(service) or service)
 
-    def _made_of(self, environment: dict[str, str]) -> str:
+    def _digest(self, environment: dict[str, str]) -> str:
         configuration = (self.settings.root / "orchestration" / "supervisord.conf").read_text()
-        # Not by whose shell it was started, a person's or systemd's at boot.
-        own = {n: value for n, value in environment.items() if not PASSED_ON.match(n)}
-        told = [own, configuration]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        # The shell's variables are left out, as systemd starts the stack with others at boot.
+        own = {n: value for n, value in environment.items() if not INHERITED.match(n)}
+        inputs = [own, configuration]
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

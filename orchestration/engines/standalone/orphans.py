@@ -1,4 +1,4 @@
-"""Processes that a killed supervisord left behind, found by what they inherited from it."""
+"""Find and stop processes that a killed supervisord left behind."""
 
 from collections.abc import Iterator
 
@@ -7,40 +7,40 @@ import psutil
 from orchestration.process.wait import wait_until
 
 
-def left_by(supervisor: str) -> dict[psutil.Process, str]:
-    """Processes below that supervisord's address, with the name of their service.
+def find(supervisor: str) -> dict[psutil.Process, str]:
+    """Return the processes below the supervisord at that address, with their service's name.
 
-    Only this clone's: each child carries the address in its environment.
+    These are only this clone's: each child inherits the address in its environment.
     """
-    found = {}
+    processes = {}
     for process in psutil.process_iter():
         try:
             environment = process.environ()
         except (psutil.Error, OSError):
             continue
         if environment.get("SUPERVISOR_SERVER_URL") == supervisor:
-            found[process] = environment.get("SUPERVISOR_PROCESS_NAME", "")
-    return found
+            processes[process] = environment.get("SUPERVISOR_PROCESS_NAME", "")
+    return processes
 
 
-def end(supervisor: str, grace_seconds: float = 15.0) -> None:
-    """End them: PostgreSQL and the rest in good order first, then by force.
+def stop(supervisor: str, grace_seconds: float = 15.0) -> None:
+    """Terminate the processes that `find` returns, and kill those that outlast the grace period.
 
-    Raises nothing for one that has ended meanwhile.
+    A process that exits meanwhile is no error.
     """
     for kill in (False, True):
-        processes = list(left_by(supervisor))
+        processes = list(find(supervisor))
         for process in processes:
             try:
                 process.kill() if kill else process.terminate()
             except psutil.NoSuchProcess:
                 continue
-        # One that ended but was not collected yet has no environment: it is not found again.
-        wait_until(lambda: not left_by(supervisor), grace_seconds, pause=0.05)
+        # A zombie has no environment, so it is not found again.
+        wait_until(lambda: not find(supervisor), grace_seconds, pause=0.05)
 
 
-def family(pid: int) -> Iterator[psutil.Process]:
-    """A process and all below it that still live."""
+def process_tree(pid: int) -> Iterator[psutil.Process]:
+    """Yield a process and its descendants, zombies left out; nothing if it does not exist."""
     try:
         parent = psutil.Process(pid)
         for process in (parent, *parent.children(recursive=True)):
@@ -51,7 +51,7 @@ def family(pid: int) -> Iterator[psutil.Process]:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """What a process was started with; empty where it is gone or somebody else's."""
+    """Return a process's variables; empty if it does not exist or belongs to another user."""
     try:
         return psutil.Process(pid).environ()
     except (psutil.Error, OSError):
@@ -59,9 +59,9 @@ def environment(pid: int) -> dict[str, str]:
 
 
 def memory(pid: int) -> int:
-    """Bytes a process and its children hold, pages they share counted once (PSS)."""
+    """Return the bytes a process and its descendants use; shared pages count once (PSS)."""
     total = 0
-    for process in family(pid):
+    for process in process_tree(pid):
         try:
             total += process.memory_full_info().pss
         except (psutil.Error, OSError):

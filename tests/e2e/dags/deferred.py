@@ -1,4 +1,4 @@
-"""A task that waits where triggers run, and goes on in a worker."""
+"""A task that defers itself to the triggerer and continues in a worker."""
 
 from datetime import datetime, timedelta
 
@@ -6,18 +6,18 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, dag
 
 
-class Defers(BaseOperator):
+class DeferringOperator(BaseOperator):
     def execute(self, context):
-        print("this was before")
-        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=3)), method_name="go_on")
+        print("before the deferral")
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=3)), method_name="resume")
 
-    def go_on(self, context, event=None):
-        print("this was after")
+    def resume(self, context, event=None):
+        print("after the deferral")
 
 
 @dag(schedule=None, start_date=datetime(2025, 1, 1), is_paused_upon_creation=False, tags=["test"])
 def deferred():
-    Defers(task_id="work")
+    DeferringOperator(task_id="work")
 
 
 deferred()

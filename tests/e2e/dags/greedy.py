@@ -1,4 +1,4 @@
-"""A task that takes memory until it is ended, and is not to be tried again."""
+"""A task that uses ever more memory until it is killed, and has no retries."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""A hundred mapped tasks."""
+"""A task that is mapped over a hundred numbers."""
 
 from datetime import datetime
 

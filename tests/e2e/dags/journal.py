@@ -1,4 +1,4 @@
-"""A task that takes its time and writes down when each try began and ended."""
+"""A task that runs for some seconds and records the start and end of each try in a file."""
 
 import os
 import time
@@ -19,11 +19,11 @@ def journal():
     @task
     def work():
         context = get_current_context()
-        told = f"{context['run_id']} {context['ti'].try_number}"
+        name = f"{context['run_id']} {context['ti'].try_number}"
         with Path(os.environ.get("DATA_DIR", "/opt/airflow/data"), "journal").open("a") as file:
-            print(told, "begun", file=file, flush=True)
+            print(name, "begun", file=file, flush=True)
             time.sleep(context["params"]["seconds"])
-            print(told, "ended", file=file, flush=True)
+            print(name, "ended", file=file, flush=True)
 
     work()
 

@@ -1,4 +1,4 @@
-"""A task that runs until it may end: until a file `go_on` lies beside this one."""
+"""A task that runs until a file `finish` exists next to this one."""
 
 import time
 from datetime import datetime
@@ -11,7 +11,7 @@ from airflow.sdk import dag, task
 def patient():
     @task
     def wait():
-        while not Path(__file__).with_name("go_on").exists():
+        while not Path(__file__).with_name("finish").exists():
             time.sleep(0.5)
 
     wait()

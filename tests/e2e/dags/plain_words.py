@@ -1,7 +1,7 @@
-"""Uses packages that the image does not hold, and a module beside this file.
+"""A task that uses packages missing from the image, and a module next to this file.
 
-`replace_emoji` is in emoji from 1.7 on. The stack's own scripts once hid `retrying`, `watchdog` and
-`cleaning`.
+emoji has `replace_emoji` since 1.7. Modules of the stack itself once had the names `retrying`,
+`watchdog` and `cleaning`, and hid the packages and the module.
 """
 
 from datetime import datetime
@@ -18,10 +18,10 @@ def plain_words():
     @task
     def words():
         @retry(stop_max_attempt_number=1)
-        def replaced():
+        def remove_emoji():
             return strip(replace_emoji("ok \N{ROCKET}", ""))
 
-        return replaced(), Observer.__name__
+        return remove_emoji(), Observer.__name__
 
     words()
 

@@ -1,4 +1,4 @@
-"""A task that is put off twice before it ends, and tells each time that it looked."""
+"""A sensor that is rescheduled twice before it succeeds, and prints the number of each check."""
 
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +17,11 @@ def put_off():
     @task.sensor(mode="reschedule", poke_interval=2, timeout=300)
     def work():
         name = f"put-off-{get_current_context()['run_id']}"
-        looks = Path("/tmp", "".join(filter(str.isalnum, name)))
-        with looks.open("a") as file:
-            file.write("+")
-        count = len(looks.read_text())
-        print("this was look number", count)
+        file = Path("/tmp", "".join(filter(str.isalnum, name)))
+        with file.open("a") as checks:
+            checks.write("+")
+        count = len(file.read_text())
+        print("check number", count)
         return count == 3
 
     work()

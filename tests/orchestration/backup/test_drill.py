@@ -1,4 +1,4 @@
-"""A drill on paper: where it restores to, what it leaves, and what it tells of a bad backup."""
+"""`inv drill` with a fake engine: the temporary stack, its removal and the report."""
 
 import json
 import re
@@ -11,109 +11,119 @@ from orchestration.backup import archive, drill
 from orchestration.clients import postgres
 from orchestration.commands import backup as backup_command
 from orchestration.commands import drill as drill_command
-from orchestration.errors import StackError
+from orchestration.errors import Problem, StackError
 from orchestration.project import Project
 from orchestration.settings.validation import PORTS
 
-FOUND = {"decrypted": 2, "predicted": ["flight-delay@champion"]}
+CHECKED = {"decrypted": 2, "predicted": ["flight-delay@champion"]}
 
 
 @pytest.fixture
-def beside(engine, tmp_path, monkeypatch):
-    """The engine of the other project: an empty server, and a look that says FOUND."""
-    other = type(engine)()
-    other.databases = str(tmp_path / "beside")
-    Path(other.databases).mkdir()
+def sandbox(engine, tmp_path, monkeypatch):
+    """The engine of the temporary stack: empty databases, and a check that prints CHECKED."""
+    sandbox = type(engine)()
+    sandbox.databases = str(tmp_path / "sandbox")
+    Path(sandbox.databases).mkdir()
     for name in postgres.NAMES:
-        Path(other.databases, name).write_text("")
+        Path(sandbox.databases, name).write_text("")
     (tmp_path / "restored").mkdir()
-    other.environments["mlflow"] = {"MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "restored")}
-    engine.lent = other
-    says(monkeypatch, f"print('a warning'); print({json.dumps(FOUND)!r})")
-    return other
+    variables = {"MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "restored")}
+    sandbox.command_environments["mlflow"] = variables
+    engine.sandbox = sandbox
+    set_check(monkeypatch, f"print('a warning'); print({json.dumps(CHECKED)!r})")
+    return sandbox
 
 
-def says(monkeypatch, code):
-    monkeypatch.setattr(drill, "LOOK", (sys.executable, "-c", code))
+def set_check(monkeypatch, code):
+    monkeypatch.setattr(drill, "CHECK", (sys.executable, "-c", code))
 
 
 @pytest.fixture
-def made(project, lived_in):
+def backup(project, lived_in):
     backup_command.run(project)
-    [folder] = archive.all_of(lived_in / "backups")
+    [folder] = archive.list_backups(lived_in / "backups")
     return folder
 
 
-def report(folder):
-    return json.loads((folder.parent / "report/report.json").read_text())
+def report(backup):
+    return json.loads((backup.parent / "report/report.json").read_text())
 
 
-def test_it_restores_beside_and_tells_what_it_found(project, made, beside, engine, capsys):
+def test_drill_restores_into_sandbox_and_reports_checks(project, backup, sandbox, engine, capsys):
     before = sorted(Path(engine.databases).iterdir())
     drill_command.run(project)
-    told = report(made)
-    assert told["verified"] is True
-    assert "6 rows, 1 files, 2 secrets opened, flight-delay@champion" in told["detail"]
-    assert told["detail"] in capsys.readouterr().out
+    document = report(backup)
+    assert document["verified"] is True
+    assert "6 rows, 1 files, 2 secrets decrypted, flight-delay@champion" in document["detail"]
+    assert document["detail"] in capsys.readouterr().out
     assert sorted(Path(engine.databases).iterdir()) == before
-    assert "COPY" in Path(beside.databases, "airflow").read_text()
+    assert "COPY" in Path(sandbox.databases, "airflow").read_text()
 
 
-def test_nothing_that_starts_runs_or_sends_alerts_is_started(project, made, beside):
+def test_drill_starts_no_scheduler_or_worker(project, backup, sandbox):
     drill_command.run(project)
-    started = [asked for asked in beside.asked if asked.startswith(("up", "replace"))]
+    started = [call for call in sandbox.calls if call.startswith(("up", "replace"))]
     assert started == ["up postgres", "replace airflow-init", "replace mlflow-migrate", "up mlflow"]
 
 
-def test_it_has_a_name_ports_and_a_folder_of_its_own_and_they_go(
-    project, made, beside, engine, lived_in
+def test_drill_uses_its_own_name_ports_and_folder_and_removes_them(
+    project, backup, sandbox, engine, lived_in
 ):
-    lent = []
-    engine.create_sandbox = lambda other: lent.append(other) or beside
+    created = []
+    engine.create_sandbox = lambda other: created.append(other) or sandbox
     drill_command.run(project)
-    [other] = lent
-    chosen = Project(lived_in, {}).settings()
-    assert other.project == f"{chosen.project}-drill"
+    [other] = created
+    settings = Project(lived_in, {}).settings()
+    assert other.project == f"{settings.project}-drill"
     assert other.project_dir == other.root == lived_in / ".drill"
-    assert not {other[n] for n in PORTS.values()} & {chosen[n] for n in PORTS.values()}
-    assert other["AIRFLOW_FERNET_KEY"] == chosen["AIRFLOW_FERNET_KEY"]
-    assert beside.asked[-1] == "down volumes=True"
-    assert f"remove_sandbox {other.project}" in engine.asked
+    assert not {other[n] for n in PORTS.values()} & {settings[n] for n in PORTS.values()}
+    assert other["AIRFLOW_FERNET_KEY"] == settings["AIRFLOW_FERNET_KEY"]
+    assert sandbox.calls[-1] == "down volumes=True"
+    assert f"remove_sandbox {other.project}" in engine.calls
     assert not (lived_in / ".drill").exists()
 
 
 @pytest.mark.parametrize(
-    ("code", "why"),
+    ("code", "reason"),
     [
         ("import sys; sys.exit('InvalidToken: ')", "InvalidToken"),
         ("import sys; sys.exit('ValueError: no weights')", "no weights"),
     ],
 )
-def test_what_cannot_be_used_fails_it_and_all_is_removed(
-    project, made, beside, engine, monkeypatch, code, why
+def test_drill_with_failed_check_reports_it_and_cleans_up(
+    project, backup, sandbox, monkeypatch, code, reason
 ):
-    says(monkeypatch, code)
-    with pytest.raises(StackError, match=why):
+    set_check(monkeypatch, code)
+    with pytest.raises(StackError, match=reason):
         drill_command.run(project)
-    assert report(made)["verified"] is False
-    assert re.fullmatch(f"drill failed: .*{why}.*", report(made)["detail"])
-    assert not (made.parent.parent / ".drill").exists()
+    assert report(backup)["verified"] is False
+    assert re.fullmatch(f"drill failed: .*{reason}.*", report(backup)["detail"])
+    assert not (backup.parent.parent / ".drill").exists()
 
 
-def test_a_damaged_backup_fails_before_anything_is_started(project, made, beside):
-    (made / "artifacts.tar").write_bytes(b"x")
-    with pytest.raises(StackError, match="it was cut"):
+def test_drill_reports_the_cause_of_a_problem_not_its_fix(project, backup, sandbox, monkeypatch):
+    problem = Problem("engine-unreachable", "No Docker engine answers.", "Start it.", "engine")
+    monkeypatch.setattr(sandbox, "problems", lambda: [problem])
+    with pytest.raises(StackError, match="Start it"):
         drill_command.run(project)
-    assert beside.asked == []
-    assert report(made)["made_at"][:10] == f"{made.name[:4]}-{made.name[4:6]}-{made.name[6:8]}"
+    assert report(backup)["detail"] == "drill failed: No Docker engine answers."
 
 
-def test_without_a_backup_the_next_command_is_told(project, lived_in):
+def test_drill_of_damaged_backup_fails_before_the_start(project, backup, sandbox):
+    (backup / "artifacts.tar").write_bytes(b"x")
+    with pytest.raises(StackError, match=r"artifacts\.tar has 1 bytes"):
+        drill_command.run(project)
+    assert sandbox.calls == []
+    day = f"{backup.name[:4]}-{backup.name[4:6]}-{backup.name[6:8]}"
+    assert report(backup)["made_at"][:10] == day
+
+
+def test_drill_without_backup_suggests_inv_backup(project, lived_in):
     with pytest.raises(StackError, match="inv backup"):
         drill_command.run(project)
 
 
-def test_without_images_too(project, lived_in, engine):
+def test_drill_without_images_suggests_inv_install(project, lived_in, engine):
     engine.built = False
     with pytest.raises(StackError, match="inv install"):
         drill_command.run(project)

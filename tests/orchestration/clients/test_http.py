@@ -1,4 +1,4 @@
-"""Requests to the pages over TLS: asked by name at an address, and only of who proves to be it."""
+"""Test requests to the pages over TLS: host name, verification and credentials."""
 
 import os
 import ssl
@@ -15,8 +15,8 @@ from tests.support.http_stub import HttpStub
 
 
 @pytest.fixture
-def served(tmp_path):
-    """Serves a pair over TLS on loopback."""
+def serve_tls(tmp_path):
+    """Serve a certificate and key over TLS on loopback."""
     with ExitStack() as servers:
 
         def serve(pair):
@@ -34,63 +34,63 @@ def served(tmp_path):
 @pytest.fixture
 def with_tls(make_settings):
     def make(**values):
-        held = {"TLS": "on", "PUBLIC_HOST": "box.example", "AIRFLOW_UID": os.getuid() or 50000}
-        return make_settings(**held | values)
+        tls = {"TLS": "on", "PUBLIC_HOST": "box.example", "AIRFLOW_UID": os.getuid() or 50000}
+        return make_settings(**tls | values)
 
     return make
 
 
-def test_the_address_is_asked_for_the_name_and_the_page_gets_its_password(with_tls, served):
+def test_probe_with_tls_sends_host_name_and_password(with_tls, serve_tls):
     settings = with_tls()
     certificates.provide(settings)
-    files = Files.of(settings)
-    server = served(keypair.Pair(files.certificate.read_bytes(), files.key.read_bytes()))
+    files = Files.for_clone(settings)
+    server = serve_tls(keypair.Pair(files.certificate.read_bytes(), files.key.read_bytes()))
     settings = with_tls(STATUS_PORT=server.port)
-    check, document = health_report.reach(settings, "status")
+    check, document = health_report.probe(settings, "status")
     assert (check.detail, document) == (f"https://127.0.0.1:{server.port}: HTTP 200", {})
     [request] = server.requests
     assert request.headers["Host"] == f"box.example:{server.port}"
     assert request.headers["Authorization"].startswith("Basic ")
 
 
-def test_a_stranger_with_a_certificate_of_his_own_is_told_nothing(with_tls, served):
+def test_probe_of_a_foreign_certificate_sends_nothing(with_tls, serve_tls):
     certificates.provide(with_tls())
-    stranger = served(ca.issue(ca.authority("stranger"), ["box.example"]))
-    settings = with_tls(STATUS_PORT=stranger.port)
-    check, _ = health_report.reach(settings, "status")
+    foreign = serve_tls(ca.issue(ca.create_ca("foreign"), ["box.example"]))
+    settings = with_tls(STATUS_PORT=foreign.port)
+    check, _ = health_report.probe(settings, "status")
     assert not check.healthy
-    assert "its certificate is not the one that is expected" in check.detail
-    assert stranger.requests == []
+    assert "unexpected certificate" in check.detail
+    assert foreign.requests == []
 
 
-def test_the_ca_s_word_for_another_host_does_not_count(with_tls, served):
+def test_session_rejects_our_certificate_for_another_host(with_tls, serve_tls):
     settings = with_tls()
     certificates.provide(settings)
-    files = Files.of(settings)
+    files = Files.for_clone(settings)
     issuer = keypair.Pair(files.ca.read_bytes(), files.ca_key.read_bytes())
-    other = served(ca.issue(issuer, ["other.example"]))
+    other = serve_tls(ca.issue(issuer, ["other.example"]))
     with http.session(settings) as session, pytest.raises(requests.exceptions.SSLError):
         session.get(f"https://127.0.0.1:{other.port}")
 
 
-def test_an_own_certificate_is_known_without_who_signed_it(with_tls, served, clone):
-    pair = ca.issue(ca.authority("elsewhere"), ["box.example"])
+def test_probe_trusts_an_own_certificate_without_its_ca(with_tls, serve_tls, clone):
+    pair = ca.issue(ca.create_ca("elsewhere"), ["box.example"])
     (clone / "mine.pem").write_bytes(pair.certificate)
     (clone / "mine.key").write_bytes(pair.key)
-    given = {"TLS_CERTIFICATE": "mine.pem", "TLS_KEY": "mine.key"}
-    server = served(pair)
-    settings = with_tls(**given, STATUS_PORT=server.port)
+    own = {"TLS_CERTIFICATE": "mine.pem", "TLS_KEY": "mine.key"}
+    server = serve_tls(pair)
+    settings = with_tls(**own, STATUS_PORT=server.port)
     certificates.provide(settings)
-    assert health_report.reach(settings, "status")[0].healthy is not None
+    assert health_report.probe(settings, "status")[0].healthy is not None
     assert len(server.requests) == 1
 
 
-def test_before_a_certificate_is_there_nothing_is_believed(with_tls, served):
-    server = served(ca.issue(ca.authority("stranger"), ["box.example"]))
-    check, _ = health_report.reach(with_tls(STATUS_PORT=server.port), "status")
+def test_probe_before_the_first_certificate_sends_nothing(with_tls, serve_tls):
+    server = serve_tls(ca.issue(ca.create_ca("foreign"), ["box.example"]))
+    check, _ = health_report.probe(with_tls(STATUS_PORT=server.port), "status")
     assert not check.healthy
     assert server.requests == []
 
 
-def test_without_tls_no_page_gets_a_password(make_settings):
-    assert http.account(make_settings(), "STATUS_PORT") is None
+def test_credentials_without_tls_are_none(make_settings):
+    assert http.credentials(make_settings(), "STATUS_PORT") is None

@@ -1,4 +1,4 @@
-"""What `inv clean` removes and what it must not; the SQL is tried in tests/e2e/test_clean.py."""
+"""What `inv clean` removes and keeps. The SQL itself is tested in tests/e2e/test_clean.py."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from orchestration import lifecycle
 from orchestration.commands import clean
-from orchestration.commands.clean import Row, given_back, shown, size, span
+from orchestration.commands.clean import Row, as_table, freed, parse_age, size_text
 from orchestration.engines.base import Build, runtime_module
 from orchestration.engines.docker import engine as docker_engine
 from orchestration.engines.docker.engine import DockerEngine
@@ -25,21 +25,28 @@ from tests.support.repository import ROOT
 DAY = 86400
 NOW = time.time()
 BEFORE = NOW - 30 * DAY
-HISTORY = {"what": "Airflow's history", "holds": 4096, "old": 1024, "told": "2 runs, 9 rows"}
-DELETED = {"what": "MLflow's deleted runs", "holds": 2**21, "old": 2**20, "told": "1 run, 0 models"}
+HISTORY = {"what": "Airflow's history", "holds": 4096, "old": 1024, "summary": "2 runs, 9 rows"}
+DELETED = {
+    "what": "MLflow's deleted runs",
+    "holds": 2**21,
+    "old": 2**20,
+    "summary": "1 run, 0 models",
+}
 
 
-def said(row, left=None):
-    return f"Airflow says something first\n{json.dumps([{**row, 'left': left}])}\n"
+def script_output(row, left=None):
+    return f"a line that Airflow prints\n{json.dumps([{**row, 'left': left}])}\n"
 
 
 @pytest.fixture
 def cleaned(project, engine, make_settings, recorded, monkeypatch, capsys):
-    """Run `inv clean` against the paper engine; what it printed, blanks made one."""
+    """A function that runs `inv clean` with the fake engine and returns its output as one line."""
     monkeypatch.setattr(background, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(clean, "working_engine", lambda project: (make_settings(), engine))
-    recorded.outputs = {"airflow.cleanup": said(HISTORY), "mlflow.cleanup": said(DELETED)}
-    engine.made = [Build("mine-airflow", 1000, True), Build("sha256:old", 500, False)]
+    recorded.outputs = {
+        "airflow.cleanup": script_output(HISTORY), "mlflow.cleanup": script_output(DELETED),
+    }  # fmt: skip
+    engine.existing_builds = [Build("mine-airflow", 1000, True), Build("sha256:old", 500, False)]
 
     def run(**options):
         clean.run(project, **{"older_than": "30d", "dry_run": False, **options})
@@ -48,121 +55,121 @@ def cleaned(project, engine, make_settings, recorded, monkeypatch, capsys):
     return run
 
 
-# The verb
+# The command
 
 
-def test_a_dry_run_tells_and_asks_for_nothing_more(cleaned, engine, recorded):
-    told = cleaned(dry_run=True)
+def test_clean_dry_run_lists_sizes_and_removes_nothing(cleaned, engine, recorded):
+    output = cleaned(dry_run=True)
     assert recorded.lines == [
         " ".join([*runtime_module(name), str(30 * DAY)])
         for name in ("airflow.cleanup", "mlflow.cleanup")
     ]
-    assert engine.asked == []
-    assert "would give back" in told
-    assert "Airflow's history 4.0 KiB 1.0 KiB 2 runs, 9 rows" in told
-    assert "former builds 1.5 KiB 500 B sha256:old" in told
-    assert f"in all {size(1024 + 2**20 + 500)}" in told
+    assert engine.calls == []
+    assert "would be freed" in output
+    assert "Airflow's history 4.0 KiB 1.0 KiB 2 runs, 9 rows" in output
+    assert "builds 1.5 KiB 500 B sha256:old" in output
+    assert f"total {size_text(1024 + 2**20 + 500)}" in output
 
 
-def test_it_removes_and_tells_what_that_gave_back(cleaned, engine, recorded, monkeypatch):
-    recorded.outputs["airflow.cleanup"] = said(HISTORY, left=3072)
-    monkeypatch.setattr(engine, "prune", lambda: engine.made.pop())
-    told = cleaned(older_than="12h")
+def test_clean_removes_and_prints_freed_space(cleaned, engine, recorded, monkeypatch):
+    recorded.outputs["airflow.cleanup"] = script_output(HISTORY, left=3072)
+    monkeypatch.setattr(engine, "prune", lambda: engine.existing_builds.pop())
+    output = cleaned(older_than="12h")
     assert [line.split()[4:] for line in recorded.lines] == [[str(12 * 3600), "apply"]] * 2
-    assert "Airflow's history 4.0 KiB 1.0 KiB 3.0 KiB 2 runs, 9 rows" in told
-    assert "MLflow's deleted runs 2.0 MiB 0 B 2.0 MiB" in told
-    assert "former builds 1.5 KiB 500 B 1000 B sha256:old" in told
-    assert f"in all {size(1024 + 500)}" in told
+    assert "Airflow's history 4.0 KiB 1.0 KiB 3.0 KiB 2 runs, 9 rows" in output
+    assert "MLflow's deleted runs 2.0 MiB 0 B 2.0 MiB" in output
+    assert "builds 1.5 KiB 500 B 1000 B sha256:old" in output
+    assert f"total {size_text(1024 + 500)}" in output
 
 
-def test_builds_that_are_all_needed_are_left_alone(cleaned, engine):
-    engine.made = [Build("mine-airflow", 1000, True)]
-    assert "former builds 1000 B 0 B 1000 B none" in cleaned()
-    assert engine.asked == []
+def test_clean_without_inactive_builds_does_not_prune(cleaned, engine):
+    engine.existing_builds = [Build("mine-airflow", 1000, True)]
+    assert "builds 1000 B 0 B 1000 B none inactive" in cleaned()
+    assert engine.calls == []
 
 
-def test_what_fails_hides_no_other_and_is_the_reason_at_the_end(cleaned, engine, recorded, capsys):
+def test_clean_runs_all_steps_and_raises_failures_at_the_end(cleaned, engine, recorded, capsys):
     recorded.failures = {"mlflow.cleanup": "no answer within 1800 s"}
     engine.prune_fails = StackError("no Docker engine answers")
-    with pytest.raises(StackError) as refused:
+    with pytest.raises(StackError) as raised:
         cleaned()
-    assert str(refused.value).splitlines() == [
+    assert str(raised.value).splitlines() == [
         "MLflow: no answer within 1800 s",
-        "former builds: no Docker engine answers",
+        "builds: no Docker engine answers",
         "Fix this, then run: inv clean",
     ]
-    told = capsys.readouterr().out
-    assert "2 runs, 9 rows" in told
-    assert "no Docker engine answers" in told
+    output = capsys.readouterr().out
+    assert "2 runs, 9 rows" in output
+    assert "no Docker engine answers" in output
 
 
-def test_a_step_that_failed_where_it_ran_is_the_reason_too(cleaned, recorded):
+def test_clean_raises_failures_reported_by_a_script(cleaned, recorded):
     rows = [HISTORY, {"what": "task logs", "error": "3 of 9 files could not be removed"}]
     recorded.outputs["airflow.cleanup"] = json.dumps(rows)
     with pytest.raises(StackError, match="task logs: 3 of 9 files could not be removed"):
         cleaned()
 
 
-def test_without_a_database_it_says_what_to_type_and_tidies_all_the_same(cleaned, engine, recorded):
-    engine.listed = []
-    with pytest.raises(StackError) as refused:
+def test_clean_of_stopped_stack_suggests_inv_up_and_prunes(cleaned, engine, recorded):
+    engine.ps_result = []
+    with pytest.raises(StackError) as raised:
         cleaned()
-    assert "Airflow: postgres is not running.\nRun: inv up" in str(refused.value)
-    assert "MLflow: mlflow is not running.\nRun: inv up" in str(refused.value)
-    assert (recorded.lines, engine.asked) == ([], ["prune"])
+    assert "Airflow: postgres is not running.\nRun: inv up" in str(raised.value)
+    assert "MLflow: mlflow is not running.\nRun: inv up" in str(raised.value)
+    assert (recorded.lines, engine.calls) == ([], ["prune"])
 
 
-def test_a_script_that_tells_nothing_is_no_success(cleaned, recorded):
+def test_clean_fails_if_a_script_prints_no_json(cleaned, recorded):
     recorded.outputs["airflow.cleanup"] = "Killed"
     with pytest.raises(StackError, match=r"Airflow: Expected JSON, .*\nKilled"):
         cleaned()
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "age"),
     [("30d", timedelta(days=30)), ("60m", timedelta(hours=1)), ("12h", timedelta(hours=12))],
 )
-def test_a_span_is_read(text, found):
-    assert span(text) == found
+def test_parse_age_returns_timedelta(text, age):
+    assert parse_age(text) == age
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("month", "not a duration"),
         ("", "not a duration"),
         ("-3d", "not a duration"),
-        ("59m", "1h"),
-        ("0d", "1h"),
+        ("59m", "too short"),
+        ("0d", "too short"),
     ],
 )
-def test_a_span_that_is_none_or_too_short_is_refused_before_anything_is_asked(
-    cleaned, engine, recorded, text, why
+def test_clean_with_invalid_age_fails_before_any_engine_call(
+    cleaned, engine, recorded, text, reason
 ):
-    with pytest.raises(StackError, match=f"^--older-than {text} .*{why}"):
+    with pytest.raises(StackError, match=f"^--older-than {text} is {reason}"):
         cleaned(older_than=text)
-    assert (recorded.lines, engine.asked) == ([], [])
+    assert (recorded.lines, engine.calls) == ([], [])
 
 
 @pytest.mark.parametrize(
-    ("count", "words"),
+    ("count", "text"),
     [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (20 * 2**20, "20 MiB"), (2**50, "1024 TiB")],
 )
-def test_sizes_are_told_in_words(count, words):
-    assert size(count) == words
+def test_size_text_uses_binary_units(count, text):
+    assert size_text(count) == text
 
 
-def test_what_others_write_meanwhile_gives_nothing_back():
-    assert given_back(Row("x", holds=10, old=5, left=12)) == 0
-    assert given_back(Row("x", holds=10, old=5)) == 0
+def test_freed_is_zero_if_services_wrote_more_meanwhile():
+    assert freed(Row("x", holds=10, old=5, left=12)) == 0
+    assert freed(Row("x", holds=10, old=5)) == 0
 
 
-def test_what_stands_in_brackets_is_told_as_it_is():
-    table = shown([Row("a", told="[red]"), Row("b", error="[bold]")], removed=False)
+def test_as_table_escapes_brackets():
+    table = as_table([Row("a", summary="[red]"), Row("b", error="[bold]")], removed=False)
     assert list(table.columns[-1].cells) == [r"\[red]", r"\[bold]", ""]
 
 
-def test_the_services_that_are_asked_exist_on_both_engines():
+def test_clean_up_modules_and_services_exist_on_both_engines():
     from orchestration.engines.standalone.engine import SERVICES
 
     runtime = ROOT / "orchestration/config/stack_runtime"
@@ -172,21 +179,21 @@ def test_the_services_that_are_asked_exist_on_both_engines():
     assert clean.working_engine is lifecycle.working_engine
 
 
-# What was built
+# Builds
 
 
-def test_images_of_this_clone_that_nothing_needs_are_told(make_settings, recorded):
+def test_docker_builds_marks_unused_images_of_this_clone(make_settings, recorded):
     docker = DockerEngine(make_settings())
     ours = docker.candidates.name
     image = {"Size": 900, "SharedSize": 600, "Labels": {"com.docker.compose.project": ours}}
-    strange = {**image, "Labels": {"com.docker.compose.project": "another-candidate"}}
+    foreign = {**image, "Labels": {"com.docker.compose.project": "another-candidate"}}
     images = [
         {**image, "Id": "used", "RepoTags": [f"{docker.settings.project}-mlflow:latest"]},
         {**image, "Id": "running", "RepoTags": None, "Containers": 1},
         {**image, "Id": "unknown", "RepoTags": None, "Containers": -1},
         {**image, "Id": "old", "RepoTags": ["<none>:<none>"]},
-        {**image, "Id": "left", "RepoTags": [f"{ours}-mlflow:latest"], "SharedSize": -1},
-        {**strange, "Id": "theirs", "RepoTags": None},
+        {**image, "Id": "unfinished", "RepoTags": [f"{ours}-mlflow:latest"], "SharedSize": -1},
+        {**foreign, "Id": "theirs", "RepoTags": None},
         {**image, "Id": "nobody's", "RepoTags": None, "Labels": None},
     ]
     for one in images:
@@ -202,42 +209,41 @@ def test_images_of_this_clone_that_nothing_needs_are_told(make_settings, recorde
     assert docker_engine.Build is Build
 
 
-def test_a_machine_without_images_has_no_builds(make_settings):
+def test_docker_builds_without_images_is_empty(make_settings):
     docker = DockerEngine(make_settings())
     docker.project.__dict__["sdk"] = SimpleNamespace(df=lambda: {"Images": None})
     assert docker.builds() == []
 
 
-def test_environments_that_tidy_would_delete_are_told_as_not_needed(
-    clone, make_settings, monkeypatch
-):
+def test_standalone_builds_marks_what_prune_would_delete(clone, make_settings, monkeypatch):
     state = State(clone / ".state")
     monkeypatch.setattr(State, "of", classmethod(lambda cls, settings: state))
-    made = Environments(make_settings())
+    environments = Environments(make_settings())
     for name in ("status-new", "status-old", "status-runs"):
         (state.folder / "envs" / name).mkdir(parents=True)
     (state.folder / "envs" / "status").symlink_to("status-new")
     (state.folder / "envs/status-old/module.py").write_bytes(b"x" * 9000)
-    told = {build.name: build.needed for build in made.builds(["status-runs"])}
-    assert told == {"status-new": True, "status-old": False, "status-runs": True}
-    made.prune(["status-runs"])
-    assert {build.name for build in made.builds(["status-runs"])} == {"status-new", "status-runs"}
+    needed = {build.name: build.needed for build in environments.builds(["status-runs"])}
+    assert needed == {"status-new": True, "status-old": False, "status-runs": True}
+    environments.prune(["status-runs"])
+    names = {build.name for build in environments.builds(["status-runs"])}
+    assert names == {"status-new", "status-runs"}
 
 
-def test_files_that_the_cache_has_too_give_nothing_back(tmp_path):
+def test_reclaimable_bytes_excludes_files_linked_to_the_cache(tmp_path):
     (tmp_path / "env").mkdir()
     (tmp_path / "cache").write_bytes(b"x" * 9000)
     os.link(tmp_path / "cache", tmp_path / "env" / "linked")
-    assert virtualenvs.held_alone(tmp_path / "env") == 0
+    assert virtualenvs.reclaimable_bytes(tmp_path / "env") == 0
     (tmp_path / "env" / "own").write_bytes(b"x" * 9000)
-    assert virtualenvs.held_alone(tmp_path / "env") >= 9000
+    assert virtualenvs.reclaimable_bytes(tmp_path / "env") >= 9000
 
 
 # The scripts in the services
 
 
 def write(path, days, size=5000):
-    """A file last written so many days ago, in folders as old."""
+    """Create a file that was last written so many days ago, in folders of the same age."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * size)
     age(path, days)
@@ -251,7 +257,7 @@ def age(path, days):
 
 @pytest.fixture
 def logs(tmp_path, script):
-    """A logs folder with runs of every kind; `clean` cleans it, `left` names what is there."""
+    """A logs folder with all kinds of runs. `clean` cleans it, `files` lists what remains."""
     folder = tmp_path / "logs"
     old = "dag_id=flights/run_id=manual__old/task_id=train/map_index=0/attempt=1.log"
     for name in (
@@ -273,56 +279,56 @@ def logs(tmp_path, script):
         processor = folder / "dag_processor"
         return script("airflow.old_files").logs(folder, processor, living, BEFORE, remove=remove)
 
-    def left():
-        found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-        return {name for name in found if "latest" not in name}
+    def files():
+        names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        return {name for name in names if "latest" not in name}
 
-    return SimpleNamespace(folder=folder, clean=clean, left=left, old=old)
+    return SimpleNamespace(folder=folder, clean=clean, files=files, old=old)
 
 
-def test_old_logs_go_and_those_of_a_run_that_goes_on_stay(logs):
+def test_logs_removes_old_ones_and_keeps_those_of_running_runs(logs):
     row = logs.clean()
-    assert logs.left() == {
+    assert logs.files() == {
         "dag_id=flights/run_id=manual__runs/task_id=train/attempt=1.log",
         "dag_id=flights/run_id=manual__young/task_id=train/attempt=1.log",
         "dag_processor/2013-05-01/dags-folder/flights.py.log",
         "notes/2013-01-01/mine.txt",
         "dag_id=mine/notes/mine.txt",
     }
-    assert (row.told, row.left) == ("3 files", row.holds - row.old)
+    assert (row.summary, row.left) == ("3 files", row.holds - row.old)
     assert row.old >= 3 * 5000
 
 
-def test_folders_that_are_empty_then_go_too(logs):
+def test_logs_removes_empty_folders(logs):
     logs.clean()
     assert not (logs.folder / "dag_id=flights/run_id=manual__old").exists()
     assert not (logs.folder / "dag_processor/2013-01-01").exists()
     assert not (logs.folder / "dag_id=gone").exists()
 
 
-def test_a_folder_in_which_something_was_made_just_now_stays(logs):
-    begun = logs.folder / "dag_id=flights/run_id=manual__begins/task_id=train"
-    begun.mkdir(parents=True)
+def test_logs_keeps_new_folders(logs):
+    new = logs.folder / "dag_id=flights/run_id=manual__begins/task_id=train"
+    new.mkdir(parents=True)
     logs.clean()
-    assert begun.exists()
+    assert new.exists()
 
 
-def test_a_dry_run_touches_no_log(logs):
-    before = logs.left()
+def test_logs_dry_run_removes_nothing(logs):
+    before = logs.files()
     row = logs.clean(remove=False)
-    assert logs.left() == before
-    assert (row.told, row.left) == ("3 files", None)
+    assert logs.files() == before
+    assert (row.summary, row.left) == ("3 files", None)
     assert row.old >= 3 * 5000
 
 
-def test_a_link_is_neither_followed_nor_counted(logs, tmp_path):
+def test_logs_does_not_follow_links(logs, tmp_path):
     outside = write(tmp_path / "outside" / "task_id=t" / "attempt=1.log", 90)
     (logs.folder / "dag_id=flights" / "run_id=linked").symlink_to(outside.parent.parent)
     logs.clean()
     assert outside.exists()
 
 
-def test_logs_of_the_processor_elsewhere_are_counted_once(logs, script, tmp_path):
+def test_logs_counts_processor_logs_in_another_folder_once(logs, script, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     write(elsewhere / "2013-01-01" / "flights.py.log", 40)
     files = script("airflow.old_files")
@@ -331,23 +337,23 @@ def test_logs_of_the_processor_elsewhere_are_counted_once(logs, script, tmp_path
     assert row.holds == within.holds + files.allocated([elsewhere])
 
 
-def test_what_cannot_be_removed_is_told_and_keeps_no_other(logs, script, monkeypatch):
+def test_logs_reports_unremovable_files_and_removes_the_rest(logs, script, monkeypatch):
     files, unlink = script("airflow.old_files"), Path.unlink
 
-    def guarded(path, *arguments, **options):
+    def failing_unlink(path, *arguments, **options):
         if "dag_id=gone" in str(path):
             raise PermissionError(13, "Permission denied", str(path))
         unlink(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "unlink", guarded)
+    monkeypatch.setattr(Path, "unlink", failing_unlink)
     with pytest.raises(OSError, match=r"1 of 4 files could not be removed: .*Permission denied"):
         files.logs(logs.folder, logs.folder / "dag_processor", set(), BEFORE, remove=True)
-    assert logs.old not in logs.left()
+    assert logs.old not in logs.files()
 
 
 @pytest.fixture
 def shared(tmp_path, script):
-    """A data folder; `clean` cleans it and returns the folders that went."""
+    """A function that cleans a data folder and returns the row and the removed folders."""
     folder = tmp_path / "data"
     for name, days in (
         ("flights/manual__old", 40),
@@ -373,18 +379,18 @@ def shared(tmp_path, script):
     return clean
 
 
-def test_data_of_runs_that_went_goes_and_nothing_a_person_put_there(shared):
-    row, went = shared()
-    assert went == {"manual__old", "named_by_hand", "manual__nobody_knows_it"}
-    assert (row.told, row.left) == ("3 folders", row.holds - row.old)
+def test_data_removes_folders_of_removed_runs_and_keeps_users_files(shared):
+    row, removed = shared()
+    assert removed == {"manual__old", "named_by_hand", "manual__nobody_knows_it"}
+    assert (row.summary, row.left) == ("3 folders", row.holds - row.old)
 
 
-def test_a_dry_run_touches_no_data(shared):
-    row, went = shared(remove=False)
-    assert (row.told, row.left, went) == ("3 folders", None, set())
+def test_data_dry_run_removes_nothing(shared):
+    row, removed = shared(remove=False)
+    assert (row.summary, row.left, removed) == ("3 folders", None, set())
 
 
-def test_folders_of_runs_are_named_as_the_pipelines_name_them(script):
+def test_folder_name_matches_the_pipelines(script):
     source = (ROOT / "dags/ml/data.py").read_text()
     assert 're.sub(r"[^A-Za-z0-9_-]", "_", run_id)' in source
     assert script("airflow.old_files").folder_name("manual__2013-01-01T00:00:00+00:00/..") == (
@@ -392,36 +398,36 @@ def test_folders_of_runs_are_named_as_the_pipelines_name_them(script):
     )
 
 
-def test_no_data_folder_is_no_failure(script, tmp_path):
+def test_data_without_folder_is_empty(script, tmp_path):
     row = script("airflow.old_files").data(tmp_path / "none", {"a"}, set(), [], BEFORE, remove=True)
-    assert (row.holds, row.old, row.told) == (0, 0, "0 folders")
+    assert (row.holds, row.old, row.summary) == (0, 0, "0 folders")
 
 
-def test_a_step_that_fails_keeps_no_other_from_telling(script, capsys):
-    cleaning = script("shared.cleanup_report")
+def test_cleanup_report_prints_rows_of_all_steps(script, capsys):
+    report = script("shared.cleanup_report")
 
     def chatty():
         print("not a row")
-        return cleaning.Row("b", 1, 0, "none")
+        return report.Row("b", 1, 0, "none")
 
     def failing():
         raise OSError("no space left\nwith more of it")
 
-    cleaning.run({"a": failing, "b": chatty, "c": lambda: 1 / 0})
-    told = capsys.readouterr()
-    rows = json.loads(told.out)
+    report.run({"a": failing, "b": chatty, "c": lambda: 1 / 0})
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
     assert [row.get("error") for row in rows] == ["no space left", None, "division by zero"]
-    assert "not a row" in told.err
-    assert told.out.startswith('[{"what": ')
+    assert "not a row" in captured.err
+    assert captured.out.startswith('[{"what": ')
 
 
 class Cursor:
-    """Answers nothing but counts; keeps the statements."""
+    """A cursor with prepared answers that records its statements."""
 
     description = True
 
-    def __init__(self, asked, answers):
-        self.asked, self.answers, self.said = asked, answers, []
+    def __init__(self, statements, answers):
+        self.statements, self.answers, self.rows = statements, answers, []
 
     def __enter__(self):
         return self
@@ -430,19 +436,19 @@ class Cursor:
         pass
 
     def execute(self, statement, values):
-        self.asked.append(statement)
-        self.said = next((rows for words, rows in self.answers.items() if words in statement), [])
-        if isinstance(self.said, Exception):
-            raise self.said
+        self.statements.append(statement)
+        self.rows = next((rows for words, rows in self.answers.items() if words in statement), [])
+        if isinstance(self.rows, Exception):
+            raise self.rows
 
     def fetchall(self):
-        return self.said
+        return self.rows
 
 
 @pytest.fixture
 def history(script):
-    """Airflow's history on a database of paper: 1 of 2 rows is old in a table of 2 MiB."""
-    asked, cleaned = [], []
+    """Airflow's history on a fake database: 1 of 2 rows is old in each table of 2 MiB."""
+    statements, cleanups = [], []
     answers = {
         "to_regclass": [(True,)],
         "FILTER": [(1, 2)],
@@ -450,93 +456,95 @@ def history(script):
         "count(*) FROM": [(0,)],
         "SELECT id FROM old_run": [(7,)],
         "RETURNING": [("flights", "manual__old")],
-        "FROM old_run": [("flights", "manual__old"), ("flights", "started anew")],
+        "FROM old_run": [("flights", "manual__old"), ("flights", "started again")],
     }
-    connection = SimpleNamespace(cursor=lambda: Cursor(asked, answers))
+    connection = SimpleNamespace(cursor=lambda: Cursor(statements, answers))
     modules = {
         "psycopg2": {"connect": lambda *a, **o: connection, "OperationalError": OSError},
-        "airflow.utils.db_cleanup": {"run_cleanup": lambda **how: cleaned.append(how)},
+        "airflow.utils.db_cleanup": {"run_cleanup": lambda **options: cleanups.append(options)},
     }
-    made = script("airflow.old_history", **modules).History("postgresql+psycopg2://x", "a moment")
-    asked.clear()
-    return SimpleNamespace(made=made, asked=asked, cleaned=cleaned, answers=answers)
+    database = script("airflow.old_history", **modules).History("postgresql+psycopg2://x", "a time")
+    statements.clear()
+    return SimpleNamespace(
+        database=database, statements=statements, cleanups=cleanups, answers=answers
+    )
 
 
-def test_a_dry_run_only_selects(history):
-    row = history.made.clean(remove=False)
-    history.made.archives(remove=False)
-    assert {statement.split()[0] for statement in history.asked} == {"SELECT"}
-    assert history.cleaned == []
-    assert (row.old, row.left) == (len(history.made.tables) * 2**20, None)
+def test_history_dry_run_only_selects(history):
+    row = history.database.clean(remove=False)
+    history.database.archives(remove=False)
+    assert {statement.split()[0] for statement in history.statements} == {"SELECT"}
+    assert history.cleanups == []
+    assert (row.old, row.left) == (len(history.database.tables) * 2**20, None)
 
 
-def test_airflows_own_code_gets_the_tables_that_stand_alone_and_asks_nothing(history):
-    history.made.clean(remove=True)
-    (how,) = history.cleaned
-    assert (how["confirm"], how["skip_archive"], how["clean_before_timestamp"]) == (
-        False, True, "a moment",
+def test_history_passes_unreferenced_tables_to_airflows_clean_up(history):
+    history.database.clean(remove=True)
+    (options,) = history.cleanups
+    assert (options["confirm"], options["skip_archive"], options["clean_before_timestamp"]) == (
+        False, True, "a time",
     )  # fmt: skip
-    assert set(how["table_names"]) == {
+    assert set(options["table_names"]) == {
         "job", "log", "session", "celery_taskmeta", "celery_tasksetmeta",
     }  # fmt: skip
 
 
-def test_nothing_is_deleted_but_runs_and_versions(history):
-    history.made.clean(remove=True)
-    deleted = [line.split()[2] for line in history.asked if line.startswith("DELETE")]
+def test_history_deletes_only_runs_and_dag_versions(history):
+    history.database.clean(remove=True)
+    deleted = [line.split()[2] for line in history.statements if line.startswith("DELETE")]
     assert deleted == ["dag_run", "dag_version"]
 
 
-def test_a_run_that_was_started_anew_meanwhile_is_living(history):
-    history.made.clean(remove=True)
-    assert history.made.gone == [("flights", "manual__old")]
-    truncated = history.asked.index("TRUNCATE old_run")
-    deleted = [n for n, line in enumerate(history.asked) if line.startswith("DELETE")]
+def test_history_keeps_a_run_that_was_restarted_meanwhile(history):
+    history.database.clean(remove=True)
+    assert history.database.gone == [("flights", "manual__old")]
+    truncated = history.statements.index("TRUNCATE old_run")
+    deleted = [n for n, line in enumerate(history.statements) if line.startswith("DELETE")]
     assert all(truncated < number for number in deleted)
 
 
-def test_a_table_that_somebody_holds_is_not_waited_for(history):
+def test_history_does_not_wait_long_for_a_locked_table(history):
     history.answers["VACUUM (FULL"] = OSError("canceling statement due to lock timeout")
-    history.made.clean(remove=True)
-    limits = [line for line in history.asked if line.startswith(("SET", "VACUUM"))]
+    history.database.clean(remove=True)
+    limits = [line for line in history.statements if line.startswith(("SET", "VACUUM"))]
     per_table = ["SET lock_timeout = '2s'", "VACUUM (FULL", "SET lock_timeout = 0", "VACUUM (AN"]
     assert [line[: len(words)] for line, words in zip(limits, per_table * 99, strict=False)] == (
-        per_table * len(history.made.tables)
+        per_table * len(history.database.tables)
     )
 
 
-def test_a_small_table_is_not_written_anew(history):
+def test_history_does_not_rewrite_a_small_table(history):
     history.answers["pg_total"] = [(2**20,)]
-    history.made.clean(remove=True)
-    assert not [line for line in history.asked if "FULL" in line]
+    history.database.clean(remove=True)
+    assert not [line for line in history.statements if "FULL" in line]
 
 
-def test_rows_that_airflow_could_not_delete_are_a_failure(history):
+def test_history_fails_if_airflow_leaves_old_rows(history):
     history.answers["count(*) FROM"] = [(3,)]
     with pytest.raises(RuntimeError, match="left old rows in the table job"):
-        history.made.clean(remove=True)
+        history.database.clean(remove=True)
 
 
-def test_where_nothing_is_old_nothing_is_done(history):
+def test_history_without_old_rows_does_nothing(history):
     history.answers["FILTER"] = [(0, 2)]
-    assert history.made.clean(remove=True).left is None
-    assert history.cleaned == []
+    assert history.database.clean(remove=True).left is None
+    assert history.cleanups == []
 
 
 @pytest.mark.parametrize("remove", [True, False])
-def test_only_archives_older_than_the_span_are_dropped(history, remove):
-    history.made.before = datetime(2026, 5, 1)
+def test_archives_drops_only_old_tables_of_airflow(history, remove):
+    history.database.before = datetime(2026, 5, 1)
     old, young = "_airflow_deleted__log__20260430235959", "_airflow_deleted__log__20260501000000"
     mine = "_airflow_deleted__mine"
     history.answers["pg_tables"] = [(old,), (young,), (mine,), ("dag_run",)]
-    row = history.made.archives(remove=remove)
-    dropped = [line for line in history.asked if line.startswith("DROP")]
+    row = history.database.archives(remove=remove)
+    dropped = [line for line in history.statements if line.startswith("DROP")]
     assert dropped == ([f'DROP TABLE "{old}"'] if remove else [])
-    assert (row.told, row.left is None) == ("1 table", not remove)
+    assert (row.summary, row.left is None) == ("1 table", not remove)
 
 
 class Answers:
-    """MLflow's store on paper: rows by what a statement is called in the script."""
+    """A fake of MLflow's store: the rows by the statement of the script."""
 
     def __init__(self, script, runs=(), models=(), experiments=()):
         self.rows = {
@@ -551,11 +559,11 @@ class Answers:
 
 @pytest.fixture
 def mlflow(script, tmp_path, monkeypatch):
-    """The script beside an MLflow of paper: `clean` with what is old, `asked` of its code."""
-    asked = []
+    """The script with a fake MLflow: `clean` gets the old data, `calls` records MLflow's code."""
+    calls = []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5077")
     cli = SimpleNamespace(
-        _gc_tracking_resources=lambda **how: asked.append(how),
+        _gc_tracking_resources=lambda **options: calls.append(options),
         _get_store=lambda uri, destination: (uri, destination),
     )
     addresses = []
@@ -570,37 +578,37 @@ def mlflow(script, tmp_path, monkeypatch):
         store.ask = Answers(loaded, **old)
         return store.clean(remove=remove)
 
-    return SimpleNamespace(clean=clean, asked=asked, addresses=addresses, folder=tmp_path)
+    return SimpleNamespace(clean=clean, calls=calls, addresses=addresses, folder=tmp_path)
 
 
 RUN = ("r1", "mlflow-artifacts:/1/r1/artifacts")
 
 
-def test_mlflows_code_gets_names_and_never_all_that_was_deleted(mlflow):
+def test_mlflow_cleanup_passes_ids_and_never_means_all_deleted_runs(mlflow):
     row = mlflow.clean(runs=[RUN])
-    (how,) = mlflow.asked
-    assert (how["run_ids"], how["logged_model_ids"], how["experiment_ids"]) == (["r1"], [], [])
-    # No experiment named would mean every one that was deleted.
-    assert how["skip_experiments"] is True
-    assert how["backend_store"] == ("postgresql+psycopg2://x", str(mlflow.folder))
+    (call,) = mlflow.calls
+    assert (call["run_ids"], call["logged_model_ids"], call["experiment_ids"]) == (["r1"], [], [])
+    # Without ids, MLflow would remove every deleted experiment.
+    assert call["skip_experiments"] is True
+    assert call["backend_store"] == ("postgresql+psycopg2://x", str(mlflow.folder))
     assert mlflow.addresses == ["http://127.0.0.1:5077"]
-    assert row.told == "1 run, 0 models"
+    assert row.summary == "1 run, 0 models"
 
 
-def test_experiments_that_may_go_are_named(mlflow):
+def test_mlflow_cleanup_passes_ids_of_old_experiments(mlflow):
     mlflow.clean(experiments=[(5,), (6,)], models=[("m-1", "mlflow-artifacts:/5/models/m-1")])
-    (how,) = mlflow.asked
-    assert (how["experiment_ids"], how["skip_experiments"]) == (["5", "6"], False)
-    assert (how["run_ids"], how["logged_model_ids"]) == ([], ["m-1"])
+    (call,) = mlflow.calls
+    assert (call["experiment_ids"], call["skip_experiments"]) == (["5", "6"], False)
+    assert (call["run_ids"], call["logged_model_ids"]) == ([], ["m-1"])
 
 
 @pytest.mark.parametrize("old", [{"remove": False, "runs": [RUN]}, {"remove": True}])
-def test_mlflow_is_not_asked_for_nothing_or_in_a_dry_run(mlflow, old):
+def test_mlflow_cleanup_dry_run_or_without_old_data_calls_nothing(mlflow, old):
     assert mlflow.clean(**old).left is None
-    assert mlflow.asked == []
+    assert mlflow.calls == []
 
 
-def test_the_artifacts_of_a_run_are_measured_where_the_server_keeps_them(mlflow):
+def test_mlflow_cleanup_measures_artifacts_in_a_folder(mlflow):
     write(mlflow.folder / "1/r1/artifacts/model", 40, size=100_000)
     write(mlflow.folder / "1/r2/artifacts/model", 40, size=100_000)
     row = mlflow.clean(runs=[RUN], remove=False)
@@ -608,12 +616,12 @@ def test_the_artifacts_of_a_run_are_measured_where_the_server_keeps_them(mlflow)
     assert row.holds >= 200_000
 
 
-def test_of_a_bucket_nothing_is_measured(mlflow):
+def test_mlflow_cleanup_does_not_measure_a_bucket(mlflow):
     row = mlflow.clean("s3://bucket/prefix", runs=[RUN], remove=False)
     assert (row.holds, row.old) == (1000, 0)
 
 
-def test_the_folder_of_a_run_without_artifacts_goes_too(mlflow):
+def test_mlflow_cleanup_removes_empty_run_folders(mlflow):
     (mlflow.folder / "1/r1").mkdir(parents=True)
     write(mlflow.folder / "1/r2/artifacts/model", 40)
     mlflow.clean(runs=[RUN, ("r2", "mlflow-artifacts:/1/r2/artifacts")])

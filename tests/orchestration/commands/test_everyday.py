@@ -1,4 +1,4 @@
-"""The verbs that use a stack, with an engine of paper and stubs: what each does and says."""
+"""Test the commands that use a running stack with a fake engine and stubs of the pages."""
 
 import itertools
 import json
@@ -18,83 +18,79 @@ from orchestration.health import canary
 
 @pytest.fixture(autouse=True)
 def machine(clone, engine, web, monkeypatch):
-    """A machine with an engine, where every service answers well."""
-    for name, port in web.stack_is_well().items():
+    """Provide an engine, and healthy answers of every service."""
+    for name, port in web.serve_stack().items():
         monkeypatch.setenv(name, str(port))
-    monkeypatch.setattr(factory, "engine_for", lambda chosen: engine)
+    monkeypatch.setattr(factory, "engine_for", lambda settings: engine)
 
 
 # health
 
 
-def test_health_of_a_stack_that_is_well(project, installed, engine, capsys):
-    engine.held = {"redis": 5 * 2**20}
+def test_health_healthy_stack_shows_rows_and_verdict(project, installed, engine, capsys):
+    engine.memory_use = {"redis": 5 * 2**20}
     assert health_command.run(project, as_json=False, deep=False)
-    told = capsys.readouterr().out.splitlines()
-    [redis] = [line for line in told if " redis " in line]
+    lines = capsys.readouterr().out.splitlines()
+    [redis] = [line for line in lines if " redis " in line]
     assert "✓" in redis
     assert "5 MiB" in redis
-    assert told[-1] == "healthy (docker)"
+    assert lines[-1] == "healthy (docker)"
 
 
-def test_health_for_machines_is_json_alone(project, installed, engine, web, capsys):
-    web.stack_is_well(redis="down")
+def test_health_json_prints_only_json(project, installed, engine, web, capsys):
+    web.serve_stack(redis="down")
     assert not health_command.run(project, as_json=True, deep=False)
     document = json.loads(capsys.readouterr().out)
     assert document["status"] == "degraded"
     assert {row["name"] for row in document["services"] if not row["healthy"]} == {"redis"}
 
 
-def test_health_of_an_ill_stack_is_explained(project, installed, engine, web, capsys):
-    web.stack_is_well(redis="down")
+def test_health_unhealthy_stack_names_the_next_command(project, installed, engine, web, capsys):
+    web.serve_stack(redis="down")
     assert not health_command.run(project, as_json=False, deep=False)
     assert capsys.readouterr().out.splitlines()[-1] == "Run: inv logs -s redis"
 
 
-def test_deep_health_sends_the_canary_but_not_through_an_ill_stack(
-    project, installed, web, monkeypatch
-):
-    proven = []
-    monkeypatch.setattr(canary, "prove", lambda airflow, console: proven.append(1) or "well")
+def test_deep_health_runs_the_canary_only_on_a_healthy_stack(project, installed, web, monkeypatch):
+    runs = []
+    monkeypatch.setattr(canary, "run", lambda airflow, console: runs.append(1) or "ok")
     assert health_command.run(project, as_json=False, deep=True)
-    assert len(proven) == 1
-    web.stack_is_well(redis="down")
+    assert len(runs) == 1
+    web.serve_stack(redis="down")
     assert not health_command.run(project, as_json=False, deep=True)
-    assert len(proven) == 1
+    assert len(runs) == 1
 
 
-def test_deep_health_for_machines_is_json_alone_too(project, installed, monkeypatch, capsys):
-    monkeypatch.setattr(canary, "prove", lambda airflow, console: console.print("✓") or "well")
+def test_deep_health_json_prints_only_json(project, installed, monkeypatch, capsys):
+    monkeypatch.setattr(canary, "run", lambda airflow, console: console.print("✓") or "ok")
     assert health_command.run(project, as_json=True, deep=True)
-    said = json.loads(capsys.readouterr().out)
-    assert said["status"] == "healthy"
-    assert said["checks"][-1]["name"] == "canary"
+    document = json.loads(capsys.readouterr().out)
+    assert document["status"] == "healthy"
+    assert document["checks"][-1]["name"] == "canary"
 
 
 def test_deep_health_fails_with_the_canary(project, installed, monkeypatch, capsys):
-    def refuse(airflow, console):
-        raise StackError("the proof failed")
+    def fail(airflow, console):
+        raise StackError("The canary failed.")
 
-    monkeypatch.setattr(canary, "prove", refuse)
+    monkeypatch.setattr(canary, "run", fail)
     assert not health_command.run(project, as_json=False, deep=True)
-    assert "the proof failed" in capsys.readouterr().out
+    assert "The canary failed." in capsys.readouterr().out
 
 
-def test_health_without_an_engine_that_answers_is_a_report_too(project, installed, engine, capsys):
-    engine.ps_fails = StackError("no Docker engine answers: start it")
+def test_health_without_engine_still_prints_a_report(project, installed, engine, capsys):
+    engine.ps_fails = StackError("No Docker engine answers.")
     assert not health_command.run(project, as_json=True, deep=True)
     document = json.loads(capsys.readouterr().out)
     assert document["services"] == []
-    assert document["checks"][0]["detail"] == "no Docker engine answers: start it"
+    assert document["checks"][0]["detail"] == "No Docker engine answers."
 
 
-def test_watching_looks_again_until_it_is_stopped(
-    project, installed, engine, clock, monkeypatch, capsys
-):
-    engine.held = {"redis": 1}
+def test_health_watch_repeats_the_report(project, installed, engine, clock, monkeypatch, capsys):
+    engine.memory_use = {"redis": 1}
     monkeypatch.setattr(health_command, "time", clock)
-    looked = itertools.islice(health_command.reports(project.settings()), 3)
-    monkeypatch.setattr(health_command, "reports", lambda chosen: looked)
+    reports = itertools.islice(health_command.reports(project.settings()), 3)
+    monkeypatch.setattr(health_command, "reports", lambda settings: reports)
     assert health_command.run(project, as_json=True, deep=False, watch=True)
     documents = list(map(json.loads, capsys.readouterr().out.splitlines()))
     assert [document["status"] for document in documents] == ["healthy"] * 3
@@ -102,9 +98,9 @@ def test_watching_looks_again_until_it_is_stopped(
     assert clock.slept == [health_command.WATCH_SECONDS] * 2
 
 
-def test_watching_with_the_canary_is_refused(project, installed, web, monkeypatch):
-    monkeypatch.setattr(health_command, "reports", lambda chosen: [])
-    with pytest.raises(StackError, match=r"--deep .* --watch .*: choose one"):
+def test_health_watch_with_deep_raises(project, installed, web, monkeypatch):
+    monkeypatch.setattr(health_command, "reports", lambda settings: [])
+    with pytest.raises(StackError, match="--deep and --watch cannot be combined"):
         health_command.run(project, as_json=False, deep=True, watch=True)
     assert web.requests == []
 
@@ -112,19 +108,19 @@ def test_watching_with_the_canary_is_refused(project, installed, web, monkeypatc
 # logs
 
 
-def test_logs_of_all_or_one(project, installed, engine):
+def test_logs_of_all_services_or_one(project, installed, engine):
     logs.run(project, None, tail="5", since="", follow=False)
     logs.run(project, "redis", tail="9", since="10m", follow=True)
-    assert engine.asked == [("logs", [], 5, "", False), ("logs", ["redis"], 9, "10m", True)]
+    assert engine.calls == [("logs", [], 5, "", False), ("logs", ["redis"], 9, "10m", True)]
 
 
-def test_logs_of_a_service_that_does_not_exist(project, installed, engine):
+def test_logs_unknown_service_raises(project, installed, engine):
     with pytest.raises(StackError, match=r"radis is not a service\.\nUse one of: postgres, redis"):
         logs.run(project, "radis", tail="5", since="", follow=False)
 
 
 @pytest.mark.parametrize(("code", "is_error"), [(0, False), (130, False), (1, True)])
-def test_an_interrupt_while_following_is_no_error(project, installed, engine, code, is_error):
+def test_logs_interrupt_while_following_is_no_error(project, installed, engine, code, is_error):
     engine.exit_code = code
     if is_error:
         with pytest.raises(StackError, match="inv health"):
@@ -134,18 +130,16 @@ def test_an_interrupt_while_following_is_no_error(project, installed, engine, co
 
 
 @pytest.mark.parametrize("tail", ["", "many", "-1", "1.5", "²"])
-def test_a_tail_that_is_no_number_is_refused_before_the_engine_is_asked(
-    project, installed, engine, tail
-):
-    with pytest.raises(StackError, match="is no number of lines: --tail 100"):
+def test_logs_invalid_tail_raises_without_a_call(project, installed, engine, tail):
+    with pytest.raises(StackError, match=r"is not a number\.\nUse a number, as in: --tail 100"):
         logs.run(project, None, tail=tail, since="", follow=False)
-    assert engine.asked == []
+    assert engine.calls == []
 
 
-def test_a_since_that_is_no_span_is_refused_before_the_engine_is_asked(project, installed, engine):
-    with pytest.raises(StackError, match="--since yesterday is no span"):
+def test_logs_invalid_since_raises_without_a_call(project, installed, engine):
+    with pytest.raises(StackError, match="--since yesterday is not a duration"):
         logs.run(project, None, tail="5", since="yesterday", follow=False)
-    assert engine.asked == []
+    assert engine.calls == []
 
 
 # trigger
@@ -154,7 +148,7 @@ def test_a_since_that_is_no_span_is_refused_before_the_engine_is_asked(project, 
 @pytest.mark.parametrize(
     ("conf", "value"), [(None, {}), ("", {}), ("{}", {}), ('{"seed": 7, "deep": {"a": [1]}}', None)]
 )
-def test_a_conf_is_a_json_object(conf, value):
+def test_parse_conf_returns_the_object(conf, value):
     expected = json.loads(conf) if value is None else value
     assert trigger.parse_conf(conf) == expected
 
@@ -169,9 +163,7 @@ def test_a_conf_is_a_json_object(conf, value):
         ("null", "--conf must be a JSON object"),
     ],
 )
-def test_a_conf_that_is_none_is_refused_before_anything_is_asked(
-    project, installed, web, conf, why
-):
+def test_trigger_invalid_conf_raises_without_a_request(project, installed, web, conf, why):
     with pytest.raises(StackError, match=why):
         trigger.run(project, "flights", conf, wait=False)
     assert web.requests == []
@@ -179,7 +171,7 @@ def test_a_conf_that_is_none_is_refused_before_anything_is_asked(
 
 @pytest.fixture
 def flights(installed, web):
-    """A DAG whose run succeeds, of an installed use."""
+    """Serve a DAG whose run succeeds."""
     dag, run = "/api/v2/dags/flights", "/api/v2/dags/flights/dagRuns/r1"
     task = {"task_id": "one", "state": "success", "start_date": "2026", "end_date": "2027"}
     task |= {"map_index": -1, "try_number": 1, "duration": 2.0}
@@ -195,21 +187,21 @@ def flights(installed, web):
     return web
 
 
-def test_trigger_tells_where_to_watch(project, flights, capsys):
+def test_trigger_prints_the_address_of_the_run(project, flights, capsys):
     trigger.run(project, "flights", '{"seed": 7}', wait=False)
-    told = capsys.readouterr().out.splitlines()
-    assert told[-2:] == ["flights: run r1 started", f"watch it: {flights.url}/dags/flights/runs/r1"]
-    assert flights.of("POST /api/v2/dags/flights/dagRuns")[0].body["conf"] == {"seed": 7}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["flights: run r1 started", f"Open: {flights.url}/dags/flights/runs/r1"]
+    assert flights.requests_for("POST /api/v2/dags/flights/dagRuns")[0].body["conf"] == {"seed": 7}
 
 
-def test_trigger_with_wait_tells_the_end(project, flights, capsys):
+def test_trigger_wait_prints_the_result(project, flights, capsys):
     trigger.run(project, "flights", None, wait=True)
     assert capsys.readouterr().out.splitlines()[-1] == "flights: success in 0 s"
 
 
 @pytest.fixture
-def reported(flights):
-    """The same with a report."""
+def report(flights):
+    """Serve the same run with a report."""
     path = "GET /api/v2/dags/flights/dagRuns/r1/taskInstances"
     entries = [{"task_id": "one", "map_index": -1}]
     lines = ["[bold]rmse[/bold] 9.1 :boom:", "x" * 300]
@@ -220,83 +212,79 @@ def reported(flights):
     return lines
 
 
-def test_trigger_with_wait_prints_the_report_as_it_is_behind_the_end(project, reported, capsys):
+def test_trigger_wait_prints_the_report_unchanged(project, report, capsys):
     trigger.run(project, "flights", None, wait=True)
-    assert capsys.readouterr().out.splitlines()[-3:] == ["flights: success in 0 s", *reported]
+    assert capsys.readouterr().out.splitlines()[-3:] == ["flights: success in 0 s", *report]
 
 
-def test_a_report_that_cannot_be_read_makes_no_failure_of_a_success(project, flights, capsys):
+def test_trigger_wait_unreadable_report_is_no_failure(project, flights, capsys):
     del flights.answers["GET /api/v2/dags/flights/dagRuns/r1/taskInstances/~/xcomEntries"]
     trigger.run(project, "flights", None, wait=True)
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "flights: success in 0 s",
-        "its report could not be read: Airflow refused (404): not found",
+        "The run's report could not be read: Airflow rejected a request (404): not found",
     ]
 
 
-def test_trigger_with_wait_fails_with_the_run_and_prints_no_report(
-    project, flights, reported, capsys
-):
+def test_trigger_wait_failed_run_raises_without_report(project, flights, report, capsys):
     flights.answers["GET /api/v2/dags/flights/dagRuns/r1"] = (200, {"state": "failed"})
-    with pytest.raises(StackError, match="flights failed without a failed task"):
+    with pytest.raises(StackError, match="flights failed, but none of its tasks did"):
         trigger.run(project, "flights", None, wait=True)
     assert "rmse" not in capsys.readouterr().out
 
 
-def test_an_interrupted_wait_says_that_the_run_goes_on(project, flights, monkeypatch):
-    def interrupted(*run):
+def test_trigger_wait_interrupted_prints_the_address(project, flights, monkeypatch):
+    def interrupt(*run):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dag_runs, "follow", interrupted)
-    with pytest.raises(StackError, match=r"the run goes on: http.*/dags/flights/runs/r1$"):
+    monkeypatch.setattr(dag_runs, "follow", interrupt)
+    with pytest.raises(StackError, match=r"run continues\.\nOpen: http.*/dags/flights/runs/r1$"):
         trigger.run(project, "flights", None, wait=True)
 
 
 # airflow, shell
 
 
-ODD = ["--conf", '{"a b": "$HOME"}', "*", "it's", ""]
+SPECIAL = ["--conf", '{"a b": "$HOME"}', "*", "it's", ""]
 
 
-def test_airflows_own_command_line_gets_its_words_and_gives_its_exit_code(
-    project, installed, engine
-):
-    engine.listed.append(Service("airflow-apiserver", "exited"))
+def test_airflow_cli_passes_arguments_and_exit_code(project, installed, engine):
+    engine.ps_result.append(Service("airflow-apiserver", "exited"))
     engine.exit_code = 3
-    assert shell_command.airflow_cli(project, ODD) == 3
-    assert engine.asked == [("run", "airflow-apiserver", ["airflow", *ODD])]
+    assert shell_command.airflow_cli(project, SPECIAL) == 3
+    assert engine.calls == [("run", "airflow-apiserver", ["airflow", *SPECIAL])]
 
 
-def test_a_shell_is_opened_where_a_service_runs(project, installed, engine):
+def test_shell_opens_in_the_service(project, installed, engine):
     assert shell_command.open_shell(project, "redis") == 0
-    assert engine.asked == [("run", "redis", ["bash"])]
+    assert engine.calls == [("run", "redis", ["bash"])]
 
 
-def test_a_shell_of_a_service_that_does_not_exist_is_refused(project, installed, engine):
+def test_shell_unknown_service_raises(project, installed, engine):
     with pytest.raises(StackError, match=r"radis is not a service\.\nUse one of: postgres, redis"):
         shell_command.open_shell(project, "radis")
-    assert engine.asked == []
+    assert engine.calls == []
 
 
-def test_a_shell_needs_an_engine_that_works(project, installed, engine):
+def test_shell_without_working_engine_raises(project, installed, engine):
     engine.reasons = ["no engine", "no compose"]
     with pytest.raises(StackError, match=r"^no engine\nno compose$"):
         shell_command.open_shell(project, "redis")
-    assert engine.asked == []
+    assert engine.calls == []
 
 
-def test_a_shell_needs_what_the_service_runs_from(project, installed, engine):
+def test_shell_without_images_raises(project, installed, engine):
     engine.built = False
     with pytest.raises(StackError, match=r"is not built yet\.\nRun: inv install"):
         shell_command.open_shell(project, "redis")
-    assert engine.asked == []
+    assert engine.calls == []
 
 
 # open
 
 
 class Browser(webbrowser.BaseBrowser):
-    """Notes the pages that it is asked to open."""
+    """Record the addresses to open."""
 
     def __init__(self):
         super().__init__("fake")
@@ -309,60 +297,58 @@ class Browser(webbrowser.BaseBrowser):
 
 @pytest.fixture
 def no_browser(monkeypatch):
-    """A machine without any browser; what a test registers is forgotten after it."""
+    """Remove all browsers, and those that a test registers after it."""
     monkeypatch.setattr(webbrowser, "_tryorder", [])
     monkeypatch.setattr(webbrowser, "_browsers", {})
 
 
 @pytest.fixture
 def browser(no_browser):
-    """A person's browser."""
+    """Register a fake browser."""
     browser = Browser()
     webbrowser.register("fake", None, browser, preferred=True)
     return browser
 
 
 @pytest.mark.parametrize("page", open_page.PORTS)
-def test_a_page_is_opened_in_the_browser_and_told(project, installed, web, browser, capsys, page):
+def test_open_opens_and_prints_the_address(project, installed, web, browser, capsys, page):
     open_page.run(project, page)
     assert browser.opened == [web.url]
     assert capsys.readouterr().out == f"{web.url}\n"
 
 
-def test_each_page_is_at_its_own_port(project, installed, browser, web, dead_port, monkeypatch):
+def test_open_uses_the_port_of_each_page(project, installed, browser, web, dead_port, monkeypatch):
     monkeypatch.setenv("MLFLOW_PORT", str(dead_port))
-    with pytest.raises(StackError) as silent:
+    with pytest.raises(StackError) as error:
         open_page.run(project, "mlflow")
-    assert str(silent.value) == f"Nothing answers at http://127.0.0.1:{dead_port}.\nRun: inv up"
+    assert str(error.value) == f"Nothing answers at http://127.0.0.1:{dead_port}.\nRun: inv up"
     assert browser.opened == []
     open_page.run(project, "status")
     assert browser.opened == [web.url]
 
 
-def test_no_proxy_stands_before_a_page(project, installed, browser, dead_port, monkeypatch):
+def test_open_ignores_proxies(project, installed, browser, dead_port, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{dead_port}")
     open_page.run(project, "status")
     assert browser.opened
 
 
-def test_a_page_that_does_not_exist_is_refused_with_those_that_do(project, installed, web, browser):
-    with pytest.raises(StackError) as refused:
+def test_open_unknown_page_lists_the_pages(project, installed, web, browser):
+    with pytest.raises(StackError) as error:
         open_page.run(project, "redis")
-    assert str(refused.value).startswith("redis has no web page.\nUse one of: airflow-apiserver")
+    assert str(error.value).startswith("redis has no web page.\nUse one of: airflow-apiserver")
     assert (web.requests, browser.opened) == ([], [])
 
 
-def test_without_a_browser_the_way_from_another_machine_is_told(
-    project, installed, web, no_browser
-):
-    with pytest.raises(StackError) as refused:
+def test_open_without_browser_explains_the_ssh_tunnel(project, installed, web, no_browser):
+    with pytest.raises(StackError) as error:
         open_page.run(project, "status")
-    way = f"ssh -L {web.port}:127.0.0.1:{web.port} THIS-HOST, then open {web.url}"
-    assert str(refused.value).endswith(way)
+    tunnel = f"ssh -L {web.port}:127.0.0.1:{web.port} THIS-HOST, then open {web.url}"
+    assert str(error.value).endswith(tunnel)
 
 
-def test_every_verb_of_a_stack_that_is_not_installed_names_the_next_command(project, clone):
-    for verb in (
+def test_commands_before_install_name_the_next_command(project, clone):
+    for command in (
         lambda: health_command.run(project, as_json=False, deep=False),
         lambda: health_command.run(project, as_json=False, deep=False, watch=True),
         lambda: logs.run(project, None, tail="1", since="", follow=False),
@@ -372,4 +358,4 @@ def test_every_verb_of_a_stack_that_is_not_installed_names_the_next_command(proj
         lambda: open_page.run(project, "status"),
     ):
         with pytest.raises(StackError, match="inv install"):
-            verb()
+            command()

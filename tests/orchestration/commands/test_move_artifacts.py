@@ -1,4 +1,4 @@
-"""Artifacts moved into a bucket: by the real script, with a bucket of paper."""
+"""`inv move-artifacts`: the real script with a fake bucket."""
 
 import json
 import sys
@@ -14,14 +14,14 @@ from orchestration.process import runner
 
 
 class NoSuchKey(Exception):
-    """As AWS's library raises it."""
+    """The error that AWS's library raises for a missing object."""
 
     def __init__(self):
         self.response, self.operation_name = {"Error": {"Code": "NoSuchKey"}}, "GetObject"
 
 
 class Body:
-    """A stream that is closed after it was read."""
+    """A stream that works as a context manager."""
 
     def __init__(self, content):
         self.content = content
@@ -38,21 +38,21 @@ class Body:
 
 
 class Bucket:
-    """AWS's client for one bucket, which may spoil what it is given."""
+    """A fake client for one bucket that can corrupt one object."""
 
-    def __init__(self, held=(), spoils=""):
-        self.held, self.sent, self.spoils = dict(held), [], spoils
+    def __init__(self, objects=(), corrupts=""):
+        self.objects, self.sent, self.corrupts = dict(objects), [], corrupts
 
     def get_object(self, Bucket, Key):
-        if Key not in self.held:
+        if Key not in self.objects:
             raise NoSuchKey
-        content = self.held[Key]
+        content = self.objects[Key]
         return {"Body": Body(content), "ContentLength": len(content)}
 
     def upload_file(self, path, bucket, key):
         content = Path(path).read_bytes()
         self.sent.append(key)
-        self.held[key] = content[::-1] if key == self.spoils else content
+        self.objects[key] = content[::-1] if key == self.corrupts else content
 
 
 @pytest.fixture
@@ -71,121 +71,120 @@ def folder(tmp_path):
     return tmp_path
 
 
-def moved(script, folder, bucket, since=0.0):
+def copy(script, folder, bucket, since=0.0):
     target = script.Target(bucket, "s3://bucket/of/this/")
-    return list(script.moved(target, folder, script.changed_since(folder, since)))
+    return list(script.copy_files(target, folder, script.changed_since(folder, since)))
 
 
-def test_every_file_is_there_under_the_prefix_and_it_is_told_how_far_it_is(script, folder):
+def test_copy_sends_all_files_below_the_prefix_and_counts_them(script, folder):
     bucket = Bucket()
-    told = moved(script, folder, bucket)
-    assert bucket.held == {"of/this/1/a": b"first", "of/this/1/b/c": b"second", "of/this/2/d": b""}
-    assert (told[-1].files, told[-1].of_files, told[-1].bytes, told[-1].sent) == (3, 3, 11, 11)
+    last = copy(script, folder, bucket)[-1]
+    names = {"of/this/1/a": b"first", "of/this/1/b/c": b"second", "of/this/2/d": b""}
+    assert bucket.objects == names
+    assert (last.files, last.of_files, last.bytes, last.sent) == (3, 3, 11, 11)
 
 
-def test_what_is_there_already_is_not_sent_again_unless_it_differs(script, folder):
+def test_copy_skips_objects_with_the_same_content(script, folder):
     bucket = Bucket({"of/this/1/a": b"first", "of/this/1/b/c": b"2nd...", "of/this/2/d": b"more"})
-    moved(script, folder, bucket)
+    copy(script, folder, bucket)
     assert sorted(bucket.sent) == ["of/this/1/b/c", "of/this/2/d"]
-    assert bucket.held["of/this/1/b/c"] == b"second"
+    assert bucket.objects["of/this/1/b/c"] == b"second"
 
 
-def test_what_comes_back_in_another_form_is_no_copy(script, folder):
-    with pytest.raises(script.Changed, match="1/a"):
-        moved(script, folder, Bucket(spoils="of/this/1/a"))
+def test_copy_fails_if_the_bucket_returns_other_content(script, folder):
+    with pytest.raises(script.ContentMismatch, match="1/a"):
+        copy(script, folder, Bucket(corrupts="of/this/1/a"))
 
 
-@pytest.mark.parametrize("then", [Path.unlink, lambda path: path.write_bytes(b"longer than that")])
-def test_a_file_that_goes_or_grows_meanwhile_is_left_to_the_next_round(script, folder, then):
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b"longer content")])
+def test_copy_leaves_a_changed_file_to_the_next_round(script, folder, change):
     bucket = Bucket()
     upload = bucket.upload_file
 
     def upload_file(path, *more):
         if path.endswith("1/a"):
             time.sleep(0.02)
-            then(Path(path))
+            change(Path(path))
         upload(path, *more)
 
     bucket.upload_file = upload_file
-    moved(script, folder, bucket)
+    copy(script, folder, bucket)
     bucket.upload_file = upload
-    moved(script, folder, bucket)
-    there = {name.removeprefix("of/this/"): content for name, content in bucket.held.items()}
-    here = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    assert there == {name: path.read_bytes() for name, path in here.items()}
+    copy(script, folder, bucket)
+    copied = {name.removeprefix("of/this/"): content for name, content in bucket.objects.items()}
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    assert copied == {name: path.read_bytes() for name, path in files.items()}
 
 
-def test_a_server_that_shows_a_file_a_moment_later_has_it(script, folder):
+def test_copy_waits_until_the_server_returns_a_new_object(script, folder):
     bucket = Bucket()
-    get, asked = bucket.get_object, []
+    get, keys = bucket.get_object, []
 
     def get_object(Bucket, Key):
-        asked.append(Key)
-        # Before it was sent, and at once afterwards.
-        if asked.count(Key) < 3:
+        keys.append(Key)
+        # The first request comes before the upload, the second directly after it.
+        if keys.count(Key) < 3:
             raise NoSuchKey
         return get(Bucket, Key)
 
     bucket.get_object = get_object
-    assert moved(script, folder, bucket)[-1].sent == 11
+    assert copy(script, folder, bucket)[-1].sent == 11
 
 
-def test_a_file_that_goes_before_its_turn_ends_nothing(script, folder):
+def test_copy_skips_a_file_that_was_deleted(script, folder):
     paths = script.changed_since(folder, 0.0)
     (folder / "1/a").unlink()
-    told = list(script.moved(script.Target(Bucket(), "s3://bucket/p"), folder, paths))
-    assert told[-1].sent == 6
+    last = list(script.copy_files(script.Target(Bucket(), "s3://bucket/p"), folder, paths))[-1]
+    assert last.sent == 6
 
 
-def test_a_second_round_takes_what_was_written_since(script, folder):
+def test_second_round_copies_only_newer_files(script, folder):
     later = max(path.stat().st_ctime for path in folder.rglob("*")) + 1
-    assert not moved(script, folder, Bucket(), since=later)
+    assert not copy(script, folder, Bucket(), since=later)
 
 
 class Engine:
-    """Prints what the script would."""
+    """A fake engine whose command prints the lines of the script."""
 
     def __init__(self, *lines):
         self.lines = lines
 
-    def command(self, service, argv, *, anew=False):
-        assert anew
+    def command(self, service, argv, *, fresh=False):
+        assert fresh
         return runner.Command(("printf", "%s\n", *map(json.dumps, self.lines)))
 
 
 DONE = {"files": 2, "of_files": 2, "bytes": 3 * 2**20, "of_bytes": 3 * 2**20, "sent": 0}
 
 
-def test_what_came_of_a_round_is_its_last_line():
-    told = move_artifacts._copied(Engine({**DONE, "files": 1}, DONE), "/from", 0)
-    assert move_artifacts._words(told) == "2 files, 3.0 MiB"
+def test_copy_returns_the_last_line_of_the_script():
+    status = move_artifacts._copy(Engine({**DONE, "files": 1}, DONE), "/from", 0)
+    assert move_artifacts._total(status) == "2 files, 3.0 MiB"
 
 
-def test_a_round_that_failed_says_what_stays_and_what_to_do():
+def test_failed_copy_reports_the_cause_the_fix_and_the_old_location():
     trouble = {"name": "bucket-full", "cause": "its server has no room", "fix": "make room there"}
     with pytest.raises(StackError, match=r"no room.*MLflow still uses .*\nRun: make room"):
-        move_artifacts._copied(Engine(DONE, trouble), "/from", 0)
+        move_artifacts._copy(Engine(DONE, trouble), "/from", 0)
 
 
-def test_a_place_that_settings_would_refuse_is_refused_before_anything_is_copied(
-    project, make_settings, monkeypatch
-):
-    chosen = make_settings(AIRFLOW_LOGS_DESTINATION="s3://bucket/logs")
-    monkeypatch.setattr(move_artifacts, "working_engine", lambda project: (chosen, None))
+def test_move_to_invalid_destination_fails_before_the_copy(project, make_settings, monkeypatch):
+    settings = make_settings(AIRFLOW_LOGS_DESTINATION="s3://bucket/logs")
+    monkeypatch.setattr(move_artifacts, "working_engine", lambda project: (settings, None))
     with pytest.raises(StackError, match="AIRFLOW_LOGS_DESTINATION is inside"):
         move_artifacts.run(project, "s3://bucket", dry_run=False)
 
 
-def test_a_file_that_changes_while_nobody_should_write_is_no_copy(script, folder):
+def test_last_round_fails_if_a_file_changes(script, folder):
     bucket = Bucket()
     upload = bucket.upload_file
 
     def upload_file(path, *more):
         time.sleep(0.02)
-        Path(path).write_bytes(b"longer than that")
+        Path(path).write_bytes(b"longer content")
         upload(path, *more)
 
     bucket.upload_file = upload_file
     target = script.Target(bucket, "s3://bucket/p", last=True)
-    with pytest.raises(script.Changed):
-        list(script.moved(target, folder, script.changed_since(folder, 0.0)))
+    with pytest.raises(script.ContentMismatch):
+        list(script.copy_files(target, folder, script.changed_since(folder, 0.0)))

@@ -1,7 +1,7 @@
-"""What people do wrong, as they type it: exit code 1, few lines, the next command, nothing changed.
+"""Test wrong use of `inv`: exit code 1, few lines, the next command, and no change.
 
-In a copy of the repository, as typist.py types it. Where Docker is needed, a stub stands for an
-engine that is too old or has no Compose; what a real one refuses is tested in tests/e2e.
+The commands run in a copy of the repository. If Docker is needed, a stub acts as an engine that is
+too old or has no Compose. tests/e2e tests a real engine.
 """
 
 import os
@@ -22,36 +22,36 @@ from orchestration.project import Project
 from tests.support.repository import ROOT, copy_repository
 
 WITH_DOCKER = "./install/1st_run_install.sh --with-docker"
-MANY_LINES = 8
+MAX_LINES = 8
 
 
-def behind(file):
-    """Where a line stands that is appended to a file of the repository."""
+def line_after(file):
+    """Return the number of a line that is appended to a file of the repository."""
     return f"line {len((ROOT / file).read_text().splitlines()) + 1}"
 
 
-BEHIND = behind(".env.example")
+LAST = line_after(".env.example")
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a file system")
 
 
 @dataclass
 class Place:
-    """A copy of the repository, what is exported there, and what to put right again."""
+    """A copy of the repository, its exported variables, and the cleanup after the test."""
 
     folder: Path
     environment: dict[str, str]
     typist: Any
-    held: ExitStack = field(default_factory=ExitStack)
+    cleanup: ExitStack = field(default_factory=ExitStack)
 
     def export(self, **values):
         self.environment |= {name: str(value) for name, value in values.items()}
 
     def write_env(self, **values):
-        """A complete .env, with some values replaced."""
+        """Write a complete .env, with some values replaced."""
         text, _ = draft_env(Project(self.folder, os.environ))
         for name, value in ({"STACK_ENGINE": "standalone"} | values).items():
             lines = text.splitlines()
-            text = "\n".join(f"{name}={value}" if _names(line, name) else line for line in lines)
+            text = "\n".join(f"{name}={value}" if _sets(line, name) else line for line in lines)
         (self.folder / ".env").write_text(text + "\n")
 
     def append(self, line):
@@ -63,37 +63,37 @@ class Place:
         return self.typist.type(*argv, cwd=self.folder, env=self.environment)
 
     def snapshot(self):
-        """Every file with its content; the lock tells who worked last and may change."""
-        found = {}
+        """Return every file with its content, except the lock, which names the last command."""
+        contents = {}
         for path in sorted(self.folder.rglob("*")):
             if "__pycache__" not in path.parts and path.name != ".lock" and path.is_file():
-                found[str(path)] = path.read_bytes()
-        return found
+                contents[str(path)] = path.read_bytes()
+        return contents
 
     def listen(self, **environment):
-        """A stranger's program on a port; its environment may tell what it is."""
+        """Start another program on a port; its environment may identify it. Return the port."""
         code = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); "
         code += "print(s.getsockname()[1], flush=True); time.sleep(60)"
         command = [sys.executable, "-c", code]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )
-        self.held.callback(lambda: (process.kill(), process.communicate()))
+        self.cleanup.callback(lambda: (process.kill(), process.communicate()))
         return int(process.stdout.readline())
 
 
-def _names(line, name):
+def _sets(line, name):
     return line.partition("=")[0] == name
 
 
 @pytest.fixture
 def place(tmp_path, typist):
-    """A copy without .env, where no engine can be reached and nothing listens."""
+    """Return a copy without .env, in which no engine answers and nothing listens."""
     folder = tmp_path / "clone"
     parts = ("orchestration", "install", "dags", "tasks.py", ".env.example")
     copy_repository(folder, *parts, compiled=True)
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         ports = [str(probe.getsockname()[1]) for probe in probes]
     environment = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -103,15 +103,15 @@ def place(tmp_path, typist):
         **dict(zip(("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"), ports, strict=True)),
     }
     place = Place(folder, environment, typist)
-    with place.held:
+    with place.cleanup:
         yield place
 
 
-# What was arranged before the command was typed.
+# Arrangements before the command
 
 
 def nothing(place):
-    """A bare clone."""
+    """Leave the clone as it is."""
 
 
 def standalone(place):
@@ -148,12 +148,12 @@ def no_socket(place):
 
 def no_rights(place):
     path = place.folder.parent / "docker.sock"
-    server = place.held.enter_context(socket.socket(socket.AF_UNIX))
+    server = place.cleanup.enter_context(socket.socket(socket.AF_UNIX))
     server.bind(str(path))
     path.chmod(0)
     place.export(STACK_ENGINE="docker", DOCKER_HOST=f"unix://{path}")
     if os.getuid() == 0:
-        pytest.skip("root has rights on every socket: tests/e2e/test_normal_user.py does it")
+        pytest.skip("root may use every socket; tests/e2e/test_normal_user.py covers this case")
 
 
 def taken_port(place):
@@ -182,7 +182,7 @@ def lost_env(place):
     if os.getuid() == 0:
         folder = Path("/var/lib/mlops-stack") / Project(place.folder, {}).name
     (folder / "postgres").mkdir(parents=True)
-    place.held.callback(shutil.rmtree, folder)
+    place.cleanup.callback(shutil.rmtree, folder)
     (folder / "postgres" / "PG_VERSION").write_text("16\n")
 
 
@@ -193,32 +193,32 @@ def read_only_folder(place):
         mount(place, "-o", "remount,ro,bind", str(place.folder), undo=False)
     else:
         place.folder.chmod(0o555)
-        place.held.callback(place.folder.chmod, 0o755)
+        place.cleanup.callback(place.folder.chmod, 0o755)
 
 
 def full_disk(place):
     standalone(place)
-    inside = place.folder.parent / "small"
-    inside.mkdir()
-    mount(place, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(inside))
-    shutil.copytree(place.folder, inside / "clone", symlinks=True)
-    place.folder = inside / "clone"
+    disk = place.folder.parent / "small"
+    disk.mkdir()
+    mount(place, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk))
+    shutil.copytree(place.folder, disk / "clone", symlinks=True)
+    place.folder = disk / "clone"
 
 
 def mount(place, *arguments, undo=True):
     subprocess.run(["mount", *arguments], check=True)
     if undo:
-        place.held.callback(subprocess.run, ["umount", arguments[-1]], check=True)
+        place.cleanup.callback(subprocess.run, ["umount", arguments[-1]], check=True)
 
 
-def at_work(place):
+def other_command(place):
     place.write_env()
     code = "import sys, time; from pathlib import Path; from orchestration.process import lock\n"
-    code += "with lock.at_work('backup', Path('.')): print('.', flush=True); time.sleep(60)"
+    code += "with lock.acquire('backup', Path('.')): print('.', flush=True); time.sleep(60)"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=place.folder
     )
-    place.held.callback(lambda: (process.kill(), process.communicate()))
+    place.cleanup.callback(lambda: (process.kill(), process.communicate()))
     process.stdout.readline()
 
 
@@ -236,117 +236,117 @@ NOT_INSTALLED = [
     ("rebuild",), ("airflow", "--", "version"), ("shell",), ("open",),
 ]  # fmt: skip
 
-# What is arranged, what is typed, words that tell what happened, the way on.
-REFUSED = {
+# By name: the arrangement, the command, words of the cause, words of the next step.
+CASES = {
     "no engine": (docker, ["install"], "No Docker engine answers (connection", WITH_DOCKER),
     "no engine at up": (docker, ["up"], "No Docker engine answers", WITH_DOCKER),
     "no socket": (no_socket, ["install"], "no such file or directory", WITH_DOCKER),
     "no rights": (no_rights, ["install"], "permission denied", "sudo usermod -aG docker"),
-    "the engine is gone": (
+    "engine is gone": (
         set_to(STACK_ENGINE="docker"), ["up"], "No Docker engine answers", WITH_DOCKER,
     ),
-    "a taken port": (taken_port, ["install"], "in use by python", "or set MLFLOW_PORT in"),
-    "two clones with equal ports": (
+    "port in use": (taken_port, ["install"], "in use by python", "or set MLFLOW_PORT in"),
+    "port of another clone": (
         port_of_another_clone, ["up"], "another clone of this stack in /home/me/other-clone",
         "set AIRFLOW_PORT in .env",
     ),
-    "two pages on one port": (equal_ports, ["install"], "must differ", "Change them in .env"),
-    "an address elsewhere": (
+    "same port for two pages": (equal_ports, ["install"], "must differ", "Change them in .env"),
+    "network address without Docker": (
         far_address, ["install"], "no TLS proxy without Docker", "BIND_ADDRESS=127.0.0.1",
     ),
-    "another address without TLS": (
+    "network address without TLS": (
         exported(BIND_ADDRESS="0.0.0.0", STACK_ENGINE="docker"), ["install"],
         "over the network", "Set TLS=on in .env, or BIND_ADDRESS=127.0.0.1",
     ),
     "TLS without Docker": (
         exported(TLS="on", STACK_ENGINE="standalone"), ["up"], "runs on Docker only", "Set TLS=off",
     ),
-    "a lost .env": (lost_env, ["up"], "earlier install exists", "inv down --volumes --yes"),
-    "a read-only folder": (read_only_folder, ["up"], "cannot be written to", "a clone that"),
-    "a full disk": (full_disk, ["install"], "GiB of disk space are free", "Free some"),
-    "another at work": (at_work, ["up"], "inv backup (process ", "wait until it has ended"),
-    "a word for a port": (exported(AIRFLOW_PORT="http"), ["up"], "is not a port", "1 to 65535"),
-    "a word for memory": (exported(WORKER_MEMORY="lots"), ["up"], "WORKER_MEMORY=lots", "2g"),
+    "lost .env": (lost_env, ["up"], "earlier install exists", "inv down --volumes --yes"),
+    "read-only folder": (read_only_folder, ["up"], "is not writable", "a clone that"),
+    "full disk": (full_disk, ["install"], "GiB of disk space are free", "Free some"),
+    "second command": (other_command, ["up"], "inv backup (process ", "Wait until it has finished"),
+    "text as port": (exported(AIRFLOW_PORT="http"), ["up"], "is not a port", "1 to 65535"),
+    "text as memory": (exported(WORKER_MEMORY="lots"), ["up"], "WORKER_MEMORY=lots", "2g"),
     "port 0": (exported(STATUS_PORT="0"), ["health"], "STATUS_PORT=0 is not a port", "1 to 65535"),
     "port 70000": (exported(MLFLOW_PORT="70000"), ["up"], "MLFLOW_PORT=70000", "1 to 65535"),
-    "no such engine": (exported(STACK_ENGINE="podman"), ["up"], "podman", "docker, standalone"),
-    "a bare key": (line("KEY"), ["health"], f"{BEHIND}: KEY has no '='", "write KEY="),
-    "a colon": (line("KEY: value"), ["up"], f"{BEHIND}: not of the form", "KEY=value"),
-    "a dollar": (line("KEY=a$b"), ["up"], f"{BEHIND}: a $ is expanded", "single quotes"),
-    "a dollar in double quotes": (line('KEY="a$b"'), ["up"], f"{BEHIND}: a $", "single quotes"),
-    "a backslash": (line(r'KEY="a\b"'), ["install"], f"{BEHIND}: a backslash", "single quotes"),
-    "an open quote": (line("KEY='a"), ["logs"], BEHIND, "a quote is not closed"),
-    "text behind a quote": (line("KEY='a' b"), ["down"], BEHIND, "after the closing quote"),
-    "a comment behind a value": (line("KEY=a # b"), ["up"], BEHIND, "a line of its own"),
-    "no text": (line(b"KEY=\xff\xfe\n"), ["health"], BEHIND, "UTF-8"),
-    "a webhook that is none": (
+    "unknown engine": (exported(STACK_ENGINE="podman"), ["up"], "podman", "docker, standalone"),
+    "key only": (line("KEY"), ["health"], f"{LAST}: KEY has no '='", "write KEY="),
+    "colon": (line("KEY: value"), ["up"], f"{LAST}: not of the form", "KEY=value"),
+    "dollar": (line("KEY=a$b"), ["up"], f"{LAST}: a $ is expanded", "single quotes"),
+    "dollar in double quotes": (line('KEY="a$b"'), ["up"], f"{LAST}: a $", "single quotes"),
+    "backslash": (line(r'KEY="a\b"'), ["install"], f"{LAST}: a backslash", "single quotes"),
+    "unclosed quote": (line("KEY='a"), ["logs"], LAST, "a quote is not closed"),
+    "text after quote": (line("KEY='a' b"), ["down"], LAST, "after the closing quote"),
+    "comment after value": (line("KEY=a # b"), ["up"], LAST, "a line of its own"),
+    "binary line": (line(b"KEY=\xff\xfe\n"), ["health"], LAST, "UTF-8"),
+    "invalid webhook": (
         set_to(ALERT_WEBHOOK_URL="hooks.slack.com/T0"), ["up"], "ALERT_WEBHOOK_URL is not a web",
         "https://HOST/",
     ),
-    "e-mail without a server": (
+    "e-mail without server": (
         set_to(ALERT_EMAIL_TO="me@example.org"), ["up"], "needs a mail server", "Set SMTP_HOST",
     ),
-    "a blank secret": (
+    "blank secret": (
         set_to(REDIS_PASSWORD=""), ["health"], "REDIS_PASSWORD is blank", "inv install",
     ),
-    "a placeholder": (
+    "placeholder as secret": (
         set_to(_AIRFLOW_WWW_USER_PASSWORD="changeme"),  # pragma: allowlist secret
         ["up"], "is a placeholder", "inv install",
     ),
-    "a short secret": (
+    "short secret": (
         set_to(AIRFLOW_JWT_SECRET="abc"), ["up"], "is shorter than 16", "inv install",
     ),
-    "a Fernet key that is none": (
+    "invalid Fernet key": (
         set_to(AIRFLOW_FERNET_KEY="a" * 44), ["up"], "is not a Fernet key", "leave it blank",
     ),
-    "a secret that breaks an address": (
+    "secret that breaks a URL": (
         set_to(REDIS_PASSWORD="pass@word/with:signs"),  # pragma: allowlist secret
         ["up"], "is part of a URL", "in .env",
     ),
-    "an unknown service's logs": (
+    "logs of unknown service": (
         installed, ["logs", "-s", "web"], "web is not a service", "Use one of: postgres",
     ),
-    "an unknown service to restart": (
+    "restart of unknown service": (
         installed, ["restart", "-s", "web"], "web is not a service", "Use one of: postgres",
     ),
-    "an unknown service to rebuild": (
+    "rebuild of unknown service": (
         installed, ["rebuild", "-s", "web"], "web is not a service", "of: airflow-apiserver",
     ),
-    "a shell nowhere": (installed, ["shell", "-s", "web"], "is not a service", "of: postgres"),
-    "a service that is not built": (
+    "shell in no service": (installed, ["shell", "-s", "web"], "is not a service", "of: postgres"),
+    "rebuild of public image": (
         installed, ["rebuild", "-s", "postgres"], "is not built here",
         "Use one of: airflow-apiserver",
     ),
-    "a one-shot to restart": (
+    "restart of init job": (
         installed, ["restart", "-s", "airflow-init"], "runs once", "part of inv up",
     ),
-    "nothing to restart": (installed, ["restart"], "is not running", "inv up"),
-    "a page that is none": (installed, ["open", "-s", "postgres"], "no web page", "mlflow, status"),
-    "a page that is down": (installed, ["open"], "Nothing answers at http://", "inv up"),
-    "a shell before the environment": (installed, ["shell"], "is not built", "inv install"),
-    "lines that are no number": (
+    "restart of stopped stack": (installed, ["restart"], "is not running", "inv up"),
+    "unknown page": (installed, ["open", "-s", "postgres"], "no web page", "mlflow, status"),
+    "page is down": (installed, ["open"], "Nothing answers at http://", "inv up"),
+    "shell before build": (installed, ["shell"], "is not built", "inv install"),
+    "text as tail": (
         installed, ["logs", "--tail", "many"], "--tail many", "--tail 100",
     ),
-    "since when": (
+    "invalid since": (
         installed, ["logs", "--since", "monday"], "--since monday", "30s, 10m, 2h or 1d",
     ),
-    "broken JSON": (
+    "invalid JSON": (
         installed, ["trigger", "canary", "--conf", "{seed: 7}"], "is not JSON", "--conf",
     ),
-    "JSON of another kind": (
+    "JSON but no object": (
         installed, ["trigger", "canary", "--conf", "[1]"], "must be a JSON object", "--conf '{",
     ),
-    "a DAG of a stack that is down": (
+    "trigger on stopped stack": (
         installed, ["trigger", "canary"], "Airflow does not answer", "inv up",
     ),
-    "deep and watch": (installed, ["health", "--deep", "--watch"], "--watch", "choose one"),
-    "volumes without a yes": (
+    "deep with watch": (installed, ["health", "--deep", "--watch"], "combined", "canary once"),
+    "volumes without yes": (
         installed, ["down", "--volumes"], "deletes all runs", "inv down --volumes --yes",
     ),
-    "a requirement that is none": (
+    "invalid requirement": (
         requirement("hello world"), ["rebuild"],
-        f"install/requirements.txt {behind('install/requirements.txt')}: hello world",
-        "then: inv rebuild",
+        f"install/requirements.txt {line_after('install/requirements.txt')}: hello world",
+        "then run: inv rebuild",
     ),
     **{
         f"inv {' '.join(argv)} before install": (
@@ -358,24 +358,24 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=needs_root if c == "a full disk" else ()) for c in REFUSED]
+    "case", [pytest.param(c, marks=needs_root if c == "full disk" else ()) for c in CASES]
 )
-def test_what_is_wrong_is_told_with_the_way_on_and_nothing_is_changed(place, case):
-    arrange, argv, happened, way_on = REFUSED[case]
+def test_wrong_use_names_the_next_step_and_changes_nothing(place, case):
+    arrange, argv, cause, next_step = CASES[case]
     arrange(place)
     before = place.snapshot()
     done = place.type(*argv)
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stderr.startswith("Error: ")
-    assert happened in done.stderr
-    assert way_on in done.stderr
+    assert cause in done.stderr
+    assert next_step in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) <= MANY_LINES, done.stderr
+    assert len(done.stderr.splitlines()) <= MAX_LINES, done.stderr
     assert done.stdout.count("\n") <= 1, done.stdout
     assert place.snapshot() == before
 
 
-def test_no_secret_is_told_in_a_refusal(place):
+def test_error_message_contains_no_secret(place):
     place.write_env(
         REDIS_PASSWORD="s3cr3t@b/ad",  # pragma: allowlist secret
         AIRFLOW_JWT_SECRET="sh0rt",  # pragma: allowlist secret
@@ -391,18 +391,18 @@ def test_no_secret_is_told_in_a_refusal(place):
     assert "sh0rt" not in done.stderr + done.stdout
 
 
-def test_a_weak_secret_keeps_nobody_from_looking(place):
+def test_health_with_weak_secret_is_allowed(place):
     place.write_env(AIRFLOW_JWT_SECRET="abc")
     assert "is shorter" not in place.type("health").stderr
 
 
-def test_problems_are_told_all_at_once(place):
+def test_install_reports_all_problems_at_once(place):
     taken_port(place)
     place.export(STATUS_PORT=place.environment["AIRFLOW_PORT"])
     lost_env(place)
-    told = place.type("install").stderr.splitlines()
-    assert told[0] == "Error: The stack cannot be installed yet. Nothing was changed."
-    assert [any(words in line for line in told) for words in ("in use", "differ", "gone")] == [
+    lines = place.type("install").stderr.splitlines()
+    assert lines[0] == "Error: The stack cannot be installed yet. Nothing was changed."
+    assert [any(words in line for line in lines) for words in ("in use", "differ", "gone")] == [
         True,
         True,
         True,
@@ -410,7 +410,7 @@ def test_problems_are_told_all_at_once(place):
 
 
 class OldEngine:
-    """The answers of a Docker engine's version question, on a port of this machine."""
+    """Answer version requests like a Docker engine, on a port of this machine."""
 
     def __init__(self, web, version):
         web.answers |= {
@@ -421,15 +421,15 @@ class OldEngine:
 
 
 @pytest.mark.parametrize(
-    ("version", "script", "happened", "way_on"),
+    ("version", "script", "cause", "next_step"),
     [
         ("19.3.1", "echo 2.26.1", "Docker Engine 19.3.1 is older than 20.10", "apt-get install"),
         ("20.10.24", "echo 2.10.2", "Compose 2.10.2 is older than 2.20", WITH_DOCKER),
-        ("20.10.24", "exit 1", "`docker compose` does not answer", WITH_DOCKER),
-        ("20.10.24", None, "`docker compose` does not answer", WITH_DOCKER),
+        ("20.10.24", "exit 1", "Compose v2 is not available", WITH_DOCKER),
+        ("20.10.24", None, "Compose v2 is not available", WITH_DOCKER),
     ],
 )
-def test_an_engine_that_is_too_old_or_has_no_compose(place, web, version, script, happened, way_on):
+def test_old_engine_or_compose_is_reported(place, web, version, script, cause, next_step):
     place.export(STACK_ENGINE="docker", DOCKER_HOST=OldEngine(web, version).address)
     programs = place.folder.parent / "bin"
     programs.mkdir()
@@ -440,13 +440,13 @@ def test_an_engine_that_is_too_old_or_has_no_compose(place, web, version, script
     before = place.snapshot()
     done = place.type("install")
     assert done.returncode == 1
-    assert happened in done.stderr
-    assert way_on in done.stderr
-    assert len(done.stderr.splitlines()) <= MANY_LINES
+    assert cause in done.stderr
+    assert next_step in done.stderr
+    assert len(done.stderr.splitlines()) <= MAX_LINES
     assert place.snapshot() == before
 
 
-def test_data_without_containers_is_not_left_beside_a_docker_engine_that_came_since(place, web):
+def test_install_with_new_docker_refuses_if_standalone_data_exists(place, web):
     place.export(DOCKER_HOST=OldEngine(web, "20.10.24").address)
     lost_env(place)
     place.environment.pop("STACK_ENGINE")

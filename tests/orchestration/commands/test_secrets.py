@@ -1,4 +1,4 @@
-"""A rotation in a stack of paper: its order, what is left where it was ended, what is refused."""
+"""Test rotations with a fake engine: order, interruptions, refusals and the list of secrets."""
 
 import json
 import stat
@@ -15,65 +15,63 @@ from orchestration.errors import StackError
 from orchestration.health import canary
 from orchestration.process import background
 from orchestration.project import Project
-from orchestration.settings.model import FORMER_KEYS, SECRETS
+from orchestration.settings.model import PREVIOUS_KEYS, SECRETS
 
 KEY, ADMIN = "AIRFLOW_FERNET_KEY", "_AIRFLOW_WWW_USER_PASSWORD"
 SCRIPT = """
 import json, sys
-open({said!r}, "w").write(sys.stdin.read())
+open({file!r}, "w").write(sys.stdin.read())
 print("a line of the engine's")
-print(json.dumps({{"encrypted_anew": 7}}))
+print(json.dumps({{"reencrypted": 7}}))
 """
 
 
 @pytest.fixture(autouse=True)
-def well(web, monkeypatch, lived_in, engine, tmp_path):
-    """Every service answers well, the canary comes through, the script does what it is asked."""
-    for name, port in web.stack_is_well().items():
+def healthy(web, monkeypatch, lived_in, engine, tmp_path):
+    """Provide healthy services, a canary that succeeds and a script that records its input."""
+    for name, port in web.serve_stack().items():
         monkeypatch.setenv(name, str(port))
     web.answers["POST /auth/token"] = (201, {"access_token": "t0ken"})
     monkeypatch.setattr(background, "POLL_SECONDS", 0)
-    monkeypatch.setattr(canary, "prove", lambda airflow: engine.asked.append("proof"))
+    monkeypatch.setattr(canary, "run", lambda airflow: engine.calls.append("canary"))
     script = tmp_path / "rotate_fernet_key.py"
-    script.write_text(SCRIPT.format(said=str(tmp_path / "said")))
+    script.write_text(SCRIPT.format(file=str(tmp_path / "request")))
     monkeypatch.setattr(secrets, "runtime_module", lambda name: ("python", str(script)))
 
 
 @pytest.fixture
-def said(tmp_path):
-    """What the script was asked for, None where it was not asked."""
-    path = tmp_path / "said"
+def request_sent(tmp_path):
+    """Return a function that returns the script's input, or None if it did not run."""
+    path = tmp_path / "request"
     return lambda: json.loads(path.read_text()) if path.exists() else None
 
 
-def held(clone):
+def values(clone):
     return Project(clone, {}).settings().values
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_each_secret_gets_another_value_and_all_others_keep_theirs(project, lived_in, name):
-    before = held(lived_in)
+def test_rotate_changes_only_the_named_secret(project, lived_in, name):
+    before = values(lived_in)
     secrets.rotate(project, [name])
-    after = held(lived_in)
+    after = values(lived_in)
     assert {each for each in before if before[each] != after[each]} == {name}
     assert stat.S_IMODE((lived_in / ".env").stat().st_mode) == 0o600
     assert not (lived_in / ".env.rotating").exists()
 
 
-def test_tasks_end_first_and_a_proof_ends_it(project, lived_in, engine):
-    engine.asked.clear()
+def test_rotate_finishes_tasks_first_and_runs_canary_last(project, lived_in, engine):
+    engine.calls.clear()
     secrets.rotate(project, ["AIRFLOW_JWT_SECRET"])
-    assert engine.asked == ["finish_tasks", "up", "proof"]
+    assert engine.calls == ["finish_tasks", "up", "canary"]
 
 
-def test_a_password_of_the_database_is_changed_in_it_before_env_has_it(
-    project, lived_in, engine, said
-):
-    before = held(lived_in)
+def test_rotate_changes_database_password_in_the_database(project, lived_in, engine, request_sent):
+    before = values(lived_in)
     secrets.rotate(project, ["POSTGRES_PASSWORD", "MLFLOW_DB_PASSWORD"])
-    after = held(lived_in)
-    assert engine.asked[-4:] == ["finish_tasks", "up postgres", "up", "proof"]
-    assert said() == {
+    after = values(lived_in)
+    assert engine.calls[-4:] == ["finish_tasks", "up postgres", "up", "canary"]
+    assert request_sent() == {
         "superuser": [before["POSTGRES_PASSWORD"], after["POSTGRES_PASSWORD"]],
         "roles": {
             "postgres": after["POSTGRES_PASSWORD"], "mlflow": after["MLFLOW_DB_PASSWORD"],
@@ -82,68 +80,68 @@ def test_a_password_of_the_database_is_changed_in_it_before_env_has_it(
     }  # fmt: skip
 
 
-def test_under_a_new_fernet_key_all_is_encrypted_anew_while_airflow_stands(
-    project, lived_in, engine, said, capsys
+def test_rotate_fernet_key_reencrypts_while_airflow_is_stopped(
+    project, lived_in, engine, request_sent, capsys
 ):
-    former = held(lived_in)[KEY]
-    # It is no service that could be stopped.
-    engine.listed.append(Service("airflow-init", "exited"))
+    previous = values(lived_in)[KEY]
+    # An init job cannot be stopped.
+    engine.ps_result.append(Service("airflow-init", "exited"))
     secrets.rotate(project, [KEY])
-    assert engine.asked[-5:] == [
-        "finish_tasks", "stop airflow-scheduler airflow-worker", "up postgres", "up", "proof",
+    assert engine.calls[-5:] == [
+        "finish_tasks", "stop airflow-scheduler airflow-worker", "up postgres", "up", "canary",
     ]  # fmt: skip
-    assert said()["keys"] == [held(lived_in)[KEY], former]
-    assert "7 secrets encrypted anew" in capsys.readouterr().out
+    assert request_sent()["keys"] == [values(lived_in)[KEY], previous]
+    assert "Re-encrypted 7 values." in capsys.readouterr().out
 
 
-def test_the_former_key_is_in_env_behind_the_new_one_while_that_goes_on(
-    project, lived_in, engine, tmp_path
-):
-    former = held(lived_in)[KEY]
+def test_rotate_fernet_key_keeps_both_keys_in_env_meanwhile(project, lived_in, engine, tmp_path):
+    previous = values(lived_in)[KEY]
     (tmp_path / "rotate_fernet_key.py").write_text("import sys; sys.exit('no room left')")
     with pytest.raises(StackError, match="no room left"):
         secrets.rotate(project, [KEY])
     new = pending.new_secrets(Project(lived_in, {}).settings())[KEY]
-    assert held(lived_in)[KEY] == f"{new},{former}"
+    assert values(lived_in)[KEY] == f"{new},{previous}"
 
 
-def test_a_key_that_a_backup_needs_is_kept_where_no_service_gets_it(project, lived_in):
-    former = held(lived_in)[KEY]
+def test_rotate_keeps_old_key_that_a_backup_needs(project, lived_in):
+    previous = values(lived_in)[KEY]
     backup_command.run(project)
     secrets.rotate(project, [KEY])
-    after = held(lived_in)
-    assert (after[FORMER_KEYS], former in after[KEY]) == (former, False)
-    [made] = archive.all_of(lived_in / "backups")
-    (made / archive.MANIFEST).unlink()
+    after = values(lived_in)
+    assert (after[PREVIOUS_KEYS], previous in after[KEY]) == (previous, False)
+    [backup] = archive.list_backups(lived_in / "backups")
+    (backup / archive.MANIFEST).unlink()
     secrets.rotate(project, [KEY])
-    assert held(lived_in)[FORMER_KEYS] == ""
+    assert values(lived_in)[PREVIOUS_KEYS] == ""
 
 
-def test_the_first_account_gets_its_password_in_airflows_database(project, lived_in, monkeypatch):
-    let_in = []
+def test_rotate_account_password_updates_airflow(project, lived_in, monkeypatch):
+    passwords = []
     monkeypatch.setattr(
-        accounts, "let_first_account_in", lambda chosen, engine: let_in.append(chosen[ADMIN])
+        accounts,
+        "sync_airflow_password",
+        lambda settings, engine: passwords.append(settings[ADMIN]),
     )
     secrets.rotate(project, [ADMIN])
     secrets.rotate(project, ["REDIS_PASSWORD"])
-    assert let_in == [held(lived_in)[ADMIN]]
+    assert passwords == [values(lived_in)[ADMIN]]
 
 
-def test_no_value_is_ever_told(project, lived_in, capsys):
-    before = held(lived_in)
+def test_rotate_prints_no_value(project, lived_in, capsys):
+    before = values(lived_in)
     secrets.rotate(project, ["all"])
     secrets.states(project)
-    told = "".join(capsys.readouterr())
-    after = held(lived_in)
-    assert not [n for n in SECRETS if before[n] in told or after[n] in told]
-    assert "inv backup" in told
+    output = "".join(capsys.readouterr())
+    after = values(lived_in)
+    assert not [n for n in SECRETS if before[n] in output or after[n] in output]
+    assert "inv backup" in output
 
 
-# Ended in its middle
+# Interruptions
 
 
 class Killed(BaseException):
-    """What no code catches, as SIGKILL."""
+    """Interrupt code like SIGKILL: nothing catches it."""
 
 
 def kill_at(step, engine, monkeypatch):
@@ -151,22 +149,22 @@ def kill_at(step, engine, monkeypatch):
         raise Killed
 
     places = {
-        "tasks end": (engine, "finish_tasks"),
-        "the database": (secrets, "_ask"),
+        "finishing tasks": (engine, "finish_tasks"),
+        "database": (secrets, "_update_database"),
         "env": (secrets, "_write"),
         "start": (secrets, "start"),
-        "the account": (accounts, "let_first_account_in"),
-        "the end": (pending, "end_rotation"),
+        "account": (accounts, "sync_airflow_password"),
+        "end": (pending, "end_rotation"),
     }
     monkeypatch.setattr(*places[step], kill)
 
 
 @pytest.mark.parametrize("again", ["up", "the same command"])
-@pytest.mark.parametrize("step", ["the database", "env", "start", "the account", "the end"])
-def test_killed_at_any_step_it_goes_on_with_the_values_it_had_made(
-    project, lived_in, engine, monkeypatch, said, step, again
+@pytest.mark.parametrize("step", ["database", "env", "start", "account", "end"])
+def test_rotation_killed_at_any_step_resumes_with_the_same_values(
+    project, lived_in, engine, monkeypatch, request_sent, step, again
 ):
-    before = held(lived_in)
+    before = values(lived_in)
     with monkeypatch.context() as patched:
         kill_at(step, engine, patched)
         with pytest.raises(Killed):
@@ -175,37 +173,40 @@ def test_killed_at_any_step_it_goes_on_with_the_values_it_had_made(
     assert stat.S_IMODE((lived_in / ".env.rotating").stat().st_mode) == 0o600
     assert {*new} == {*SECRETS}
     up.run(project) if again == "up" else secrets.rotate(project, ["all"])
-    after = held(lived_in)
+    after = values(lived_in)
     assert {name: after[name] for name in SECRETS} == new
     assert not (lived_in / ".env.rotating").exists()
-    # Whether the server had got the new one or not.
-    assert {*said()["superuser"]} <= {before["POSTGRES_PASSWORD"], after["POSTGRES_PASSWORD"]}
-    assert after["POSTGRES_PASSWORD"] in said()["superuser"]
+    # The server may or may not have the new password already.
+    assert {*request_sent()["superuser"]} <= {
+        before["POSTGRES_PASSWORD"],
+        after["POSTGRES_PASSWORD"],
+    }
+    assert after["POSTGRES_PASSWORD"] in request_sent()["superuser"]
 
 
-def test_once_env_has_the_new_values_nothing_is_stopped_again(
+def test_resumed_rotation_stops_nothing_once_env_is_complete(
     project, lived_in, engine, monkeypatch
 ):
     with monkeypatch.context() as patched:
         kill_at("start", engine, patched)
         with pytest.raises(Killed):
             secrets.rotate(project, ["all"])
-    engine.asked.clear()
+    engine.calls.clear()
     up.run(project)
-    assert engine.asked == ["up", "proof"]
+    assert engine.calls == ["up", "canary"]
 
 
-def test_killed_while_tasks_end_nothing_has_happened(project, lived_in, engine, monkeypatch):
-    before = held(lived_in)
+def test_rotation_killed_while_tasks_finish_changes_nothing(project, lived_in, engine, monkeypatch):
+    before = values(lived_in)
     with monkeypatch.context() as patched:
-        kill_at("tasks end", engine, patched)
+        kill_at("finishing tasks", engine, patched)
         with pytest.raises(Killed):
             secrets.rotate(project, ["all"])
     up.run(project)
-    assert held(lived_in) == before
+    assert values(lived_in) == before
 
 
-def test_what_could_not_be_finished_is_told_with_the_way_on(project, lived_in, engine):
+def test_rotation_that_cannot_finish_names_the_next_step(project, lived_in, engine):
     engine.start_fails = StackError("no space left")
     with pytest.raises(StackError, match=r"no space left\n(.|\n)*Run inv up or this command again"):
         secrets.rotate(project, ["REDIS_PASSWORD"])
@@ -213,75 +214,71 @@ def test_what_could_not_be_finished_is_told_with_the_way_on(project, lived_in, e
         backup_command.run(project)
 
 
-def test_a_proof_that_fails_says_that_the_values_are_in_place(project, lived_in, monkeypatch):
+def test_rotation_failed_canary_reports_that_values_are_in_use(project, lived_in, monkeypatch):
     def fail(airflow):
-        raise StackError("the proof failed")
+        raise StackError("The canary failed.")
 
-    monkeypatch.setattr(canary, "prove", fail)
-    with pytest.raises(StackError, match=r"are in use, but .*\nthe proof failed\nRun: inv doctor"):
+    monkeypatch.setattr(canary, "run", fail)
+    with pytest.raises(StackError, match=r"are in use, but .*\nThe canary failed\.\nRun: inv"):
         secrets.rotate(project, ["REDIS_PASSWORD"])
     assert not (lived_in / ".env.rotating").exists()
 
 
-# Refused
+# Refusals
 
 
-def test_what_is_no_secret_is_told_with_those_that_are(project, lived_in):
+def test_rotate_unknown_name_raises(project, lived_in):
     with pytest.raises(StackError, match=r"^SMTP_PASSWORD cannot be rotated"):
         secrets.rotate(project, ["SMTP_PASSWORD", "REDIS_PASSWORD"])
 
 
-@pytest.mark.parametrize("nothing", [True, False])
-def test_a_stack_that_is_not_well_is_left_as_it_is(
-    project, lived_in, engine, web, monkeypatch, nothing
+@pytest.mark.parametrize("stopped", [True, False])
+def test_rotate_unhealthy_or_stopped_stack_raises(
+    project, lived_in, engine, web, monkeypatch, stopped
 ):
-    if nothing:
-        engine.listed = []
-    web.stack_is_well(mlflow="down")
+    if stopped:
+        engine.ps_result = []
+    web.serve_stack(mlflow="down")
     before = (lived_in / ".env").read_text()
     with pytest.raises(StackError, match=r"(Nothing is running|Unhealthy: .*)\.\nRun: inv up$"):
         secrets.rotate(project, ["REDIS_PASSWORD"])
     assert (lived_in / ".env").read_text() == before
-    assert "finish_tasks" not in engine.asked
+    assert "finish_tasks" not in engine.calls
 
 
-def test_one_that_can_be_guessed_is_changed_where_it_keeps_all_from_starting(
-    project, lived_in, engine
-):
+def test_rotate_weak_secret_of_stopped_stack_is_allowed(project, lived_in, engine):
     env = lived_in / ".env"
     weak = "changeme-changeme"  # pragma: allowlist secret
-    env.write_text(env.read_text().replace(held(lived_in)["POSTGRES_PASSWORD"], weak))
+    env.write_text(env.read_text().replace(values(lived_in)["POSTGRES_PASSWORD"], weak))
     with pytest.raises(StackError, match="inv secrets --rotate POSTGRES_PASSWORD"):
         up.run(project)
-    listed, engine.listed = engine.listed, []
-    starts = engine.up
+    services_before, engine.ps_result = engine.ps_result, []
+    engine_up = engine.up
 
     def start(services=()):
-        starts(services)
-        engine.listed = listed
+        engine_up(services)
+        engine.ps_result = services_before
 
     engine.up = start
     secrets.rotate(project, ["POSTGRES_PASSWORD"])
-    assert "finish_tasks" not in engine.asked
-    assert held(lived_in)["POSTGRES_PASSWORD"] != weak
+    assert "finish_tasks" not in engine.calls
+    assert values(lived_in)["POSTGRES_PASSWORD"] != weak
 
 
-def test_one_that_the_shell_holds_above_env_is_refused(project, lived_in, monkeypatch):
+def test_rotate_exported_secret_raises(project, lived_in, monkeypatch):
     monkeypatch.setenv("REDIS_PASSWORD", SECRETS["REDIS_PASSWORD"]())
     with pytest.raises(StackError, match=r"which overrides \.env\.\nRun: unset REDIS_PASSWORD"):
         secrets.rotate(project, ["REDIS_PASSWORD"])
 
 
-# Listed
+# List
 
 
-def test_each_secret_is_told_with_what_it_is_for_and_whether_it_is_good(
-    project, lived_in, monkeypatch
-):
+def test_states_lists_purpose_and_verdict_of_each_secret(project, lived_in, monkeypatch):
     env = lived_in / ".env"
-    env.write_text(env.read_text().replace(held(lived_in)["REDIS_PASSWORD"], "foobared"))
-    told = {name: (purpose, verdict) for name, purpose, verdict in secrets.states(project)}
-    assert {*told} == {*SECRETS}
-    assert all(purpose and not purpose.startswith("generated") for purpose, _ in told.values())
-    assert told["REDIS_PASSWORD"][1] == "shorter than 16 characters"
-    assert told["AIRFLOW_JWT_SECRET"] == ("signs the tokens between Airflow's services", "good")
+    env.write_text(env.read_text().replace(values(lived_in)["REDIS_PASSWORD"], "foobared"))
+    states = {name: (purpose, verdict) for name, purpose, verdict in secrets.states(project)}
+    assert {*states} == {*SECRETS}
+    assert all(purpose and not purpose.startswith("generated") for purpose, _ in states.values())
+    assert states["REDIS_PASSWORD"][1] == "shorter than 16 characters"
+    assert states["AIRFLOW_JWT_SECRET"] == ("signs the tokens between Airflow's services", "good")

@@ -1,4 +1,4 @@
-"""The unit file: for this clone, read by systemd, put in place by root alone."""
+"""Test the systemd units: their values for a clone, their syntax and their installation."""
 
 import os
 import pwd
@@ -13,7 +13,7 @@ from orchestration.errors import StackError
 
 @pytest.fixture
 def here(repo, tmp_path):
-    """A clone in a folder whose name systemd would read otherwise."""
+    """Return a clone in a folder whose name contains a % sign, which systemd expands."""
     root = tmp_path / "50% of it"
     (root / "orchestration/systemd").mkdir(parents=True)
     for name in systemd.UNITS:
@@ -26,7 +26,7 @@ def lines(text):
 
 
 @pytest.mark.parametrize("name", [systemd.UNIT, systemd.BACKUP])
-def test_it_is_the_file_of_the_repository_with_folder_and_owner_of_this_clone(here, repo, name):
+def test_unit_has_folder_and_owner_of_the_clone(here, repo, name):
     before = lines((repo / "orchestration/systemd" / name).read_text())
     changed = set(lines(systemd.unit(here, name))) - set(before)
     assert changed <= {
@@ -37,7 +37,7 @@ def test_it_is_the_file_of_the_repository_with_folder_and_owner_of_this_clone(he
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd on this machine")
-def test_systemd_reads_it(here, tmp_path):
+def test_units_are_valid(here, tmp_path):
     files = [tmp_path / name for name in systemd.UNITS]
     for file in files:
         file.write_text(systemd.unit(here, file.name))
@@ -46,25 +46,25 @@ def test_systemd_reads_it(here, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_root_puts_it_in_place_for_each_boot(here, tmp_path, recorded, monkeypatch):
+def test_install_units_as_root_enables_them(here, tmp_path, recorded, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setattr(systemd.runner, "run", recorded.run)
-    said = systemd.install_units(here, tmp_path)
+    message = systemd.install_units(here, tmp_path)
     for name in systemd.UNITS:
         assert (tmp_path / name).read_text() == systemd.unit(here, name)
-    started = f"{systemd.UNIT} {systemd.TIMER}"
-    assert recorded.lines == ["systemctl daemon-reload", f"systemctl enable {started}"]
-    assert said.endswith(f"sudo systemctl start {started}")
+    units = f"{systemd.UNIT} {systemd.TIMER}"
+    assert recorded.lines == ["systemctl daemon-reload", f"systemctl enable {units}"]
+    assert message.endswith(f"sudo systemctl start {units}")
 
 
-def test_others_are_told_how(here, tmp_path, monkeypatch):
+def test_install_units_without_root_names_the_next_command(here, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 1234)
     with pytest.raises(StackError, match=r"Run: sudo .venv/bin/inv systemd --install"):
         systemd.install_units(here, tmp_path)
     assert not (tmp_path / systemd.UNIT).exists()
 
 
-def test_without_systemd_that_is_said(here, tmp_path, monkeypatch):
+def test_install_units_without_systemd_raises(here, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 0)
     with pytest.raises(StackError, match="This machine has no systemd"):
         systemd.install_units(here, tmp_path / "absent")

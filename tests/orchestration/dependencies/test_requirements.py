@@ -1,11 +1,18 @@
-"""What a person adds: the lock that is put back, and the line that an error comes from."""
+"""Test the lock of requirements.txt, and finding the line that caused an error."""
 
 import os
 
 import pytest
 
 from orchestration.dependencies import requirements
-from orchestration.dependencies.requirements import FILE, LOCK, NEXT, blamed, locked, unfulfilled
+from orchestration.dependencies.requirements import (
+    FILE,
+    FIX,
+    LOCK,
+    lines_at_fault,
+    unmet_lines,
+    updated_lock,
+)
 from orchestration.errors import StackError
 from orchestration.process import runner
 
@@ -40,27 +47,26 @@ NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: "
 UNSATISFIABLE = "we can conclude that your requirements are unsatisfiable."
 
 
-def blame(words, added):
-    """The blamed ones of HEAD with lines added, without what stands before each number."""
-    return [
-        line.removeprefix(f"install/{FILE} line ") for line in blamed(words, HEAD + added, PINS)
-    ]
+def blame(error, added):
+    """Return the lines at fault in HEAD plus `added`, as `number: line`."""
+    lines = lines_at_fault(error, HEAD + added, PINS)
+    return [line.removeprefix(f"install/{FILE} line ") for line in lines]
 
 
-def position(text):
-    """Where the last line of the file begins, in bytes."""
-    return len((HEAD + text).encode().rstrip(b"\n").rpartition(b"\n")[0]) + 1
+def position(added):
+    """Return the offset in bytes at which the last line of HEAD plus `added` starts."""
+    return len((HEAD + added).encode().rstrip(b"\n").rpartition(b"\n")[0]) + 1
 
 
-# Words of uv 0.13.9
+# Error messages of uv 0.13.9
 
 
-def test_the_position_of_the_brief_is_that_of_the_line_after_the_stacks_own():
+def test_position_of_first_added_line_is_273():
     assert position("numpy==\n") == 273
 
 
 @pytest.mark.parametrize(
-    ("added", "words", "told"),
+    ("added", "error", "line"),
     [
         (
             "no-such-package-zz==1\n",
@@ -129,7 +135,7 @@ def test_the_position_of_the_brief_is_that_of_the_line_after_the_stacks_own():
             "  cause: HTTP status client error (404 Not Found) for url (https://pypi.org/none/)",
             "10: foo @ https://pypi.org/none/foo-1.0-py3-none-any.whl",
         ),
-        # No wheel, and no library to build it with: the package is named by its files alone.
+        # There is no wheel and no library to build one, so only file names contain the package.
         (
             "pygraphviz==1.14\n",
             "pygraphviz/graphviz_wrap.c:3023:10: fatal error: graphviz/cgraph.h: No such file\n"
@@ -137,71 +143,71 @@ def test_the_position_of_the_brief_is_that_of_the_line_after_the_stacks_own():
             "a library that provides `graphviz/cgraph.h` for `pygraphviz@1.14`",
             "10: pygraphviz==1.14",
         ),
-        # An error that names nothing: what is new is the likeliest cause.
+        # The error mentions no package. The new line is the likeliest cause.
         ("rich\n", "#12 ERROR: process did not complete successfully: exit code: 2", "10: rich"),
     ],
 )
-def test_the_line_that_an_error_of_uv_comes_from_is_told(added, words, told):
-    assert blame(words, added) == [told]
+def test_lines_at_fault_finds_line_in_uv_error(added, error, line):
+    assert blame(error, added) == [line]
 
 
 @pytest.mark.parametrize(
-    "words",
+    "error",
     [
         "Request failed after 3 retries",
         "Failed to fetch: `https://pypi.org/simple/rich/`\n  cause: error sending request for url",
         "Failed to fetch: https://pypi.org/simple/rich/\n  cause: HTTP status server error (503)",
     ],
 )
-def test_no_line_is_at_fault_where_the_index_did_not_answer(words):
-    assert blame(words, "rich\n") == []
+def test_lines_at_fault_unreachable_index_blames_no_line(error):
+    assert blame(error, "rich\n") == []
 
 
-def test_both_of_two_lines_that_contradict_each_other_are_told():
-    words = f"{NO_SOLUTION}Because you require pandas==2.2.3 and pandas==2.2.2, {UNSATISFIABLE}"
-    assert blame(words, "pandas==2.2.3\npandas==2.2.2\n") == [
+def test_lines_at_fault_contradicting_lines_returns_both():
+    error = f"{NO_SOLUTION}Because you require pandas==2.2.3 and pandas==2.2.2, {UNSATISFIABLE}"
+    assert blame(error, "pandas==2.2.3\npandas==2.2.2\n") == [
         "10: pandas==2.2.3",
         "11: pandas==2.2.2",
     ]
 
 
-def test_a_line_that_stood_there_before_is_told_where_nothing_is_new():
-    words = "dags/flights.py: ModuleNotFoundError: No module named 'skops'"
-    assert blame(words, "") == ["7: skops==0.16.0"]
+def test_lines_at_fault_without_new_lines_returns_mentioned_line():
+    error = "dags/flights.py: ModuleNotFoundError: No module named 'skops'"
+    assert blame(error, "") == ["7: skops==0.16.0"]
     assert blame("no space left on device", "") == []
 
 
-def test_of_two_new_lines_the_one_that_is_named_is_told():
+def test_lines_at_fault_two_new_lines_returns_the_mentioned_one():
     assert blame("error: nothing known of Some_Package.", "rich\nsome.package>=2\n") == [
         "11: some.package>=2"
     ]
 
 
-def test_a_name_within_another_is_not_meant():
+def test_lines_at_fault_ignores_name_within_longer_name():
     assert blame("error: found no rich-argparse", "rich\nrich-argparse\n") == ["11: rich-argparse"]
 
 
-def test_a_line_that_nobody_can_read_is_told_where_it_is_cited():
+def test_lines_at_fault_finds_quoted_invalid_line():
     assert blame("error: what is `? ?`", "rich\n? ?\n") == ["11: ? ?"]
 
 
 @pytest.mark.parametrize(
     "before", ["# Zusätzliches Übel €\n", "# a\x0cb\n", "# a\u2028b\n", "\n\n"]
 )
-def test_a_position_is_counted_in_bytes_and_lines_as_an_editor_shows_them(before):
+def test_lines_at_fault_counts_position_in_bytes_and_lines_by_newline(before):
     added = f"{before}numpy==\n"
-    words = f"Couldn't parse requirement in `requirements.txt` at position {position(added)}"
+    error = f"Couldn't parse requirement in `requirements.txt` at position {position(added)}"
     number = (HEAD + added).count("\n")
-    assert blame(words, added) == [f"{number}: numpy=="]
+    assert blame(error, added) == [f"{number}: numpy=="]
     assert blame("numpy== cannot be read", added) == [f"{number}: numpy=="]
 
 
-def test_a_position_behind_the_last_line_is_no_traceback():
-    words = f"Couldn't parse requirement in `requirements.txt` at position {len(HEAD)}"
-    assert blame(words, "") == ["10: "]
+def test_lines_at_fault_position_after_last_line_does_not_fail():
+    error = f"Couldn't parse requirement in `requirements.txt` at position {len(HEAD)}"
+    assert blame(error, "") == ["10: "]
 
 
-# What a lock fulfils
+# Lines that a lock satisfies
 
 
 @pytest.mark.parametrize(
@@ -216,18 +222,18 @@ def test_a_position_behind_the_last_line_is_no_traceback():
         "pandas; python_version >= '3'",
     ],
 )
-def test_a_line_that_the_lock_fulfils_is_not_new(line):
-    assert list(unfulfilled(f"{line}\n", PINS)) == []
+def test_unmet_lines_satisfied_line_is_omitted(line):
+    assert list(unmet_lines(f"{line}\n", PINS)) == []
 
 
 @pytest.mark.parametrize("line", ["rich", "pandas>=2.2", "-r other.txt", "numpy==", "./folder"])
-def test_a_line_that_the_lock_does_not_fulfil_is_new(line):
-    assert list(unfulfilled(f"# first\n\n{line}\n", PINS)) == [(3, line)]
+def test_unmet_lines_returns_new_and_changed_lines(line):
+    assert list(unmet_lines(f"# first\n\n{line}\n", PINS)) == [(3, line)]
 
 
-def test_the_stacks_own_lines_are_fulfilled_by_the_stacks_own_lock(repo):
+def test_unmet_lines_of_shipped_files_is_empty(repo):
     text, lock = ((repo / "install" / name).read_text(encoding="utf-8") for name in (FILE, LOCK))
-    assert list(unfulfilled(text, lock)) == []
+    assert list(unmet_lines(text, lock)) == []
 
 
 # The lock
@@ -237,7 +243,7 @@ OLD, NEW = PINS.replace("\n", "\r\n").encode(), b"rich==14.0.0\n"
 
 @pytest.fixture
 def install(clone):
-    """The person's file and its lock, whose line ends are not ours and whose time is long ago."""
+    """Create requirements.txt and an old lock with other line endings than the stack's."""
     folder = clone / "install"
     folder.mkdir()
     (folder / FILE).write_text(f"{HEAD}rich\n", encoding="utf-8")
@@ -247,96 +253,101 @@ def install(clone):
 
 
 @pytest.fixture
-def compiled(install, monkeypatch):
-    """uv writes a new lock, and fails where told to."""
-    fails = []
+def compile_errors(install, monkeypatch):
+    """Replace uv by a function that writes a new lock and then raises the first of these errors."""
+    errors = []
 
-    def compile_it(command, **options):
+    def run(command, **options):
         assert command.argv[:3] == ("uv", "pip", "compile")
         (command.cwd / command.argv[-1]).write_bytes(NEW)
-        if fails:
-            raise fails[0]
+        if errors:
+            raise errors[0]
 
-    monkeypatch.setattr(runner, "run", compile_it)
-    return fails
+    monkeypatch.setattr(runner, "run", run)
+    return errors
 
 
-def test_the_lock_is_new_for_what_follows_and_stays_so(make_settings, install, compiled):
-    with locked(make_settings()):
+def test_updated_lock_is_new_in_the_body_and_after_it(make_settings, install, compile_errors):
+    with updated_lock(make_settings()):
         assert (install / LOCK).read_bytes() == NEW
     assert (install / LOCK).read_bytes() == NEW
 
 
-WAYS_TO_END = [StackError("no disk"), KeyboardInterrupt(), RuntimeError("ours"), SystemExit(3)]
+ERRORS = [StackError("no disk"), KeyboardInterrupt(), RuntimeError("ours"), SystemExit(3)]
 
 
-@pytest.mark.parametrize("error", WAYS_TO_END, ids=repr)
-def test_the_lock_is_put_back_byte_for_byte_when_what_follows_fails(
-    make_settings, install, compiled, error
-):
-    with pytest.raises(type(error)), locked(make_settings()):
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_updated_lock_failing_body_restores_lock(make_settings, install, compile_errors, error):
+    with pytest.raises(type(error)), updated_lock(make_settings()):
         raise error
     assert (install / LOCK).read_bytes() == OLD
 
 
-@pytest.mark.parametrize("error", WAYS_TO_END, ids=repr)
-def test_the_lock_is_put_back_byte_for_byte_when_compiling_fails(
-    make_settings, install, compiled, error
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_updated_lock_failing_compilation_restores_lock(
+    make_settings, install, compile_errors, error
 ):
-    compiled.append(error)
-    with pytest.raises(type(error)), locked(make_settings()):
-        raise AssertionError("went on")
+    compile_errors.append(error)
+    with pytest.raises(type(error)), updated_lock(make_settings()):
+        raise AssertionError("The body was run.")
     assert (install / LOCK).read_bytes() == OLD
 
 
-@pytest.mark.parametrize("error", WAYS_TO_END, ids=repr)
-def test_a_lock_that_did_not_change_is_not_written(make_settings, install, recorded, error):
-    with pytest.raises(type(error)), locked(make_settings()):
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_updated_lock_without_change_is_not_written(make_settings, install, recorded, error):
+    with pytest.raises(type(error)), updated_lock(make_settings()):
         raise error
     assert (install / LOCK).stat().st_mtime == 1
 
 
-def test_a_failure_begins_with_its_line_and_ends_with_what_to_do(make_settings, install, compiled):
-    compiled.append(StackError("uv pip compile\nended with 1:\nno such package as rich"))
-    with pytest.raises(StackError) as failed, locked(make_settings()):
+def test_updated_lock_error_begins_with_line_and_ends_with_fix(
+    make_settings, install, compile_errors
+):
+    compile_errors.append(
+        StackError("uv pip compile\nexited with code 1:\nno such package as rich")
+    )
+    with pytest.raises(StackError) as failed, updated_lock(make_settings()):
         pass
     assert str(failed.value).splitlines() == [
         f"install/{FILE} line 10: rich",
         "uv pip compile",
-        "ended with 1:",
+        "exited with code 1:",
         "no such package as rich",
-        NEXT,
+        FIX,
     ]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "lines"),
     [
-        # Positions are those of the file as it is, without the mark at its begin.
+        # uv counts positions after the byte order mark.
         (b"\xef\xbb\xbf" + b"# a\n" + b"numpy==\n", ["install/requirements.txt line 2: numpy=="]),
         (b"#\r\n" * 9 + b"numpy==\r\n", ["install/requirements.txt line 10: numpy=="]),
     ],
 )
-def test_a_file_of_another_system_is_read_as_uv_reads_it(
-    make_settings, install, compiled, content, told
+def test_updated_lock_error_finds_line_with_bom_or_crlf(
+    make_settings, install, compile_errors, content, lines
 ):
     (install / FILE).write_bytes(content)
     at = content.removeprefix(b"\xef\xbb\xbf").index(b"numpy")
-    compiled.append(StackError(f"parse error in `requirements.txt` at position {at}"))
-    with pytest.raises(StackError) as failed, locked(make_settings()):
+    compile_errors.append(StackError(f"parse error in `requirements.txt` at position {at}"))
+    with pytest.raises(StackError) as failed, updated_lock(make_settings()):
         pass
-    assert str(failed.value).splitlines()[:-2] == told
+    assert str(failed.value).splitlines()[:-2] == lines
 
 
-def test_a_file_that_is_no_text_leaves_uvs_words_to_be_read(make_settings, install, compiled):
+def test_updated_lock_error_of_binary_file_keeps_uv_message(make_settings, install, compile_errors):
     (install / FILE).write_bytes(b"# \xe4\nnumpy==\n")
-    compiled.append(StackError("stream did not contain valid UTF-8"))
-    with pytest.raises(StackError, match="did not contain valid UTF-8"), locked(make_settings()):
+    compile_errors.append(StackError("stream did not contain valid UTF-8"))
+    with (
+        pytest.raises(StackError, match="did not contain valid UTF-8"),
+        updated_lock(make_settings()),
+    ):
         pass
 
 
-def test_only_the_persons_own_lock_is_compiled(make_settings, install, recorded):
-    with locked(make_settings()):
+def test_updated_lock_compiles_only_requirements_lock(make_settings, install, recorded):
+    with updated_lock(make_settings()):
         pass
     (line,) = recorded.lines
     assert f" {requirements.FILE} " in line

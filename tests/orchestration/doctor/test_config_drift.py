@@ -1,4 +1,4 @@
-"""What runs compared with what .env says: by name, never by value."""
+"""Test the comparison of running services with .env, which never prints a value."""
 
 import shutil
 
@@ -36,71 +36,78 @@ STACK = {
 
 
 @pytest.fixture
-def look(make_settings, clone, engine, repo):
-    """Compare a stack in which some services were started with something else, or would be."""
+def find_problems(make_settings, clone, engine, repo):
+    """Compare a stack in which some services have other current or intended variables."""
     shutil.copy(repo / "orchestration/docker-compose.yaml", clone / "orchestration")
 
-    def look(held=(), meant=(), **chosen):
-        for services, changes in ((engine.held_by, held), (engine.meant_for, meant)):
+    def find_problems(current=(), intended=(), **chosen):
+        for services, changes in (
+            (engine.current_environments, current),
+            (engine.intended_environments, intended),
+        ):
             services |= {name: {**STACK[name], **dict(changes).get(name, {})} for name in STACK}
             for name, variables in services.items():
                 services[name] = {key: v for key, v in variables.items() if v is not None}
-        found = list(config_drift.findings(make_settings(**chosen), engine, list(STACK)))
-        assert SECRET not in str(found)
-        assert OTHER not in str(found)
-        return found
+        problems = list(config_drift.problems(make_settings(**chosen), engine, list(STACK)))
+        assert SECRET not in str(problems)
+        assert OTHER not in str(problems)
+        return problems
 
-    return look
-
-
-def test_a_stack_that_runs_with_what_env_says_has_nothing(look):
-    assert look() == []
+    return find_problems
 
 
-def test_one_of_which_nothing_can_be_told_has_nothing(make_settings, engine):
-    assert list(config_drift.findings(make_settings(), engine, ["mlflow"])) == []
+def test_problems_of_an_up_to_date_stack_are_none(find_problems):
+    assert find_problems() == []
 
 
-@pytest.mark.parametrize(("variable", "name", "harm"), config_drift.SHARED)
+def test_problems_without_known_environments_are_none(make_settings, engine):
+    assert list(config_drift.problems(make_settings(), engine, ["mlflow"])) == []
+
+
+@pytest.mark.parametrize(("variable", "code", "effect"), config_drift.SHARED)
 @pytest.mark.parametrize("value", [OTHER, None])
-def test_a_key_that_one_service_does_not_share_is_told_with_the_odd_one(
-    look, variable, name, harm, value
-):
-    [found] = look(held={"airflow-worker": {variable: value}})
-    assert (found.code, found.where, found.fix) == (name, "airflow-worker", "inv up")
-    assert variable in found.cause
-    assert harm in found.cause
+def test_problems_key_differs_names_the_service(find_problems, variable, code, effect, value):
+    [problem] = find_problems(current={"airflow-worker": {variable: value}})
+    assert (problem.code, problem.where, problem.fix) == (code, "airflow-worker", "inv up")
+    assert variable in problem.cause
+    assert effect in problem.cause
 
 
-def test_a_key_that_an_override_sets_apart_is_not_mended_by_up(look):
-    apart = {"airflow-scheduler": {JWT: OTHER}}
-    [found] = look(held=apart, meant=apart)
-    assert (found.code, found.where) == ("jwt-secret-differs", "airflow-scheduler")
-    assert found.fix == f"Remove {JWT} from {config_drift.OVERRIDE}, then run: inv up"
+def test_problems_key_in_an_override_is_to_be_removed(find_problems):
+    override = {"airflow-scheduler": {JWT: OTHER}}
+    [problem] = find_problems(current=override, intended=override)
+    assert (problem.code, problem.where) == ("jwt-secret-differs", "airflow-scheduler")
+    assert problem.fix == f"Remove {JWT} from {config_drift.OVERRIDE}, then run: inv up"
 
 
-def test_an_execution_url_that_is_not_the_api_servers_is_told(look):
-    [found] = look(held={"airflow-worker": {EXECUTION_URL: "http://localhost:8080/execution/"}})
-    assert (found.code, found.where, found.fix) == ("execution-api-url", "airflow-worker", "inv up")
+def test_problems_wrong_execution_url_names_the_service(find_problems):
+    [problem] = find_problems(
+        current={"airflow-worker": {EXECUTION_URL: "http://localhost:8080/execution/"}}
+    )
+    assert (problem.code, problem.where, problem.fix) == (
+        "execution-api-url",
+        "airflow-worker",
+        "inv up",
+    )
 
 
-def test_an_execution_url_of_an_override_is_to_be_taken_out(look):
-    wrong = {"airflow-worker": {EXECUTION_URL: "http://localhost:8080/"}}
-    [found] = look(held=wrong, meant=wrong)
-    assert found.fix == f"Remove {EXECUTION_URL} from {config_drift.OVERRIDE}, then run: inv up"
+def test_problems_execution_url_in_an_override_is_to_be_removed(find_problems):
+    override = {"airflow-worker": {EXECUTION_URL: "http://localhost:8080/"}}
+    [problem] = find_problems(current=override, intended=override)
+    assert problem.fix == f"Remove {EXECUTION_URL} from {config_drift.OVERRIDE}, then run: inv up"
 
 
-def test_an_execution_url_that_moved_with_the_api_server_is_not_wrong(look):
-    """Without containers it holds the port, which may have been changed and not applied yet."""
+def test_problems_new_port_of_the_api_server_is_not_applied(find_problems):
+    """Without containers the address contains the port, which can be changed in .env."""
     moved = {
         "airflow-scheduler": {EXECUTION_URL: "http://127.0.0.1:8090/execution/"},
         "airflow-worker": {EXECUTION_URL: "http://127.0.0.1:8090/execution/"},
         "airflow-apiserver": {EXECUTION_URL: "http://127.0.0.1:8090/execution/"},
         "status": {"AIRFLOW_URL": "http://127.0.0.1:8090", "AIRFLOW_PORT": "8090"},
     }
-    [found] = look(held=moved)
-    assert found.code == "settings-not-applied"
-    assert found.cause.endswith(": AIRFLOW_PORT.")
+    [problem] = find_problems(current=moved)
+    assert problem.code == "settings-not-applied"
+    assert problem.cause.endswith(": AIRFLOW_PORT.")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +118,7 @@ def test_an_execution_url_that_moved_with_the_api_server_is_not_wrong(look):
             "AIRFLOW_JWT_SECRET",
             "airflow-apiserver, airflow-scheduler, airflow-worker",
         ),
-        # It stands in links beside BIND_ADDRESS, which other variables show to be as it was.
+        # The link also contains BIND_ADDRESS, but other variables show that it did not change.
         (
             {"status": {"AIRFLOW_PORT": "8090"}, "airflow-worker": {
                 "AIRFLOW_PUBLIC_URL": "http://127.0.0.1:8090"}},
@@ -120,19 +127,19 @@ def test_an_execution_url_that_moved_with_the_api_server_is_not_wrong(look):
         ),
         ({"status": {"port 8081/tcp": "127.0.0.1:9081"}}, "STATUS_PORT", "status"),
         ({"airflow-worker": {"user": "0:0"}}, "AIRFLOW_UID", "airflow-worker"),
-        # No setting stands behind it: the compose file or its override was edited.
+        # No setting is behind it: the compose file or its override was edited.
         ({"airflow-worker": {"user": None, "MINE": "1"}}, "MINE", "airflow-worker"),
     ],
 )  # fmt: skip
-def test_a_setting_that_is_not_applied_is_told_by_its_name(look, changes, setting, where):
+def test_problems_not_applied_names_the_setting(find_problems, changes, setting, where):
     unused = {"airflow-worker": {"user": None}} if setting == "MINE" else {}
-    [found] = look(meant=changes, held=unused)
-    assert (found.code, found.fix, found.where) == ("settings-not-applied", "inv up", where)
-    assert found.cause == f"The running services do not use the current value of: {setting}."
+    [problem] = find_problems(intended=changes, current=unused)
+    assert (problem.code, problem.fix, problem.where) == ("settings-not-applied", "inv up", where)
+    assert problem.cause == f"The running services do not use the current value of: {setting}."
 
 
-def test_what_the_image_alone_sets_does_not_count(look):
-    assert look(held={"mlflow": {"PATH": "/usr/bin", "LANG": "C.UTF-8"}}) == []
+def test_problems_ignores_variables_of_the_image(find_problems):
+    assert find_problems(current={"mlflow": {"PATH": "/usr/bin", "LANG": "C.UTF-8"}}) == []
 
 
 @pytest.mark.parametrize(
@@ -142,56 +149,52 @@ def test_what_the_image_alone_sets_does_not_count(look):
         ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", OTHER, "AIRFLOW_DB_PASSWORD"),
     ],
 )
-def test_a_key_of_the_data_is_not_to_be_applied(look, variable, value, setting):
+def test_problems_edited_data_key_is_to_be_put_back(find_problems, variable, value, setting):
     edited = {name: {variable: value} for name in STACK if name.startswith("airflow-")}
-    [found] = look(meant=edited)
-    assert found.code == "data-key-edited"
-    assert setting in found.cause
-    assert found.fix.startswith(f"Put the previous {setting} back in .env")
+    [problem] = find_problems(intended=edited)
+    assert problem.code == "data-key-edited"
+    assert setting in problem.cause
+    assert problem.fix.startswith(f"Put the previous {setting} back in .env")
 
 
-def test_a_fernet_key_that_was_put_before_the_old_one_is_to_be_applied(look):
+def test_problems_added_fernet_key_is_to_be_applied(find_problems):
     added = {name: {FERNET: f"{OTHER},{SECRET}"} for name in STACK if name.startswith("airflow-")}
-    [found] = look(meant=added)
-    assert found.code == "settings-not-applied"
-    assert found.cause.endswith(": AIRFLOW_FERNET_KEY.")
+    [problem] = find_problems(intended=added)
+    assert problem.code == "settings-not-applied"
+    assert problem.cause.endswith(": AIRFLOW_FERNET_KEY.")
 
 
-def test_references_are_read_from_the_compose_file(make_settings, clone, repo):
+def test_references_of_the_compose_file(make_settings, clone, repo):
     shutil.copy(repo / "orchestration/docker-compose.yaml", clone / "orchestration")
-    behind = compose_file.references(make_settings())
-    assert behind[JWT] == {"AIRFLOW_JWT_SECRET"}
-    assert behind["AIRFLOW__CELERY__BROKER_URL"] == {"REDIS_PASSWORD"}
-    assert behind["port 8080/tcp"] == {"BIND_ADDRESS", "AIRFLOW_PORT"}
-    assert behind["user"] == {"AIRFLOW_UID"}
-    assert EXECUTION_URL not in behind
+    references = compose_file.references(make_settings())
+    assert references[JWT] == {"AIRFLOW_JWT_SECRET"}
+    assert references["AIRFLOW__CELERY__BROKER_URL"] == {"REDIS_PASSWORD"}
+    assert references["port 8080/tcp"] == {"BIND_ADDRESS", "AIRFLOW_PORT"}
+    assert references["user"] == {"AIRFLOW_UID"}
+    assert EXECUTION_URL not in references
 
 
-def test_with_tls_its_own_settings_stand_behind_links(make_settings, clone, repo):
+def test_references_with_tls_include_its_settings(make_settings, clone, repo):
     for name in ("docker-compose.yaml", "docker-compose.tls.yaml"):
         shutil.copy(repo / "orchestration" / name, clone / "orchestration")
-    behind = compose_file.references(make_settings(TLS="on"))
-    assert {"PUBLIC_HOST", "TLS", "AIRFLOW_PORT"} <= behind["AIRFLOW_PUBLIC_URL"]
+    references = compose_file.references(make_settings(TLS="on"))
+    assert {"PUBLIC_HOST", "TLS", "AIRFLOW_PORT"} <= references["AIRFLOW_PUBLIC_URL"]
     assert "PUBLIC_HOST" not in compose_file.references(make_settings())["AIRFLOW_PUBLIC_URL"]
 
 
-def test_with_logs_in_a_bucket_its_setting_stands_behind_keys_that_airflow_gets(
-    make_settings, clone, repo
-):
+def test_references_with_logs_in_a_bucket_include_its_setting(make_settings, clone, repo):
     for name in ("docker-compose.yaml", "docker-compose.s3.yaml", "docker-compose.logs.yaml"):
         shutil.copy(repo / "orchestration" / name, clone / "orchestration")
-    behind = compose_file.references(make_settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of"))
-    assert behind["AWS_PROFILE"] == {"AWS_PROFILE", "AIRFLOW_LOGS_DESTINATION"}
+    references = compose_file.references(make_settings(AIRFLOW_LOGS_DESTINATION="s3://logs/of"))
+    assert references["AWS_PROFILE"] == {"AWS_PROFILE", "AIRFLOW_LOGS_DESTINATION"}
 
 
-def test_logs_in_a_bucket_that_are_not_applied_are_one_setting_and_not_all_of_its_keys(
-    look, clone, repo
-):
+def test_problems_log_bucket_not_applied_names_one_setting(find_problems, clone, repo):
     for name in ("docker-compose.s3.yaml", "docker-compose.logs.yaml"):
         shutil.copy(repo / "orchestration" / name, clone / "orchestration")
     names = [name for name in STACK if name.startswith("airflow-")]
     before = {name: {"AIRFLOW_LOGS_DESTINATION": ""} for name in names}
     after = {name: {"AIRFLOW_LOGS_DESTINATION": "s3://logs/of"} for name in names}
     after["airflow-worker"] |= {"AWS_ACCESS_KEY_ID": "key", "AWS_PROFILE": ""}
-    [found] = look(before, after, AIRFLOW_LOGS_DESTINATION="s3://logs/of")
-    assert found.cause.endswith(": AIRFLOW_LOGS_DESTINATION.")
+    [problem] = find_problems(before, after, AIRFLOW_LOGS_DESTINATION="s3://logs/of")
+    assert problem.cause.endswith(": AIRFLOW_LOGS_DESTINATION.")

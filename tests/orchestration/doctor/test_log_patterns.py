@@ -1,4 +1,4 @@
-"""Lines as they are really printed: each known failure is named, and a healthy stack is silent."""
+"""Test the failure patterns with real log lines of failing and healthy services."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from orchestration.doctor.log_patterns import UP, patterns
 
 NAMES = {"mlflow": "http://127.0.0.1:5000", "own_logs": "sudo chown -R 1000:0 /clone/logs"}
 TOKEN = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhIn0.mIX5"  # pragma: allowlist secret
-# structlog with rich: colours, and boxes with the values of all variables.
+# Output of structlog with rich: colours, and boxes with the values of all variables.
 NOT_VALIDATED = f"""
 \x1b[2m2026-11-26 20:20:01\x1b[0m [\x1b[33mwarning  \x1b[0m] \x1b[1mFailed to validate JWT\x1b[0m token={TOKEN}
 \x1b[31m│\x1b[0m \x1b[33m│\x1b[0m signing_input = \x1b[33mb'{TOKEN}'\x1b[0m \x1b[33m│\x1b[0m \x1b[31m│\x1b[0m
@@ -29,7 +29,7 @@ psycopg2.errors.UndefinedTable: relation "log_template" does not exist
 """
 NOT_FETCHED = """\
 uv pip sync --quiet --python=/state/envs/airflow-1.begun --require-hashes airflow.lock
-ended with 2:
+exited with code 2:
 error: Failed to fetch: https://no-such-host.invalid/simple/nothing-at-all/
   cause: error sending request for url (https://no-such-host.invalid/simple/nothing-at-all/)
   cause: client error (Connect)
@@ -39,7 +39,7 @@ error: Failed to fetch: https://no-such-host.invalid/simple/nothing-at-all/
 """
 PORT = """\
 docker compose up -d --no-build --remove-orphans
-ended with 1:
+exited with code 1:
 Error response from daemon: driver failed programming external connectivity on endpoint x-mlflow-1:\
  Bind for 127.0.0.1:5000 failed: port is already allocated
 """
@@ -59,7 +59,7 @@ NOT_WOKEN = (
     "[2026-11-29T13:53:37] {wake_ups.py:76} WARNING - The database does not wake the scheduler: "
     "there is no trigger on dag_run."
 )
-# Service, what it printed, and the finding's name.
+# A service, its output and the expected code.
 PRINTED = [
     ("airflow-worker", "airflow.sdk.api.client.ServerResponseError: Invalid auth token: Signature "
      "verification failed", "token-refused"),
@@ -106,71 +106,71 @@ PRINTED = [
 ]  # fmt: skip
 
 
-def read(service, text, *, well=False):
-    return list(log_patterns.read(service, text, well=well, names=NAMES))
+def match(service, text, *, healthy=False):
+    return list(log_patterns.match(service, text, healthy=healthy, names=NAMES))
 
 
-@pytest.mark.parametrize(("service", "text", "name"), PRINTED)
-def test_what_a_failure_prints_is_named(service, text, name):
-    [found] = read(service, f"a line before\n{text}\na line after")
-    assert (found.code, found.where) == (name, service)
-    assert "{" not in found.cause + found.fix
+@pytest.mark.parametrize(("service", "text", "code"), PRINTED)
+def test_match_recognizes_a_failure(service, text, code):
+    [problem] = match(service, f"a line before\n{text}\na line after")
+    assert (problem.code, problem.where) == (code, service)
+    assert "{" not in problem.cause + problem.fix
 
 
-def test_every_signature_is_produced_by_a_printed_line():
-    assert {one.code for one in patterns()} == {name for *_, name in PRINTED}
+def test_patterns_all_have_a_log_line_here():
+    assert {one.code for one in patterns()} == {code for *_, code in PRINTED}
 
 
-@pytest.mark.parametrize(("service", "text", "name"), PRINTED)
-def test_it_is_silent_about_the_words_of_another_kind_of_service(service, text, name):
-    # All know of a full disk; what `inv up` said may be anybody's words.
-    if name != "disk-full":
-        assert read("status", text) == []
+@pytest.mark.parametrize(("service", "text", "code"), PRINTED)
+def test_match_ignores_lines_of_another_service(service, text, code):
+    # Any service can report a full disk.
+    if code != "disk-full":
+        assert match("status", text) == []
 
 
-@pytest.mark.parametrize(("service", "text", "name"), PRINTED)
-def test_inv_ups_own_error_may_hold_the_words_of_any_service(service, text, name):
-    assert name in {found.code for found in read(UP, text)}
+@pytest.mark.parametrize(("service", "text", "code"), PRINTED)
+def test_match_recognizes_any_service_in_an_error_of_up(service, text, code):
+    assert code in {problem.code for problem in match(UP, text)}
 
 
 LASTING = {"token-refused", "token-expired", "log-request-refused", "fernet-key-wrong",
            "host-header-refused", "no-right-to-write", "not-woken"}  # fmt: skip
 
 
-@pytest.mark.parametrize(("service", "text", "name"), PRINTED)
-def test_of_a_service_that_is_well_only_what_lasts_is_told(service, text, name):
-    told = {found.code for found in read(service, text, well=True)}
-    assert told == ({name} & LASTING)
+@pytest.mark.parametrize(("service", "text", "code"), PRINTED)
+def test_match_of_a_healthy_service_finds_only_lasting_failures(service, text, code):
+    codes = {problem.code for problem in match(service, text, healthy=True)}
+    assert codes == ({code} & LASTING)
 
 
-def test_a_service_that_the_database_wakes_again_has_no_problem():
-    assert read("airflow-scheduler", f"{NOT_WOKEN}\nThe database wakes the scheduler again.") == []
+def test_match_ignores_wake_ups_that_work_again():
+    assert match("airflow-scheduler", f"{NOT_WOKEN}\nThe database wakes the scheduler again.") == []
 
 
-def test_no_line_is_quoted_because_it_may_hold_a_token():
-    [found] = read("airflow-apiserver", NOT_VALIDATED)
-    assert TOKEN not in str(found)
+def test_match_quotes_no_token():
+    [problem] = match("airflow-apiserver", NOT_VALIDATED)
+    assert TOKEN not in str(problem)
 
 
-def test_who_mlflow_refused_and_what_it_answers_to_are_told():
-    [found] = read("mlflow", HOST)
-    assert "evil.example:5000" in found.cause
-    assert found.fix == "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000"
+def test_match_names_the_rejected_and_the_accepted_host():
+    [problem] = match("mlflow", HOST)
+    assert "evil.example:5000" in problem.cause
+    assert problem.fix == "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000"
 
 
-def test_a_host_header_cannot_smuggle_anything_into_the_terminal():
-    [found] = read("mlflow", f"{HOST}\x1b[2J; `id` $HOME")
-    assert found.cause.count("evil.example:5000") == 1
-    assert "\x1b" not in found.cause
-    assert "`" not in found.cause
+def test_match_quotes_no_control_characters_of_a_host():
+    [problem] = match("mlflow", f"{HOST}\x1b[2J; `id` $HOME")
+    assert problem.cause.count("evil.example:5000") == 1
+    assert "\x1b" not in problem.cause
+    assert "`" not in problem.cause
 
 
-def test_the_folder_and_the_command_that_mends_it_are_told():
+def test_match_names_the_folder_and_the_command_for_it():
     refused = "PermissionError: [Errno 13] Permission denied: "
     text = f"{refused}'/etc/shadow'\n{refused}'/x/logs/dag_id=a'"
-    [found] = read("airflow-worker", text)
-    assert "/x/logs/dag_id=a" in found.cause
-    assert found.fix == NAMES["own_logs"]
+    [problem] = match("airflow-worker", text)
+    assert "/x/logs/dag_id=a" in problem.cause
+    assert problem.fix == NAMES["own_logs"]
 
 
 @pytest.mark.parametrize(
@@ -181,13 +181,13 @@ def test_the_folder_and_the_command_that_mends_it_are_told():
         ("postgres", "POSTGRES_PASSWORD"),
     ],
 )
-def test_a_refused_password_is_told_by_its_setting(role, setting):
-    [found] = read("airflow-init", f'FATAL:  password authentication failed for user "{role}"')
-    assert setting in found.cause
-    assert setting in found.fix
+def test_match_names_the_setting_of_a_rejected_password(role, setting):
+    [problem] = match("airflow-init", f'FATAL:  password authentication failed for user "{role}"')
+    assert setting in problem.cause
+    assert setting in problem.fix
 
 
-# A stack that is well, its first minutes and a database that was away for a moment among them.
+# Logs of a healthy stack, including its first minutes and a short loss of the database.
 HEALTHY = {
     "postgres": """\
 2026-11-26 19:53:15.197 UTC [53] FATAL:  password authentication failed for user "status"
@@ -229,12 +229,12 @@ exception is caught.
 2026/11/26 19:56:05 INFO:     172.19.0.3:60628 - "GET /api/2.0/mlflow/registered-models" 404""",
     "mlflow-migrate": """\
 2026/11/26 19:53:20 INFO mlflow.store.db.utils: Creating initial MLflow database tables...
-the backend store is at this MLflow's schema""",
+The backend store has the schema of this MLflow.""",
     "airflow-init": "[2026-11-26T19:53:26.071+0000] {override.py:1337} INFO - Added user airflow",
     "status": "INFO:     Uvicorn running on http://0.0.0.0:8081 (Press CTRL+C to quit)",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("service", HEALTHY)
-def test_a_healthy_stack_is_silent(service):
-    assert read(service, HEALTHY[service], well=True) == []
+def test_match_finds_nothing_in_a_healthy_stack(service):
+    assert match(service, HEALTHY[service], healthy=True) == []

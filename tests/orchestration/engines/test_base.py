@@ -1,4 +1,4 @@
-"""The choice of the engine, and that an engine is what the Protocol says."""
+"""The choice of the engine, and that every engine implements the protocol."""
 
 import inspect
 
@@ -10,45 +10,47 @@ from orchestration.engines.factory import engine_for
 from orchestration.engines.standalone.engine import StandaloneEngine
 from orchestration.errors import StackError
 
-VERBS = [name for name, _ in inspect.getmembers(Engine, inspect.isfunction) if name[0] != "_"]
+METHODS = [name for name, _ in inspect.getmembers(Engine, inspect.isfunction) if name[0] != "_"]
 
 
-def test_docker_is_chosen_without_asking_it_anything(make_settings, monkeypatch):
+def test_engine_for_docker_needs_no_running_engine(make_settings, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     assert isinstance(engine_for(make_settings(STACK_ENGINE="docker")), DockerEngine)
 
 
-def test_standalone_is_chosen_without_starting_anything(make_settings):
+def test_engine_for_standalone_starts_nothing(make_settings):
     assert isinstance(engine_for(make_settings(STACK_ENGINE="standalone")), StandaloneEngine)
 
 
-def test_an_engine_that_is_not_decided_is_refused_with_the_next_command(make_settings):
+def test_engine_for_auto_is_refused_with_the_next_command(make_settings):
     with pytest.raises(StackError, match=r"STACK_ENGINE=auto(.|\n)*inv install"):
         engine_for(make_settings(STACK_ENGINE="auto"))
 
 
-def test_the_protocol_has_verbs():
-    assert {"up", "down", "ps", "logs", "build", "replace", "restart", "run"} <= set(VERBS)
+def test_methods_of_the_protocol_are_found():
+    assert {"up", "down", "ps", "logs", "build", "replace", "restart", "run"} <= set(METHODS)
 
 
 @pytest.mark.parametrize("kind", [DockerEngine, StandaloneEngine])
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_engine_honours_every_verb_of_the_protocol(kind, verb):
-    # The protocol can name itself only in quotes.
-    asked, honoured = (inspect.signature(getattr(of, verb), eval_str=True) for of in (Engine, kind))
-    assert honoured == asked
+@pytest.mark.parametrize("method", METHODS)
+def test_engine_has_the_signatures_of_the_protocol(kind, method):
+    # The protocol refers to itself in quotes.
+    expected, actual = (
+        inspect.signature(getattr(owner, method), eval_str=True) for owner in (Engine, kind)
+    )
+    assert actual == expected
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_engine_of_the_tests_honours_it_too(engine, verb):
-    asked = inspect.signature(getattr(Engine, verb)).parameters
-    assert list(inspect.signature(getattr(engine, verb)).parameters) == list(asked)[1:]
+@pytest.mark.parametrize("method", METHODS)
+def test_fake_engine_has_the_parameters_of_the_protocol(engine, method):
+    expected = inspect.signature(getattr(Engine, method)).parameters
+    assert list(inspect.signature(getattr(engine, method)).parameters) == list(expected)[1:]
 
 
-def test_one_shots_are_known_by_name():
-    assert Service("airflow-init", "exited").one_shot
-    assert Service("mlflow-migrate", "exited").one_shot
-    assert not Service("airflow-worker", "running").one_shot
+def test_service_is_an_init_job_by_name():
+    assert Service("airflow-init", "exited").is_init_job
+    assert Service("mlflow-migrate", "exited").is_init_job
+    assert not Service("airflow-worker", "running").is_init_job
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_one_shots_are_known_by_name():
         ("statusquo", ""),
     ],
 )
-def test_each_service_runs_from_its_image(service, image):
+def test_image_of_each_service(service, image):
     assert image_of(service) == image
     assert not image or image in IMAGES
 
@@ -78,12 +80,12 @@ def test_each_service_runs_from_its_image(service, image):
         ("", "is not a service."),
     ],
 )
-def test_a_service_that_is_not_meant_is_refused_with_what_it_is(engine, name, why):
-    engine.listed.append(Service("mlflow-migrate", "exited"))
-    with pytest.raises(StackError) as refused:
+def test_check_service_refuses_others_with_the_reason(engine, name, why):
+    engine.ps_result.append(Service("mlflow-migrate", "exited"))
+    with pytest.raises(StackError) as error:
         check_service(engine, name, ["mlflow", "status"])
-    assert str(refused.value) == f"{name} {why}\nUse one of: mlflow, status"
+    assert str(error.value) == f"{name} {why}\nUse one of: mlflow, status"
 
 
-def test_a_service_that_is_meant_is_not_refused(engine):
+def test_check_service_accepts_an_allowed_service(engine):
     check_service(engine, "status", ["mlflow", "status"])

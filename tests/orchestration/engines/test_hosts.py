@@ -1,4 +1,4 @@
-"""What each engine tells of its host before an install."""
+"""The host facts and problems that each engine reports before an install."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from orchestration.host.resources import Host
 
 
 class NoImages:
-    """None on this machine, and no registry that gives one."""
+    """No images on this machine, and no registry that provides one."""
 
     def get(self, name):
         raise docker.errors.ImageNotFound(name)
@@ -26,39 +26,39 @@ class NoImages:
 
 @pytest.fixture
 def host(make_settings, monkeypatch, tmp_path):
-    """What DockerEngine finds on this machine, with settings and figures of `docker info`.
+    """Return a function that calls DockerEngine.host with settings and values of `docker info`.
 
-    The user is not root, and no registry gives an image.
+    The user is not root, and no registry provides an image.
     """
     monkeypatch.setattr(docker, "from_env", lambda timeout: SimpleNamespace(images=NoImages()))
     monkeypatch.setattr(public_images.os, "getuid", lambda: 1000)
-    monkeypatch.setattr(clocks, "ask_index", lambda settings: ("pypi.org", 2.0))
+    monkeypatch.setattr(clocks, "read_index_clock", lambda settings: ("pypi.org", 2.0))
 
-    def look(built=False, info=None, **values):
-        told = {"DockerRootDir": str(tmp_path), "MemTotal": 1024**3, "NCPU": 3, **(info or {})}
-        monkeypatch.setattr(daemon, "info", lambda: told)
+    def call(built=False, info=None, **values):
+        answer = {"DockerRootDir": str(tmp_path), "MemTotal": 1024**3, "NCPU": 3, **(info or {})}
+        monkeypatch.setattr(daemon, "info", lambda: answer)
         engine = DockerEngine(make_settings(**values))
         monkeypatch.setattr(engine, "is_built", lambda: built)
         return engine.host()
 
-    return look
+    return call
 
 
-def test_docker_tells_its_machine_and_what_a_first_build_lacks(host, clone, tmp_path):
-    found = host()
-    assert (found.memory_gib, found.cpus) == (1.0, 3)
-    assert found.places == (clone, tmp_path)
-    assert (found.index, found.index_ahead) == ("pypi.org", 2.0)
-    [problem] = found.problems
+def test_docker_host_has_machine_facts_and_problems_of_a_first_build(host, clone, tmp_path):
+    result = host()
+    assert (result.memory_gib, result.cpus) == (1.0, 3)
+    assert result.folders == (clone, tmp_path)
+    assert (result.index, result.index_ahead) == ("pypi.org", 2.0)
+    [problem] = result.problems
     assert "No registry provides debian:bookworm-slim" in problem.cause
 
 
-def test_what_is_built_asks_nobody_outside(host):
-    found = host(built=True)
-    assert (found.index, found.index_ahead, found.problems) == ("", None, ())
+def test_docker_host_after_a_build_makes_no_network_requests(host):
+    result = host(built=True)
+    assert (result.index, result.index_ahead, result.problems) == ("", None, ())
 
 
-def test_docker_refuses_a_user_that_is_none_and_folders_it_may_not_use(host, clone):
+def test_docker_host_reports_invalid_uid_and_unwritable_folders(host, clone):
     (clone / "logs").mkdir()
     (clone / "logs").chmod(0o700)
     [problem] = host(built=True, AIRFLOW_UID="me").problems
@@ -69,20 +69,20 @@ def test_docker_refuses_a_user_that_is_none_and_folders_it_may_not_use(host, clo
     assert host(built=True, info=remapped, AIRFLOW_UID="50000").problems == ()
 
 
-def test_standalone_tells_where_its_data_goes(make_settings, clone, monkeypatch):
-    monkeypatch.setattr(clocks, "ask_index", lambda settings: ("pypi.org", None))
-    alone = StandaloneEngine(make_settings())
-    alone.state = State(clone / "state" / "of" / "it")
-    monkeypatch.setattr(alone, "is_built", lambda: False)
-    assert alone.host() == Host(places=(clone, clone), index="pypi.org")
-    monkeypatch.setattr(alone, "is_built", lambda: True)
-    assert alone.host() == Host(places=(clone, clone))
+def test_standalone_host_has_the_folder_of_its_data(make_settings, clone, monkeypatch):
+    monkeypatch.setattr(clocks, "read_index_clock", lambda settings: ("pypi.org", None))
+    standalone = StandaloneEngine(make_settings())
+    standalone.state = State(clone / "state" / "of" / "it")
+    monkeypatch.setattr(standalone, "is_built", lambda: False)
+    assert standalone.host() == Host(folders=(clone, clone), index="pypi.org")
+    monkeypatch.setattr(standalone, "is_built", lambda: True)
+    assert standalone.host() == Host(folders=(clone, clone))
 
 
-def test_standalone_needs_a_place_it_may_write_to(make_settings, clone, monkeypatch):
+def test_standalone_host_reports_an_unwritable_folder(make_settings, clone, monkeypatch):
     problem = Problem("folder-rights", "It is not writable.", "Clone elsewhere.", "machine")
     monkeypatch.setattr(permissions, "unwritable", lambda folder: problem)
-    alone = StandaloneEngine(make_settings())
-    alone.state = State(clone / "state")
-    monkeypatch.setattr(alone, "is_built", lambda: True)
-    assert alone.host().problems == (problem,)
+    standalone = StandaloneEngine(make_settings())
+    standalone.state = State(clone / "state")
+    monkeypatch.setattr(standalone, "is_built", lambda: True)
+    assert standalone.host().problems == (problem,)

@@ -1,4 +1,4 @@
-"""Is it well? Real questions over loopback, joined with what an engine of paper knows."""
+"""Test the health report with services on an HTTP stub and a fake engine."""
 
 import base64
 import dataclasses
@@ -14,7 +14,7 @@ from orchestration.health import report as health_report
 from orchestration.health.report import Check, Report, Row
 
 
-def a_row(name="mlflow", healthy=True, state="running", **more):
+def make_row(name="mlflow", healthy=True, state="running", **more):
     values = {"since": None, "restarts": 0, "memory_bytes": None, "detail": "fine"}
     return Row(name, state, healthy, **values | more)
 
@@ -24,63 +24,63 @@ def by_name(parts):
 
 
 @pytest.fixture
-def look(web, engine, make_settings):
-    """Look at a stack whose services are stubs; give what differs from all being well."""
+def collect(web, engine, make_settings):
+    """Return a report about a healthy stack of stubs, except for the given states."""
 
-    def look(memory=False, **states):
-        ports = web.stack_is_well(**states)
-        return health_report.look(make_settings(**ports), engine, memory=memory)
+    def collect(memory=False, **states):
+        ports = web.serve_stack(**states)
+        return health_report.collect(make_settings(**ports), engine, memory=memory)
 
-    return look
+    return collect
 
 
-def test_a_stack_that_is_well_is_healthy(look):
-    report = look()
+def test_collect_from_a_healthy_stack_is_healthy(collect):
+    report = collect()
     assert report.status == "healthy"
-    assert report.waiting() == []
-    assert by_name(report.services)["postgres"].detail == "postgres says so"
+    assert report.unhealthy() == []
+    assert by_name(report.services)["postgres"].detail == "detail of postgres"
     assert by_name(report.services)["status"].detail == "answers"
     assert [check.name for check in report.checks] == ["airflow-apiserver", "mlflow", "status"]
     assert all(check.latency_ms >= 0 for check in report.checks)
 
 
-def test_mlflow_is_asked_through_its_database(look, web):
-    look()
-    [asked] = web.of("POST /api/2.0/mlflow/experiments/search")
-    assert asked.body == {"max_results": 1}
+def test_collect_queries_mlflow_through_its_database(collect, web):
+    collect()
+    [request] = web.requests_for("POST /api/2.0/mlflow/experiments/search")
+    assert request.body == {"max_results": 1}
 
 
-def test_only_mlflow_is_asked_with_an_account_and_that_may_only_read(web, engine, make_settings):
-    chosen = make_settings(**web.stack_is_well())
-    health_report.look(chosen, engine)
-    given = {r.question: r.headers.get("Authorization") for r in web.requests}
-    [login] = [header.removeprefix("Basic ") for header in given.values() if header]
+def test_collect_uses_a_read_only_account_for_mlflow_only(web, engine, make_settings):
+    chosen = make_settings(**web.serve_stack())
+    health_report.collect(chosen, engine)
+    headers = {r.endpoint: r.headers.get("Authorization") for r in web.requests}
+    [login] = [header.removeprefix("Basic ") for header in headers.values() if header]
     name, _, password = base64.b64decode(login).decode().partition(":")
     assert (name, password) == ("status", chosen["STATUS_PASSWORD"])
-    assert given["POST /api/2.0/mlflow/experiments/search"]
+    assert headers["POST /api/2.0/mlflow/experiments/search"]
 
 
 @pytest.mark.parametrize("state", ["down", "unknown"])
-def test_what_a_service_says_of_itself_counts(look, state):
-    report = look(redis=state)
+def test_collect_uses_the_status_pages_verdict(collect, state):
+    report = collect(redis=state)
     assert report.status == "degraded"
-    assert [row.name for row in report.waiting()] == ["redis"]
+    assert [row.name for row in report.unhealthy()] == ["redis"]
 
 
-def test_a_service_that_does_not_run_is_not_well_whatever_the_page_says(look, engine):
-    engine.listed[0] = Service("postgres", "restarting", exit_code=1)
-    assert [(row.name, row.detail) for row in look().waiting()] == [("postgres", "restarting")]
+def test_collect_stopped_service_is_unhealthy_despite_its_verdict(collect, engine):
+    engine.ps_result[0] = Service("postgres", "restarting", exit_code=1)
+    assert [(row.name, row.detail) for row in collect().unhealthy()] == [("postgres", "restarting")]
 
 
-def test_a_service_the_page_does_not_know_is_unknown(look, engine):
-    engine.listed.append(Service("stranger", "running"))
-    [row] = look().waiting()
-    assert (row.name, row.detail) == ("stranger", "unknown: the status page does not answer")
+def test_collect_service_without_a_verdict_is_unknown(collect, engine):
+    engine.ps_result.append(Service("unlisted", "running"))
+    [row] = collect().unhealthy()
+    assert (row.name, row.detail) == ("unlisted", "unknown: the status page does not answer")
 
 
-def test_a_one_shot_is_well_when_it_ended_well(look, engine):
-    engine.listed += [Service("airflow-init", "exited"), Service("mlflow-migrate", "exited")]
-    report = look()
+def test_collect_successful_init_job_is_healthy(collect, engine):
+    engine.ps_result += [Service("airflow-init", "exited"), Service("mlflow-migrate", "exited")]
+    report = collect()
     assert report.status == "healthy"
     assert by_name(report.services)["airflow-init"].detail == "done"
 
@@ -88,78 +88,81 @@ def test_a_one_shot_is_well_when_it_ended_well(look, engine):
 @pytest.mark.parametrize(
     ("state", "code", "detail"), [("exited", 1, "exited, exit code 1"), ("running", 0, "running")]
 )
-def test_a_one_shot_that_failed_or_runs_is_not_well(look, engine, state, code, detail):
-    engine.listed.append(Service("airflow-init", state, exit_code=code))
-    [row] = look().waiting()
+def test_collect_failed_or_running_init_job_is_unhealthy(collect, engine, state, code, detail):
+    engine.ps_result.append(Service("airflow-init", state, exit_code=code))
+    [row] = collect().unhealthy()
     assert (row.name, row.detail) == ("airflow-init", detail)
 
 
-SILENT = [StackError("no engine answers: start it"), requests.ConnectionError("reset by peer")]
+ENGINE_ERRORS = [
+    StackError("no engine answers: start it"),
+    requests.ConnectionError("reset by peer"),
+]
 
 
 @pytest.mark.parametrize("fault", ["ps_fails", "memory_fails"])
-@pytest.mark.parametrize("error", SILENT, ids=["refused", "lost"])
-def test_an_engine_that_does_not_answer_is_a_check_that_is_not_healthy(look, engine, fault, error):
+@pytest.mark.parametrize("error", ENGINE_ERRORS, ids=["refused", "lost"])
+def test_collect_without_an_engine_reports_a_failed_check(collect, engine, fault, error):
     setattr(engine, fault, error)
-    report = look(memory=True)
+    report = collect(memory=True)
     assert (report.status, report.services) == ("down", [])
     assert report.checks[0] == Check("engine", False, None, str(error))
     assert [check.healthy for check in report.checks[1:]] == [True] * 3
-    told = health_report.explain(report, engine).splitlines()
-    assert told == [f"engine: {error}", "Run: inv up"]
+    lines = health_report.explain(report, engine).splitlines()
+    assert lines == [f"engine: {error}", "Run: inv up"]
 
 
-def test_a_bug_in_an_engine_is_no_verdict(look, engine):
+def test_collect_raises_other_errors_of_the_engine(collect, engine):
     engine.ps_fails = KeyError("a bug")
     with pytest.raises(KeyError):
-        look()
+        collect()
 
 
-def test_engine_and_services_are_asked_side_by_side(look, engine, monkeypatch):
-    # Whoever comes waits for the four others; asked in turn, the first would wait in vain.
+def test_collect_queries_engine_and_services_in_parallel(collect, engine, monkeypatch):
+    # Each of the five calls waits for the others. One after the other would time out.
     together = threading.Barrier(5, timeout=5)
 
-    def after_all_came(function):
+    def after_all_arrived(function):
         def wait(*arguments):
             together.wait()
             return function(*arguments)
 
         return wait
 
-    for owner, name in ((health_report, "reach"), (engine, "ps"), (engine, "memory")):
-        monkeypatch.setattr(owner, name, after_all_came(getattr(owner, name)))
-    assert look(memory=True).status == "healthy"
+    for owner, name in ((health_report, "probe"), (engine, "ps"), (engine, "memory")):
+        monkeypatch.setattr(owner, name, after_all_arrived(getattr(owner, name)))
+    assert collect(memory=True).status == "healthy"
 
 
-BORN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("seen", "since", "is_heard"),
+    ("seen", "since", "is_healthy"),
     [
-        ("2026-01-02T03:04:04.999+00:00", BORN, False),
-        ("2026-01-02T03:04:05.000+00:00", BORN, True),
-        ("2026-01-02T04:04:04+01:00", BORN, False),
+        ("2026-01-02T03:04:04.999+00:00", STARTED, False),
+        ("2026-01-02T03:04:05.000+00:00", STARTED, True),
+        ("2026-01-02T04:04:04+01:00", STARTED, False),
         ("2026-01-02T03:04:04+00:00", None, True),
-        (None, BORN, True),
+        (None, STARTED, True),
     ],
 )
-def test_what_was_said_of_a_service_before_it_started_does_not_count(seen, since, is_heard):
+def test_row_ignores_a_verdict_older_than_the_start(seen, since, is_healthy):
     verdict = {"name": "redis", "state": "up", "detail": "PONG", "last_seen": seen}
     row = health_report.row(Service("redis", "running", since=since), {"redis": verdict}, {})
-    detail = "PONG" if is_heard else "started since, not heard of yet"
-    assert (row.healthy, row.detail) == (is_heard, detail)
+    detail = "PONG" if is_healthy else "started, not checked yet"
+    assert (row.healthy, row.detail) == (is_healthy, detail)
 
 
-def test_a_service_that_is_down_is_down_also_when_it_was_seen_before_its_start():
+def test_row_with_an_old_verdict_down_is_down():
     verdict = {"name": "redis", "state": "down", "detail": "", "last_seen": "2026-01-01T00:00:00Z"}
-    row = health_report.row(Service("redis", "running", since=BORN), {"redis": verdict}, {})
+    row = health_report.row(Service("redis", "running", since=STARTED), {"redis": verdict}, {})
     assert (row.healthy, row.detail) == (False, "down")
 
 
-def test_silent_services_are_told_and_raise_nothing(engine, make_settings, dead_port):
+def test_collect_without_answers_reports_each_service(engine, make_settings, dead_port):
     ports = {"AIRFLOW_PORT": dead_port, "MLFLOW_PORT": dead_port, "STATUS_PORT": dead_port}
-    report = health_report.look(make_settings(**ports), engine)
+    report = health_report.collect(make_settings(**ports), engine)
     assert report.status == "down"
     refused = f"http://127.0.0.1:{dead_port}: refused"
     assert [check.detail for check in report.checks] == [refused] * 3
@@ -169,43 +172,41 @@ def test_silent_services_are_told_and_raise_nothing(engine, make_settings, dead_
     assert rows["status"].detail == refused
 
 
-def test_a_service_that_hangs_is_given_up(web, make_settings, monkeypatch):
-    monkeypatch.setattr(health_report, "PATIENCE_SECONDS", 0.1)
+def test_probe_of_a_hanging_service_times_out(web, make_settings, monkeypatch):
+    monkeypatch.setattr(health_report, "TIMEOUT_SECONDS", 0.1)
     web.answers["GET /api/v2/version"] = (200, None)
-    check, document = health_report.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
+    check, document = health_report.probe(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
     assert (check.healthy, check.latency_ms, document) == (False, None, {})
     assert check.detail.endswith("no answer within 0.1 s")
 
 
-def test_a_stranger_that_speaks_no_json_is_not_well(web, make_settings):
+def test_probe_of_an_answer_without_json_is_unhealthy(web, make_settings):
     web.answers["GET /api/v2/version"] = (200, b"<html>welcome</html>")
-    check, _ = health_report.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
+    check, _ = health_report.probe(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
     assert not check.healthy
-    assert check.detail.endswith("no JSON in the answer")
+    assert check.detail.endswith("the answer is not a JSON object")
 
 
-def test_an_error_code_is_not_well(web, make_settings):
+def test_probe_of_an_error_status_is_unhealthy(web, make_settings):
     web.answers["GET /api/v2/version"] = (500, {"detail": "boom"})
-    check, _ = health_report.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
+    check, _ = health_report.probe(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
     assert not check.healthy
     assert check.detail == f"{web.url}: HTTP 500"
 
 
-def test_the_status_page_is_well_when_it_tells_of_an_ill_stack(web, make_settings):
+def test_probe_of_a_status_page_with_unhealthy_services_is_healthy(web, make_settings):
     web.answers["GET /status.json"] = (503, {"services": []})
-    check, _ = health_report.reach(make_settings(STATUS_PORT=web.port), "status")
+    check, _ = health_report.probe(make_settings(STATUS_PORT=web.port), "status")
     assert check.healthy
     web.answers["GET /status.json"] = (503, {"detail": "a proxy"})
-    check, _ = health_report.reach(make_settings(STATUS_PORT=web.port), "status")
+    check, _ = health_report.probe(make_settings(STATUS_PORT=web.port), "status")
     assert not check.healthy
 
 
-def test_no_proxy_stands_between_this_machine_and_its_own_stack(
-    web, make_settings, monkeypatch, dead_port
-):
+def test_probe_ignores_proxy_variables(web, make_settings, monkeypatch, dead_port):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{dead_port}")
-    web.stack_is_well()
-    check, _ = health_report.reach(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
+    web.serve_stack()
+    check, _ = health_report.probe(make_settings(AIRFLOW_PORT=web.port), "airflow-apiserver")
     assert check.healthy
 
 
@@ -220,40 +221,40 @@ def test_no_proxy_stands_between_this_machine_and_its_own_stack(
         b'{"services": ["redis", {}, {"name": "redis"}]}',
     ],
 )
-def test_a_stranger_on_the_pages_port_raises_nothing(web, engine, make_settings, document):
-    ports = web.stack_is_well()
+def test_collect_with_a_malformed_status_document_is_unhealthy(
+    web, engine, make_settings, document
+):
+    ports = web.serve_stack()
     web.answers["GET /status.json"] = (200, document)
-    assert health_report.look(make_settings(**ports), engine).status != "healthy"
+    assert health_report.collect(make_settings(**ports), engine).status != "healthy"
 
 
-def test_memory_is_asked_only_when_wanted(look, engine):
-    engine.held = {"mlflow": 123}
-    assert by_name(look().services)["mlflow"].memory_bytes is None
-    rows = by_name(look(memory=True).services)
+def test_collect_includes_memory_only_on_request(collect, engine):
+    engine.memory_use = {"mlflow": 123}
+    assert by_name(collect().services)["mlflow"].memory_bytes is None
+    rows = by_name(collect(memory=True).services)
     assert rows["mlflow"].memory_bytes == 123
     assert rows["redis"].memory_bytes is None
 
 
-def test_nothing_healthy_is_down_and_anything_between_is_degraded():
+def test_status_is_healthy_degraded_or_down():
     check = Check("mlflow", True, 1.0, "")
-    assert Report("docker", [a_row()], [check]).status == "healthy"
-    assert Report("docker", [a_row(), a_row(healthy=False)], [check]).status == "degraded"
-    assert Report("docker", [a_row()], [dataclasses.replace(check, healthy=False)]).status == (
+    assert Report("docker", [make_row()], [check]).status == "healthy"
+    assert Report("docker", [make_row(), make_row(healthy=False)], [check]).status == "degraded"
+    assert Report("docker", [make_row()], [dataclasses.replace(check, healthy=False)]).status == (
         "degraded"
     )
-    assert Report("docker", [a_row(healthy=False)], [check]).status == "down"
+    assert Report("docker", [make_row(healthy=False)], [check]).status == "down"
 
 
-def test_a_stopped_stack_is_down_although_its_one_shots_ended_well(
-    engine, make_settings, dead_port
-):
+def test_collect_with_only_successful_init_jobs_is_down(engine, make_settings, dead_port):
     ports = {"AIRFLOW_PORT": dead_port, "MLFLOW_PORT": dead_port, "STATUS_PORT": dead_port}
-    engine.listed = [Service("airflow-init", "exited"), Service("mlflow", "exited")]
-    assert health_report.look(make_settings(**ports), engine).status == "down"
+    engine.ps_result = [Service("airflow-init", "exited"), Service("mlflow", "exited")]
+    assert health_report.collect(make_settings(**ports), engine).status == "down"
 
 
-def test_the_document_for_machines_has_the_promised_keys(look):
-    document = look().as_dict()
+def test_as_dict_has_the_documented_keys(collect):
+    document = collect().as_dict()
     assert list(document) == ["status", "engine", "services", "checks", "work"]
     assert document["engine"] == "docker"
     assert list(document["services"][0]) == [
@@ -268,88 +269,94 @@ def test_the_document_for_machines_has_the_promised_keys(look):
     assert list(document["checks"][0]) == ["name", "healthy", "latency_ms", "detail"]
 
 
-def test_work_is_told_and_does_not_make_the_stack_unwell(look, web):
-    told = {"name": "training", "state": "down", "detail": "failed after 9 s", "at": None}
-    report = look(work=[told, {"name": "half of one"}, "none"])
+def test_collect_includes_work_without_changing_the_status(collect, web):
+    entry = {"name": "training", "state": "down", "detail": "failed after 9 s", "at": None}
+    report = collect(work=[entry, {"name": "incomplete"}, "none"])
     assert report.status == "healthy"
-    assert report.as_dict()["work"] == [told]
+    assert report.as_dict()["work"] == [entry]
 
 
-def test_a_page_that_tells_of_no_work_is_read_all_the_same(look):
-    assert look(work=None).work == look(work="junk").work == []
+def test_collect_without_work_on_the_page_has_none(collect):
+    assert collect(work=None).work == collect(work="junk").work == []
 
 
-def test_the_time_of_a_service_is_written_as_iso(look, engine):
+def test_collect_writes_start_times_as_iso_8601(collect, engine):
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    engine.listed[0] = Service("postgres", "running", since=moment, restarts=3)
-    row = by_name(look().services)["postgres"]
+    engine.ps_result[0] = Service("postgres", "running", since=moment, restarts=3)
+    row = by_name(collect().services)["postgres"]
     assert (row.since, row.restarts) == ("2026-01-02T03:04:05+00:00", 3)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(5, "5 s"), (119, "119 s"), (121, "2 min"), (7300, "2 h"), (180000, "2 d"), (-60, "0 s")],
 )
-def test_uptime_is_in_words_of_one_unit(seconds, words):
+def test_uptime_is_in_one_unit(seconds, text):
     since = datetime.now(UTC) - timedelta(seconds=seconds, milliseconds=1)
-    assert health_report.uptime(a_row(since=since.isoformat())) == words
+    assert health_report.uptime(make_row(since=since.isoformat())) == text
 
 
-def test_uptime_of_what_never_started_is_blank():
-    assert health_report.uptime(a_row(since=None)) == ""
+def test_uptime_without_a_start_is_blank():
+    assert health_report.uptime(make_row(since=None)) == ""
 
 
-def test_the_explanation_names_the_service_its_last_words_and_the_next_command(engine):
-    engine.said = {"redis": "one\ntwo\nthree"}
-    bad = a_row("redis", healthy=False, detail="exited")
+def test_explain_reports_reasons_log_and_next_command(engine):
+    engine.log_text = {"redis": "one\ntwo\nthree"}
+    unhealthy = make_row("redis", healthy=False, detail="exited")
     check = Check("mlflow", False, None, "refused")
-    told = health_report.explain(Report("docker", [a_row(), bad], [check]), engine, lines=2)
-    assert told.splitlines() == [
+    text = health_report.explain(
+        Report("docker", [make_row(), unhealthy], [check]), engine, lines=2
+    )
+    assert text.splitlines() == [
         "redis: exited",
         "mlflow: refused",
-        "last lines of redis:",
+        "Last lines of redis:",
         "  two",
         "  three",
         "Run: inv logs -s redis",
     ]
 
 
-def test_what_does_not_run_is_explained_before_what_waits_for_it(engine):
-    waits = a_row("airflow-worker", healthy=False)
-    cause = a_row("redis", healthy=False, state="restarting")
-    told = health_report.explain(Report("docker", [waits, cause], []), engine)
-    assert told.endswith("Run: inv logs -s redis")
+def test_explain_prefers_a_service_that_is_not_running(engine):
+    waits = make_row("airflow-worker", healthy=False)
+    cause = make_row("redis", healthy=False, state="restarting")
+    text = health_report.explain(Report("docker", [waits, cause], []), engine)
+    assert text.endswith("Run: inv logs -s redis")
 
 
-def test_where_all_is_well_there_is_nothing_to_explain(engine):
-    assert health_report.explain(Report("docker", [a_row()], []), engine) == ""
+def test_explain_of_a_healthy_report_is_blank(engine):
+    assert health_report.explain(Report("docker", [make_row()], []), engine) == ""
 
 
-def test_a_check_alone_is_explained_too(engine):
-    told = health_report.explain(
-        Report("docker", [a_row()], [Check("mlflow", False, None, "x")]), engine
+def test_explain_of_a_failed_check_suggests_up(engine):
+    text = health_report.explain(
+        Report("docker", [make_row()], [Check("mlflow", False, None, "x")]), engine
     )
-    assert told.splitlines() == ["mlflow: x", "Run: inv up"]
+    assert text.splitlines() == ["mlflow: x", "Run: inv up"]
 
 
-def test_logs_that_cannot_be_read_are_left_out(engine, monkeypatch):
+def test_last_log_lines_of_an_unreadable_log_are_empty(engine, monkeypatch):
     def unreadable(service, lines):
         raise StackError("no such container")
 
     monkeypatch.setattr(engine, "tail", unreadable)
-    assert list(health_report.last_words(engine, "redis", 5)) == []
+    assert list(health_report.last_log_lines(engine, "redis", 5)) == []
 
 
 @pytest.mark.parametrize("state", ["absent", "created", "orphaned"])
-def test_the_next_command_for_what_was_not_started_is_up(engine, state):
+def test_explain_of_a_service_that_never_started_suggests_up(engine, state):
     row = Row("redis", state, False, None, 0, None, state)
-    told = health_report.explain(Report("docker", [row], []), engine)
-    assert told.splitlines() == [f"redis: {state}", "Run: inv up"]
+    text = health_report.explain(Report("docker", [row], []), engine)
+    assert text.splitlines() == [f"redis: {state}", "Run: inv up"]
 
 
-@pytest.mark.parametrize(("well", "told"), [(True, "answers with TLS"), (False, "no page answers")])
-def test_the_proxy_is_well_when_a_page_answers_through_it(engine, make_settings, web, well, told):
-    engine.listed.append(Service("tls", "running"))
-    ports = web.stack_is_well() if well else {"AIRFLOW_PORT": 9, "MLFLOW_PORT": 9, "STATUS_PORT": 9}
-    row = by_name(health_report.look(make_settings(**ports), engine).services)["tls"]
-    assert (row.healthy, told in row.detail) == (well, True)
+@pytest.mark.parametrize(
+    ("answers", "detail"), [(True, "answers with TLS"), (False, "no page answers")]
+)
+def test_collect_proxy_is_healthy_if_a_page_answers(engine, make_settings, web, answers, detail):
+    engine.ps_result.append(Service("tls", "running"))
+    ports = (
+        web.serve_stack() if answers else {"AIRFLOW_PORT": 9, "MLFLOW_PORT": 9, "STATUS_PORT": 9}
+    )
+    row = by_name(health_report.collect(make_settings(**ports), engine).services)["tls"]
+    assert (row.healthy, detail in row.detail) == (answers, True)

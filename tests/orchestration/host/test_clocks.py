@@ -1,4 +1,4 @@
-"""Clocks that are wrong or apart, and the package index that tells the time."""
+"""Test clock checks and reading the package index's clock."""
 
 import threading
 from datetime import timedelta
@@ -14,17 +14,17 @@ from orchestration.host.resources import Host
 
 @pytest.fixture
 def today(monkeypatch):
-    """A moment at which the clock stands; gives a function that sets it."""
+    """Stop the clock at a valid time and return a function that sets it."""
 
-    def stand(moment):
+    def set_time(moment):
         monkeypatch.setattr(clocks, "now", lambda: moment)
         return moment
 
-    stand(EARLIEST + timedelta(days=1))
-    return stand
+    set_time(EARLIEST + timedelta(days=1))
+    return set_time
 
 
-def test_a_clock_before_this_was_written_is_wrong(today):
+def test_clock_in_the_past_is_a_problem(today):
     assert list(clocks.clock_problems(Host())) == []
     today(EARLIEST - timedelta(seconds=1))
     [problem] = clocks.clock_problems(Host())
@@ -33,24 +33,24 @@ def test_a_clock_before_this_was_written_is_wrong(today):
 
 
 @pytest.mark.parametrize(
-    ("ahead", "told"),
+    ("ahead", "offset"),
     [(None, ""), (29.0, ""), (-29.0, ""), (45.4, "45 s ahead of"), (-3600.0, "3600 s behind")],
 )
-def test_an_engine_whose_clock_is_apart_is_a_problem(today, ahead, told):
-    problems = list(clocks.clock_problems(Host(ahead=ahead)))
-    assert len(problems) == bool(told)
-    assert all(f"The engine's clock is {told} this machine's" in one.cause for one in problems)
+def test_engine_clock_skew_is_a_problem(today, ahead, offset):
+    problems = list(clocks.clock_problems(Host(clock_ahead=ahead)))
+    assert len(problems) == bool(offset)
+    assert all(f"The engine's clock is {offset} this machine's" in one.cause for one in problems)
 
 
 @pytest.mark.parametrize(
-    ("ahead", "told"),
+    ("ahead", "offset"),
     [(None, ""), (299.0, ""), (-299.0, ""), (400.0, "400 s behind"), (-400.0, "400 s ahead of")],
 )
-def test_a_clock_that_the_world_disagrees_with_is_a_problem(today, ahead, told):
+def test_index_clock_skew_is_a_problem(today, ahead, offset):
     host = Host(index="pypi.org", index_ahead=ahead)
     problems = list(clocks.clock_problems(host))
-    assert len(problems) == bool(told)
-    assert all(f"clock is {told} the clock of pypi.org" in one.cause for one in problems)
+    assert len(problems) == bool(offset)
+    assert all(f"clock is {offset} the clock of pypi.org" in one.cause for one in problems)
 
 
 # The package index
@@ -58,67 +58,67 @@ def test_a_clock_that_the_world_disagrees_with_is_a_problem(today, ahead, told):
 
 @pytest.fixture
 def index(monkeypatch):
-    """An index of paper: its headers, or what is raised in their place; keeps what was asked."""
+    """A fake index that returns `headers` or raises `error`, and records its requests."""
     import requests
 
-    index = SimpleNamespace(headers={}, silence=None, asked=[], waits=None)
+    index = SimpleNamespace(headers={}, error=None, requests=[], waits=None)
 
     def head(address, **options):
-        index.asked.append((address, options))
+        index.requests.append((address, options))
         if index.waits:
             index.waits.wait(10)
-        if index.silence:
-            raise index.silence
+        if index.error:
+            raise index.error
         return SimpleNamespace(headers=index.headers)
 
     monkeypatch.setattr(requests, "head", head)
     return index
 
 
-def test_the_index_tells_the_time(today, index, make_settings):
+def test_read_index_clock_uses_date_and_age(today, index, make_settings):
     later = clocks.now().replace(microsecond=0) + timedelta(seconds=90)
     index.headers = {"Date": format_datetime(later, usegmt=True), "Age": "30"}
-    assert clocks.ask_index(make_settings()) == ("pypi.org", 120.0)
-    [(address, options)] = index.asked
+    assert clocks.read_index_clock(make_settings()) == ("pypi.org", 120.0)
+    [(address, options)] = index.requests
     assert address == "https://pypi.org/simple/"
     assert options["timeout"] == minimums.PATIENCE_SECONDS
 
 
-def test_an_index_of_ones_own_is_asked_and_its_password_not_told(index, make_settings):
+def test_read_index_clock_own_index_returns_host_without_password(index, make_settings):
     address = "https://me:s3cret@mirror.example/simple"  # pragma: allowlist secret
-    name, _ = clocks.ask_index(make_settings(PYPI_INDEX_URL=address))
+    name, _ = clocks.read_index_clock(make_settings(PYPI_INDEX_URL=address))
     assert name == "mirror.example"
-    assert index.asked[0][0] == address
+    assert index.requests[0][0] == address
 
 
-def test_the_certificates_of_the_settings_are_trusted(index, make_settings, tmp_path):
+def test_read_index_clock_trusts_ca_bundle_if_it_exists(index, make_settings, tmp_path):
     bundle = tmp_path / "bundle.crt"
-    clocks.ask_index(make_settings(CA_BUNDLE=bundle))
+    clocks.read_index_clock(make_settings(CA_BUNDLE=bundle))
     bundle.touch()
-    clocks.ask_index(make_settings(CA_BUNDLE=bundle))
-    assert [options["verify"] for _, options in index.asked] == [True, str(bundle)]
+    clocks.read_index_clock(make_settings(CA_BUNDLE=bundle))
+    assert [options["verify"] for _, options in index.requests] == [True, str(bundle)]
 
 
-def test_a_folder_of_wheels_is_no_index_to_ask(index, make_settings):
-    assert clocks.ask_index(make_settings(PYPI_INDEX_URL="file:///srv/simple")) == ("", None)
-    assert index.asked == []
+def test_read_index_clock_local_folder_makes_no_request(index, make_settings):
+    assert clocks.read_index_clock(make_settings(PYPI_INDEX_URL="file:///srv/simple")) == ("", None)
+    assert index.requests == []
 
 
 @pytest.mark.parametrize("headers", [{}, {"Date": "soon"}])
-def test_an_index_without_a_date_has_answered(index, make_settings, headers):
+def test_read_index_clock_without_valid_date_returns_zero(index, make_settings, headers):
     index.headers = headers
-    assert clocks.ask_index(make_settings()) == ("pypi.org", 0.0)
+    assert clocks.read_index_clock(make_settings()) == ("pypi.org", 0.0)
 
 
-def test_an_index_that_refuses_has_not_answered(index, make_settings):
+def test_read_index_clock_connection_error_returns_none(index, make_settings):
     import requests
 
-    index.silence = requests.ConnectionError("no route")
-    assert clocks.ask_index(make_settings()) == ("pypi.org", None)
+    index.error = requests.ConnectionError("no route")
+    assert clocks.read_index_clock(make_settings()) == ("pypi.org", None)
 
 
-def test_nobody_waits_longer_for_an_index_than_the_patience(index, make_settings, monkeypatch):
+def test_read_index_clock_slow_index_returns_none_in_time(index, make_settings, monkeypatch):
     monkeypatch.setattr(reachability, "PATIENCE_SECONDS", 0.02)
     index.waits = threading.Event()
-    assert clocks.ask_index(make_settings()) == ("pypi.org", None)
+    assert clocks.read_index_clock(make_settings()) == ("pypi.org", None)
     index.waits.set()

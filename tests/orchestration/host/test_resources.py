@@ -1,4 +1,4 @@
-"""Memory, processors and disks: this machine's own figures, and a machine of paper."""
+"""Test checks of memory, CPUs and disks, on this machine and with fake figures."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ def problems_of(host=None):
 
 
 @pytest.mark.parametrize(("memory", "enough"), [(3.7, False), (3.85, True), (4.0, True)])
-def test_memory_below_what_is_needed_is_a_problem(figures, memory, enough):
+def test_memory_below_the_minimum_is_a_problem(figures, memory, enough):
     figures.memory = memory
     causes = [one.cause for one in problems_of()]
     assert causes == (
@@ -25,14 +25,14 @@ def test_memory_below_what_is_needed_is_a_problem(figures, memory, enough):
     )
 
 
-def test_a_limit_below_the_machines_memory_counts(figures):
+def test_memory_limit_below_memory_is_a_problem(figures):
     figures.limit = 2.0
     [problem] = problems_of()
     assert problem.cause.startswith("This machine has 2.0 GiB of memory.")
     assert problem.fix == "Raise the memory limit of this container or session."
 
 
-def test_the_engines_own_machine_may_be_the_smaller_one(figures):
+def test_memory_of_the_smaller_machine_counts(figures):
     [problem] = problems_of(Host(memory_gib=1.9))
     assert problem.cause.startswith("The engine's machine has 1.9 GiB of memory.")
     assert "Docker Desktop" in problem.fix
@@ -41,14 +41,14 @@ def test_the_engines_own_machine_may_be_the_smaller_one(figures):
     assert problem.cause.startswith("This machine has 1.0 GiB of memory.")
 
 
-def test_this_machines_figures_are_sane():
+def test_memory_and_cpus_of_this_machine_are_plausible():
     assert 0.1 < resources.memory_gib() <= resources.machine_gib() < 100_000
     assert 1 <= resources.cpus() < 10_000
 
 
 @pytest.fixture
 def cgroups(tmp_path):
-    """Writes limits below a folder that stands for /sys/fs/cgroup, then reads them."""
+    """Return a function that writes limits to a fake /sys/fs/cgroup and reads the lowest."""
 
     def limit(membership, files):
         (tmp_path / "membership").write_text(membership)
@@ -67,12 +67,12 @@ def cgroups(tmp_path):
         ({"user/session/memory.max": 3 * GIB, "user/memory.max": 2 * GIB}, 2.0),
         ({"user/session/memory.max": 2 * GIB, "user/memory.max": 3 * GIB}, 2.0),
         ({"user/session/memory.max": "max"}, float("inf")),
-        # A container with a namespace of its own sees its limit at the top.
+        # A container with its own cgroup namespace sees its limit at the top.
         ({"memory.max": GIB}, 1.0),
         ({"user/elsewhere/memory.max": GIB}, float("inf")),
     ],
 )
-def test_a_limit_of_version_2_holds_for_all_below_it(cgroups, files, least):
+def test_memory_limit_cgroup_v2_includes_parents(cgroups, files, least):
     assert cgroups("0::/user/session\n", files) == least
 
 
@@ -84,44 +84,44 @@ def test_a_limit_of_version_2_holds_for_all_below_it(cgroups, files, least):
         ({"cpu/docker/ab/memory.limit_in_bytes": GIB}, float("inf")),
     ],
 )
-def test_a_limit_of_version_1_is_that_of_the_memory_controller(cgroups, files, least):
+def test_memory_limit_cgroup_v1_uses_memory_controller(cgroups, files, least):
     assert cgroups("5:cpu:/docker/ab\n4:memory:/docker/ab\n0::/\n", files) == least
 
 
-def test_an_unlimited_cgroup_of_version_1_is_no_limit(cgroups):
+def test_memory_limit_unlimited_cgroup_v1_is_huge(cgroups):
     assert cgroups("4:memory:/\n", {"memory/memory.limit_in_bytes": UNLIMITED}) > 1e9
 
 
-def test_a_system_without_cgroups_has_no_limit(tmp_path):
+def test_memory_limit_without_cgroups_is_infinite(tmp_path):
     assert resources.memory_limit_gib(tmp_path, tmp_path / "absent") == float("inf")
 
 
-def test_a_full_disk_is_a_problem_with_its_folder(figures, tmp_path):
+def test_full_disk_is_reported_with_its_folder(figures, tmp_path):
     figures.free = 1.25
-    [problem] = problems_of(Host(places=(tmp_path,)))
+    [problem] = problems_of(Host(folders=(tmp_path,)))
     free = f"1.2 GiB of disk space are free in {tmp_path}. The stack needs 6 GiB."
     assert (problem.code, problem.cause) == ("disk-full", free)
     assert f"sudo du -xhd1 {tmp_path}" in problem.fix
 
 
-def test_a_file_system_is_named_once_by_where_the_data_goes(figures, tmp_path):
+def test_full_disk_is_reported_once_for_the_data_folder(figures, tmp_path):
     figures.free, data = 0.5, tmp_path / "data"
     data.mkdir()
-    [problem] = problems_of(Host(places=(tmp_path, data)))
+    [problem] = problems_of(Host(folders=(tmp_path, data)))
     assert f"free in {data}. The stack needs 6 GiB." in problem.cause
 
 
-class Place(type(Path())):
-    """A folder on a file system of its own."""
+class SeparateDisk(type(Path())):
+    """A folder on its own file system."""
 
     def stat(self, **options):
         return SimpleNamespace(st_dev=self.name)
 
 
-def test_the_clone_needs_less_where_the_data_goes_elsewhere(figures):
-    clone, data = Place("/home"), Place("/var")
+def test_disk_of_the_clone_alone_needs_less(figures):
+    clone, data = SeparateDisk("/home"), SeparateDisk("/var")
     figures.free = 3.0
-    [problem] = problems_of(Host(places=(clone, data)))
+    [problem] = problems_of(Host(folders=(clone, data)))
     assert "free in /var. The stack needs 6 GiB." in problem.cause
     figures.free = 0.5
-    assert len(problems_of(Host(places=(clone, data)))) == 2
+    assert len(problems_of(Host(folders=(clone, data)))) == 2

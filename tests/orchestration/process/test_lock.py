@@ -1,4 +1,4 @@
-"""One verb at a time: who holds the lock is told, and a holder that was killed holds nothing."""
+"""Test the lock of a clone, also against another process."""
 
 import fcntl
 import os
@@ -16,69 +16,70 @@ HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
 from orchestration.process import lock
-with lock.at_work("rebuild", Path(sys.argv[1])):
-    left = subprocess.Popen(["sleep", "60"])
-    print(left.pid, flush=True)
+with lock.acquire("rebuild", Path(sys.argv[1])):
+    child = subprocess.Popen(["sleep", "60"])
+    print(child.pid, flush=True)
     time.sleep(60)
 """
 
 
 @pytest.fixture
 def holder(repo, tmp_path):
-    """Another process at work in the clone, with one of its own that outlives it."""
+    """Another process that has the lock, with a child that outlives it."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], cwd=repo, stdout=subprocess.PIPE, text=True
     )
-    left = int(process.stdout.readline())
+    child = int(process.stdout.readline())
     yield process
     process.kill()
     process.wait()
     process.stdout.close()
-    os.kill(left, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
 
 
-def test_the_second_is_told_of_the_first_until_that_is_killed(holder, tmp_path):
-    with pytest.raises(StackError) as refused, lock.at_work("up", tmp_path):
+def test_acquire_names_other_command_until_it_is_killed(holder, tmp_path):
+    with pytest.raises(StackError) as refused, lock.acquire("up", tmp_path):
         pass
-    who = rf"inv rebuild \(process {holder.pid}, since \d\d:\d\d:\d\d\)"
-    assert re.match(f"{who} is at work in this clone: wait until it has ended", str(refused.value))
+    command = rf"inv rebuild \(process {holder.pid}, since \d\d:\d\d:\d\d\)"
+    message = rf"{command} is running in this clone\.\nWait until it has finished"
+    assert re.match(message, str(refused.value))
     holder.kill()
     holder.wait()
-    with lock.at_work("up", tmp_path):
+    with lock.acquire("up", tmp_path):
         assert (tmp_path / ".lock").read_text().startswith(f"inv up (process {os.getpid()}, ")
 
 
-def test_what_an_ended_process_wrote_refuses_nobody_and_is_replaced(tmp_path):
+def test_acquire_ignores_and_replaces_old_text(tmp_path):
     old = f"inv rebuild (process 1, since 00:00:00){' and more' * 20}\n"
     (tmp_path / ".lock").write_text(old)
-    with lock.at_work("up", tmp_path):
+    with lock.acquire("up", tmp_path):
         [line] = (tmp_path / ".lock").read_text().splitlines()
         assert re.fullmatch(r"inv up \(process \d+, since [\d:]{8}\)", line)
 
 
-def test_a_holder_that_has_not_written_yet_is_another_verb(tmp_path):
+def test_acquire_empty_lock_file_reports_another_command(tmp_path):
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with (
-            pytest.raises(StackError, match=r"^another verb is at work"),
-            lock.at_work("up", tmp_path),
+            pytest.raises(StackError, match=r"^Another command is running"),
+            lock.acquire("up", tmp_path),
         ):
             pass
 
 
 @pytest.mark.parametrize("error", [StackError, KeyboardInterrupt, SystemExit])
-def test_a_verb_that_fails_lets_it_go(tmp_path, error):
-    with pytest.raises(error), lock.at_work("up", tmp_path):
+def test_acquire_failing_body_releases_lock(tmp_path, error):
+    with pytest.raises(error), lock.acquire("up", tmp_path):
         raise error
-    with lock.at_work("down", tmp_path):
+    with lock.acquire("down", tmp_path):
         pass
 
 
-def test_a_clone_that_cannot_be_written_to_is_told(tmp_path):
-    # Rights would not stop root; a file in the folder's place stops everybody.
+def test_acquire_unwritable_clone_is_an_error(tmp_path):
+    # A file instead of the folder also stops root, which permissions would not.
     folder = tmp_path / "clone"
     folder.write_text("")
-    with pytest.raises(StackError) as refused, lock.at_work("up", folder):
+    with pytest.raises(StackError) as refused, lock.acquire("up", folder):
         pass
-    told = f"{folder} cannot be written to (Not a directory): work in a clone that belongs to you"
-    assert str(refused.value) == told
+    cause = f"{folder} is not writable (Not a directory)."
+    assert str(refused.value) == f"{cause}\nUse a clone that belongs to you."

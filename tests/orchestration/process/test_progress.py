@@ -1,4 +1,4 @@
-"""Long work shown: lines of what changed on a pipe, a live table on a terminal."""
+"""Test progress output: lines for changes on a pipe, a live table on a terminal."""
 
 import io
 import re
@@ -13,13 +13,13 @@ pytestmark = pytest.mark.usefixtures("usual_terminal")
 
 @pytest.fixture
 def terminal(usual_terminal):
-    """A terminal that keeps what it was shown."""
+    """A terminal that records its output."""
     return Console(file=io.StringIO(), force_terminal=True, width=80, highlight=False)
 
 
 @pytest.fixture
 def pipe():
-    """Not a terminal."""
+    """A console that is not a terminal."""
     return Console(file=io.StringIO(), force_terminal=False)
 
 
@@ -28,7 +28,7 @@ LINE_ERASED = "\x1b[2K"
 
 
 class Screen(io.StringIO):
-    """A file that is a terminal."""
+    """A file that counts as a terminal."""
 
     def isatty(self):
         return True
@@ -40,7 +40,7 @@ def table_text(shown, lines, width=80):
     return out.getvalue().splitlines()
 
 
-def test_a_pipe_gets_a_line_for_what_changed_with_its_time(pipe, clock):
+def test_pipe_gets_a_line_for_each_change_with_its_time(pipe, clock):
     with Progress(pipe, clock.monotonic) as shown:
         shown.show([("redis", "wait", "starting"), ("mlflow", "wait", "starting")])
         clock.sleep(2.5)
@@ -62,7 +62,7 @@ def test_elapsed_counts_from_the_start(pipe, clock):
     assert shown.elapsed == 7
 
 
-def test_what_has_settled_keeps_its_time_and_what_waits_goes_on(pipe, clock):
+def test_table_finished_row_keeps_its_time(pipe, clock):
     shown = Progress(pipe, clock.monotonic)
     shown.show([("redis", "ok", "up"), ("mlflow", "wait", "starting")])
     clock.sleep(4)
@@ -71,7 +71,7 @@ def test_what_has_settled_keeps_its_time_and_what_waits_goes_on(pipe, clock):
     assert "4.0 s" in mlflow
 
 
-def test_what_waits_again_counts_again(pipe, clock):
+def test_table_row_that_waits_again_counts_on(pipe, clock):
     shown = Progress(pipe, clock.monotonic)
     shown.show([("redis", "ok", "up")])
     shown.show([("redis", "wait", "restarting")])
@@ -80,14 +80,14 @@ def test_what_waits_again_counts_again(pipe, clock):
     assert "3.0 s" in redis
 
 
-def test_a_terminal_gets_a_table_and_no_lines(terminal, clock, capsys):
+def test_terminal_gets_a_table_and_no_lines(terminal, clock, capsys):
     with Progress(terminal, clock.monotonic) as shown:
         shown.show([("redis", "ok", "up")])
     assert "redis" in terminal.file.getvalue()
     assert capsys.readouterr().out == ""
 
 
-def test_the_table_stops_when_the_work_fails(terminal, clock):
+def test_table_stops_if_the_work_fails(terminal, clock):
     shown = Progress(terminal, clock.monotonic)
 
     def work():
@@ -100,13 +100,13 @@ def test_the_table_stops_when_the_work_fails(terminal, clock):
 
 
 @pytest.mark.parametrize("detail", ["[/tmp/x] is gone", "[refused] by peer"])
-def test_brackets_in_a_detail_are_shown(terminal, clock, detail):
+def test_table_shows_brackets_in_details(terminal, clock, detail):
     shown = Progress(terminal, clock.monotonic)
     [line] = table_text(shown, [("redis", "bad", detail)])
     assert detail in line
 
 
-def test_a_row_that_is_well_again_tells_when_that_was(pipe, clock):
+def test_table_shows_time_of_the_last_recovery(pipe, clock):
     shown = Progress(pipe, clock.monotonic)
     for seconds, kind in ((1, "ok"), (2, "wait"), (4, "ok"), (8, "ok")):
         clock.sleep(seconds)
@@ -120,7 +120,7 @@ def test_a_row_that_is_well_again_tells_when_that_was(pipe, clock):
     ]
 
 
-def test_a_row_that_fails_after_it_was_well_tells_when_it_failed(pipe, clock):
+def test_table_shows_time_of_a_later_failure(pipe, clock):
     shown = Progress(pipe, clock.monotonic)
     shown.show([("redis", "ok", "up")])
     clock.sleep(5)
@@ -129,11 +129,11 @@ def test_a_row_that_fails_after_it_was_well_tells_when_it_failed(pipe, clock):
     assert "5.0 s" in redis
 
 
-# Life in a log
+# Long waits on a pipe
 
 
 def after(pipe, clock, *shows):
-    """The seconds and details printed when each (seconds to wait, kind, detail) is shown."""
+    """Show each (seconds to wait, kind, detail) and return the printed times and details."""
     shown = Progress(pipe, clock.monotonic)
     for seconds, kind, detail in shows:
         clock.sleep(seconds)
@@ -142,39 +142,39 @@ def after(pipe, clock, *shows):
     return [(float(line.split()[0]), line.split()[-1]) for line in lines]
 
 
-def test_a_row_that_waits_long_is_printed_again_when_its_detail_is_new(pipe, clock):
+def test_pipe_prints_new_detail_of_long_wait(pipe, clock):
     shows = [(0, "wait", "a"), (10, "wait", "b"), (19.5, "wait", "c"), (0.5, "wait", "d")]
     assert after(pipe, clock, *shows) == [(0, "a"), (30, "d")]
 
 
-def test_a_row_is_not_printed_again_before_it_waited_long_again(pipe, clock):
+def test_pipe_prints_long_wait_at_intervals(pipe, clock):
     every_second = [(1, "wait", f"{number}") for number in range(1, 100)]
-    assert [told for told, _ in after(pipe, clock, *every_second)] == [1, 31, 61, 91]
+    assert [time for time, _ in after(pipe, clock, *every_second)] == [1, 31, 61, 91]
 
 
-def test_a_detail_that_stays_is_not_printed_again_until_it_changes(pipe, clock):
+def test_pipe_does_not_repeat_a_detail(pipe, clock):
     shows = [(0, "wait", "a"), (45, "wait", "a"), (45, "wait", "a"), (1, "wait", "b")]
     assert after(pipe, clock, *shows) == [(0, "a"), (91, "b")]
 
 
 @pytest.mark.parametrize("kind", ["ok", "bad"])
-def test_what_has_settled_is_not_printed_again(pipe, clock, kind):
+def test_pipe_does_not_repeat_finished_row(pipe, clock, kind):
     assert after(pipe, clock, (0, kind, "a"), (45, kind, "b")) == [(0, "a")]
 
 
-def test_the_wait_counts_from_what_was_printed_last(pipe, clock):
+def test_pipe_interval_starts_at_last_printed_line(pipe, clock):
     shows = [(0, "wait", "a"), (20, "ok", "b"), (5, "wait", "c"), (10, "wait", "d")]
     assert after(pipe, clock, *shows) == [(0, "a"), (20, "b"), (25, "c")]
 
 
-def test_a_row_that_was_away_is_printed_when_it_is_back(pipe, clock):
+def test_pipe_prints_row_that_returns(pipe, clock):
     shown = Progress(pipe, clock.monotonic)
     for lines in ([("task", "wait", "queued")], [], [("task", "wait", "queued")]):
         shown.show(lines)
     assert len(pipe.file.getvalue().splitlines()) == 2
 
 
-# Terminals that can less
+# Limited terminals
 
 
 def shown_on(console, clock):
@@ -185,13 +185,13 @@ def shown_on(console, clock):
     return console.file.getvalue()
 
 
-def test_a_terminal_has_colours_and_its_table_is_written_over(clock):
+def test_terminal_gets_colours_and_overwrites_its_table(clock):
     out = shown_on(Console(file=Screen(), width=80), clock)
     assert COLOUR.search(out)
     assert LINE_ERASED in out
 
 
-def test_a_terminal_with_no_color_keeps_its_table_without_colours(monkeypatch, clock):
+def test_terminal_with_no_color_gets_table_without_colours(monkeypatch, clock):
     monkeypatch.setenv("NO_COLOR", "1")
     out = shown_on(Console(file=Screen(), width=80), clock)
     assert not COLOUR.search(out)
@@ -207,13 +207,13 @@ LINES = [
 
 
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"COLORTERM": "truecolor"}])
-def test_a_pipe_gets_no_escape_codes(monkeypatch, clock, environment):
+def test_pipe_gets_no_escape_codes(monkeypatch, clock, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert shown_on(Console(file=io.StringIO()), clock).splitlines() == LINES
 
 
 @pytest.mark.parametrize("term", ["dumb", "unknown"])
-def test_a_dumb_terminal_gets_lines_as_a_pipe_does(monkeypatch, clock, term):
+def test_dumb_terminal_gets_plain_lines(monkeypatch, clock, term):
     monkeypatch.setenv("TERM", term)
     assert shown_on(Console(file=Screen()), clock).splitlines() == LINES

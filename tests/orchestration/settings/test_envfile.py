@@ -1,4 +1,4 @@
-"""The forms of .env: which are read, which are refused, and what an edit leaves alone."""
+"""Test parsing and editing .env: accepted and rejected syntax, and edits that keep the rest."""
 
 import os
 import stat
@@ -28,8 +28,8 @@ from orchestration.settings import envfile
         ("export KEY=v", "not of the form KEY=value"),
         ("export = v", "not of the form KEY=value"),
         ("\xa0KEY=v", "not of the form KEY=value"),
-        ("KEY=v\xa0", "a blank of an unusual kind"),
-        ("KEY=v\u2003#w", "a blank of an unusual kind"),
+        ("KEY=v\xa0", "an unusual space character"),
+        ("KEY=v\u2003#w", "an unusual space character"),
         ("KEY='v'\xa0", "text after the closing quote"),
         ("KEY=v\x0bw", "the character U+000B"),
         ("KEY='v\x85w'", "the character U+0085"),
@@ -43,25 +43,25 @@ from orchestration.settings import envfile
         ("KEY='a", "a quote is not closed"),
         ('KEY="a', "a quote is not closed"),
         ("KEY='", "a quote is not closed"),
-        ("KEY=value # why", "a comment behind a value"),
+        ("KEY=value # why", "a comment after a value"),
         ("1KEY=value", "not of the form KEY=value"),
         ("= value", "not of the form KEY=value"),
     ],
 )
-def test_a_form_that_readers_take_differently_is_refused_with_its_line(line, why):
-    with pytest.raises(StackError) as refused:
+def test_parse_ambiguous_line_is_rejected_with_its_number(line, why):
+    with pytest.raises(StackError) as error:
         envfile.parse(f"GOOD=1\n# a comment\n{line}\nLAST=1\n")
-    [problem] = refused.value.problems
+    [problem] = error.value.problems
     first, reason = problem.cause.splitlines()
     assert first.startswith(".env has lines")
     assert reason.startswith("  line 3: ")
     assert why in reason
 
 
-def test_all_refused_lines_are_told_at_once_and_the_file_is_named():
-    with pytest.raises(StackError) as refused:
+def test_parse_reports_file_and_all_rejected_lines():
+    with pytest.raises(StackError) as error:
         envfile.parse("A\nB=fine\nC=$x\n\nD='open\n", "the.file")
-    [problem] = refused.value.problems
+    [problem] = error.value.problems
     first, *reasons = problem.cause.splitlines()
     assert (problem.code, problem.where) == ("env-unusable", "the.file")
     assert first.startswith("the.file ")
@@ -91,11 +91,11 @@ def test_all_refused_lines_are_told_at_once_and_the_file_is_named():
         ("KEY=#1", "#1"),
     ],
 )
-def test_a_form_that_all_readers_take_alike_is_read(line, value):
+def test_parse_unambiguous_line_is_accepted(line, value):
     assert envfile.parse(f"# first\n\n{line}\n") == {"KEY": value}
 
 
-def test_windows_line_ends_are_read_as_any_other():
+def test_parse_accepts_windows_line_endings():
     assert envfile.parse("# first\r\nA=1\r\n\r\nB='two'\r\nC=\r\n") == {
         "A": "1",
         "B": "two",
@@ -103,27 +103,27 @@ def test_windows_line_ends_are_read_as_any_other():
     }
 
 
-def test_a_byte_order_mark_is_refused_where_the_file_begins():
+def test_parse_byte_order_mark_is_rejected():
     with pytest.raises(StackError, match="line 1: a byte order mark"):
         envfile.parse("\ufeff# a comment\nKEY=value\n")
 
 
-def test_lines_are_counted_as_editors_count_them():
+def test_parse_counts_lines_by_newline():
     with pytest.raises(StackError, match="line 4: "):
         envfile.parse("# one\u2028still one\r\nTWO='\u2028'\r\n\r\nFOUR\r\n")
 
 
-def test_of_two_lines_for_one_name_the_last_counts():
+def test_parse_repeated_name_uses_last_value():
     assert envfile.parse("KEY=first\nKEY=last\n") == {"KEY": "last"}
 
 
 @pytest.mark.parametrize("line", ["KEY= # why", "export KEY=value"])
-def test_a_comment_behind_a_blank_value_and_export_are_refused(line):
+def test_parse_rejects_export_and_comment_after_blank(line):
     with pytest.raises(StackError):
         envfile.parse(f"{line}\n")
 
 
-def test_only_blanks_are_filled_and_every_other_byte_stays():
+def test_fill_changes_only_blank_values():
     text = "# note\n\nSET=kept  \nBLANK=\n\t garbage \x01 line\nOTHER=\r\nODD='kept'\r\nSPACE= \n"
     values = {"SET": "new", "BLANK": "filled", "ODD": "new", "SPACE": "filled"}
     expected = text.replace("BLANK=", "BLANK=filled").replace("SPACE= ", "SPACE=filled")
@@ -146,21 +146,21 @@ def test_only_blanks_are_filled_and_every_other_byte_stays():
     ],
 )
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_a_blank_in_any_form_is_filled_and_what_looks_like_one_is_not(line, filled, end):
+def test_fill_recognizes_every_form_of_blank(line, filled, end):
     assert envfile.fill(f"A=1\n{line}{end}", {"KEY": "new"}) == f"A=1\n{filled}{end}"
 
 
 LINES = st.from_regex(
     r"[ \t]?(A|B|C|MINE)[ ]?=[ ]?('[^'\n]*'|\"[^\"\n]*\"|[^\n]*)\r?|#[^\n]*|", fullmatch=True
 )
-ACCEPTED = st.lists(LINES.filter(lambda line: not envfile.refusal(line))).map("\n".join)
+ACCEPTED = st.lists(LINES.filter(lambda line: not envfile.line_error(line))).map("\n".join)
 
 
 @hypothesis.settings(
     max_examples=40, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
 )
 @hypothesis.given(text=ACCEPTED, values=st.dictionaries(st.sampled_from("ABC"), st.just("new")))
-def test_whatever_the_file_only_blank_lines_of_a_wanted_name_are_filled(text, values):
+def test_fill_any_file_changes_only_blank_values(text, values):
     after = envfile.fill(text, values).split("\n")
     for old, new in zip(text.split("\n"), after, strict=True):
         (name, value), *_ = [*envfile.parse(old).items(), ("", "a comment")]
@@ -170,13 +170,13 @@ def test_whatever_the_file_only_blank_lines_of_a_wanted_name_are_filled(text, va
             assert new == old
 
 
-def test_a_marker_other_than_blank_can_be_replaced():
+def test_fill_replaces_other_marker():
     assert envfile.fill("A=auto\nB=autos\nC=\n", dict.fromkeys("ABC", "4"), ("auto",)) == (
         "A=4\nB=autos\nC=\n"
     )
 
 
-def test_a_commented_setting_is_not_filled():
+def test_fill_ignores_comments():
     assert envfile.fill("#A=\n# A=\n", {"A": "x", "#A": "y"}) in ("#A=\n# A=\n", "#A=y\n# A=\n")
     assert envfile.fill("# A=\n", {"A": "x"}) == "# A=\n"
 
@@ -192,17 +192,17 @@ THREE=3
 """
 
 
-def test_missing_settings_come_with_the_comment_above_them():
+def test_missing_blocks_include_the_comment_above():
     assert envfile.missing_blocks(EXAMPLE, {"TWO": "x", "THREE": ""}) == (
         "# what one is\n# and why\nONE=1\n"
     )
 
 
-def test_the_comment_of_a_setting_that_is_there_stays_away():
+def test_missing_blocks_omit_comment_of_present_setting():
     assert envfile.missing_blocks(EXAMPLE, {"ONE": "", "TWO": ""}) == "THREE=3\n"
 
 
-def test_nothing_is_missing_where_all_names_are_present():
+def test_missing_blocks_of_complete_file_is_empty():
     assert envfile.missing_blocks(EXAMPLE, dict.fromkeys(("ONE", "TWO", "THREE"), "")) == ""
 
 
@@ -219,29 +219,29 @@ def test_nothing_is_missing_where_all_names_are_present():
         ("A=1\r\nC=3", "A=1\r\nC=3\r\n\r\n# b\r\nB=2\r\n"),
     ],
 )
-def test_what_is_appended_has_the_line_ends_of_the_file_and_changes_none_of_it(text, expected):
+def test_append_uses_line_endings_of_the_file(text, expected):
     assert envfile.append(text, "# b\nB=2\n") == expected
 
 
-def test_a_file_is_read_with_its_line_ends_as_they_are(tmp_path):
+def test_read_keeps_line_endings(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes("A=ö\r\nB=2\n".encode())
     assert envfile.read(path) == "A=ö\r\nB=2\n"
 
 
-def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path):
+def test_read_rejects_invalid_utf8_with_its_line(tmp_path):
     path = tmp_path / ".env"
     path.write_bytes(b"A=1\r\n# \xc3\xb6\nB=\xff\xfe\nC=\xff\n")
     with pytest.raises(StackError, match=r"^\.env has lines.*\n  line 3: not UTF-8"):
         envfile.read(path)
 
 
-def test_line_ends_are_written_as_they_are(tmp_path):
+def test_write_keeps_line_endings(tmp_path):
     envfile.write(tmp_path / ".env", "A=1\r\nB=2\n\nC=3")
     assert (tmp_path / ".env").read_bytes() == b"A=1\r\nB=2\n\nC=3"
 
 
-def test_a_written_file_is_for_its_owner_alone_and_replaces_the_old_one(tmp_path):
+def test_write_replaces_file_with_mode_0600(tmp_path):
     path = tmp_path / ".env"
     path.write_text("OLD=1\n")
     path.chmod(0o644)

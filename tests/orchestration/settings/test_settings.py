@@ -1,4 +1,4 @@
-"""Every setting once: whose word counts, what is generated, what Compose is started with."""
+"""Test settings: precedence, validation, drafts of .env and Compose's environment."""
 
 import base64
 import dataclasses
@@ -21,45 +21,45 @@ from orchestration.settings.model import SECRETS, Settings
 REPO = Path(__file__).resolve().parents[3]
 
 
-def put(root, name, value):
-    """Give a setting of .env a value."""
+def set_value(root, name, value):
+    """Change the value of a setting in .env."""
     path = root / ".env"
     line = re.compile(rf"^{name}=.*$", re.MULTILINE)
     path.write_text(line.sub(lambda _: f"{name}={value}", path.read_text()))
 
 
-def test_the_persons_environment_stands_above_the_file_and_the_file_above_the_example(installed):
-    put(installed, "AIRFLOW_PORT", "8090")
-    put(installed, "MLFLOW_PORT", "5090")
+def test_settings_environment_overrides_file_overrides_example(installed):
+    set_value(installed, "AIRFLOW_PORT", "8090")
+    set_value(installed, "MLFLOW_PORT", "5090")
     loaded = Project(installed, {"MLFLOW_PORT": "5091"}).settings()
     assert loaded["STATUS_PORT"] == "8081"
     assert loaded["AIRFLOW_PORT"] == "8090"
     assert loaded["MLFLOW_PORT"] == "5091"
 
 
-def test_a_setting_that_an_old_file_lacks_has_the_examples_default(installed):
+def test_settings_missing_in_file_has_default(installed):
     path = installed / ".env"
     path.write_text(path.read_text().replace("STATUS_PORT=8081\n", ""))
     assert Project(installed, {}).settings()["STATUS_PORT"] == "8081"
 
 
-def test_without_a_file_the_next_command_is_named(clone):
+def test_settings_without_file_suggests_install(clone):
     with pytest.raises(StackError, match="inv install"):
         Project(clone, {}).settings()
 
 
-def test_a_refused_line_of_the_file_is_told(installed):
+def test_settings_malformed_line_is_reported(installed):
     (installed / ".env").write_text("STACK_ENGINE\n")
     with pytest.raises(StackError, match="line 1"):
         Project(installed, {}).settings()
 
 
-def test_settings_cannot_be_changed(make_settings):
+def test_settings_are_immutable(make_settings):
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_settings().root = None
 
 
-def test_compose_is_started_without_stray_variables(make_settings):
+def test_compose_environment_omits_unrelated_variables(make_settings):
     stray = {
         "COMPOSE_FILE": "/elsewhere.yaml",
         "COMPOSE_PROFILES": "all",
@@ -82,24 +82,24 @@ def test_compose_is_started_without_stray_variables(make_settings):
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"])
-def test_proxies_in_capitals_are_passed_on(make_settings, name):
+def test_compose_environment_includes_uppercase_proxies(make_settings, name):
     assert make_settings(**{name: "x"}).compose_environment()[name] == "x"
 
 
-def test_compose_gets_every_setting_and_an_absolute_folder(make_settings, clone):
-    chosen = make_settings(AIRFLOW_PORT=8090, AIRFLOW_PROJ_DIR="../mine")
-    environment = chosen.compose_environment()
-    assert chosen.values.keys() <= environment.keys()
+def test_compose_environment_has_all_settings_and_absolute_folder(make_settings, clone):
+    settings = make_settings(AIRFLOW_PORT=8090, AIRFLOW_PROJ_DIR="../mine")
+    environment = settings.compose_environment()
+    assert settings.values.keys() <= environment.keys()
     assert environment["AIRFLOW_PORT"] == "8090"
     assert environment["AIRFLOW_PROJ_DIR"] == str(clone / "mine")
 
 
-def test_the_project_folder_is_seen_from_orchestration(make_settings, clone):
+def test_project_dir_is_relative_to_orchestration(make_settings, clone):
     assert make_settings().project_dir == clone
     assert str(make_settings(AIRFLOW_PROJ_DIR="/data/flows").project_dir) == "/data/flows"
 
 
-def test_links_lead_to_the_name_that_people_type_and_inv_asks_this_machine(make_settings):
+def test_public_url_uses_public_host_and_url_this_machine(make_settings):
     everywhere = {"BIND_ADDRESS": "0.0.0.0", "TLS": "on"}
     named = make_settings(**everywhere, PUBLIC_HOST="box.example")
     assert named.public_url("AIRFLOW_PORT") == "https://box.example:8080"
@@ -114,12 +114,12 @@ def test_links_lead_to_the_name_that_people_type_and_inv_asks_this_machine(make_
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
 @pytest.mark.parametrize("engine", ["docker", "standalone"])
-def test_what_only_this_machine_reaches_needs_no_tls(make_settings, address, engine):
+def test_refuse_exposed_accepts_loopback_without_tls(make_settings, address, engine):
     make_settings(BIND_ADDRESS=address, STACK_ENGINE=engine).refuse_exposed()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.1.2.3", "box.example", ""])
-def test_what_others_reach_needs_tls_and_docker(make_settings, address):
+def test_refuse_exposed_other_address_needs_tls_and_docker(make_settings, address):
     with pytest.raises(StackError, match=r"Set TLS=on in \.env, or BIND_ADDRESS=127\.0\.0\.1"):
         make_settings(BIND_ADDRESS=address).refuse_exposed()
     make_settings(BIND_ADDRESS=address, TLS="on").refuse_exposed()
@@ -129,18 +129,18 @@ def test_what_others_reach_needs_tls_and_docker(make_settings, address):
             alone.refuse_exposed()
 
 
-def test_tls_without_docker_is_refused_and_what_is_exposed_can_still_be_looked_at(make_settings):
+def test_refuse_exposed_rejects_tls_without_docker(make_settings):
     with pytest.raises(StackError, match=r"Docker only\.\nSet TLS=off in \.env"):
         make_settings(TLS="on", STACK_ENGINE="standalone").refuse_exposed()
     assert make_settings(BIND_ADDRESS="0.0.0.0").url("AIRFLOW_PORT") == "http://127.0.0.1:8080"
 
 
-def test_a_page_of_all_interfaces_is_reached_on_this_machine(make_settings):
+def test_url_of_wildcard_address_is_loopback(make_settings):
     assert make_settings(BIND_ADDRESS="0.0.0.0").url("AIRFLOW_PORT") == "http://127.0.0.1:8080"
     assert make_settings(BIND_ADDRESS="10.1.2.3").url("MLFLOW_PORT") == "http://10.1.2.3:5000"
 
 
-# Values that do not have the form of their setting, and what is told; {0} is the value.
+# Malformed values of settings and the reported cause, in which {0} is the value.
 MALFORMED = {
     "STATUS_PORT": (
         ["0", "65536", "-1", "http", "", "²", "٣", "9" * 5000], "STATUS_PORT={0} is not a port.",
@@ -157,7 +157,7 @@ MALFORMED = {
         ["https://box", "box.example;", "-box"],
         "PUBLIC_HOST={0} is neither a host name nor an IPv4 address.",
     ),
-    # Never repeated: it may be a secret.
+    # The cause must not quote the value, which may be a secret.
     "ALERT_WEBHOOK_URL": (
         ["s3cr3t", "hooks.slack.com/s3cr3t", "https://", "https:///s3cr3t", "http://:80/s3cr3t",
          "ftp://a/s3cr3t", "file:///s3cr3t", "https://?s3cr3t", "https://a/ s3cr3t",
@@ -194,10 +194,10 @@ WELL_FORMED = {
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, (bad, _) in MALFORMED.items() for value in bad]
 )
-def test_a_malformed_value_is_refused(make_settings, name, value):
-    with pytest.raises(StackError) as refused:
+def test_malformed_value_is_rejected(make_settings, name, value):
+    with pytest.raises(StackError) as error:
         make_settings(**{name: value})
-    [problem] = refused.value.problems
+    [problem] = error.value.problems
     assert problem.cause == MALFORMED[name][1].format(value)
     assert problem.code == "env-unusable"
     assert "s3cr3t" not in str(problem)
@@ -206,7 +206,7 @@ def test_a_malformed_value_is_refused(make_settings, name, value):
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, good in WELL_FORMED.items() for value in good]
 )
-def test_a_well_formed_value_is_accepted(make_settings, name, value):
+def test_well_formed_value_is_accepted(make_settings, name, value):
     assert make_settings(**{name: value})[name] == value
 
 
@@ -218,26 +218,26 @@ def test_a_well_formed_value_is_accepted(make_settings, name, value):
         ({"ALERT_EMAIL_TO": "me@example.org"}, "ALERT_EMAIL_TO needs a mail server."),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(make_settings, given, cause):
-    with pytest.raises(StackError) as refused:
+def test_contradicting_settings_are_rejected(make_settings, given, cause):
+    with pytest.raises(StackError) as error:
         make_settings(**given)
-    assert [one.cause for one in refused.value.problems] == [cause]
+    assert [one.cause for one in error.value.problems] == [cause]
 
 
 @pytest.mark.parametrize("name", [*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID"])
-def test_a_blank_that_must_not_be_blank_is_refused(make_settings, name):
+def test_blank_required_setting_is_rejected(make_settings, name):
     with pytest.raises(StackError, match=f"^{name} is blank in .env.\nRun: inv install$"):
         make_settings(**{name: ""})
 
 
-def test_all_values_that_cannot_be_used_are_told_at_once(make_settings):
-    with pytest.raises(StackError) as refused:
+def test_all_invalid_values_are_reported_at_once(make_settings):
+    with pytest.raises(StackError) as error:
         make_settings(
             AIRFLOW_PORT="x",
             STACK_ENGINE="podman",
             REDIS_PASSWORD="a b" * 8,  # pragma: allowlist secret
         )
-    causes = [one.cause for one in refused.value.problems]
+    causes = [one.cause for one in error.value.problems]
     for setting in ("REDIS_PASSWORD", "AIRFLOW_PORT=x", "STACK_ENGINE=podman"):
         assert causes.pop(0).startswith(setting)
     assert causes == []
@@ -250,12 +250,12 @@ ALERTS = [
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_what_belongs_to_alerts_may_be_blank(make_settings, name):
+def test_alert_settings_may_be_blank(make_settings, name):
     make_settings(**{name: ""}).refuse_unsafe()
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls", "none"])
-def test_a_mail_server_and_a_webhook_are_taken_as_they_are_given(make_settings, security):
+def test_alert_settings_are_passed_on_unchanged(make_settings, security):
     webhook = "https://hooks.slack.com/services/T0/B0/x%20y?a=b"  # pragma: allowlist secret
     given = {
         "ALERT_WEBHOOK_URL": webhook,
@@ -265,17 +265,17 @@ def test_a_mail_server_and_a_webhook_are_taken_as_they_are_given(make_settings, 
         "SMTP_SECURITY": security,
         "SMTP_PASSWORD": "abc",
     }
-    chosen = make_settings(**given)
-    chosen.refuse_unsafe()
-    assert given.items() <= chosen.compose_environment().items()
+    settings = make_settings(**given)
+    settings.refuse_unsafe()
+    assert given.items() <= settings.compose_environment().items()
 
 
 @pytest.mark.parametrize("value", ["abc", "changeme", "p@ss w0rd/$"])
-def test_a_password_that_a_mail_server_gave_is_not_judged(make_settings, value):
+def test_smtp_password_is_not_checked_for_strength(make_settings, value):
     make_settings(SMTP_PASSWORD=value).refuse_unsafe()
 
 
-def test_no_draft_makes_up_what_belongs_to_alerts(installed):
+def test_draft_leaves_alert_settings_blank(installed):
     loaded = Project(installed, {}).settings()
     assert {name: loaded[name] for name in ALERTS} == {
         **dict.fromkeys(ALERTS, ""),
@@ -283,13 +283,11 @@ def test_no_draft_makes_up_what_belongs_to_alerts(installed):
     }
 
 
-@pytest.mark.parametrize(("logs", "among"), [("a/b", True), ("a", True), ("ab", False)])
-def test_task_logs_are_not_among_the_artifacts_whose_list_a_backup_keeps(
-    make_settings, logs, among
-):
+@pytest.mark.parametrize(("logs", "is_inside"), [("a/b", True), ("a", True), ("ab", False)])
+def test_log_destination_inside_artifacts_is_rejected(make_settings, logs, is_inside):
     given = {"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/a/"}
     given["AIRFLOW_LOGS_DESTINATION"] = f"s3://bucket/{logs}"
-    if not among:
+    if not is_inside:
         assert make_settings(**given)
         return
     with pytest.raises(StackError, match="DESTINATION is inside MLFLOW_ARTIFACTS_DESTINATION"):
@@ -297,7 +295,7 @@ def test_task_logs_are_not_among_the_artifacts_whose_list_a_backup_keeps(
 
 
 @pytest.mark.parametrize(
-    ("given", "asked_by"),
+    ("given", "added_by"),
     [
         ({}, {}),
         ({"MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/a"}, {}),
@@ -307,8 +305,8 @@ def test_task_logs_are_not_among_the_artifacts_whose_list_a_backup_keeps(
          dict.fromkeys(("s3", "logs"), ("AIRFLOW_LOGS_DESTINATION",))),
     ],
 )  # fmt: skip
-def test_airflow_is_given_the_keys_where_it_uses_a_bucket_itself(make_settings, given, asked_by):
-    files = {f"docker-compose.{name}.yaml": settings for name, settings in asked_by.items()}
+def test_compose_files_depend_on_bucket_settings(make_settings, given, added_by):
+    files = {f"docker-compose.{name}.yaml": settings for name, settings in added_by.items()}
     assert make_settings(**given).compose_files == {"docker-compose.yaml": (), **files}
 
 
@@ -325,38 +323,38 @@ PLACEHOLDERS = [
 
 
 @pytest.mark.parametrize("value", PLACEHOLDERS)
-def test_a_placeholder_is_no_secret_and_is_never_repeated(make_settings, value):
+def test_placeholder_secret_is_rejected_without_its_value(make_settings, value):
     for name in OTHERS:
-        with pytest.raises(StackError) as refused:
+        with pytest.raises(StackError) as error:
             make_settings(**{name: value}).refuse_unsafe()
-        [problem] = refused.value.problems
+        [problem] = error.value.problems
         assert problem.cause == f"{name} is a placeholder."
         assert problem.fix.endswith(f"inv secrets --rotate {name}")
-        assert value not in str(refused.value)
+        assert value not in str(error.value)
 
 
 @pytest.mark.parametrize("name", [name for name in SECRETS if name != "AIRFLOW_FERNET_KEY"])
-def test_a_secret_that_can_be_tried_out_is_refused_and_never_repeated(make_settings, name):
+def test_short_secret_is_rejected_without_its_value(make_settings, name):
     shortest = 8 if name == "_AIRFLOW_WWW_USER_PASSWORD" else 16
     least = "q7.Z-k_2~W9bT4eM"[:shortest]
     make_settings(**{name: least}).refuse_unsafe()
-    with pytest.raises(StackError) as refused:
+    with pytest.raises(StackError) as error:
         make_settings(**{name: least[:-1]}).refuse_unsafe()
-    assert f"{name} is shorter than {shortest} characters." in str(refused.value)
-    assert least[:-1] not in str(refused.value)
+    assert f"{name} is shorter than {shortest} characters." in str(error.value)
+    assert least[:-1] not in str(error.value)
 
 
 @pytest.mark.parametrize("value", ["Password", "postgres"])
-def test_a_password_that_everybody_tries_first_is_refused(make_settings, value):
-    with pytest.raises(StackError, match="_AIRFLOW_WWW_USER_PASSWORD is made of words"):
+def test_common_password_is_rejected(make_settings, value):
+    with pytest.raises(StackError, match="_AIRFLOW_WWW_USER_PASSWORD is made of common words"):
         make_settings(_AIRFLOW_WWW_USER_PASSWORD=value).refuse_unsafe()
 
 
 KEY = base64.urlsafe_b64encode(bytes(range(224, 256))).decode()
 
 
-@pytest.mark.parametrize("value", [KEY, f"{KEY},{KEY}"], ids=["one", "two while keys change"])
-def test_a_fernet_key_may_have_its_successor_beside_it(make_settings, value):
+@pytest.mark.parametrize("value", [KEY, f"{KEY},{KEY}"], ids=["one", "two during rotation"])
+def test_list_of_two_fernet_keys_is_accepted(make_settings, value):
     make_settings(AIRFLOW_FERNET_KEY=value).refuse_unsafe()
 
 
@@ -373,100 +371,100 @@ def test_a_fernet_key_may_have_its_successor_beside_it(make_settings, value):
         "ö" * 44,
     ],
 )
-def test_a_fernet_key_that_is_none_is_refused_and_never_made_anew(make_settings, value):
-    with pytest.raises(StackError) as refused:
+def test_invalid_fernet_key_is_rejected_and_kept(make_settings, value):
+    with pytest.raises(StackError) as error:
         make_settings(AIRFLOW_FERNET_KEY=value).refuse_unsafe()
-    told = str(refused.value)
-    assert told.startswith("AIRFLOW_FERNET_KEY is not a Fernet key")
-    assert "Put the key back that the data was encrypted with" in told
-    assert value not in told
+    message = str(error.value)
+    assert message.startswith("AIRFLOW_FERNET_KEY is not a Fernet key")
+    assert "Put the key back that the data was encrypted with" in message
+    assert value not in message
 
 
-def test_what_was_generated_is_no_placeholder(make_settings):
-    # As secrets.token_urlsafe() made it in a test run.
+def test_generated_secret_is_no_placeholder(make_settings):
+    # Generated by secrets.token_urlsafe() in a test run.
     generated = "My-knae0_DqceIdprJQDQBqSBvsRVA9JzB1bNj_vxgc"  # pragma: allowlist secret
     make_settings(POSTGRES_PASSWORD=generated).refuse_unsafe()
 
 
-def test_a_first_draft_holds_every_secret_and_writes_nothing(clone):
-    text, done = draft_env(Project(clone, os.environ))
-    values = Settings.of_text(text, clone, {}).values
+def test_first_draft_has_all_secrets_and_writes_nothing(clone):
+    text, summary = draft_env(Project(clone, os.environ))
+    values = Settings.from_text(text, clone, {}).values
     generated = [values[name] for name in SECRETS]
     assert all(len(value) >= 20 for value in generated)
     assert len(set(generated)) == len(generated)
-    assert done == ".env made from .env.example"
+    assert summary == "Created .env from .env.example."
     assert not (clone / ".env").exists()
 
 
-def test_two_drafts_do_not_share_secrets(clone):
+def test_two_drafts_have_different_secrets(clone):
     one, two = (
-        Settings.of_text(draft_env(Project(clone, os.environ))[0], clone, {}) for _ in range(2)
+        Settings.from_text(draft_env(Project(clone, os.environ))[0], clone, {}) for _ in range(2)
     )
     assert not {one[name] for name in SECRETS} & {two[name] for name in SECRETS}
     assert one.project == two.project
 
 
-def test_the_fernet_key_is_32_bytes(make_settings):
+def test_generated_fernet_key_has_32_bytes(make_settings):
     assert len(base64.urlsafe_b64decode(make_settings()["AIRFLOW_FERNET_KEY"])) == 32
 
 
-def test_the_written_file_is_private_and_has_the_engine_that_was_chosen(installed):
+def test_write_env_has_mode_0600_and_the_engine(installed):
     assert stat.S_IMODE((installed / ".env").stat().st_mode) == 0o600
     assert Project(installed, {}).settings().engine == "docker"
 
 
-def test_a_second_run_changes_nothing(installed):
+def test_second_draft_changes_nothing(installed):
     before = (installed / ".env").read_bytes()
-    text, done = draft_env(Project(installed, os.environ))
+    text, summary = draft_env(Project(installed, os.environ))
     Project(installed, os.environ).write_env(text, "standalone")
-    assert done == ""
+    assert summary == ""
     assert (installed / ".env").read_bytes() == before
 
 
-def test_values_that_are_set_and_lines_of_the_person_stay_byte_for_byte(clone):
+def test_draft_keeps_values_and_own_lines_unchanged(clone):
     mine = "# my   own note\t\n\nMY_OWN='a b'  \nREDIS_PASSWORD=chosen\nAIRFLOW_PORT=9\n"
     (clone / ".env").write_text(mine + "POSTGRES_PASSWORD=\n")
-    text, done = draft_env(Project(clone, os.environ))
+    text, summary = draft_env(Project(clone, os.environ))
     assert text.startswith(mine)
     assert re.search(r"^POSTGRES_PASSWORD=\S{20}", text, re.MULTILINE)
-    assert done == "new settings appended to .env"
+    assert summary == "Appended new settings to .env."
 
 
-GARBAGE = ["0", "'$(rm -rf)'", '" x "', "#not=a;comment%  ", "'C:\\x'", "'\"'", "ö😀\t"]
+ODD_VALUES = ["0", "'$(rm -rf)'", '" x "', "#not=a;comment%  ", "'C:\\x'", "'\"'", "ö😀\t"]
 
 
-def garbled(root, end):
-    """Every setting set to garbage, from the last to the first, among lines of the person's own."""
+def odd_env(root, end):
+    """Return a .env with odd values in all settings, in reverse order, and own lines."""
     example = (root / ".env.example").read_text(encoding="utf-8")
     names = [*reversed(envfile.parse(example)), "MY_OWN"]
-    lines = [f"{name}={GARBAGE[number % len(GARBAGE)]}" for number, name in enumerate(names)]
+    lines = [f"{name}={ODD_VALUES[number % len(ODD_VALUES)]}" for number, name in enumerate(names)]
     return end.join(["# mine,  kept \t", "", *lines, " \t", " # BLANK="])
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize("last", [True, False], ids=["newline at the end", "none at the end"])
-def test_garbage_that_is_set_survives_a_second_run_byte_for_byte(clone, end, last):
-    before = (garbled(clone, end) + end * last).encode()
+def test_draft_keeps_odd_values_unchanged(clone, end, last):
+    before = (odd_env(clone, end) + end * last).encode()
     (clone / ".env").write_bytes(before)
-    text, done = draft_env(Project(clone, os.environ))
+    text, summary = draft_env(Project(clone, os.environ))
     Project(clone, os.environ).write_env(text, "docker")
     assert (clone / ".env").read_bytes() == before
-    assert done == ""
+    assert summary == ""
 
 
 @pytest.mark.parametrize("line", [b"rubbish", b"KEY: value", b"\x00\x01", b"A=\xff"])
-def test_a_line_that_nobody_can_read_is_told_and_the_file_stays_as_it_is(installed, line):
+def test_malformed_line_is_reported_and_file_is_unchanged(installed, line):
     path = installed / ".env"
     before = b"# one\r\n" + line + b"\n" + path.read_bytes()
     path.write_bytes(before)
     project = Project(installed, os.environ)
-    for look in (lambda: draft_env(project), project.keys_are_new, project.settings):
+    for read in (lambda: draft_env(project), project.keys_are_new, project.settings):
         with pytest.raises(StackError, match="line 2: "):
-            look()
+            read()
     assert path.read_bytes() == before
 
 
-def test_blanks_are_filled_among_lines_that_stay_byte_for_byte(clone):
+def test_draft_fills_blanks_and_keeps_other_lines(clone):
     around = b"MINE=1 \r\n%b\r\n\r\n  # note\r\nREDIS_PASSWORD='x'\r\n"
     (clone / ".env").write_bytes(around % b'POSTGRES_PASSWORD=""')
     Project(clone, os.environ).write_env(draft_env(Project(clone, os.environ))[0], "docker")
@@ -475,7 +473,7 @@ def test_blanks_are_filled_among_lines_that_stay_byte_for_byte(clone):
     assert after.startswith(around % filled[0])
 
 
-def test_an_upgrade_adds_to_the_end_and_takes_nothing_away(installed):
+def test_upgrade_appends_missing_settings_only(installed):
     path = installed / ".env"
     before = path.read_text().replace("STATUS_PORT=8081\n", "") + "MINE='1' \t"
     path.write_text(before)
@@ -483,14 +481,14 @@ def test_an_upgrade_adds_to_the_end_and_takes_nothing_away(installed):
     assert text == f"{before}\n\n# added by an upgrade\nSTATUS_PORT=8081\n"
 
 
-def test_new_settings_are_appended_once(installed):
+def test_upgrade_appends_new_settings_once(installed):
     example = installed / ".env.example"
     example.write_text(f"{example.read_text()}\n# how many moons\nMOONS=\nSUNS=1\n")
     Project(installed, os.environ).write_env(draft_env(Project(installed, os.environ))[0], "docker")
     once = (installed / ".env").read_bytes()
-    text, done = draft_env(Project(installed, os.environ))
+    text, summary = draft_env(Project(installed, os.environ))
     Project(installed, os.environ).write_env(text, "docker")
-    assert done == ""
+    assert summary == ""
     assert (installed / ".env").read_bytes() == once
     assert once.count(b"MOONS=") == once.count(b"# how many moons") == once.count(b"SUNS=") == 1
 
@@ -500,13 +498,13 @@ LINES = st.from_regex(
     r"('[^'\n]*'|\"[^\"\n]*\"|auto|[^\n]*)\r?|#[^\n]*|",
     fullmatch=True,
 )
-ACCEPTED = st.lists(LINES.filter(lambda line: not envfile.refusal(line))).map("\n".join)
+ACCEPTED = st.lists(LINES.filter(lambda line: not envfile.line_error(line))).map("\n".join)
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory):
-    """A clone whose .env each example writes anew."""
-    root = tmp_path_factory.mktemp("used")
+def shared_clone(tmp_path_factory):
+    """A clone in which every example overwrites .env."""
+    root = tmp_path_factory.mktemp("clone")
     (root / ".env.example").write_bytes((REPO / ".env.example").read_bytes())
     return root
 
@@ -515,72 +513,72 @@ def used(tmp_path_factory):
     max_examples=25, deadline=None, derandomize=bool(os.environ.get("CI")), database=None
 )
 @hypothesis.given(text=ACCEPTED)
-def test_whatever_the_file_set_values_stay_and_a_second_run_changes_nothing(used, text):
-    path = used / ".env"
+def test_draft_of_any_file_keeps_values_and_is_idempotent(shared_clone, text):
+    path = shared_clone / ".env"
     path.write_bytes(text.encode())
-    once, _ = draft_env(Project(used, os.environ))
+    once, _ = draft_env(Project(shared_clone, os.environ))
     path.write_bytes(once.encode())
-    assert draft_env(Project(used, os.environ)) == (once, "")
+    assert draft_env(Project(shared_clone, os.environ)) == (once, "")
     for old, new in zip(text.split("\n"), once.split("\n"), strict=False):
         is_open = set(envfile.parse(old).values()) & {"", "auto"}
         assert is_open or new.removesuffix("\r") == old.removesuffix("\r")
         assert new.endswith("\r") or not old.endswith("\r")
 
 
-def test_an_upgrade_appends_new_settings_with_their_comment(installed):
+def test_upgrade_appends_new_settings_with_comment(installed):
     example = installed / ".env.example"
     example.write_text(f"{example.read_text()}\n# how many moons\nMOONS=1\n")
     before = (installed / ".env").read_text()
-    text, done = draft_env(Project(installed, os.environ))
+    text, summary = draft_env(Project(installed, os.environ))
     assert text == f"{before}\n# added by an upgrade\n# how many moons\nMOONS=1\n"
-    assert done == "new settings appended to .env"
+    assert summary == "Appended new settings to .env."
 
 
-def test_blanks_of_a_copied_example_are_filled(clone):
+def test_draft_of_copied_example_fills_blanks(clone):
     (clone / ".env").write_text((clone / ".env.example").read_text())
-    text, done = draft_env(Project(clone, os.environ))
-    assert Settings.of_text(text, clone, {}).project == Project(clone, {}).name
-    assert done == "blank settings of .env filled"
+    text, summary = draft_env(Project(clone, os.environ))
+    assert Settings.from_text(text, clone, {}).project == Project(clone, {}).name
+    assert summary == "Filled in blank settings of .env."
 
 
-def test_a_file_with_windows_line_ends_is_filled_too(clone):
+def test_draft_fills_file_with_windows_line_endings(clone):
     example = (clone / ".env.example").read_bytes()
     (clone / ".env").write_bytes(example.replace(b"\n", b"\r\n"))
     text, _ = draft_env(Project(clone, os.environ))
-    chosen = Settings.of_text(text, clone, {})
-    assert chosen["AIRFLOW_PORT"] == "8080"
-    assert all(chosen[name] for name in SECRETS)
+    settings = Settings.from_text(text, clone, {})
+    assert settings["AIRFLOW_PORT"] == "8080"
+    assert all(settings[name] for name in SECRETS)
 
 
 @pytest.mark.parametrize("line", ['REDIS_PASSWORD=""', "REDIS_PASSWORD=''", "REDIS_PASSWORD = "])
-def test_a_blank_in_any_accepted_form_is_filled(clone, line):
+def test_draft_fills_every_form_of_blank(clone, line):
     example = (clone / ".env.example").read_text()
     (clone / ".env").write_text(example.replace("REDIS_PASSWORD=", line))
     text, _ = draft_env(Project(clone, os.environ))
-    assert Settings.of_text(text, clone, {})["REDIS_PASSWORD"]
+    assert Settings.from_text(text, clone, {})["REDIS_PASSWORD"]
 
 
-def test_auto_in_quotes_is_replaced_too(clone):
+def test_draft_replaces_quoted_auto(clone):
     example = (clone / ".env.example").read_text()
     (clone / ".env").write_text(
         example.replace("WORKER_CONCURRENCY=auto", 'WORKER_CONCURRENCY="auto"')
     )
     text, _ = draft_env(Project(clone, os.environ))
-    assert Settings.of_text(text, clone, {})["WORKER_CONCURRENCY"].isdigit()
+    assert Settings.from_text(text, clone, {})["WORKER_CONCURRENCY"].isdigit()
 
 
-def test_a_project_name_belongs_to_its_folder(tmp_path):
+def test_project_name_depends_on_folder(tmp_path):
     one, two = tmp_path / "a" / "stack", tmp_path / "b" / "stack"
     assert Project(one, {}).name == Project(one, {}).name
     assert Project(one, {}).name != Project(two, {}).name
 
 
 @pytest.mark.parametrize("folder", ["stack", "My Stack (2)", "___", "Ünï", "-x-", "7up"])
-def test_a_project_name_is_one_that_compose_takes(tmp_path, folder):
+def test_project_name_is_valid_for_compose(tmp_path, folder):
     assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", Project(tmp_path / folder, {}).name)
 
 
 @pytest.mark.parametrize(("caller", "uid"), [(0, "50000"), (1000, "1000")])
-def test_services_run_as_the_caller_but_never_as_root(make_settings, monkeypatch, caller, uid):
+def test_draft_sets_uid_of_caller_but_not_root(make_settings, monkeypatch, caller, uid):
     monkeypatch.setattr(os, "getuid", lambda: caller)
     assert make_settings()["AIRFLOW_UID"] == uid

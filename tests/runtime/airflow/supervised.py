@@ -1,4 +1,4 @@
-"""A task in the real supervisor, with a stub of the API server; `stack_runtime` as in services."""
+"""Run a task in the real supervisor with a stub of the API server, patched as in the services."""
 
 import importlib
 import json
@@ -9,7 +9,7 @@ from uuid6 import uuid7
 
 from tests.support.repository import ROOT
 
-MOMENT = "2026-01-01T00:00:00Z"
+TIMESTAMP = "2026-01-01T00:00:00Z"
 CONFIG = ROOT / "orchestration/config"
 
 
@@ -21,26 +21,26 @@ def runtime(name):
 
 
 def patched_supervisor():
-    """Airflow's supervisor of a task, with all patches, as a worker has it."""
-    # First, as the cluster policy is imported by Airflow itself.
+    """Import Airflow's task supervisor with all patches, as in a worker."""
+    # Airflow imports the configuration before the cluster policy.
     importlib.import_module("airflow.configuration")
     runtime("airflow.cluster_policy")
     return importlib.import_module("airflow.sdk.execution_time.supervisor")
 
 
-def asked_while(supervisor, task, *, may_retry=False):
-    """Run a task's process to its end; what the API server was asked, by the address's end."""
+def requests_of(supervisor, task, *, may_retry=False):
+    """Run a task's process, and return its requests: last part of the URL path, and body."""
     from airflow.executors.workloads import BundleInfo
     from airflow.sdk.api.datamodels._generated import TaskInstance
 
-    asked = []
+    requests = []
 
     def answer(request):
-        asked.append((request.url.path.rpartition("/")[2], json.loads(request.content)))
-        if asked[-1][0] != "run":
+        requests.append((request.url.path.rpartition("/")[2], json.loads(request.content)))
+        if requests[-1][0] != "run":
             return httpx.Response(200, json={})
         run = {"dag_id": "d", "run_id": "r", "run_type": "manual", "consumed_asset_events": []}
-        run |= dict.fromkeys(("start_date", "run_after"), MOMENT)
+        run |= dict.fromkeys(("start_date", "run_after"), TIMESTAMP)
         context = {"dag_run": run, "max_tries": 2, "should_retry": may_retry}
         return httpx.Response(200, json=context)
 
@@ -53,4 +53,4 @@ def asked_while(supervisor, task, *, may_retry=False):
             client=client,
             target=task,
         ).wait()
-    return asked
+    return requests

@@ -1,4 +1,4 @@
-"""The cluster policy of the stack: retries for tasks whose DAG says nothing of them."""
+"""Test the cluster policy: default retries, and no values of variables in tracebacks."""
 
 import importlib
 import io
@@ -30,28 +30,26 @@ def policy(monkeypatch):
         ({"retries": 4}, {"retries": 1}, 1, 30),
     ],
 )
-def test_what_a_dag_leaves_open_is_what_the_settings_say(
-    policy, of_dag, of_task, retries, delay, mapped
-):
+def test_policy_sets_retries_unless_dag_does(policy, of_dag, of_task, retries, delay, mapped):
     with DAG("one", schedule=None, start_date=datetime(2025, 1, 1), default_args=of_dag) as dag:
 
         @task(**of_task)
         def work(number): ...
 
         work.expand(number=[1, 2]) if mapped else work(1)
-    [made] = dag.tasks
-    policy(made)
-    assert (made.retries, made.retry_delay) == (retries, timedelta(seconds=delay))
+    [operator] = dag.tasks
+    policy(operator)
+    assert (operator.retries, operator.retry_delay) == (retries, timedelta(seconds=delay))
 
 
-def test_no_process_of_airflow_writes_the_values_of_variables_into_its_log(policy):
+def test_tracebacks_show_no_values_of_variables(policy):
     structlog = importlib.import_module("structlog.dev")
     key = "made-up"  # pragma: allowlist secret
-    told = io.StringIO()
+    output = io.StringIO()
     for formatter in (structlog.rich_traceback, structlog.RichTracebackFormatter(show_locals=True)):
         try:
             raise ValueError(len(key))
         except ValueError:
-            formatter(told, sys.exc_info())
-    assert told.getvalue().count("ValueError") >= 2
-    assert "made-up" not in told.getvalue().replace('key = "made-up"', "")
+            formatter(output, sys.exc_info())
+    assert output.getvalue().count("ValueError") >= 2
+    assert "made-up" not in output.getvalue().replace('key = "made-up"', "")

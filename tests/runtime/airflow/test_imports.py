@@ -1,4 +1,4 @@
-"""What services import no more, and who asks for it gets it: each in a process of its own."""
+"""Test that services do not import deferred modules until they use them, each in a process."""
 
 import os
 import sys
@@ -8,33 +8,33 @@ import pytest
 from tests.runtime.airflow.supervised import CONFIG
 from tests.support.process import run
 
-BEGUN = """
+START = """
 import sys
 from airflow import configuration
 from stack_runtime.airflow import patches
-patches.load_put_off()
+patches.load_deferred()
 """
 # A task in a virtual environment reads its source.
 READ_SOURCE = """
 from airflow.sdk.bases import decorator
-told = decorator.remove_task_decorator({source!r}, "@task.virtualenv")
+source = decorator.remove_task_decorator({source!r}, "@task.virtualenv")
 again = decorator.remove_task_decorator({source!r}, "@task.virtualenv")
-print(repr(told), told == again)
+print(repr(source), source == again)
 """
 SOURCE = "@task.virtualenv(requirements=[])\ndef f():\n    return 1\n"
 SOURCE_READ = SOURCE.partition("\n")[2]
 
 
-def done(code, path=str(CONFIG)):
-    """The last line that a process of Airflow's environment prints."""
+def last_line(code, path=str(CONFIG)):
+    """Run code in a process of Airflow's environment, and return the last line of its output."""
     argv = [sys.executable, "-W", "ignore", "-c", code]
-    ran = run(*argv, env={**os.environ, "PYTHONPATH": path})
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return ran.stdout.splitlines()[-1]
+    result = run(*argv, env={**os.environ, "PYTHONPATH": path})
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
-    ("begins_with", "without"),
+    ("module", "without"),
     [
         ("airflow.jobs.scheduler_job_runner", "libcst fastapi alembic"),
         ("airflow.dag_processing.manager", "libcst alembic"),
@@ -42,27 +42,27 @@ def done(code, path=str(CONFIG)):
         ("airflow.sdk.execution_time.task_runner", "libcst alembic"),
     ],
 )
-def test_a_service_begins_without_what_it_does_not_use(begins_with, without):
-    then = f"""
-import {begins_with}, airflow.providers_manager
+def test_service_imports_no_unused_modules(module, without):
+    code = f"""
+import {module}, airflow.providers_manager
 airflow.providers_manager.ProvidersManager()
 print([name for name in {without.split()} if name in sys.modules])
 """
-    assert done(BEGUN + then) == "[]"
+    assert last_line(START + code) == "[]"
 
 
-def test_without_it_the_scheduler_would_import_all_of_it():
-    # What the others show would be nothing with an Airflow that does not import it by itself.
-    then = "print([name for name in ('libcst', 'fastapi', 'alembic') if name in sys.modules])"
-    alone = f"import sys, airflow.jobs.scheduler_job_runner\n{then}"
-    assert done(alone, path="") == "['libcst', 'fastapi', 'alembic']"
+def test_scheduler_without_patches_imports_all_modules():
+    # Otherwise the tests above would prove nothing.
+    code = "print([name for name in ('libcst', 'fastapi', 'alembic') if name in sys.modules])"
+    alone = f"import sys, airflow.jobs.scheduler_job_runner\n{code}"
+    assert last_line(alone, path="") == "['libcst', 'fastapi', 'alembic']"
 
 
 MIGRATE = """
 from airflow.utils import db, db_manager
 print(type(db.RunDBManager()) is db_manager.RunDBManager)
 """
-# What is imported already stays.
+# A module that is already imported is not replaced.
 IMPORTED = """
 import json
 with patches.imports.stand_in("json", dumps=None):
@@ -72,12 +72,12 @@ print(dumps is json.dumps, sys.modules["json"] is json)
 
 
 @pytest.mark.parametrize(
-    ("then", "told"),
+    ("code", "output"),
     [
         (READ_SOURCE.format(source=SOURCE), f"{SOURCE_READ!r} True"),
         (MIGRATE, "True"),
         (IMPORTED, "True True"),
     ],
 )
-def test_who_asks_for_what_was_put_off_gets_it(then, told):
-    assert done(BEGUN + then) == told
+def test_deferred_import_works_when_used(code, output):
+    assert last_line(START + code) == output

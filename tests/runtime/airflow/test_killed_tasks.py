@@ -1,4 +1,4 @@
-"""What the API server is told of a task whose process ended in silence; the real supervisor."""
+"""Test the state that the supervisor reports for a task whose process was killed."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import sys
 import pytest
 import structlog
 
-from tests.runtime.airflow.supervised import MOMENT, asked_while, patched_supervisor
+from tests.runtime.airflow.supervised import TIMESTAMP, patched_supervisor, requests_of
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,12 @@ def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def ends_with_1():
+def exit_with_1():
     sys.exit(1)
 
 
-def tells(**message):
-    """A task that tells its end as Airflow's runner does, and is killed before its own."""
+def report_then_die(**message):
+    """Return a task that reports its state as Airflow's runner does, and is then killed."""
 
     def task():
         from airflow.sdk.execution_time import comms, task_runner
@@ -32,30 +32,28 @@ def tells(**message):
         supervisor = task_runner.CommsDecoder(input=sys.stdin)
         supervisor.get_message()
         kind = getattr(comms, message.pop("kind"))
-        supervisor.send_request(structlog.get_logger(), kind(end_date=MOMENT, **message))
+        supervisor.send_request(structlog.get_logger(), kind(end_date=TIMESTAMP, **message))
         killed()
 
     return task
 
 
-def states_told(supervisor, task, may_retry):
-    """Run a task's process to its end; each state that went to the API server."""
-    asked = asked_while(supervisor, task, may_retry=may_retry)
-    return [body["state"] for end, body in asked if end == "state"]
+def reported_states(supervisor, task, may_retry):
+    """Run a task's process, and return the states that were reported to the API server."""
+    requests = requests_of(supervisor, task, may_retry=may_retry)
+    return [body["state"] for name, body in requests if name == "state"]
 
 
 @pytest.mark.parametrize(
-    ("task", "may_retry", "told"),
+    ("task", "may_retry", "states"),
     [
         (killed, True, ["up_for_retry"]),
         (killed, False, ["failed"]),
-        (ends_with_1, True, ["up_for_retry"]),
-        (tells(kind="RetryTask"), True, ["up_for_retry"]),
-        (tells(kind="TaskState", state="failed"), True, ["failed"]),
-        (tells(kind="SucceedTask"), True, ["success"]),
+        (exit_with_1, True, ["up_for_retry"]),
+        (report_then_die(kind="RetryTask"), True, ["up_for_retry"]),
+        (report_then_die(kind="TaskState", state="failed"), True, ["failed"]),
+        (report_then_die(kind="SucceedTask"), True, ["success"]),
     ],
 )
-def test_a_process_that_ended_in_silence_is_tried_again_where_it_may_be(
-    supervisor, task, may_retry, told
-):
-    assert states_told(supervisor, task, may_retry) == told
+def test_killed_task_is_retried_if_allowed(supervisor, task, may_retry, states):
+    assert reported_states(supervisor, task, may_retry) == states

@@ -1,4 +1,4 @@
-"""The registry in Airflow's own environment: all patches are active, misfits are reported."""
+"""Test the patch registry in Airflow's environment."""
 
 import logging
 import os
@@ -12,13 +12,13 @@ from tests.support.process import run
 from tests.support.repository import ROOT
 
 CONFIG = ROOT / "orchestration/config"
-# All of them are applied, in a process of their own: they change Airflow for good.
+# All patches are applied in a separate process, because they change Airflow permanently.
 ALL_ACTIVE = """
 import importlib
 from airflow import configuration
 from stack_runtime.airflow import patches
 from stack_runtime.shared import patch_registry
-patches.load_put_off()
+patches.load_deferred()
 from airflow import settings
 applied = []
 activate = patch_registry.activate
@@ -29,7 +29,7 @@ for patch in patches.PATCHES:
 print({name: why for name, why in applied if why}, len({name for name, _ in applied}))
 print(patch_registry.inactive(patches.PATCHES), len(patches.PATCHES))
 """
-# Names and types as a user may choose them.
+# A user's settings file, with names and types of its own.
 USERS_SETTINGS = """
 from __future__ import annotations
 from dataclasses import dataclass
@@ -68,24 +68,24 @@ def registry():
     return patch_registry
 
 
-def printed(code, **variables):
-    """What a process of Airflow's environment prints, with config/ on its path."""
+def output_lines(code, **variables):
+    """Run code in a process of Airflow's environment, and return the lines that it prints."""
     environment = {**os.environ, "PYTHONPATH": str(CONFIG), **variables}
-    ran = run(sys.executable, "-P", "-W", "ignore", "-c", code, env=environment)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return ran.stdout.splitlines()
+    result = run(sys.executable, "-P", "-W", "ignore", "-c", code, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout.splitlines()
 
 
-def test_on_the_pinned_versions_every_patch_is_active():
-    applied, checked = printed(ALL_ACTIVE)[-2:]
-    none, number = checked.split()
-    assert none == "{}"
-    put_off = 2
-    assert applied == f"{{}} {int(number) - put_off}"
+def test_patches_on_pinned_versions_are_all_active():
+    applied, checked = output_lines(ALL_ACTIVE)[-2:]
+    inactive, number = checked.split()
+    assert inactive == "{}"
+    deferred_imports = 2
+    assert applied == f"{{}} {int(number) - deferred_imports}"
 
 
 @pytest.mark.parametrize("place", ["plugins", "config"])
-def test_a_users_own_settings_are_applied_after_ours(tmp_path, place):
+def test_user_settings_are_applied_after_ours(tmp_path, place):
     (tmp_path / place).mkdir()
     (tmp_path / place / "airflow_local_settings.py").write_text(USERS_SETTINGS)
     variables = {
@@ -93,12 +93,12 @@ def test_a_users_own_settings_are_applied_after_ours(tmp_path, place):
         "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "30",
     }
-    assert printed(POLICIES, **variables)[-1] == "ada, 2 retries no DAG"
+    assert output_lines(POLICIES, **variables)[-1] == "ada, 2 retries no DAG"
 
 
 @pytest.fixture
 def patch(registry):
-    """A patch of a module `m` that sets `m.done`, for the packaging that is installed."""
+    """A patch that sets `m.done` in a module `m`, for the installed version of packaging."""
     return registry.Patch(
         name="p", module="m", needs=("Class.method",), distribution="packaging", versions=">=1",
         kind=registry.Kind.SPEED, reason="It is slow.", upstream="none", delete_when="never",
@@ -108,19 +108,19 @@ def patch(registry):
 
 @pytest.fixture
 def module(monkeypatch):
-    made = ModuleType("m")
-    made.Class = SimpleNamespace(method=None)
-    monkeypatch.setitem(sys.modules, "m", made)
-    return made
+    module = ModuleType("m")
+    module.Class = SimpleNamespace(method=None)
+    monkeypatch.setitem(sys.modules, "m", module)
+    return module
 
 
-def test_a_patch_that_fits_is_applied(registry, patch, module):
+def test_activate_applies_patch(registry, patch, module):
     assert registry.activate(patch, module) == ""
     assert module.done
     assert registry.inactive([patch]) == {}
 
 
-def test_a_patch_for_speed_that_lacks_a_name_is_skipped_and_logged(registry, patch, module, caplog):
+def test_speed_patch_without_name_is_skipped_and_logged(registry, patch, module, caplog):
     del module.Class.method
     with caplog.at_level(logging.WARNING):
         assert registry.activate(patch, module) == "m has no Class.method"
@@ -129,15 +129,15 @@ def test_a_patch_for_speed_that_lacks_a_name_is_skipped_and_logged(registry, pat
     assert registry.inactive([patch]) == {"p": "m has no Class.method"}
 
 
-def test_a_patch_for_correctness_that_lacks_a_name_stops_the_service(registry, patch, module):
+def test_correctness_patch_without_name_stops_service(registry, patch, module):
     del module.Class
     strict = replace(patch, kind=registry.Kind.CORRECTNESS)
     version = registry.installed_version("packaging")
     sentence = f"The patch p does not fit packaging {version}: m has no Class.method. Without it: "
-    for stopped in (lambda: registry.activate(strict, module), lambda: registry.inactive([strict])):
-        with pytest.raises(SystemExit) as told:
-            stopped()
-        assert str(told.value) == f"{sentence}It is slow."
+    for call in (lambda: registry.activate(strict, module), lambda: registry.inactive([strict])):
+        with pytest.raises(SystemExit) as error:
+            call()
+        assert str(error.value) == f"{sentence}It is slow."
     assert not hasattr(module, "done")
 
 
@@ -149,7 +149,7 @@ def test_a_patch_for_correctness_that_lacks_a_name_stops_the_service(registry, p
         (">=1", "no-such-distribution", "it is not installed"),
     ],
 )
-def test_outside_its_range_a_patch_is_skipped_and_listed(
+def test_patch_outside_version_range_is_skipped_and_listed(
     registry, patch, module, kind, versions, distribution, why
 ):
     other = replace(patch, kind=registry.Kind[kind], versions=versions, distribution=distribution)
@@ -158,9 +158,7 @@ def test_outside_its_range_a_patch_is_skipped_and_listed(
     assert registry.inactive([other]).keys() == {"p"}
 
 
-def test_a_module_that_cannot_be_loaded_in_the_patchs_way_counts_as_a_missing_name(
-    registry, patch, caplog
-):
+def test_failed_load_of_module_counts_as_missing_name(registry, patch, caplog):
     def load(name):
         raise ImportError("no name x")
 
@@ -171,16 +169,16 @@ def test_a_module_that_cannot_be_loaded_in_the_patchs_way_counts_as_a_missing_na
 
 
 @pytest.mark.parametrize(
-    ("name", "there"),
+    ("name", "exists"),
     [("os.path:join", True), ("os.path:gone", False), ("gone:join", False), ("TABLE.a", True),
      ("TABLE.b", False)],
 )  # fmt: skip
-def test_a_needed_name_may_be_of_another_module_or_a_key(registry, patch, module, name, there):
+def test_needed_name_in_other_module_or_dictionary(registry, patch, module, name, exists):
     module.TABLE = {"a": 1}
-    assert (replace(patch, needs=(name,)).misfit(module) == "") is there
+    assert (replace(patch, needs=(name,)).misfit(module) == "") is exists
 
 
-def test_a_module_that_is_gone_counts_as_a_missing_name(registry, patch):
+def test_missing_module_counts_as_missing_name(registry, patch):
     gone = replace(patch, module="no_such_module")
     assert "cannot be imported" in registry.inactive([gone])["p"]
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Logs on their way to a bucket of paper: what is written, what waits, what is shown."""
+"""Test the upload and display of task logs with a fake bucket."""
 
 import multiprocessing
 from io import BytesIO
@@ -11,40 +11,40 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tests.runtime.airflow.supervised import patched_supervisor, runtime
 
-WHERE = "s3://logs/of"
+DESTINATION = "s3://logs/of"
 PATH = "dag_id=d/run_id=r/task_id=t/attempt=1.log"
 
 
 @pytest.fixture(scope="module")
 def module():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_LOGS_DESTINATION", f"{WHERE}/")
+        patch.setenv("AIRFLOW_LOGS_DESTINATION", f"{DESTINATION}/")
         yield runtime("airflow.remote_logs")
 
 
-class Client:
-    """AWS's, for a bucket that may be away."""
+class FakeClient:
+    """An S3 client with objects in memory, whose bucket may be unreachable."""
 
     def __init__(self):
-        self.held: dict[str, str] = {}
-        self.fails: dict[str, Exception] = {}
-        self.away, self.asked = False, 0
+        self.objects: dict[str, str] = {}
+        self.errors: dict[str, Exception] = {}
+        self.unreachable, self.requests = False, 0
 
     def answer(self, key=""):
-        self.asked += 1
-        if self.away:
+        self.requests += 1
+        if self.unreachable:
             raise EndpointConnectionError(endpoint_url="http://s3.here")
-        if key in self.fails:
-            raise self.fails[key]
+        if key in self.errors:
+            raise self.errors[key]
 
     def upload_file(self, path, bucket, key, Config):
         self.answer(key)
         assert bucket == "logs"
-        self.held[key] = Path(path).read_text()
+        self.objects[key] = Path(path).read_text()
 
     def get_object(self, Bucket, Key):
         self.answer()
-        return {"Body": BytesIO(self.held[Key].encode())}
+        return {"Body": BytesIO(self.objects[Key].encode())}
 
     def get_paginator(self, operation):
         assert operation == "list_objects_v2"
@@ -52,15 +52,15 @@ class Client:
 
     def pages(self, Bucket, Prefix):
         self.answer()
-        return [{"Contents": [{"Key": name}]} for name in self.held if name.startswith(Prefix)]
+        return [{"Contents": [{"Key": name}]} for name in self.objects if name.startswith(Prefix)]
 
 
 @pytest.fixture
 def logs(module, tmp_path, monkeypatch):
-    # What waits is looked at again at once.
+    # Pending logs are due immediately.
     monkeypatch.setattr("stack_runtime.airflow.pending_logs.AGAIN_SECONDS", -1)
-    logs = module.TaskLogs(f"{WHERE}/", str(tmp_path))
-    logs.client = Client()
+    logs = module.TaskLogs(f"{DESTINATION}/", str(tmp_path))
+    logs.client = FakeClient()
     return logs
 
 
@@ -69,204 +69,205 @@ def client(logs):
     return logs.client
 
 
-def written(logs, text, path=PATH):
-    """A log in its folder; its name."""
+def write_log(logs, text, path=PATH):
+    """Write a log to its folder, and return its path."""
     file = logs.folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return path
 
 
-def of(number):
+def path_of(number):
     return PATH.replace("task_id=t", f"task_id=t{number}")
 
 
-def there(path):
+def key_of(path):
     return f"of/{path}"
 
 
-def test_airflow_finds_what_it_asks_this_module_for(module):
+def test_module_defines_names_for_airflow(module):
     from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG
 
     assert module.LOGGING_CONFIG == DEFAULT_LOGGING_CONFIG
-    assert module.REMOTE_TASK_LOG.destination == WHERE
+    assert module.REMOTE_TASK_LOG.destination == DESTINATION
     assert not module.REMOTE_TASK_LOG.processors
 
 
-def test_it_asks_with_the_environment_s_keys_and_does_not_wait_for_long(module, monkeypatch):
+def test_client_uses_environment_keys_and_short_timeouts(module, monkeypatch):
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-environment")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    client = module.TaskLogs(WHERE, "").client
-    asked = {"Bucket": "logs", "Key": "of"}
-    assert "of-the-environment" in client.generate_presigned_url("get_object", asked)
+    client = module.TaskLogs(DESTINATION, "").client
+    location = {"Bucket": "logs", "Key": "of"}
+    assert "of-the-environment" in client.generate_presigned_url("get_object", location)
     config = client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (2, 10)
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
 
 
-def test_a_log_goes_to_the_bucket_and_is_shown_from_there(logs, client):
-    logs.upload(written(logs, "begun\nended"), None)
-    assert client.held == {there(PATH): "begun\nended"}
-    assert logs.read(PATH, None) == ([f"{WHERE}/{PATH}"], ["begun\nended"])
+def test_uploaded_log_is_read_from_bucket(logs, client):
+    logs.upload(write_log(logs, "begun\nended"), None)
+    assert client.objects == {key_of(PATH): "begun\nended"}
+    assert logs.read(PATH, None) == ([f"{DESTINATION}/{PATH}"], ["begun\nended"])
     assert (logs.folder / PATH).exists()
-    assert logs.waiting.get(PATH) is None
+    assert logs.pending.get(PATH) is None
 
 
-def test_names_that_mean_something_in_a_url_are_names(logs, client):
-    path = written(logs, "text", "dag_id=d/run_id=a?b#c/attempt=1.log")
+def test_path_with_url_characters_is_kept(logs, client):
+    path = write_log(logs, "text", "dag_id=d/run_id=a?b#c/attempt=1.log")
     logs.upload(path, None)
     assert logs.read(path, None)[1] == ["text"]
 
 
-def test_a_log_that_is_no_text_is_copied_and_shown_as_far_as_it_is(logs, client, monkeypatch):
-    client.held[there(PATH)] = "text"
+def test_read_log_with_invalid_utf8_replaces_bytes(logs, client, monkeypatch):
+    client.objects[key_of(PATH)] = "text"
     monkeypatch.setattr(client, "get_object", lambda **_: {"Body": BytesIO(b"half \xc3")})
     assert logs.read(PATH, None)[1] == ["half \ufffd"]
 
 
-def test_one_whose_worker_was_killed_is_shown_from_the_folder_and_follows(logs, client):
-    killed = written(logs, "begun", of(1))
-    logs.waiting.add(killed)
-    assert logs.read(killed, None) == ([f"not in {WHERE} yet"], None)
-    logs.upload(written(logs, "now"), None)
-    assert client.held == {there(PATH): "now", there(killed): "begun"}
-    # Its task may still run: it is not forgotten, nor copied again where nothing is new.
-    asked = client.asked
+def test_log_of_killed_worker_is_uploaded_by_next_task(logs, client):
+    killed = write_log(logs, "begun", path_of(1))
+    logs.pending.add(killed)
+    assert logs.read(killed, None) == ([f"not in {DESTINATION} yet"], None)
+    logs.upload(write_log(logs, "now"), None)
+    assert client.objects == {key_of(PATH): "now", key_of(killed): "begun"}
+    # Its task may still run, so it stays pending, but an unchanged log is not uploaded again.
+    requests = client.requests
     logs.upload(PATH, None)
-    assert client.asked == asked + 1
+    assert client.requests == requests + 1
     assert logs.read(killed, None)[1] is None
-    written(logs, "begun\nand more", killed)
+    write_log(logs, "begun\nand more", killed)
     logs.upload(PATH, None)
-    assert client.held[there(killed)] == "begun\nand more"
+    assert client.objects[key_of(killed)] == "begun\nand more"
 
 
-def test_one_that_nobody_wrote_to_for_a_day_is_there_for_good(logs, module, monkeypatch):
-    killed = written(logs, "begun", of(1))
-    logs.waiting.add(killed)
-    logs.upload(written(logs, "now"), None)
-    monkeypatch.setattr(module, "FORGOTTEN_SECONDS", -1)
+def test_log_unchanged_for_a_day_is_complete(logs, module, monkeypatch):
+    killed = write_log(logs, "begun", path_of(1))
+    logs.pending.add(killed)
+    logs.upload(write_log(logs, "now"), None)
+    monkeypatch.setattr(module, "COMPLETE_SECONDS", -1)
     logs.upload(PATH, None)
-    assert logs.read(killed, None) == ([f"{WHERE}/{killed}"], ["begun"])
+    assert logs.read(killed, None) == ([f"{DESTINATION}/{killed}"], ["begun"])
 
 
-def test_a_trigger_s_log_goes_with_its_task_s(logs, client):
-    of_trigger = written(logs, "looked", f"{PATH}.trigger.7.log")
-    logs.upload(of_trigger, None)
-    assert client.asked == 0
-    assert logs.read(PATH, None) == ([f"not in {WHERE} yet"], None)
-    logs.upload(written(logs, "ended"), None)
+def test_trigger_log_is_uploaded_with_task_log(logs, client):
+    trigger_log = write_log(logs, "looked", f"{PATH}.trigger.7.log")
+    logs.upload(trigger_log, None)
+    assert client.requests == 0
+    assert logs.read(PATH, None) == ([f"not in {DESTINATION} yet"], None)
+    logs.upload(write_log(logs, "ended"), None)
     assert logs.read(PATH, None)[1] == ["ended", "looked"]
-    assert not list(logs.waiting.folder.glob("*.json"))
+    assert not list(logs.pending.folder.glob("*.json"))
 
 
-def test_a_bucket_that_is_away_is_told_once_left_alone_and_caught_up_with(
+def test_unreachable_bucket_is_logged_once_then_paused_then_caught_up(
     logs, client, module, caplog,
     monkeypatch,
 ):  # fmt: skip
-    client.away = True
+    client.unreachable = True
     for number in range(3):
-        logs.upload(written(logs, of(number), of(number)), None)
-    assert client.asked == 1
-    [told] = [record.getMessage() for record in caplog.records]
-    assert told.startswith(f"task logs in {WHERE}: its server does not answer; Check that")
-    assert logs.read(of(0), None) == ([f"not in {WHERE} yet: {told}"], None)
-    assert logs.read("dag_id=d/another.log", None) == ([told], None)
-    assert client.asked == 1
-    client.away, logs.rests_until = False, 0.0
+        logs.upload(write_log(logs, path_of(number), path_of(number)), None)
+    assert client.requests == 1
+    [message] = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"task logs in {DESTINATION}: its server does not answer; Check that")
+    assert logs.read(path_of(0), None) == ([f"not in {DESTINATION} yet: {message}"], None)
+    assert logs.read("dag_id=d/another.log", None) == ([message], None)
+    assert client.requests == 1
+    client.unreachable, logs.paused_until = False, 0.0
     monkeypatch.setattr("stack_runtime.airflow.pending_logs.REFUSED_SECONDS", -1)
-    logs.upload(written(logs, "now"), None)
-    assert client.held == {there(PATH): "now", **{there(of(n)): of(n) for n in range(3)}}
-    assert logs.read(of(0), None)[1] == [of(0)]
+    logs.upload(write_log(logs, "now"), None)
+    uploads = {key_of(path_of(n)): path_of(n) for n in range(3)}
+    assert client.objects == {key_of(PATH): "now", **uploads}
+    assert logs.read(path_of(0), None)[1] == [path_of(0)]
 
 
-def test_a_log_that_is_never_taken_holds_no_other_up(logs, client, caplog):
-    told: Any = {"Error": {"Code": "KeyTooLongError"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+def test_rejected_log_does_not_block_others(logs, client, caplog):
+    response: Any = {
+        "Error": {"Code": "KeyTooLongError"}, "ResponseMetadata": {"HTTPStatusCode": 400},
+    }  # fmt: skip
     for number in range(4):
-        logs.waiting.add(written(logs, "text", of(number)))
-    client.fails[there(of(1))] = ClientError(told, "PutObject")
-    logs.upload(written(logs, "now"), None)
-    assert len(client.held) == 4
-    assert logs.waiting.get(of(1)) is None
-    assert f"{of(1)} is not taken by {WHERE}: ClientError" in caplog.text
-    assert not logs._rests()
+        logs.pending.add(write_log(logs, "text", path_of(number)))
+    client.errors[key_of(path_of(1))] = ClientError(response, "PutObject")
+    logs.upload(write_log(logs, "now"), None)
+    assert len(client.objects) == 4
+    assert logs.pending.get(path_of(1)) is None
+    assert f"{DESTINATION} rejects {path_of(1)}: ClientError." in caplog.text
+    assert not logs._paused()
 
 
-def test_a_bucket_that_fails_while_it_is_caught_up_with_is_no_loss(
-    logs, client, module, monkeypatch
-):
+def test_bucket_failure_during_catch_up_loses_no_log(logs, client, module, monkeypatch):
     for number in range(5):
-        logs.waiting.add(written(logs, "text", of(number)))
+        logs.pending.add(write_log(logs, "text", path_of(number)))
     monkeypatch.setattr("stack_runtime.airflow.pending_logs.REFUSED_SECONDS", -1)
-    monkeypatch.setattr(module, "REST_SECONDS", -1)
-    answer, before = client.answer, []
+    monkeypatch.setattr(module, "PAUSE_SECONDS", -1)
+    answer, keys = client.answer, []
 
     def fail_once(key=""):
-        before.append(key)
-        client.away = len(before) == 3
+        keys.append(key)
+        client.unreachable = len(keys) == 3
         answer(key)
 
     client.answer = fail_once  # type: ignore[method-assign]
-    logs.upload(written(logs, "now"), None)
+    logs.upload(write_log(logs, "now"), None)
     logs.upload(PATH, None)
-    assert len(client.held) == 6
+    assert len(client.objects) == 6
 
 
-def test_one_that_grows_while_it_is_copied_waits_on(logs, client, monkeypatch):
+def test_log_that_grows_during_upload_stays_pending(logs, client, monkeypatch):
     upload = client.upload_file
 
-    def grow(path, *given, **named):
-        upload(path, *given, **named)
+    def grow(path, *arguments, **options):
+        upload(path, *arguments, **options)
         Path(path).write_text("begun\nended")
 
     monkeypatch.setattr(client, "upload_file", grow)
-    logs.upload(written(logs, "begun"), None)
+    logs.upload(write_log(logs, "begun"), None)
     assert logs.read(PATH, None)[1] is None
 
 
-def test_one_whose_file_was_cleaned_away_is_waited_for_no_more(logs, client):
-    logs.waiting.add(PATH)
-    client.held[there(PATH)] = "of before"
-    assert logs.read(PATH, None)[1] == ["of before"]
-    logs.upload(written(logs, "now", "another.log"), None)
-    assert logs.waiting.get(PATH) is None
+def test_deleted_log_is_no_longer_pending(logs, client):
+    logs.pending.add(PATH)
+    client.objects[key_of(PATH)] = "previous"
+    assert logs.read(PATH, None)[1] == ["previous"]
+    logs.upload(write_log(logs, "now", "another.log"), None)
+    assert logs.pending.get(PATH) is None
 
 
-def test_a_path_longer_than_a_name_may_be_is_kept(logs):
+def test_pending_log_with_long_path_is_recorded(logs):
     path = f"dag_id={'d' * 200}/run_id={'r' * 200}/attempt=1.log"
-    logs.waiting.add(path)
-    with logs.waiting.taken() as found:
-        assert [known["path"] for known in found] == [path]
+    logs.pending.add(path)
+    with logs.pending.due() as records:
+        assert [record["path"] for record in records] == [path]
 
 
-def take(waiting, found):
-    with waiting.taken() as known:
-        found.put(known)
+def put_due_records(pending, queue):
+    with pending.due() as records:
+        queue.put(records)
 
 
-def test_what_waits_is_taken_by_one_process_at_a_time(logs):
-    logs.waiting.add(PATH)
+def test_pending_logs_are_locked_by_one_process(logs):
+    logs.pending.add(PATH)
     processes = multiprocessing.get_context("fork")
-    found = processes.Queue()
-    with logs.waiting.taken() as known:
-        other = processes.Process(target=take, args=(logs.waiting, found))
+    queue = processes.Queue()
+    with logs.pending.due() as records:
+        other = processes.Process(target=put_due_records, args=(logs.pending, queue))
         other.start()
-        assert found.get(timeout=30) == []
+        assert queue.get(timeout=30) == []
         other.join()
-    assert len(known) == 1
+    assert len(records) == 1
 
 
-def test_a_folder_that_cannot_be_written_fails_no_task(logs, client):
+def test_unwritable_folder_fails_no_task(logs, client):
     (logs.folder / ".not-in-the-bucket").touch()
-    client.away = True
-    logs.upload(written(logs, "now"), None)
+    client.unreachable = True
+    logs.upload(write_log(logs, "now"), None)
 
 
-def test_aws_s_library_waits_as_it_did_for_whoever_else_uses_it(module):
+def test_short_timeouts_are_temporary(module):
     from botocore.config import Config
 
     before = dict(Config.OPTION_DEFAULTS)
-    with module.s3.brief():
+    with module.s3.short_timeouts():
         assert Config().connect_timeout == 2
     assert dict(Config.OPTION_DEFAULTS) == before
 
@@ -275,37 +276,37 @@ def test_aws_s_library_waits_as_it_did_for_whoever_else_uses_it(module):
     ("state", "uploads"),
     [("success", 1), ("failed", 1), ("up_for_retry", 1), ("deferred", 0), ("up_for_reschedule", 0)],
 )
-def test_a_task_s_log_waits_from_its_beginning_and_is_uploaded_at_its_end(
+def test_log_is_pending_from_start_and_uploaded_in_final_state(
     module, logs, monkeypatch, state, uploads
 ):
-    done: list[str] = []
+    calls: list[str] = []
 
-    class Watching:
+    class FakeSupervisor:
         final_state, process_log = state, SimpleNamespace(_logger="logger")
 
         def _on_child_started(self, ti):
-            done.append(f"{ti} started")
+            calls.append(f"{ti} started")
 
         def _upload_logs(self):
-            done.append("uploaded")
+            calls.append("uploaded")
 
-    supervisor = SimpleNamespace(ActivitySubprocess=Watching)
-    monkeypatch.setenv("AIRFLOW_LOGS_DESTINATION", WHERE)
+    supervisor = SimpleNamespace(ActivitySubprocess=FakeSupervisor)
+    monkeypatch.setenv("AIRFLOW_LOGS_DESTINATION", DESTINATION)
     monkeypatch.setattr("airflow.sdk.log.relative_path_from_logger", lambda _: Path(PATH))
     monkeypatch.setattr(module, "REMOTE_TASK_LOG", logs)
     runtime("airflow.patches.task_logs").upload_when_ended(supervisor)
-    watching = supervisor.ActivitySubprocess()
-    watching._on_child_started("task")
-    assert logs.waiting.get(PATH) == {"path": PATH, "why": "", "sent": -1}
-    watching._upload_logs()
-    assert done == ["task started"] + ["uploaded"] * uploads
+    subprocess = supervisor.ActivitySubprocess()
+    subprocess._on_child_started("task")
+    assert logs.pending.get(PATH) == {"path": PATH, "why": "", "sent": -1}
+    subprocess._upload_logs()
+    assert calls == ["task started"] + ["uploaded"] * uploads
 
 
-def test_airflow_s_supervisor_is_watched(module, monkeypatch):
+def test_patch_applies_to_airflow_supervisor(module, monkeypatch):
     supervisor = patched_supervisor()
     monkeypatch.setattr(supervisor, "ActivitySubprocess", supervisor.ActivitySubprocess)
-    monkeypatch.setenv("AIRFLOW_LOGS_DESTINATION", WHERE)
+    monkeypatch.setenv("AIRFLOW_LOGS_DESTINATION", DESTINATION)
     patch = runtime("airflow.patches.task_logs").PATCH
     assert runtime("shared.patch_registry").activate(patch, supervisor) == ""
-    assert "UploadedOnce" in [one.__name__ for one in supervisor.ActivitySubprocess.__mro__]
+    assert "UploadedOnce" in [base.__name__ for base in supervisor.ActivitySubprocess.__mro__]
     assert callable(supervisor.ActivitySubprocess._upload_logs)

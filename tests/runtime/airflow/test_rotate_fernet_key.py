@@ -1,4 +1,4 @@
-"""What Airflow encrypted is encrypted anew wherever it stands, with Airflow's own library."""
+"""Test that re-encryption finds every Fernet token, using Airflow's own library."""
 
 import json
 
@@ -20,47 +20,47 @@ def token(key, plain="s3cret"):
 
 
 @pytest.mark.parametrize("key", [OLD, OLDER], ids=["old", "older"])
-def test_what_a_former_key_opens_is_of_the_new_one_afterwards(keys, key):
-    renewed = keys.renewed(token(key))
-    assert Fernet(NEW).decrypt(renewed) == b"s3cret"
+def test_reencrypt_token_of_old_key_uses_new_key(keys, key):
+    result = keys.reencrypt(token(key))
+    assert Fernet(NEW).decrypt(result) == b"s3cret"
     with pytest.raises(InvalidToken):
-        Fernet(key).decrypt(renewed)
+        Fernet(key).decrypt(result)
 
 
 LONG, STRANGE = "y" * 100_000, "\udcff"
 
 
 @pytest.mark.parametrize("plain", ["", "x", LONG, "ümläut", STRANGE], ids=range(5))
-def test_whatever_was_encrypted_is_found(keys, plain):
+def test_reencrypt_finds_token_of_any_text(keys, plain):
     raw = plain.encode(errors="surrogateescape")
-    renewed = keys.renewed(Fernet(OLD).encrypt(raw).decode())
-    assert Fernet(NEW).decrypt(renewed) == raw
+    result = keys.reencrypt(Fernet(OLD).encrypt(raw).decode())
+    assert Fernet(NEW).decrypt(result) == raw
 
 
-def test_a_second_time_changes_nothing(keys):
-    once = keys.renewed(f"{token(OLD)} and {token(NEW)}")
-    assert keys.renewed(once) == once
+def test_reencrypt_twice_changes_nothing(keys):
+    once = keys.reencrypt(f"{token(OLD)} and {token(NEW)}")
+    assert keys.reencrypt(once) == once
 
 
-OF_NEITHER = [token(NEW), token(FOREIGN), "gAAAAA", "gAAAAA" + "x" * 200, ""]
+UNCHANGED = [token(NEW), token(FOREIGN), "gAAAAA", "gAAAAA" + "x" * 200, ""]
 
 
-# Tokens are others each time, and processes that share tests know them by name.
-@pytest.mark.parametrize("text", OF_NEITHER, ids=range(len(OF_NEITHER)))
-def test_what_is_of_the_new_key_or_of_none_stays_as_it_is(keys, text):
-    assert keys.renewed(text) == text
+# Tokens differ in each process, but test ids must be the same in all xdist processes.
+@pytest.mark.parametrize("text", UNCHANGED, ids=range(len(UNCHANGED)))
+def test_reencrypt_keeps_new_and_unknown_tokens(keys, text):
+    assert keys.reencrypt(text) == text
 
 
-def test_inside_a_document_all_else_stays(keys):
+def test_reencrypt_json_keeps_other_values(keys):
     document = {"options": {"secret": token(OLD)}, "rows": [1, "gAAAAA"], "also": token(OLDER)}
-    renewed = json.loads(keys.renewed(json.dumps(document)))
-    assert Fernet(NEW).decrypt(renewed["options"].pop("secret")) == b"s3cret"
-    assert Fernet(NEW).decrypt(renewed.pop("also")) == b"s3cret"
-    assert renewed == {"options": {}, "rows": [1, "gAAAAA"]}
+    result = json.loads(keys.reencrypt(json.dumps(document)))
+    assert Fernet(NEW).decrypt(result["options"].pop("secret")) == b"s3cret"
+    assert Fernet(NEW).decrypt(result.pop("also")) == b"s3cret"
+    assert result == {"options": {}, "rows": [1, "gAAAAA"]}
 
 
 @pytest.mark.parametrize("outer", [NEW, OLD], ids=["new", "old"])
-def test_a_token_inside_a_token_is_reached(keys, outer):
-    renewed = keys.renewed(token(outer, json.dumps({"inner": token(OLD)})))
-    inner = json.loads(Fernet(NEW).decrypt(renewed))["inner"]
+def test_reencrypt_finds_token_inside_token(keys, outer):
+    result = keys.reencrypt(token(outer, json.dumps({"inner": token(OLD)})))
+    inner = json.loads(Fernet(NEW).decrypt(result))["inner"]
     assert Fernet(NEW).decrypt(inner) == b"s3cret"

@@ -1,11 +1,11 @@
-"""What tasks share, in the real supervisor and runner."""
+"""Test the patches of tasks in the real supervisor and runner."""
 
 import time
 
 import httpx
 import pytest
 
-from tests.runtime.airflow.supervised import asked_while, patched_supervisor
+from tests.runtime.airflow.supervised import patched_supervisor, requests_of
 
 
 @pytest.fixture(scope="module")
@@ -13,28 +13,28 @@ def supervisor():
     return patched_supervisor()
 
 
-def test_clients_share_what_their_certificates_were_read_into(supervisor):
-    made = [supervisor.Client(base_url="http://x", token="") for _ in range(2)]
-    contexts = {id(one._transport._pool._ssl_context) for one in made}
+def test_clients_share_tls_context(supervisor):
+    clients = [supervisor.Client(base_url="http://x", token="") for _ in range(2)]
+    contexts = {id(client._transport._pool._ssl_context) for client in clients}
     assert len(contexts) == 1
 
 
-def test_a_client_may_have_another_transport(supervisor):
+def test_client_with_own_transport_works(supervisor):
     transport = httpx.MockTransport(lambda request: httpx.Response(200, json={}))
     client = supervisor.Client(base_url="http://x", token="", transport=transport)
     assert client.get("/").status_code == 200
 
 
-def ends_of(supervisor, seconds):
-    return [end for end, _ in asked_while(supervisor, lambda: time.sleep(seconds))]
+def request_names(supervisor, seconds):
+    return [name for name, _ in requests_of(supervisor, lambda: time.sleep(seconds))]
 
 
-def test_a_short_task_sends_no_heartbeat(supervisor):
-    assert ends_of(supervisor, 0.2) == ["run"]
+def test_short_task_sends_no_heartbeat(supervisor):
+    assert request_names(supervisor, 0.2) == ["run"]
 
 
-def test_a_longer_one_does(supervisor, monkeypatch):
+def test_longer_task_sends_heartbeat(supervisor, monkeypatch):
     monkeypatch.setattr(supervisor, "MIN_HEARTBEAT_INTERVAL", 0.2)
-    asked = ends_of(supervisor, 1.0)
-    assert asked[0] == "run"
-    assert set(asked[1:]) == {"heartbeat"}
+    names = request_names(supervisor, 1.0)
+    assert names[0] == "run"
+    assert set(names[1:]) == {"heartbeat"}

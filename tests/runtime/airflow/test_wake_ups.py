@@ -1,4 +1,4 @@
-"""The scheduler's pause where no database tells it anything; where one does, the stories look."""
+"""Test wake-ups without a database. The end-to-end tests cover wake-ups by a database."""
 
 import importlib.util
 import time
@@ -10,7 +10,7 @@ import pytest
 
 from tests.runtime.airflow.supervised import runtime
 
-NOBODY = "postgresql+psycopg2://airflow:nothing@127.0.0.1:1/airflow"  # pragma: allowlist secret
+NO_DB = "postgresql+psycopg2://airflow:nothing@127.0.0.1:1/airflow"  # pragma: allowlist secret
 
 
 @pytest.fixture
@@ -18,70 +18,70 @@ def wake_ups():
     return runtime("airflow.patches.wake_ups")
 
 
-def slept(pause, seconds):
-    began = time.monotonic()
+def sleep_duration(pause, seconds):
+    started = time.monotonic()
     pause.sleep(seconds)
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
-def test_without_a_database_it_pauses_as_long_as_it_was_asked_to(wake_ups):
-    pause = wake_ups.Pause(wake_ups.Listener("scheduler", NOBODY))
-    assert min(slept(pause, 0.3) for _ in range(3)) >= 0.3
+def test_pause_without_database_lasts_full_time(wake_ups):
+    pause = wake_ups.Pause(wake_ups.Listener("scheduler", NO_DB))
+    assert min(sleep_duration(pause, 0.3) for _ in range(3)) >= 0.3
 
 
-def test_it_does_not_ask_again_at_once_for_a_database_that_is_away(wake_ups):
-    listener = wake_ups.Listener("scheduler", NOBODY)
+def test_listener_does_not_reconnect_immediately(wake_ups):
+    listener = wake_ups.Listener("scheduler", NO_DB)
     assert not listener.wait(0.01)
     tried = listener.tried
     assert not listener.wait(0.01)
     assert listener.tried == tried
 
 
-class Runner:
-    """What Airflow's scheduler does in a round, written down."""
+class FakeRunner:
+    """Record the steps of a round of Airflow's scheduler."""
 
-    def __init__(self, done):
-        self.done = done
-        executor = SimpleNamespace(sync=lambda: done.append("results are read"))
+    def __init__(self, steps):
+        self.steps = steps
+        executor = SimpleNamespace(sync=lambda: steps.append("read results"))
         self.job = SimpleNamespace(executors=[executor])
 
     def _process_executor_events(self, executor, session):
-        assert session == "a session of its own"
-        self.done.append("ends are seen")
+        assert session == "new session"
+        self.steps.append("process events")
 
     def _do_scheduling(self, session):
-        self.done.append(f"tasks are queued in {session}")
+        self.steps.append(f"queue tasks in {session}")
         return 3
 
 
-def test_what_became_of_tasks_is_read_before_others_are_queued(wake_ups, monkeypatch):
-    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NOBODY)
-    done: list[str] = []
-    own = nullcontext("a session of its own")
-    scheduler = SimpleNamespace(SchedulerJobRunner=Runner, create_session=lambda: own)
+def test_scheduler_reads_results_before_queueing(wake_ups, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NO_DB)
+    steps: list[str] = []
+    session = nullcontext("new session")
+    scheduler = SimpleNamespace(SchedulerJobRunner=FakeRunner, create_session=lambda: session)
     wake_ups.read_results_first(scheduler)
-    assert scheduler.SchedulerJobRunner(done)._do_scheduling("the round's") == 3
-    assert done == ["results are read", "ends are seen", "tasks are queued in the round's"]
+    assert scheduler.SchedulerJobRunner(steps)._do_scheduling("round session") == 3
+    assert steps == ["read results", "process events", "queue tasks in round session"]
 
 
-def test_nothing_else_that_the_scheduler_asks_of_the_clock_is_another(wake_ups, monkeypatch):
-    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NOBODY)
-    scheduler = SimpleNamespace(SchedulerJobRunner=Runner)
+def test_wake_scheduler_replaces_only_sleep(wake_ups, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NO_DB)
+    scheduler = SimpleNamespace(SchedulerJobRunner=FakeRunner)
     wake_ups.wake_scheduler(scheduler)
     assert scheduler.time.monotonic is time.monotonic
     assert scheduler.time.sleep is not time.sleep
 
 
-def test_the_scheduler_pauses_by_the_module_that_is_replaced():
-    found = importlib.util.find_spec("airflow.jobs.scheduler_job_runner")
-    source = Path(str(found and found.origin)).read_text()
+def test_airflow_scheduler_source_matches_patches():
+    spec = importlib.util.find_spec("airflow.jobs.scheduler_job_runner")
+    source = Path(str(spec and spec.origin)).read_text()
     assert "\nimport time\n" in source
     assert source.count("time.sleep(") == 1
-    # In the order in which they would be done without us.
-    queues, hears = (
+    # The order without the patch.
+    queueing, events = (
         source.index(f"self.{name}(") for name in ("_do_scheduling", "_process_executor_events")
     )
-    assert queues < source.index("executor.heartbeat()") < hears
+    assert queueing < source.index("executor.heartbeat()") < events
     assert (
         "    def _process_executor_events(self, executor: BaseExecutor, session: Session)" in source
     )

@@ -1,4 +1,4 @@
-"""The health check of the dag-processor and the triggerer: the age of their heartbeat."""
+"""Test the health check of the dag-processor and the triggerer."""
 
 import runpy
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def driver(monkeypatch):
-    """A psycopg2 whose cursor answers with the age of the last heartbeat."""
+    """A fake psycopg2 whose cursor returns the age of the last heartbeat."""
     driver = MagicMock(OperationalError=type("OperationalError", (Exception,), {}))
     connection = driver.connect.return_value.__enter__.return_value
     driver.cursor = connection.cursor.return_value.__enter__.return_value
@@ -21,7 +21,7 @@ def driver(monkeypatch):
     return driver
 
 
-def test_a_heartbeat_is_asked_of_running_jobs_of_this_host(script, driver):
+def test_heartbeat_query_selects_running_jobs_of_host(script, driver):
     heartbeat = script("healthchecks.job_heartbeat")
     assert heartbeat.heartbeat_age("TriggererJob") == 1.5
     query, values = driver.cursor.execute.call_args.args
@@ -35,7 +35,7 @@ def test_a_heartbeat_is_asked_of_running_jobs_of_this_host(script, driver):
 
 
 @pytest.mark.parametrize(
-    ("age", "code", "said"),
+    ("age", "code", "output"),
     [
         (0.2, None, ""),
         (59, None, ""),
@@ -44,13 +44,13 @@ def test_a_heartbeat_is_asked_of_running_jobs_of_this_host(script, driver):
         ("no database", 3, "postgres: connection refused\n"),
     ],
 )
-def test_the_verdict_on_a_heartbeat(repo, driver, monkeypatch, capsys, age, code, said):
+def test_heartbeat_age_decides_exit_code(repo, driver, monkeypatch, capsys, age, code, output):
     driver.cursor.fetchone.return_value = (age,)
     if age == "no database":
         driver.connect.side_effect = driver.OperationalError("connection refused")
     monkeypatch.setattr(sys, "argv", ["job_heartbeat.py", "TriggererJob"])
     check = repo / "orchestration/config/stack_runtime/healthchecks/job_heartbeat.py"
-    with pytest.raises(SystemExit) if code else nullcontext() as ended:
+    with pytest.raises(SystemExit) if code else nullcontext() as error:
         runpy.run_path(str(check), run_name="__main__")
-    assert (ended and ended.value.code) == code
-    assert capsys.readouterr().out == said
+    assert (error and error.value.code) == code
+    assert capsys.readouterr().out == output

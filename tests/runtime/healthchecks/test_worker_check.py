@@ -1,4 +1,4 @@
-"""The worker's health check, against a Redis of a few lines."""
+"""Test the worker's health check with a stub of Redis."""
 
 import sys
 
@@ -10,84 +10,84 @@ from tests.support.process import run
 
 @pytest.fixture
 def redis():
-    """A Redis without any client."""
+    """A stub of Redis without clients."""
     with RedisStub("pa/ss") as stub:
         stub.clients = []
         yield stub
 
 
 @pytest.fixture
-def consuming(script, monkeypatch):
+def is_consuming(script, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CELERY__WORKER_CONCURRENCY", "2")
-    return script("healthchecks.worker_check").consuming
+    return script("healthchecks.worker_check").is_consuming
 
 
-def a_client(addr, cmd="brpop", **told):
-    """One of `addr` that waits."""
-    return client(cmd, **{"flags": "b", "addr": addr, **told})
+def consumer(addr, cmd="brpop", **fields):
+    """Return the line of CLIENT LIST for a consumer at `addr` that waits."""
+    return client(cmd, **{"flags": "b", "addr": addr, **fields})
 
 
-def test_a_consumer_at_my_address_that_waits_is_well(consuming, redis):
-    redis.clients = [a_client("10.0.0.9:1", "ping"), a_client("127.0.0.1:2")]
-    assert consuming(redis.url)
+def test_worker_with_waiting_consumer_is_consuming(is_consuming, redis):
+    redis.clients = [consumer("10.0.0.9:1", "ping"), consumer("127.0.0.1:2")]
+    assert is_consuming(redis.url)
     assert redis.commands == ["AUTH", "CLIENT"]
 
 
-def test_a_consumer_between_two_asks_is_well(consuming, redis):
-    redis.clients = [a_client("127.0.0.1:2", flags="N", idle=1)]
-    assert consuming(redis.url)
+def test_worker_with_consumer_between_polls_is_consuming(is_consuming, redis):
+    redis.clients = [consumer("127.0.0.1:2", flags="N", idle=1)]
+    assert is_consuming(redis.url)
 
 
 @pytest.mark.parametrize(
     "client",
     [
-        a_client("10.0.0.9:1"),
-        a_client("127.0.0.10:1"),
-        a_client("127.0.0.1:2", cmd="ping"),
-        a_client("10.0.0.9:1", laddr="127.0.0.1:6379"),
-        a_client("127.0.0.1:2", flags="N", idle=60),
+        consumer("10.0.0.9:1"),
+        consumer("127.0.0.10:1"),
+        consumer("127.0.0.1:2", cmd="ping"),
+        consumer("10.0.0.9:1", laddr="127.0.0.1:6379"),
+        consumer("127.0.0.1:2", flags="N", idle=60),
     ],
 )
-def test_only_a_waiting_consumer_at_my_own_address_counts(consuming, redis, client):
+def test_worker_without_own_waiting_consumer_is_not_consuming(is_consuming, redis, client):
     redis.clients = [client]
-    assert not consuming(redis.url)
+    assert not is_consuming(redis.url)
 
 
-@pytest.mark.parametrize(("unacked", "well"), [(0, False), (1, False), (2, True), (3, True)])
-def test_a_worker_that_is_busy_with_all_it_may_take_is_well(consuming, redis, unacked, well):
-    redis.clients, redis.in_hand = [a_client("10.0.0.9:1")], unacked
-    assert consuming(redis.url) is well
+@pytest.mark.parametrize(("unacked", "healthy"), [(0, False), (1, False), (2, True), (3, True)])
+def test_worker_with_all_slots_in_use_is_consuming(is_consuming, redis, unacked, healthy):
+    redis.clients, redis.unacked = [consumer("10.0.0.9:1")], unacked
+    assert is_consuming(redis.url) is healthy
 
 
-def test_a_long_list_of_clients_is_read_whole(consuming, redis):
-    redis.clients = [a_client(f"10.0.{n // 250}.{n % 250}:1") for n in range(2000)]
-    redis.clients.append(a_client("127.0.0.1:2"))
-    assert consuming(redis.url)
+def test_long_client_list_is_read_completely(is_consuming, redis):
+    redis.clients = [consumer(f"10.0.{n // 250}.{n % 250}:1") for n in range(2000)]
+    redis.clients.append(consumer("127.0.0.1:2"))
+    assert is_consuming(redis.url)
 
 
-def test_a_refused_password_is_told_without_it(consuming, redis):
-    wrong = redis.url.replace("pa%2Fss", "secret")
-    with pytest.raises(ConnectionError, match=r"^WRONGPASS") as refused:
-        consuming(wrong)
-    assert "secret" not in str(refused.value)
+def test_rejected_password_is_not_in_error(is_consuming, redis):
+    url = redis.url.replace("pa%2Fss", "secret")
+    with pytest.raises(ConnectionError, match=r"^WRONGPASS") as error:
+        is_consuming(url)
+    assert "secret" not in str(error.value)
 
 
-def checked(repo, url):
-    """The worker's check as its container runs it, without anybody's packages."""
-    asked = {"AIRFLOW__CELERY__BROKER_URL": url, "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2"}
+def run_check(repo, url):
+    """Run the worker's check as its container does, without installed packages."""
+    environment = {"AIRFLOW__CELERY__BROKER_URL": url, "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2"}
     check = repo / "orchestration/config/stack_runtime/healthchecks/worker_check.py"
-    return run(sys.executable, "-S", check, env=asked, timeout=20)
+    return run(sys.executable, "-S", check, env=environment, timeout=20)
 
 
 @pytest.mark.parametrize(("cmd", "code"), [("brpop", 0), ("ping", 1)])
-def test_the_check_ends_as_a_container_expects(repo, redis, cmd, code):
-    redis.clients = [a_client("127.0.0.1:2", cmd=cmd)]
-    done = checked(repo, redis.url)
-    assert done.returncode == code
-    assert done.stderr == ("" if code == 0 else "no client of this worker waits for tasks\n")
+def test_check_exit_code_reflects_consumer(repo, redis, cmd, code):
+    redis.clients = [consumer("127.0.0.1:2", cmd=cmd)]
+    result = run_check(repo, redis.url)
+    assert result.returncode == code
+    assert result.stderr == ("" if code == 0 else "The worker does not wait for tasks.\n")
 
 
-def test_without_redis_the_worker_is_not_well_and_no_better_for_being_ended(repo, dead_port):
-    done = checked(repo, f"redis://:x@127.0.0.1:{dead_port}/0")
-    # What heal.sh takes for want of another service.
-    assert (done.returncode, done.stdout.startswith("redis: ")) == (3, True)
+def test_check_without_redis_exits_with_3(repo, dead_port):
+    result = run_check(repo, f"redis://:x@127.0.0.1:{dead_port}/0")
+    # For heal.sh, 3 means that another service is missing.
+    assert (result.returncode, result.stdout.startswith("redis: ")) == (3, True)

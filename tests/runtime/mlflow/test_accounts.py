@@ -1,4 +1,4 @@
-"""MLflow's accounts: who is made, renewed and given what."""
+"""Test the creation, passwords and permissions of MLflow's accounts."""
 
 from types import SimpleNamespace
 
@@ -14,11 +14,11 @@ CURRENT = "GET /api/2.0/mlflow/users/current"
 EVERYTHING = ["experiment", "registered_model"]
 
 
-class Store:
-    """MLflow's store of accounts on paper."""
+class FakeStore:
+    """MLflow's store of accounts in memory."""
 
     def __init__(self):
-        self.users, self.admins, self.granted, self.hashed = {}, set(), [], 0
+        self.users, self.admins, self.grants, self.password_updates = {}, set(), [], 0
 
     def has_user(self, name):
         return name in self.users
@@ -31,86 +31,89 @@ class Store:
         return self.users.get(name) == password
 
     def update_user(self, name, password):
-        self.hashed += 1
+        self.password_updates += 1
         self.users[name] = password
 
     def grant_user_permission(self, name, kind, pattern, permission):
-        self.granted.append((name, kind, pattern, permission))
+        self.grants.append((name, kind, pattern, permission))
 
 
 @pytest.fixture
-def made(script, monkeypatch):
-    """What the one-shot makes of accounts as they are, and tells."""
+def accounts(script, monkeypatch):
+    """A fake store; `create` runs the init job for given contents and returns its messages."""
     for name, password in PASSWORDS.items():
         monkeypatch.setenv(name, password)
-    loaded, store = script("mlflow.accounts"), Store()
+    module, store = script("mlflow.accounts"), FakeStore()
 
-    def make(*there):
-        return list(loaded.make(store, lambda: iter(there)))
+    def create(*contents):
+        return list(module.create_accounts(store, lambda: iter(contents)))
 
-    return SimpleNamespace(make=make, store=store)
-
-
-def test_each_account_has_its_own_password_and_only_people_have_all_rights(made):
-    told = made.make()
-    assert made.store.users == {"admin": "of-admin", "worker": "of-worker", "status": "of-status"}
-    assert made.store.admins == {"admin"}
-    assert not [password for password in PASSWORDS.values() if password in "\n".join(told)]
+    return SimpleNamespace(create=create, store=store)
 
 
-def test_the_status_page_reads_everything_and_no_more(made):
-    made.make()
-    of_status = [grant[1:] for grant in made.store.granted if grant[0] == "status"]
-    assert of_status == [(kind, "*", "READ") for kind in EVERYTHING]
+def test_create_accounts_sets_passwords_and_one_admin(accounts):
+    messages = "\n".join(accounts.create())
+    users = {"admin": "of-admin", "worker": "of-worker", "status": "of-status"}
+    assert accounts.store.users == users
+    assert accounts.store.admins == {"admin"}
+    assert not [password for password in PASSWORDS.values() if password in messages]
 
 
-def test_what_was_there_before_accounts_becomes_the_workers(made):
-    there = [("experiment", "7"), ("registered_model", "flight-delay"), ("prompt", "greeting")]
-    assert "account worker owns what was there: 4" in made.make(*there)
-    of_worker = {grant[1:] for grant in made.store.granted if grant[0] == "worker"}
-    # With the one that the server makes, for runs that name none.
-    wanted = {*there, ("experiment", "0")}
-    assert of_worker == {(kind, name, "MANAGE") for kind, name in wanted}
+def test_status_account_can_only_read_everything(accounts):
+    accounts.create()
+    grants = [grant[1:] for grant in accounts.store.grants if grant[0] == "status"]
+    assert grants == [(kind, "*", "READ") for kind in EVERYTHING]
 
 
-def test_what_comes_later_is_its_makers_and_nothing_is_hashed_anew(made):
-    made.make()
-    made.store.granted.clear()
-    assert made.make(("experiment", "8")) == []
-    assert [grant for grant in made.store.granted if grant[0] == "worker"] == []
-    assert made.store.hashed == 0
+def test_new_worker_owns_existing_contents(accounts):
+    contents = [("experiment", "7"), ("registered_model", "flight-delay"), ("prompt", "greeting")]
+    message = "Account worker owns 4 existing experiments, models and prompts."
+    assert message in accounts.create(*contents)
+    grants = {grant[1:] for grant in accounts.store.grants if grant[0] == "worker"}
+    # Includes the default experiment, which the server creates.
+    owned = {*contents, ("experiment", "0")}
+    assert grants == {(kind, name, "MANAGE") for kind, name in owned}
 
 
-def test_services_get_the_passwords_of_env_and_a_person_keeps_the_one_that_was_chosen(made):
-    made.make()
-    made.store.users = dict.fromkeys(made.store.users, "another")
-    told = made.make()
-    assert made.store.users == {"admin": "another", "worker": "of-worker", "status": "of-status"}
-    assert told == ["account worker has a new password", "account status has a new password"]
+def test_existing_worker_gets_no_grants_or_password(accounts):
+    accounts.create()
+    accounts.store.grants.clear()
+    assert accounts.create(("experiment", "8")) == []
+    assert [grant for grant in accounts.store.grants if grant[0] == "worker"] == []
+    assert accounts.store.password_updates == 0
+
+
+def test_changed_passwords_are_reset_except_admin(accounts):
+    accounts.create()
+    accounts.store.users = dict.fromkeys(accounts.store.users, "another")
+    messages = accounts.create()
+    users = {"admin": "another", "worker": "of-worker", "status": "of-status"}
+    assert accounts.store.users == users
+    assert messages == ["Account worker has a new password.", "Account status has a new password."]
 
 
 @pytest.mark.parametrize(
-    ("host", "query", "port", "found"),
+    ("host", "query", "port", "expected"),
     [
         ("postgres", {}, None, {"PGHOST": "postgres"}),
         ("db", {}, 6000, {"PGHOST": "db", "PGPORT": "6000"}),
         (None, {"host": "/state/sockets"}, None, {"PGHOST": "/state/sockets"}),
     ],
 )
-def test_the_driver_finds_the_accounts_beside_the_store(script, host, query, port, found):
+def test_point_at_sets_server_of_backend_store(script, host, query, port, expected):
     account = {"username": "mlflow", "password": "s3cret"}  # pragma: allowlist secret
     url = SimpleNamespace(host=host, query=query, port=port, **account)
     engine, environment = {"make_url": lambda address: url}, {}
     script("mlflow.accounts", **{"sqlalchemy.engine": engine}).point_at(STORE, environment)
     assert (environment.pop("PGUSER"), environment.pop("PGPASSWORD")) == tuple(account.values())
-    assert environment == found
+    assert environment == expected
 
 
-class Superuser:
-    """A connection that answers whether the database is there, and notes what it is told."""
+class FakeConnection:
+    """A connection that records statements and answers whether the database exists."""
 
-    def __init__(self, there):
-        self.there, self.said, self.autocommit = there, [], False
+    def __init__(self, exists):
+        self.exists, self.statements, self.autocommit = exists, [], False
 
     def cursor(self):
         return self
@@ -123,17 +126,17 @@ class Superuser:
 
     def execute(self, statement, values=()):
         assert self.autocommit
-        self.said.append(statement)
+        self.statements.append(statement)
 
     def fetchone(self):
-        return self.there or None
+        return self.exists or None
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_stack_of_before_gets_the_database_and_none_is_left_open(script, there):
-    superuser = Superuser(there)
-    script("mlflow.accounts").make_database(superuser)
-    made = "CREATE DATABASE mlflow_auth OWNER mlflow" in superuser.said
-    assert made is not there
-    closed = "REVOKE CONNECT, TEMPORARY ON DATABASE mlflow_auth FROM PUBLIC"
-    assert superuser.said[-1] == closed
+@pytest.mark.parametrize("exists", [True, False])
+def test_create_database_if_missing_then_revoke_access(script, exists):
+    superuser = FakeConnection(exists)
+    script("mlflow.accounts").create_database(superuser)
+    is_created = "CREATE DATABASE mlflow_auth OWNER mlflow" in superuser.statements
+    assert is_created is not exists
+    revoke = "REVOKE CONNECT, TEMPORARY ON DATABASE mlflow_auth FROM PUBLIC"
+    assert superuser.statements[-1] == revoke

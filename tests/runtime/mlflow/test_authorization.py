@@ -1,4 +1,4 @@
-"""Who may ask MLflow's server what, and from which page."""
+"""Test which requests MLflow's server allows, by account and page."""
 
 from types import SimpleNamespace
 
@@ -8,33 +8,35 @@ from tests.support.fake_module import fake_module
 
 
 class Authorization(SimpleNamespace):
-    """Of werkzeug."""
+    """Fake of werkzeug's class."""
 
 
 @pytest.fixture
-def asked(script, monkeypatch):
-    """What becomes of a request, by who asks: the account's name, or the code of a refusal."""
+def request_result(script, monkeypatch):
+    """Authorize a request, and return the account's name or the status code of the refusal."""
     own = "http://localhost:5000,http://127.0.0.1:5000"
     monkeypatch.setenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", own)
-    loaded = script("mlflow.authorization")
+    module = script("mlflow.authorization")
 
-    def ask(name, method, path, **headers):
-        given = SimpleNamespace(password="nobody's" if name != "token" else None)
-        request = SimpleNamespace(method=method, path=path, headers=headers, authorization=given)
+    def send(name, method, path, **headers):
+        credentials = SimpleNamespace(password="nobody's" if name != "token" else None)
+        request = SimpleNamespace(
+            method=method, path=path, headers=headers, authorization=credentials
+        )
         refusal = SimpleNamespace(status=401)
-        who = Authorization(username=name) if name else refusal
+        account = Authorization(username=name) if name else refusal
         fake_module(monkeypatch, "werkzeug.datastructures", Authorization=Authorization)
         answers = {
-            "authenticate_request_basic_auth": lambda: who,
+            "authenticate_request_basic_auth": lambda: account,
             "make_basic_auth_response": lambda: refusal,
         }
         fake_module(monkeypatch, "mlflow.server.auth", **answers)
-        said = {"Response": lambda text, code, mimetype: SimpleNamespace(status=code)}
-        fake_module(monkeypatch, "flask", request=request, **said)
-        found = loaded.authenticate()
-        return found.username if isinstance(found, Authorization) else found.status
+        response = {"Response": lambda text, code, mimetype: SimpleNamespace(status=code)}
+        fake_module(monkeypatch, "flask", request=request, **response)
+        result = module.authenticate()
+        return result.username if isinstance(result, Authorization) else result.status
 
-    return ask
+    return send
 
 
 API = "/api/2.0/mlflow"
@@ -55,9 +57,9 @@ API = "/api/2.0/mlflow"
         ("POST", "/graphql", 403),
     ],
 )
-def test_who_only_reads_may_ask_and_never_write(asked, method, path, answer):
-    assert asked("status", method, path) == answer
-    assert asked("worker", method, path) == "worker"
+def test_status_account_can_only_read(request_result, method, path, answer):
+    assert request_result("status", method, path) == answer
+    assert request_result("worker", method, path) == "worker"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -71,23 +73,24 @@ def test_who_only_reads_may_ask_and_never_write(asked, method, path, answer):
         ("null", 403),
     ],
 )
-def test_only_its_own_pages_may_ask(asked, method, origin, answer):
-    assert asked("worker", method, f"{API}/experiments/search", Origin=origin) == answer
+def test_foreign_origin_is_refused(request_result, method, origin, answer):
+    path = f"{API}/experiments/search"
+    assert request_result("worker", method, path, Origin=origin) == answer
 
 
 @pytest.mark.parametrize("name", ["", "token"], ids=["no password", "another scheme"])
-def test_without_a_password_mlflows_own_answer_stands(asked, name):
-    assert asked(name, "GET", "/") == 401
+def test_request_without_password_gets_401(request_result, name):
+    assert request_result(name, "GET", "/") == 401
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_nobody_has_its_assistant_run_programs(asked, method):
+def test_assistant_is_refused(request_result, method):
     path = "/ajax-api/3.0/mlflow/assistant/config"
-    assert [asked(name, method, path) for name in ("admin", "")] == [403, 401]
+    assert [request_result(name, method, path) for name in ("admin", "")] == [403, 401]
 
 
-def test_a_page_is_never_its_own_where_none_is_named(script, monkeypatch):
+def test_is_foreign_without_allowed_origins(script, monkeypatch):
     monkeypatch.delenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", raising=False)
-    loaded = script("mlflow.authorization")
-    assert loaded.foreign("http://localhost:5000")
-    assert not loaded.foreign("")
+    module = script("mlflow.authorization")
+    assert module.is_foreign("http://localhost:5000")
+    assert not module.is_foreign("")

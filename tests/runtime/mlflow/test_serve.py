@@ -1,4 +1,4 @@
-"""MLflow's server in the process that was started."""
+"""Test that MLflow's server runs in the process that was started."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ STORE = "postgresql+psycopg2://mlflow:s3cret@postgres/mlflow"  # pragma: allowli
 
 @pytest.fixture
 def mlflow(script, monkeypatch):
-    """Our server on MLflow's command, which prepares the server and starts it as the real one."""
+    """Our server with a fake `mlflow server`, which starts uvicorn as the real command does."""
     world = SimpleNamespace(arguments=None, served=None, environment={})
     server = fake_module(monkeypatch, "mlflow.server", _exec_cmd=lambda command, extra_env: None)
 
@@ -25,30 +25,30 @@ def mlflow(script, monkeypatch):
 
     fake_module(monkeypatch, "mlflow.cli", cli=cli)
     fake_module(monkeypatch, "uvicorn", main=lambda words, **_: setattr(world, "served", words))
-    # Set and taken back by the test, so that what the script leaves in the environment goes too.
+    # Set by monkeypatch, so that changes by the script are undone too.
     for name in ("PREPARED", "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "MLFLOW_HOST"):
         monkeypatch.setenv(name, "")
     monkeypatch.delenv("MLFLOW_HOST")
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", STORE)
     serve = script("mlflow.serve")
-    monkeypatch.setattr(serve, "point_at", lambda uri: setattr(world, "beside", uri))
+    monkeypatch.setattr(serve, "point_at", lambda uri: setattr(world, "accounts_store", uri))
     monkeypatch.setattr(serve.patch_registry, "installed_version", lambda name: "3.17.2")
     world.main = serve.main
     return world
 
 
-def test_mlflow_runs_in_the_process_that_was_started(mlflow):
-    with pytest.raises(SystemExit) as ended:
+def test_serve_runs_uvicorn_in_process(mlflow):
+    with pytest.raises(SystemExit) as error:
         mlflow.main()
-    assert not ended.value.code
+    assert not error.value.code
     assert mlflow.served == ["--host", "h", "mlflow.server:app"]
     assert os.environ["PREPARED"] == "yes"
     line = " ".join(mlflow.arguments)
     assert line == "server --app-name basic-auth --host 0.0.0.0 --port 5000 --workers 1"
-    assert mlflow.beside == STORE
+    assert mlflow.accounts_store == STORE
 
 
-def test_mlflow_gets_no_blank_credentials(mlflow, monkeypatch):
+def test_serve_drops_blank_credentials(mlflow, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     with pytest.raises(SystemExit):
         mlflow.main()
@@ -56,7 +56,7 @@ def test_mlflow_gets_no_blank_credentials(mlflow, monkeypatch):
     assert mlflow.environment["AWS_DEFAULT_REGION"] == "eu-central-1"
 
 
-def test_an_mlflow_that_starts_another_server_starts_it_by_itself(script):
+def test_serve_in_process_passes_other_command_on(script):
     server = SimpleNamespace(_exec_cmd=lambda command, extra_env: (command, extra_env))
     script("mlflow.patches").serve_in_process(server)
     command = [sys.executable, "-m", "gunicorn", "x"]

@@ -1,8 +1,8 @@
-"""A bucket's errors: what each means."""
+"""Test the translation of AWS errors to problems of a bucket."""
 
 import pytest
 
-WHERE = "s3://models/of/this"
+DESTINATION = "s3://models/of/this"
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def errors(script):
 
 
 class ClientError(Exception):
-    """As AWS's library raises it for an answer that is an error."""
+    """Fake of the AWS library's exception for an error response."""
 
     def __init__(self, code, operation="PutObject", **headers):
         super().__init__(f"{code} with a-secret-key")
@@ -25,7 +25,7 @@ def kind(name, *parents, module=__name__):
 
 
 @pytest.mark.parametrize(
-    ("error", "name", "words"),
+    ("error", "name", "text"),
     [
         (ClientError("AccessDenied"), "bucket-denied", "s3:PutObject for s3://models/of/this"),
         (ClientError("403", "HeadObject"), "bucket-denied", "lacks the right s3:GetObject"),
@@ -40,7 +40,7 @@ def kind(name, *parents, module=__name__):
         (ClientError("RequestTimeTooSkewed"), "bucket-clock", "timedatectl"),
         (ClientError("QuotaExceeded"), "bucket-full", "no room"),
         (ClientError("SlowDown"), "bucket-busy", "overloaded"),
-        (ClientError("Teapot"), "bucket-unusable", "says Teapot"),
+        (ClientError("Teapot"), "bucket-unusable", "returned Teapot"),
         (kind("NoCredentialsError")(), "bucket-key", "no key"),
         (kind("ProfileNotFound")(), "bucket-key", "AWS_PROFILE"),
         (kind("EndpointConnectionError", kind("ConnectionError"))(), "bucket-unreachable", "AWS"),
@@ -49,27 +49,25 @@ def kind(name, *parents, module=__name__):
         (kind("SSLError", kind("ConnectionError"))(), "bucket-certificate", "AWS_CA_BUNDLE"),
         (kind("ParamValidationError")(), "bucket-settings", "AWS_*"),
     ],
-    ids=lambda given: getattr(given, "args", given) and str(given)[:30],
+    ids=lambda value: getattr(value, "args", value) and str(value)[:30],
 )  # fmt: skip
-def test_an_error_is_told_by_name_with_its_fix_and_without_what_it_quotes(
-    errors, monkeypatch, error, name, words
-):
+def test_explain_returns_problem_without_secrets(errors, monkeypatch, error, name, text):
     monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL", raising=False)
-    trouble = errors.understood(error, WHERE)
+    trouble = errors.explain(error, DESTINATION)
     assert trouble.name == name
-    assert words in f"{trouble.cause}; {trouble.fix}"
+    assert text in f"{trouble.cause}; {trouble.fix}"
     assert "a-secret-key" not in str(trouble)
     assert "{" not in str(trouble.cause + trouble.fix)
 
 
-def test_an_artifact_that_is_not_there_is_no_trouble_of_the_bucket(errors):
-    assert errors.is_of_an_object(ClientError("NoSuchKey", "GetObject"))
-    assert errors.is_of_an_object(ClientError("404", "HeadObject"))
-    assert not errors.is_of_an_object(ClientError("NoSuchBucket", "GetObject"))
-    assert not errors.is_of_an_object(ClientError("404", "HeadBucket"))
+def test_is_missing_object_excludes_missing_bucket(errors):
+    assert errors.is_missing_object(ClientError("NoSuchKey", "GetObject"))
+    assert errors.is_missing_object(ClientError("404", "HeadObject"))
+    assert not errors.is_missing_object(ClientError("NoSuchBucket", "GetObject"))
+    assert not errors.is_missing_object(ClientError("404", "HeadBucket"))
 
 
-def test_an_upload_s_error_is_the_one_that_it_tells_in_words(errors):
-    failed = kind("S3UploadFailedError", module="boto3.exceptions")("Failed to upload")
-    failed.__context__ = ClientError("AccessDenied", "CreateMultipartUpload")
-    assert errors.understood(failed, WHERE).name == "bucket-denied"
+def test_explain_upload_error_uses_its_context(errors):
+    error = kind("S3UploadFailedError", module="boto3.exceptions")("Failed to upload")
+    error.__context__ = ClientError("AccessDenied", "CreateMultipartUpload")
+    assert errors.explain(error, DESTINATION).name == "bucket-denied"

@@ -1,1 +1,1 @@
-"""Airflow's side: init job, start of a service, cluster policy, task logs, clean-up, patches."""
+"""Code for Airflow: init job, service start, cluster policy, task logs, clean-up, patches."""

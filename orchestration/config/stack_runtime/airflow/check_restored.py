@@ -1,7 +1,7 @@
-"""Whether what was restored can be used: every secret opens, every model with an alias predicts.
+"""Check a restored stack: every secret can be decrypted, every model with an alias predicts.
 
-Run where Airflow's services run, against a restored stack of which MLflow's server is up. Prints
-what it found as one line of JSON; ends with 1 and the reason where something cannot be used.
+Run where Airflow's services run, against a restored stack in which MLflow's server is up. Prints
+the result as one line of JSON. Exits with 1 and the reason if something cannot be used.
 """
 
 import json
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 READY_SECONDS = 90
 
 
-def decrypted() -> int:
-    """Open every connection's and variable's secret; how many.
+def decrypt_secrets() -> int:
+    """Decrypt the secrets of all connections and variables; return how many there are.
 
-    Raises what Fernet does, or ValueError.
+    Raises Fernet's errors, or ValueError.
     """
     from airflow.models import Connection, Variable
     from airflow.utils.session import create_session
@@ -28,14 +28,14 @@ def decrypted() -> int:
             number += len([part for part in (connection.password, connection.extra) if part])
         for variable in session.query(Variable):
             number += variable.is_encrypted
-            # It keeps to itself that it could not be opened.
+            # Airflow returns None here instead of raising an error.
             if variable.is_encrypted and variable.get_val() is None:
-                raise ValueError(f"the variable {variable.key} does not open with this key")
+                raise ValueError(f"the variable {variable.key} cannot be decrypted with this key")
     return number
 
 
-def await_mlflow() -> None:
-    """Wait until MLflow's server answers; raises OSError when it does not in time."""
+def wait_for_mlflow() -> None:
+    """Wait until MLflow's server answers; raises OSError if it does not in time."""
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
@@ -47,33 +47,36 @@ def await_mlflow() -> None:
             time.sleep(0.5)
 
 
-def predicted() -> Iterator[str]:
-    """Load each registered model that has an alias, ask it with the example it may carry."""
+def check_models() -> Iterator[str]:
+    """Check each registered model that has an alias, and yield its name with the alias."""
     import mlflow
 
     client = mlflow.MlflowClient()
     for model in client.search_registered_models():
         for alias in model.aliases:
             name = f"{model.name}@{alias}"
-            answers(f"models:/{name}")
+            check_prediction(f"models:/{name}")
             yield name
 
 
-def answers(uri: str) -> None:
-    """Load a model, and have it predict for its own example; raises ValueError for nothing."""
+def check_prediction(uri: str) -> None:
+    """Load a model and predict its input example, if it has one.
+
+    Raises ValueError if the model returns no prediction.
+    """
     import mlflow
 
     path = mlflow.artifacts.download_artifacts(uri)
     example = mlflow.models.Model.load(path).load_input_example(path)
     model = mlflow.pyfunc.load_model(path)
     if example is not None and not len(model.predict(example)):
-        raise ValueError(f"{uri} predicts nothing")
+        raise ValueError(f"{uri} returns no prediction")
 
 
 if __name__ == "__main__":
     try:
-        number = decrypted()
-        await_mlflow()
-        print(json.dumps({"decrypted": number, "predicted": list(predicted())}))
+        number = decrypt_secrets()
+        wait_for_mlflow()
+        print(json.dumps({"decrypted": number, "predicted": list(check_models())}))
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -1,7 +1,8 @@
-"""List or remove what is old in Airflow: `python -m stack_runtime.airflow.cleanup SECONDS [apply]`.
+"""List or remove old data of Airflow: `python -m stack_runtime.airflow.cleanup SECONDS [apply]`.
 
-History and archives in the database, task logs, the data folders of runs. A run is old when it
-ended that long ago and is neither the newest of its DAG nor the one its schedule continues from.
+This covers history and archive tables in the database, task logs and the data folders of runs. A
+run is old if it finished that long ago. The newest run of each DAG is kept, and so is the run from
+which its schedule continues.
 """
 
 import os
@@ -20,7 +21,7 @@ from stack_runtime.shared.cleanup_report import run
 
 
 def main(seconds: int, *, remove: bool) -> None:
-    """Print a row for each kind of thing. Raises psycopg2.OperationalError without a database."""
+    """Print a row for each kind of data. Raises psycopg2.OperationalError without a database."""
     from airflow.configuration import conf
 
     before = time.time() - seconds
@@ -33,7 +34,7 @@ def main(seconds: int, *, remove: bool) -> None:
     history = History(uri, datetime.fromtimestamp(before, UTC))
     with closing(history.connection):
         dags = history.dags()
-        # In this order: which runs have gone is known once their rows have.
+        # The order matters: the removed runs are known once their rows have been deleted.
         run({
             "Airflow's history": partial(history.clean, remove=remove),
             "Airflow's archive tables": partial(history.archives, remove=remove),

@@ -1,4 +1,4 @@
-"""Airflow's cluster policy, and what must hold in every process of Airflow.
+"""Airflow's cluster policy, and the patches that every process of Airflow needs.
 
 Every process imports this through `airflow_local_settings`, the name that Airflow looks for.
 """
@@ -17,18 +17,18 @@ from stack_runtime.shared import s3
 
 NAME = "airflow_local_settings"
 
-# With docker-compose.s3.yaml.
+# docker-compose.s3.yaml passes unset settings as blank ones.
 s3.drop_blank_settings()
 patches.register()
 
 
 def default_retries(task: Any) -> None:
-    """Give a task its retries and their delay, unless the DAG file does.
+    """Set a task's retries and their delay, unless the DAG file sets them.
 
-    The Task SDK of 3.0.1 has 0 retries built in and does not read [core] default_task_retries: a
-    task whose worker died would fail for good.
+    The Task SDK of 3.0.1 defaults to 0 retries and does not read [core] default_task_retries. A
+    task whose worker died would fail permanently.
     """
-    # A mapped task is made when it runs: what its instances get is in a dictionary.
+    # A mapped task is created when it runs; a dictionary contains the arguments of its instances.
     mapped = getattr(task, "partial_kwargs", None)
     given = task._BaseOperator__init_kwargs if mapped is None else mapped
     defaults = {
@@ -45,11 +45,11 @@ def default_retries(task: Any) -> None:
 
 
 def local_settings(shim: str) -> dict[str, Any]:
-    """Return what Airflow finds in its local settings: ours, then the user's own.
+    """Return Airflow's local settings: ours combined with the user's own.
 
-    The user's file is the next `airflow_local_settings.py` on Airflow's path behind `shim`: in
-    `plugins/`, or in the folder `config` of Airflow's home. Its task policy runs after ours; its
-    other names are used as they are. Raises what the file raises.
+    The user's file is the next `airflow_local_settings.py` on Airflow's path after `shim`, in
+    `plugins/` or in the folder `config` of Airflow's home. Its task policy runs after ours. Its
+    other names are used unchanged. Raises any exception that the file raises.
     """
     own = _users_settings(Path(shim))
     if own is None:
@@ -73,7 +73,7 @@ def _users_settings(shim: Path) -> ModuleType | None:
             spec = importlib.util.spec_from_file_location(f"users_{NAME}", path)
             if spec and spec.loader:
                 module = importlib.util.module_from_spec(spec)
-                # As after an import: dataclasses look up their module.
+                # An import does the same; dataclasses look up their module there.
                 sys.modules[spec.name] = module
                 spec.loader.exec_module(module)
                 return module

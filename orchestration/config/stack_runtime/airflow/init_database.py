@@ -1,8 +1,8 @@
-"""The one-shot before Airflow's services: schema migrated and checked, accounts made.
+"""Init job of Airflow: migrate and check the schema, create the accounts.
 
-Idempotent; fails loudly (the official entrypoint ends both steps with `|| true`). One process, and
-through Python: a command of the CLI costs two seconds to start and shows passwords to ps. Where the
-database is as this left it, not even Airflow is imported.
+It is idempotent and fails on errors; the official entrypoint ends both steps with `|| true`. It
+uses Python because a CLI command takes two seconds to start and shows passwords to ps. If the
+database has not changed since the last run, it does not even import Airflow.
 """
 
 import os
@@ -18,11 +18,11 @@ ACCOUNT = ("USERNAME", "PASSWORD")
 VERSIONS = (
     "SELECT version_num FROM alembic_version UNION ALL SELECT version_num FROM alembic_version_fab"
 )
-THE_ACCOUNT = "SELECT username FROM ab_user WHERE username = %s"
+ACCOUNT_QUERY = "SELECT username FROM ab_user WHERE username = %s"
 
 
 def migrate() -> None:
-    """Bring the metadata database to this Airflow's schema, then prove that it is there."""
+    """Migrate the metadata database to this Airflow's schema, then check the schema."""
     from airflow import settings
     from airflow.utils import db
 
@@ -31,8 +31,8 @@ def migrate() -> None:
     db.check_migrations(timeout=0)
 
 
-def make_result_tables() -> None:
-    """Make the tables that Celery makes when it is first used: there is to be a trigger on one."""
+def create_result_tables() -> None:
+    """Create Celery's result tables now, not at first use, because one of them gets a trigger."""
     if os.environ.get("AIRFLOW__CORE__EXECUTOR") == "CeleryExecutor":
         from airflow.providers.celery.executors.celery_executor_utils import app
 
@@ -40,7 +40,7 @@ def make_result_tables() -> None:
 
 
 def tables_exist() -> bool:
-    """Tell whether a schema was made before (an empty database is created in one go)."""
+    """Return whether there is a schema (an empty database gets it in one step)."""
     from airflow import settings
     from sqlalchemy import inspect
 
@@ -48,71 +48,72 @@ def tables_exist() -> bool:
 
 
 def create_first_account(username: str, password: str, *, renew: bool = False) -> str:
-    """Make the account with role Admin unless it exists; a password changed since is kept.
+    """Create the account with the role Admin, and return a message about the result.
 
-    Or given this one, where it is to `renew`. Returns what was done. Raises SystemExit when Airflow
+    An existing account keeps its password, unless `renew` is set. Raises SystemExit if Airflow
     refuses the account.
     """
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
     from airflow.providers_manager import ProvidersManager
 
-    # The provider's own settings have their defaults only after this.
+    # Without this, the settings of the provider have no defaults.
     ProvidersManager().initialize_providers_configuration()
     with get_application_builder() as builder:
         security = builder.sm
         if user := security.find_user(username=username):
             if renew:
                 security.reset_password(user.id, password)
-            return f"account {username} {'has a new password' if renew else 'exists'}"
-        made = security.add_user(
+            return f"Account {username} {'has a new password' if renew else 'exists'}."
+        created = security.add_user(
             username, username, "", f"{username}@localhost", security.find_role("Admin"), password
         )
-        if not made:
-            sys.exit(f"Airflow refused the account {username}: see the lines above")
-        return f"account {username} made"
+        if not created:
+            sys.exit(f"Airflow refused the account {username}. The log lines above show why.")
+        return f"Account {username} created."
 
 
-def found(cursor: Any, username: str) -> str:
-    """Return a digest of what this job is responsible for, and of what that was made from."""
+def state_digest(cursor: Any, username: str) -> str:
+    """Return a digest of the schema, account and triggers that exist, and of their sources."""
     rows = [
         database_url.rows(cursor, VERSIONS),
-        database_url.rows(cursor, THE_ACCOUNT, username),
+        database_url.rows(cursor, ACCOUNT_QUERY, username),
         notify_triggers.existing(cursor),
     ]
     return init_marker.digest(rows, key=f"{username} {os.environ.get('AIRFLOW__CORE__EXECUTOR')}")
 
 
-def initialise(database: str, name: str, password: str) -> None:
-    """Migrate, have the scheduler woken, make the account; unless all of it is done."""
+def initialize(database: str, name: str, password: str) -> None:
+    """Create or update schema, triggers and account, unless nothing has changed."""
     with closing(database_url.connect(database)) as connection:
         connection.autocommit = True
-        cursor, place = connection.cursor(), connection.info.dbname
-        marker = init_marker.read(cursor, place)
-        if marker and marker.digest == found(cursor, name):
-            print(f"schema and account {name} are as they were left")
+        cursor, dbname = connection.cursor(), connection.info.dbname
+        marker = init_marker.read(cursor, dbname)
+        if marker and marker.digest == state_digest(cursor, name):
+            print(f"The schema and the account {name} are up to date.")
             return
         migrate()
-        make_result_tables()
-        notify_triggers.make_triggers(cursor)
+        create_result_tables()
+        notify_triggers.create_triggers(cursor)
         print(create_first_account(name, password))
         from stack_runtime.airflow.patches import PATCHES
 
         inactive = patch_registry.inactive(PATCHES)
-        init_marker.write(cursor, place, init_marker.Marker(found(cursor, name), inactive))
+        marker = init_marker.Marker(state_digest(cursor, name), inactive)
+        init_marker.write(cursor, dbname, marker)
 
 
 def main() -> None:
-    """Wait for PostgreSQL, then all of it; `renew`: only the first account's password."""
+    """Initialize the database, or reset the first account's password if called with `renew`."""
     name, password = (os.environ[f"_AIRFLOW_WWW_USER_{part}"] for part in ACCOUNT)
     if sys.argv[1:] == ["renew"]:
         print(create_first_account(name, password, renew=True))
         return
     database = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     wait_for_server(database)
-    initialise(database, name, password)
-    from stack_runtime.airflow.status_account import let_status_read
+    initialize(database, name, password)
+    from stack_runtime.airflow.status_account import create_account
 
-    let_status_read(database)
+    create_account(database)
 
 
 if __name__ == "__main__":

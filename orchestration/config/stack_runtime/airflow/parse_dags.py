@@ -1,7 +1,7 @@
-"""Parse every DAG file of a folder by real Airflow: `parse_dags FOLDER`.
+"""Parse every DAG file of a folder with Airflow: `parse_dags FOLDER`.
 
-Runs where Airflow is: in the image, or in an environment from the same locks. Prints each import
-error with its file; exit code 1 if there is one, or if the folder holds no DAG at all.
+Needs Airflow: run it in the image or in an environment from the same locks. Prints each import
+error with its file. The exit code is 1 if there is an import error or no DAG at all.
 """
 
 import logging
@@ -13,19 +13,19 @@ from pathlib import Path
 
 
 def main(folder: str) -> int:
-    """Parse the folder's files; the exit code."""
+    """Parse the folder's files and return the exit code."""
     os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp())
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
     sys.path.insert(0, str(Path(folder).resolve()))
     from airflow.models.dagbag import DagBag
 
-    # Airflow would log each error too, with all of its traceback.
+    # Airflow also logs each error, with its whole traceback.
     logging.disable(logging.CRITICAL)
     started = time.perf_counter()
     bag = DagBag(folder, include_examples=False, safe_mode=True)
     for file, error in bag.import_errors.items():
-        shown = os.path.relpath(file, Path(folder).resolve().parent)
-        print(f"{shown}: {error.strip().splitlines()[-1]}")
+        name = os.path.relpath(file, Path(folder).resolve().parent)
+        print(f"{name}: {error.strip().splitlines()[-1]}")
     if not bag.dags and not bag.import_errors:
         print(f"{folder}: no DAG found")
     if bag.import_errors or not bag.dags:

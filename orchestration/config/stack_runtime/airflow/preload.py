@@ -1,7 +1,7 @@
-"""What every task needs, imported once by a worker before it forks: named in docker-compose.yaml.
+"""Import what every task needs once, before the worker forks (named in docker-compose.yaml).
 
-By itself each task of 3.0.1 imports it again, in a process that ends with it. Plugins are part of
-it: a changed one is loaded when the worker is started again, as Airflow's documentation has it.
+In Airflow 3.0.1 each task imports it again in its own process. This includes plugins: a changed
+plugin is loaded when the worker restarts, as Airflow's documentation describes.
 """
 
 import gc
@@ -12,17 +12,17 @@ import airflow.sdk.execution_time.task_runner  # noqa: F401
 from airflow.listeners.listener import get_listener_manager
 from airflow.providers_manager import ProvidersManager
 
-# What DAG files begin with: each of these names is loaded when it is asked for.
+# DAG files import these names, and each of them is loaded at its first use.
 from airflow.sdk import DAG, Asset, chain, dag, task, task_group  # noqa: F401
 from celery.signals import worker_before_create_process
 
 
-def keep_out_of_collections(**_: object) -> None:
-    """Pages that no collection writes to are shared by all processes that are forked after it."""
+def freeze_objects(**_: object) -> None:
+    """Exempt all objects from garbage collection, so that forked processes share their pages."""
     gc.collect()
     gc.freeze()
 
 
-worker_before_create_process.connect(keep_out_of_collections)
+worker_before_create_process.connect(freeze_objects)
 ProvidersManager().initialize_providers_hooks()
 get_listener_manager()

@@ -1,16 +1,15 @@
-"""Airflow's logging where task logs are kept in a bucket: [logging] logging_config_class.
+"""Airflow's logging if task logs are kept in a bucket: [logging] logging_config_class.
 
-Different from the task logs of Amazon's provider:
+Differences from the task logs of Amazon's provider:
 
-- The keys are those of the environment. For a connection, 3.0.1's supervisor, which uploads a log
-  when its task has ended, has nobody to ask.
-- A log waits from its task's beginning until the bucket holds all of it. One that nobody uploaded,
-  because its worker was killed or the bucket failed, follows at the ends of other tasks; until
-  then it is shown from the folder.
-- A bucket that fails is waited for in seconds, told in one line, and left alone for a while.
-- One that is put off is uploaded when it has ended: by itself it is there twice, and may be due
-  again before its upload ends, for which the scheduler would fail it.
-- The triggerer uploads nothing: all of its triggers would wait. A task's end takes theirs along.
+- The keys come from the environment. The supervisor of 3.0.1, which uploads a log when its task has
+  finished, has no way to read a connection.
+- A log is pending from the start of its task until the bucket contains all of it. If its worker was
+  killed or the bucket failed, a later task uploads it. Until then the folder's copy is shown.
+- A bucket that fails costs seconds and logs one line. Then requests pause for a while.
+- The log of a deferred task is uploaded when the task has finished. Airflow would upload it twice,
+  and the scheduler would fail the task if it is due again before the first upload ends.
+- The triggerer uploads nothing, because all its triggers would wait. The task uploads their logs.
 """
 
 import logging
@@ -23,18 +22,18 @@ from typing import Any
 
 from airflow.config_templates.airflow_local_settings import BASE_LOG_FOLDER, DEFAULT_LOGGING_CONFIG
 
-from stack_runtime.airflow.pending_logs import Waiting
+from stack_runtime.airflow.pending_logs import PendingLogs
 from stack_runtime.shared import s3, s3_errors
 
 LOGGING_CONFIG = DEFAULT_LOGGING_CONFIG
 LOG = logging.getLogger("task_logs")
-# Each task's end, and each look at a log, would wait for a bucket that does not answer.
-REST_SECONDS = 30
-# What follows at one task's end at most: more would keep its place for long.
-FOLLOW_SECONDS = 10
-# A log that nobody wrote to for so long is whole.
-FORGOTTEN_SECONDS = 24 * 3600
-OF_TRIGGER = ".trigger."
+# Pause after a failure; otherwise every task and every reader of a log would wait for the bucket.
+PAUSE_SECONDS = 30
+# Time for pending logs at the end of a task, which occupies its slot meanwhile.
+CATCH_UP_SECONDS = 10
+# A log that did not change for this long is complete.
+COMPLETE_SECONDS = 24 * 3600
+TRIGGER_MARK = ".trigger."
 
 
 class TaskLogs:
@@ -45,112 +44,112 @@ class TaskLogs:
     def __init__(self, destination: str, folder: str) -> None:
         self.destination, self.folder = destination.rstrip("/"), Path(folder)
         self.bucket, self.prefix = s3.bucket_and_prefix(destination)
-        self.waiting = Waiting(self.folder / ".not-in-the-bucket")
-        self.rests_until, self.why = 0.0, ""
+        self.pending = PendingLogs(self.folder / ".not-in-the-bucket")
+        self.paused_until, self.why = 0.0, ""
 
     @cached_property
     def client(self) -> Any:
-        """A client of the bucket, with the settings of artifacts."""
+        """Return an S3 client with the same settings as for artifacts."""
         return s3.client()
 
     def upload(self, path: os.PathLike[str] | str, ti: Any) -> None:
-        """Copy a log there when its task has ended, and some that wait. Never raises."""
-        name, until = os.fspath(path), time.monotonic() + FOLLOW_SECONDS
-        if OF_TRIGGER in name:
-            self.waiting.add(name)
+        """Upload the log of a finished task, then some pending logs. Never raises."""
+        name, until = os.fspath(path), time.monotonic() + CATCH_UP_SECONDS
+        if TRIGGER_MARK in name:
+            self.pending.add(name)
             return
-        for one in self._with_triggers(name):
-            self._copy(one, ended=True)
-        with suppress(OSError, ValueError), self.waiting.taken() as others:
-            for known in others:
-                if self._rests() or time.monotonic() > until:
+        for log in self._with_triggers(name):
+            self._copy(log, finished=True)
+        with suppress(OSError, ValueError), self.pending.due() as records:
+            for record in records:
+                if self._paused() or time.monotonic() > until:
                     return
-                self._follow(known)
+                self._catch_up(record)
 
     def _with_triggers(self, name: str) -> list[str]:
         file = self.folder / name
-        of_triggers = file.parent.glob(f"{file.name}{OF_TRIGGER}*")
-        return [name, *(str(one.relative_to(self.folder)) for one in sorted(of_triggers))]
+        trigger_logs = file.parent.glob(f"{file.name}{TRIGGER_MARK}*")
+        return [name, *(str(log.relative_to(self.folder)) for log in sorted(trigger_logs))]
 
-    def _follow(self, known: dict[str, Any]) -> None:
-        path = known["path"]
+    def _catch_up(self, record: dict[str, Any]) -> None:
+        path = record["path"]
         try:
-            found = (self.folder / path).stat()
+            status = (self.folder / path).stat()
         except FileNotFoundError:
-            self.waiting.discard(path)
+            self.pending.discard(path)
             return
-        if found.st_size != known["sent"]:
-            self._copy(path, ended=bool(known["why"]))
-        elif time.time() - found.st_mtime > FORGOTTEN_SECONDS:
-            self.waiting.discard(path)
+        if status.st_size != record["sent"]:
+            self._copy(path, finished=bool(record["why"]))
+        elif time.time() - status.st_mtime > COMPLETE_SECONDS:
+            self.pending.discard(path)
 
-    def _copy(self, path: str, *, ended: bool) -> None:
-        if self._rests():
-            self.waiting.add(path, self.why)
+    def _copy(self, path: str, *, finished: bool) -> None:
+        if self._paused():
+            self.pending.add(path, self.why)
             return
         file = self.folder / path
         try:
             size = file.stat().st_size
             self._put(file, path)
         except FileNotFoundError:
-            self.waiting.discard(path)
+            self.pending.discard(path)
         except Exception as error:
             self._failed(path, error)
         else:
-            # It may have been written to meanwhile, or another process may have sent less.
-            if ended and file.stat().st_size == size:
-                self.waiting.discard(path)
+            # The log may have grown meanwhile, or another process may have sent less of it.
+            if finished and file.stat().st_size == size:
+                self.pending.discard(path)
             else:
-                self.waiting.add(path, sent=size)
+                self.pending.add(path, sent=size)
 
     def _put(self, file: Path, path: str) -> None:
         from boto3.s3.transfer import TransferConfig
 
-        alone = TransferConfig(use_threads=False)
-        with s3.brief():
-            self.client.upload_file(str(file), self.bucket, self._key(path), Config=alone)
+        one_thread = TransferConfig(use_threads=False)
+        with s3.short_timeouts():
+            self.client.upload_file(str(file), self.bucket, self._key(path), Config=one_thread)
 
     def _key(self, path: str) -> str:
         return "/".join(filter(None, (self.prefix, path)))
 
-    def _rests(self) -> bool:
-        return time.monotonic() < self.rests_until
+    def _paused(self) -> bool:
+        return time.monotonic() < self.paused_until
 
     def _failed(self, path: str, error: Exception) -> None:
-        if s3_errors.is_of_one(error):
-            # Asked again it would be refused again; it stays in the folder.
-            self.waiting.discard(path)
-            LOG.error("%s is not taken by %s: %s", path, self.destination, type(error).__name__)
+        if s3_errors.rejects_object(error):
+            # Another try would be rejected too. The log stays in the folder.
+            self.pending.discard(path)
+            LOG.error("%s rejects %s: %s.", self.destination, path, type(error).__name__)
             return
-        self._rest(error)
-        self.waiting.add(path, self.why)
+        self._pause(error)
+        self.pending.add(path, self.why)
 
-    def _rest(self, error: Exception) -> None:
-        trouble = s3_errors.understood(error, self.destination)
+    def _pause(self, error: Exception) -> None:
+        trouble = s3_errors.explain(error, self.destination)
         self.why = f"task logs in {self.destination}: {trouble.cause}; {trouble.fix}"
-        self.rests_until = time.monotonic() + REST_SECONDS
+        self.paused_until = time.monotonic() + PAUSE_SECONDS
         LOG.error("%s", self.why)
 
     def read(self, relative_path: str, ti: Any) -> tuple[list[str], list[str] | None]:
-        """Where they were found, and their texts; without the last the folder is looked into."""
-        for one in self._with_triggers(relative_path):
-            known = self.waiting.get(one) if (self.folder / one).exists() else None
-            if known is not None:
-                why = f": {known['why']}" if known["why"] else ""
+        """Return the sources and texts of a log; without texts, Airflow reads the folder."""
+        for log in self._with_triggers(relative_path):
+            record = self.pending.get(log) if (self.folder / log).exists() else None
+            if record is not None:
+                why = f": {record['why']}" if record["why"] else ""
                 return [f"not in {self.destination} yet{why}"], None
-        if not self._rests():
+        if not self._paused():
             try:
-                with s3.brief():
-                    return self._held(relative_path)
+                with s3.short_timeouts():
+                    return self._download(relative_path)
             except Exception as error:
-                self._rest(error)
+                self._pause(error)
         return [self.why], None
 
-    def _held(self, path: str) -> tuple[list[str], list[str] | None]:
+    def _download(self, path: str) -> tuple[list[str], list[str] | None]:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self._key(path)
         )
-        keys = sorted(one["Key"] for page in pages for one in page.get("Contents", ()))
+        keys = sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()))
         bodies = (self.client.get_object(Bucket=self.bucket, Key=key)["Body"] for key in keys)
         texts = [body.read().decode("utf-8", "replace") for body in bodies]
         return [f"s3://{self.bucket}/{key}" for key in keys], texts or None

@@ -1,8 +1,8 @@
-"""The status page's own account in PostgreSQL: it may read what the page shows, and nothing else.
+"""The status page's account in PostgreSQL, which can read only what the page shows.
 
-Made anew at each start, so that a stack of before gets it, and a changed password. Only a
-superuser can; Airflow's role then gives away what it owns, column by column: the configuration of
-a run or a task's result may hold what is nobody's business.
+Every start updates it, so that an older stack gets the account, and a changed password applies. A
+superuser creates the role. Airflow's role then grants its own columns one by one, because a run's
+configuration or a task's result may be confidential.
 """
 
 import os
@@ -22,7 +22,7 @@ COLUMNS = {
     "import_error": "filename, stacktrace, timestamp",
     "dag": "is_stale",
 }
-# A function, because a view would keep Airflow's own migrations from changing the table.
+# A function, because Airflow's migrations cannot change a table that a view uses.
 HOPS = """
 CREATE OR REPLACE FUNCTION status_canary_hops() RETURNS json LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = public AS $$
@@ -32,27 +32,27 @@ $$
 """
 
 
-def make_role(superuser: Connection, password: str) -> None:
-    """Make the role, or give it this password; it may open Airflow's database."""
+def create_role(superuser: Connection, password: str) -> None:
+    """Create the role or set its password, and let it connect to Airflow's database."""
     role = Identifier(ROLE)
     with superuser, superuser.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,))
-        verb = "ALTER" if cursor.fetchone() else "CREATE"
+        command = "ALTER" if cursor.fetchone() else "CREATE"
         limits = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE CONNECTION LIMIT 5 PASSWORD"
-        # Hashed here: the server may log a statement.
+        # The password is hashed here because the server may log the statement.
         hashed = encrypt_password(password, ROLE, superuser, "scram-sha-256")
-        cursor.execute(SQL(f"{verb} ROLE {{}} {limits} {{}}").format(role, Literal(hashed)))
+        cursor.execute(SQL(f"{command} ROLE {{}} {limits} {{}}").format(role, Literal(hashed)))
         for setting in ("default_transaction_read_only = on", "statement_timeout = '5s'"):
             cursor.execute(SQL(f"ALTER ROLE {{}} SET {setting}").format(role))
         cursor.execute(SQL("GRANT CONNECT ON DATABASE airflow TO {}").format(role))
-        # What PostgreSQL leaves open to every role; here, as in stacks of before it is too.
+        # PostgreSQL grants this to every role by default, and older stacks still have it.
         cursor.execute("REVOKE CONNECT, TEMPORARY ON DATABASE template1 FROM PUBLIC")
-        # The sizes of both databases, and how many connections are in use.
+        # The page shows the sizes of both databases and the number of connections.
         cursor.execute(SQL("GRANT pg_read_all_stats TO {}").format(role))
 
 
-def grant_reading(owner: Connection) -> None:
-    """Let the role read the columns that the page shows, and the canary's result."""
+def grant_columns(owner: Connection) -> None:
+    """Grant the role the columns that the page shows, and the canary's result."""
     role = Identifier(ROLE)
     with owner, owner.cursor() as cursor:
         for table, columns in COLUMNS.items():
@@ -62,10 +62,10 @@ def grant_reading(owner: Connection) -> None:
         cursor.execute(SQL("GRANT EXECUTE ON FUNCTION status_canary_hops TO {}").format(role))
 
 
-def let_status_read(airflow: str) -> None:
-    """Make and allow the role in the database at Airflow's SQLAlchemy address."""
+def create_account(airflow: str) -> None:
+    """Create or update the account in the database at Airflow's SQLAlchemy URL."""
     superuser = {"user": "postgres", "password": os.environ["POSTGRES_PASSWORD"]}
     with closing(database_url.connect(airflow, **superuser)) as connection:
-        make_role(connection, os.environ["STATUS_PASSWORD"])
+        create_role(connection, os.environ["STATUS_PASSWORD"])
     with closing(database_url.connect(airflow)) as connection:
-        grant_reading(connection)
+        grant_columns(connection)

@@ -1,1 +1,1 @@
-"""Health checks of containers and processes: run by path, importing as little as possible."""
+"""Health checks of containers and processes. They run by path and import little."""

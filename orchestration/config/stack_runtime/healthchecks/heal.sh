@@ -1,37 +1,37 @@
 #!/bin/sh
-# The health check of a container that also ends what is alive but useless, so that the restart
-# policy starts it anew: Docker restarts nothing for being unhealthy.
+# Health check of a container that also kills a service that runs but does not work. The restart
+# policy then starts it again; Docker restarts nothing just because it is unhealthy.
 #
-#     heal.sh kill|tell MISSES CHECK…
+#     heal.sh kill|report MISSES CHECK…
 #
-# CHECK ends with 0: well; 3: not well, but for want of another service; else: a miss, as is no end
-# within 8 s. MISSES in a row end the service, three times an hour at most; what is no better then
-# is left as it is, for a person to see. `tell` never ends anything, nor does `kill` where a file
-# `off` stands. PID 1 is an init, which ends with what it started; nothing else could be ended from
-# inside.
+# The exit code of CHECK: 0 is healthy, 3 means that another service is missing, any other is a miss.
+# A check that takes longer than 8 s is a miss too. After MISSES misses in a row the service is
+# killed, at most three times an hour. After that it stays unhealthy until a person looks at it.
+# `report` never kills anything, nor does `kill` if the state folder contains a file `off`. PID 1 is
+# an init, which exits with its child; nothing else can be killed from inside the container.
 set -u
-act=$1
+mode=$1
 misses=$2
 shift 2
 state=${HEAL_STATE:-/tmp/heal}
 STARTING_SECONDS=120
-ENDED_PER_HOUR=3
+KILLS_PER_HOUR=3
 
-say() {
+log() {
     echo "heal: $1"
-    # So that `inv logs` shows it.
+    # This is the output of the container, so `inv logs` shows it.
     { echo "heal: $1" >/proc/1/fd/2; } 2>/dev/null || true
 }
 
 seconds_since_start() {
     read -r up _ </proc/uptime
-    # Behind the name in brackets, which may hold blanks: the start is the 20th, in 1/100 s.
+    # The start time (in 1/100 s) is field 20 after the name in parentheses, which may contain spaces.
     # shellcheck disable=SC2046
     set -- $(sed 's/.*) //' /proc/1/stat)
     echo $((${up%.*} - ${20} / 100))
 }
 
-ended_within_the_hour() {
+kills_within_the_hour() {
     now=$(date +%s)
     number=0
     [ ! -f "$state/ended" ] || while read -r moment; do
@@ -41,10 +41,10 @@ ended_within_the_hour() {
 }
 
 timeout 8 "$@"
-said=$?
-if [ "$said" -eq 0 ] || [ "$said" -eq 3 ]; then
+result=$?
+if [ "$result" -eq 0 ] || [ "$result" -eq 3 ]; then
     rm -f "$state/missed"
-    exit $((said != 0))
+    exit $((result != 0))
 fi
 [ "$(seconds_since_start)" -gt "$STARTING_SECONDS" ] || exit 1
 mkdir -p "$state"
@@ -52,12 +52,12 @@ mkdir -p "$state"
 echo >>"$state/missed"
 [ "$(wc -l <"$state/missed")" -ge "$misses" ] || exit 1
 rm -f "$state/missed"
-if [ "$(ended_within_the_hour)" -ge "$ENDED_PER_HOUR" ]; then
-    say "useless again, ended $ENDED_PER_HOUR times within the hour: left as it is"
+if [ "$(kills_within_the_hour)" -ge "$KILLS_PER_HOUR" ]; then
+    log "The service still fails its check after $KILLS_PER_HOUR restarts within the hour. Not restarting it again."
     exit 1
 fi
 date +%s >>"$state/ended"
-say "alive but useless at $misses checks in a row: ending it"
-# Everything this user may end, except PID 1 and this: outside a container the whole machine.
-[ "$act" != kill ] || kill -9 -1
+log "The service failed $misses checks in a row. Restarting it."
+# All processes of this user except PID 1 and this one. Outside a container: the whole machine.
+[ "$mode" != kill ] || kill -9 -1
 exit 1

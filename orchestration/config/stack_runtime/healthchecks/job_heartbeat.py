@@ -1,7 +1,7 @@
-"""Health of the dag-processor or triggerer of this container: how old is its heartbeat?
+"""Health check of a dag-processor or triggerer: the age of its heartbeat in the database.
 
-Asks the database without importing Airflow (`airflow jobs check` costs 2.6 CPU-seconds). The
-threshold is wider than 3.0.1's own 10.5 s for the dag-processor, which gives false alarms.
+Does not import Airflow, because `airflow jobs check` takes 2.6 CPU-seconds. The threshold is wider
+than the 10.5 s of 3.0.1 for the dag-processor, which cause false alarms.
 """
 
 import os
@@ -18,7 +18,7 @@ FROM job WHERE job_type = %s AND hostname = %s AND state = 'running'
 
 
 def heartbeat_age(job_type: str) -> float | None:
-    """Seconds since this host's running job of that type last reported; None if there is none."""
+    """Return the seconds since the last heartbeat of this host's job; None if none is running."""
     uri = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
     with psycopg2.connect(uri, connect_timeout=5) as connection, connection.cursor() as cursor:
         cursor.execute(QUERY, (job_type, socket.getfqdn()))
@@ -31,7 +31,7 @@ if __name__ == "__main__":
         age = heartbeat_age(sys.argv[1])
     except psycopg2.OperationalError as error:
         print(f"postgres: {error}")
-        # Not well, but no better for being started anew (heal.sh).
+        # Code 3 is unhealthy, but a restart would not help (heal.sh).
         sys.exit(3)
     if age is None or age > MAX_AGE_SECONDS:
         sys.exit(

@@ -1,8 +1,8 @@
-"""supervisord's event listener that ends what is alive but useless; supervisord starts it anew.
+"""Kill services that run but do not work, as supervisord's event listener; it restarts them.
 
-A service counts as useless when the status page has called it down (not merely unknown), or
-PostgreSQL has not answered `pg_isready`, at MISSES checks in a row. Only a few times an hour: what
-does not come back by then is left as it is, for a person to see.
+A service has failed if the status page reports it as down (not just unknown) in MISSES checks in a
+row, or if PostgreSQL does not answer `pg_isready` that often. After a few restarts within an hour
+it stays as it is, until a person looks at it.
 """
 
 import json
@@ -22,36 +22,36 @@ from supervisor import childutils
 # Ticks come every 5 s.
 CHECK_EVERY_TICKS = 4
 MISSES = 3
-# A service that was started this short ago may still be on its way.
+# A service may take this long to start.
 STARTING_SECONDS = 60
-ENDED_PER_HOUR = 3
+KILLS_PER_HOUR = 3
 
 
 class Watch:
-    """Counts misses and endings; `now` tells seconds."""
+    """Counts of failed checks, and times of kills, by service. Times are in seconds."""
 
     def __init__(self) -> None:
         self.misses: dict[str, int] = defaultdict(int)
-        self.ended: dict[str, list[float]] = defaultdict(list)
+        self.kills: dict[str, list[float]] = defaultdict(list)
 
-    def judge(self, useless: set[str], running: dict[str, float], now: float) -> Iterator[str]:
-        """Yield the names to end, given what was useless and since when each service runs."""
+    def judge(self, failed: set[str], running: dict[str, float], now: float) -> Iterator[str]:
+        """Yield the services to kill. `running` contains the start time of each service."""
         for name, since in running.items():
-            missed = name in useless and now - since > STARTING_SECONDS
+            missed = name in failed and now - since > STARTING_SECONDS
             self.misses[name] = self.misses[name] + 1 if missed else 0
             if self.misses[name] < MISSES:
                 continue
-            self.ended[name] = [moment for moment in self.ended[name] if now - moment < 3600]
-            if len(self.ended[name]) < ENDED_PER_HOUR:
-                self.ended[name].append(now)
+            self.kills[name] = [moment for moment in self.kills[name] if now - moment < 3600]
+            if len(self.kills[name]) < KILLS_PER_HOUR:
+                self.kills[name].append(now)
                 self.misses[name] = 0
                 yield name
 
 
-def useless_services() -> set[str]:
-    """The services that are down by their own words, or give none where they must."""
+def failed_services() -> set[str]:
+    """Return the services that are down; the status page itself if it does not answer."""
     if not postgres_answers():
-        # Whatever reads it is down for as long, and no better for being started anew.
+        # Services that need PostgreSQL are down too, but restarting them would not help.
         return {"postgres"}
     try:
         services = status_document()["services"]
@@ -61,11 +61,11 @@ def useless_services() -> set[str]:
 
 
 def status_document() -> Any:
-    """What the status page says; its 503 is a word on the stack, the page itself is well.
+    """Return the status document. Status 503 concerns the stack, so the page itself is healthy.
 
-    Raises OSError without an answer, ValueError for one that is not JSON.
+    Raises OSError without an answer, and ValueError if it is not JSON.
     """
-    # No proxy stands between this machine and itself.
+    # Requests to this machine must not use a proxy.
     opener = build_opener(ProxyHandler({}))
     try:
         with opener.open(f"{os.environ['STATUS_URL']}/status.json", timeout=5) as answer:
@@ -76,25 +76,26 @@ def status_document() -> Any:
 
 
 def postgres_answers() -> bool:
-    """PostgreSQL takes a connection on its socket within seconds."""
+    """Return whether PostgreSQL accepts a connection on its socket within 5 s."""
     command = ["pg_isready", "--quiet", "--timeout=5", f"--host={os.environ['POSTGRES_SOCKETS']}"]
     return subprocess.run(command, check=False).returncode == 0
 
 
 def main() -> None:
-    """Listen to ticks until supervisord ends."""
+    """Listen to supervisord's ticks until it exits."""
     watch, ticks = Watch(), 0
     supervisor = childutils.getRPCInterface(os.environ).supervisor
     while True:
         childutils.listener.wait()
         ticks += 1
         if ticks % CHECK_EVERY_TICKS == 0:
-            useless = useless_services()
-            known = [i for i in supervisor.getAllProcessInfo() if i["statename"] == "RUNNING"]
-            pids = {info["name"]: info["pid"] for info in known if info["pid"] != os.getpid()}
-            running = {info["name"]: info["start"] for info in known if info["name"] in pids}
-            for name in watch.judge(useless, running, time.time()):
-                print(f"{name} is alive but useless: ending it", file=sys.stderr, flush=True)
+            failed = failed_services()
+            infos = [i for i in supervisor.getAllProcessInfo() if i["statename"] == "RUNNING"]
+            pids = {info["name"]: info["pid"] for info in infos if info["pid"] != os.getpid()}
+            running = {info["name"]: info["start"] for info in infos if info["name"] in pids}
+            for name in watch.judge(failed, running, time.time()):
+                message = f"{name} failed {MISSES} checks in a row. Restarting it."
+                print(message, file=sys.stderr, flush=True)
                 os.killpg(pids[name], signal.SIGKILL)
         childutils.listener.ok()
 

@@ -1,8 +1,8 @@
-"""Health of the worker of this container: does it take tasks from Redis?
+"""Health check of a worker: whether it takes tasks from Redis.
 
-A worker can answer pings and yet consume nothing (airflow issue 63580), so this looks at what
-Redis sees: a client from this address that waits in BRPOP, or one that is busy with all it may
-take. A raw socket under `python -S` costs 0.02 CPU-seconds; `celery inspect ping` costs 1.3.
+A worker can answer pings and still consume nothing (airflow issue 63580). So this checks in Redis
+that a client at this address waits in BRPOP, or that all slots of the worker are in use. A raw
+socket under `python -S` takes 0.02 CPU-seconds; `celery inspect ping` takes 1.3.
 """
 
 import os
@@ -10,14 +10,14 @@ import socket
 import sys
 from urllib.parse import unquote, urlsplit
 
-# A consumer asks Redis again every second; the rest is slack for a loaded machine.
+# A consumer polls Redis every second. The rest is tolerance for a loaded machine.
 POLL_LIMIT_SECONDS = 5
 
 
 def ask(connection: socket.socket, *words: str) -> str:
-    """One Redis command and its answer, whole (a bulk or simple string, or an integer).
+    """Send a Redis command and return its whole answer (bulk string, simple string or integer).
 
-    Raises ConnectionError where Redis refuses.
+    Raises ConnectionError if Redis rejects the command.
     """
     request = f"*{len(words)}\r\n" + "".join(f"${len(w.encode())}\r\n{w}\r\n" for w in words)
     connection.sendall(request.encode())
@@ -28,27 +28,28 @@ def ask(connection: socket.socket, *words: str) -> str:
     return answer.read(int(head[1:])).decode() if head.startswith("$") else head[1:]
 
 
-def waits(client: str, address: str) -> bool:
-    """Tell whether a line of CLIENT LIST is a consumer at `address`, blocked or between two asks.
+def is_consumer(client: str, address: str) -> bool:
+    """Return whether a line of CLIENT LIST is a consumer at `address`, blocked or between polls.
 
-    BRPOP alone proves nothing: it stays the last command of a client that asks no more.
+    BRPOP alone proves nothing: it stays the last command of a client that no longer polls.
     """
     fields = dict(field.partition("=")[::2] for field in client.split())
-    here = fields["addr"].rpartition(":")[0] == address
-    asks = "b" in fields["flags"] or int(fields["idle"]) <= POLL_LIMIT_SECONDS
-    return here and fields["cmd"] == "brpop" and asks
+    is_local = fields["addr"].rpartition(":")[0] == address
+    polls = "b" in fields["flags"] or int(fields["idle"]) <= POLL_LIMIT_SECONDS
+    return is_local and fields["cmd"] == "brpop" and polls
 
 
-def consuming(broker_url: str) -> bool:
-    """Tell whether a consumer at this address waits for tasks or has its hands full.
+def is_consuming(broker_url: str) -> bool:
+    """Return whether the worker at this address waits for tasks, or all its slots are in use.
 
-    Raises OSError where Redis does not answer, or refuses.
+    Raises OSError if Redis does not answer or rejects a command.
     """
     url = urlsplit(broker_url)
     with socket.create_connection((url.hostname, url.port or 6379), timeout=5) as connection:
         ask(connection, "AUTH", unquote(url.password or ""))
-        mine = connection.getsockname()[0]
-        if any(waits(line, mine) for line in ask(connection, "CLIENT", "LIST").splitlines()):
+        address = connection.getsockname()[0]
+        clients = ask(connection, "CLIENT", "LIST").splitlines()
+        if any(is_consumer(client, address) for client in clients):
             return True
     with socket.create_connection((url.hostname, url.port or 6379), timeout=5) as connection:
         ask(connection, "AUTH", unquote(url.password or ""))
@@ -59,9 +60,9 @@ def consuming(broker_url: str) -> bool:
 
 if __name__ == "__main__":
     try:
-        if not consuming(os.environ["AIRFLOW__CELERY__BROKER_URL"]):
-            sys.exit("no client of this worker waits for tasks")
+        if not is_consuming(os.environ["AIRFLOW__CELERY__BROKER_URL"]):
+            sys.exit("The worker does not wait for tasks.")
     except OSError as error:
         print(f"redis: {error}")
-        # Not well, but no better for being started anew (heal.sh).
+        # Code 3 is unhealthy, but a restart would not help (heal.sh).
         sys.exit(3)

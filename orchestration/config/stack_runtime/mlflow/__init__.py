@@ -1,1 +1,1 @@
-"""MLflow's side: init job, server, accounts, authorization, clean-up, moving of artifacts."""
+"""Code for MLflow: init job, server, accounts, authorization, clean-up, move of artifacts."""

@@ -1,7 +1,7 @@
-"""MLflow's accounts: admin for people, worker for tasks, status for the page, which only reads.
+"""MLflow's accounts: admin for people, worker for tasks, status (read-only) for the status page.
 
-`python -m stack_runtime.mlflow.accounts renew` gives admin the password of .env. Otherwise that
-account is created once, as Airflow's first account is: a password that was changed since is kept.
+The account admin is created once and keeps a changed password, like Airflow's first account.
+`python -m stack_runtime.mlflow.accounts renew` resets its password to the one in .env.
 """
 
 import os
@@ -12,21 +12,21 @@ from typing import Any
 
 DATABASE = "mlflow_auth"
 ADMIN, WORKER, READER = "admin", "worker", "status"
-# Variables of the one-shot, by account.
+# Environment variables of the init job, by account.
 PASSWORDS = {
     ADMIN: "MLFLOW_ADMIN_PASSWORD", WORKER: "MLFLOW_WORKER_PASSWORD", READER: "STATUS_PASSWORD",
 }  # fmt: skip
 READ_BY_STATUS = ("experiment", "registered_model")
-# Where runs go whose code names no experiment; the server makes it.
+# Runs whose code names no experiment go here. The server creates it.
 DEFAULT_EXPERIMENT = "0"
-THERE = """
+CONTENTS = """
 SELECT 'experiment', CAST(experiment_id AS TEXT) FROM experiments UNION ALL
 SELECT CASE WHEN EXISTS (SELECT 1 FROM registered_model_tags AS tag WHERE tag.name = model.name
   AND tag.key = 'mlflow.prompt.is_prompt' AND LOWER(tag.value) = 'true')
   THEN 'prompt' ELSE 'registered_model' END, model.name FROM registered_models AS model
 """
-# What is to be as it was left, asked of the accounts' database.
-LEFT = (
+# The init job has nothing to do if the results of these queries have not changed.
+STATE_QUERIES = (
     ("SELECT version_num FROM alembic_version_auth", ()),
     (
         "SELECT username, password_hash, is_admin FROM users WHERE username IN %s ORDER BY 1",
@@ -36,21 +36,22 @@ LEFT = (
 
 
 def point_at(store: str, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let PostgreSQL's driver find MLflow's accounts beside the backend store at this address.
+    """Set the PostgreSQL server of the accounts to that of the backend store at this URL.
 
-    MLflow reads the address from a file; what it does not name the driver takes from here.
+    MLflow reads the URL of the accounts from a file. The driver takes missing parts from the
+    environment.
     """
     from sqlalchemy.engine import make_url
 
     url = make_url(store)
-    where = url.host or url.query.get("host")
-    told = {"HOST": where, "PORT": url.port, "USER": url.username, "PASSWORD": url.password}
-    environment.update({f"PG{name}": str(value) for name, value in told.items() if value})
+    host = url.host or url.query.get("host")
+    parts = {"HOST": host, "PORT": url.port, "USER": url.username, "PASSWORD": url.password}
+    environment.update({f"PG{name}": str(value) for name, value in parts.items() if value})
 
 
-def make_database(superuser: Any) -> None:
-    """Make the database where there is none, as in a stack of before; only MLflow may open it."""
-    # It cannot be made in a transaction.
+def create_database(superuser: Any) -> None:
+    """Create the database if an older stack lacks it; only MLflow can connect to it."""
+    # CREATE DATABASE cannot run in a transaction.
     superuser.autocommit = True
     with superuser.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
@@ -60,9 +61,9 @@ def make_database(superuser: Any) -> None:
 
 
 def migrate(uri: str) -> None:
-    """Bring the database of accounts to this MLflow's schema, then prove that it is there.
+    """Migrate the accounts' database to this MLflow's schema, then check the schema.
 
-    Raises SystemExit where it is not.
+    Raises SystemExit if it differs.
     """
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -72,16 +73,16 @@ def migrate(uri: str) -> None:
     engine = create_sqlalchemy_engine_with_retry(uri)
     utils.migrate_if_needed(engine, "head")
     head = ScriptDirectory.from_config(utils._get_alembic_config(uri)).get_current_head()
-    with closing(engine.connect()) as opened:
+    with closing(engine.connect()) as connection:
         options = {"version_table": "alembic_version_auth"}
-        found = MigrationContext.configure(opened, opts=options).get_current_revision()
+        revision = MigrationContext.configure(connection, opts=options).get_current_revision()
     engine.dispose()
-    if found != head:
-        sys.exit(f"the schema of MLflow's accounts is {found}, and has to be {head}")
+    if revision != head:
+        sys.exit(f"The schema of MLflow's accounts is {revision} instead of {head}.")
 
 
-def opened() -> Any:
-    """MLflow's own store of accounts."""
+def open_store() -> Any:
+    """Return MLflow's own store of accounts, with its schema migrated."""
     from mlflow.server.auth import auth_config
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
@@ -91,51 +92,51 @@ def opened() -> Any:
     return store
 
 
-def make(accounts: Any, there: Any) -> Iterator[str]:
-    """Make the three accounts, or renew what has to be; a line for each.
+def create_accounts(accounts: Any, contents: Any) -> Iterator[str]:
+    """Create the three accounts or update their passwords; yield a message for each change.
 
-    `there` tells what the backend store holds. From before accounts were known it has no owner:
-    a worker that is new gets all of it.
+    `contents` returns what the backend store contains. In a store from before accounts existed,
+    nothing has an owner, so a new worker gets all of it.
     """
     passwords = {name: os.environ[variable] for name, variable in PASSWORDS.items()}
     if not accounts.has_user(ADMIN):
         accounts.create_user(ADMIN, passwords[ADMIN], is_admin=True)
-        yield f"account {ADMIN} made"
-    if made := _made_or_renewed(accounts, WORKER, passwords[WORKER]):
-        yield made
-    if made.endswith("made"):
-        given = {("experiment", DEFAULT_EXPERIMENT), *there()}
-        for kind, name in sorted(given):
+        yield f"Account {ADMIN} created."
+    if message := _create_or_update(accounts, WORKER, passwords[WORKER]):
+        yield message
+    if message.endswith("created."):
+        owned = {("experiment", DEFAULT_EXPERIMENT), *contents()}
+        for kind, name in sorted(owned):
             accounts.grant_user_permission(WORKER, kind, name, "MANAGE")
-        yield f"account {WORKER} owns what was there: {len(given)}"
-    if made := _made_or_renewed(accounts, READER, passwords[READER]):
-        yield made
+        yield f"Account {WORKER} owns {len(owned)} existing experiments, models and prompts."
+    if message := _create_or_update(accounts, READER, passwords[READER]):
+        yield message
     for kind in READ_BY_STATUS:
         accounts.grant_user_permission(READER, kind, "*", "READ")
 
 
-def _made_or_renewed(accounts: Any, name: str, password: str) -> str:
+def _create_or_update(accounts: Any, name: str, password: str) -> str:
     if not accounts.has_user(name):
         accounts.create_user(name, password)
-        return f"account {name} made"
+        return f"Account {name} created."
     if accounts.authenticate_user(name, password):
         return ""
     accounts.update_user(name, password=password)
-    return f"account {name} has a new password"
+    return f"Account {name} has a new password."
 
 
-def what_is_there(store: str) -> Iterator[tuple[str, str]]:
-    """Each experiment, registered model and prompt of the backend store: kind, and id or name."""
+def store_contents(store: str) -> Iterator[tuple[str, str]]:
+    """Yield each experiment, registered model and prompt of the store: kind, and id or name."""
     from sqlalchemy import create_engine
 
     engine = create_engine(store)
     with engine.connect() as connection:
-        yield from ((kind, name) for kind, name in connection.exec_driver_sql(THERE))
+        yield from ((kind, name) for kind, name in connection.exec_driver_sql(CONTENTS))
     engine.dispose()
 
 
-def as_it_is(store: str) -> list[Any]:
-    """What is to be as it was left for nothing to be done: the schema's version, the accounts."""
+def current_state(store: str) -> list[Any]:
+    """Return the schema's version and the accounts, from which the init job detects changes."""
     import psycopg2
 
     from stack_runtime.shared import database_url
@@ -144,17 +145,17 @@ def as_it_is(store: str) -> list[Any]:
         with closing(database_url.connect(store, dbname=DATABASE)) as connection:
             connection.autocommit = True
             cursor = connection.cursor()
-            return [database_url.rows(cursor, query, *values) for query, values in LEFT]
+            return [database_url.rows(cursor, query, *values) for query, values in STATE_QUERIES]
     except psycopg2.OperationalError:
-        # There is none, in a stack of before.
+        # A stack from before accounts existed has no such database.
         return []
 
 
 def renew_admin() -> str:
-    """Give admin the password of .env; what was done."""
+    """Set admin's password to the one in .env, and return a message."""
     point_at(os.environ["MLFLOW_BACKEND_STORE_URI"])
-    opened().update_user(ADMIN, password=os.environ[PASSWORDS[ADMIN]])
-    return f"account {ADMIN} has a new password"
+    open_store().update_user(ADMIN, password=os.environ[PASSWORDS[ADMIN]])
+    return f"Account {ADMIN} has a new password."
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """List or remove MLflow's runs that were deleted long ago.
 
-`python -m stack_runtime.mlflow.cleanup SECONDS [apply]`. Calls the code of `mlflow gc`, not the
-command: that takes the store's address with its password as an argument, and removes everything
-deleted if it gets no names. The source of a registered version is kept, even if it was deleted: a
-champion without its run cannot be loaded.
+`python -m stack_runtime.mlflow.cleanup SECONDS [apply]`. It calls the code of `mlflow gc`, not the
+command. The command takes the store's URL with its password as an argument, and without names it
+removes everything that was deleted. The source run of a registered version is kept, even if it was
+deleted, because a champion without its run cannot be loaded.
 """
 
 import os
@@ -20,7 +20,7 @@ from stack_runtime.shared.cleanup_report import Row, allocated, count, run
 IN_USE = "SELECT run_id FROM model_versions WHERE run_id IS NOT NULL"
 MODEL_IN_USE = "EXISTS (SELECT FROM model_versions WHERE source LIKE '%%' || model_id || '%%')"
 DELETED = f"lifecycle_stage = 'deleted' AND run_uuid NOT IN ({IN_USE})"
-# With an experiment its models leave the database, and would leave their artifacts behind.
+# Removing an experiment removes its models from the database, but not their artifacts.
 OLD_EXPERIMENTS = f"""
 SELECT experiment_id FROM experiments WHERE lifecycle_stage = 'deleted'
 AND last_update_time < %(before)s AND experiment_id NOT IN (SELECT experiment_id FROM runs
@@ -40,7 +40,7 @@ WHERE lifecycle_stage = 'deleted' AND last_updated_timestamp_ms < %(before)s AND
 
 
 class Store:
-    """MLflow's database and, where it is a folder, its store of artifacts."""
+    """MLflow's database, and its artifact store if that is a folder."""
 
     def __init__(self, uri: str, destination: str, before: float) -> None:
         from sqlalchemy import create_engine
@@ -52,42 +52,42 @@ class Store:
         self.folder = Path(urlsplit(destination).path) if local else None
 
     def ask(self, statement: str) -> Sequence[Any]:
-        """The rows of an answer."""
+        """Run a query and return its rows."""
         with self.engine.connect() as connection:
             rows: Sequence[Any] = connection.exec_driver_sql(statement, self.before).fetchall()
             return rows
 
-    def holds(self) -> int:
-        """Bytes of the database, and of the artifacts where they are on this disk."""
+    def size(self) -> int:
+        """Return the bytes of the database, and of artifacts on this disk."""
         database = int(self.ask("SELECT pg_database_size(current_database())")[0][0])
         return database + (allocated([self.folder]) if self.folder else 0)
 
-    def places(self, uris: Sequence[str]) -> list[Path]:
-        """The folders that the server serves as these artifacts."""
+    def folders(self, uris: Sequence[str]) -> list[Path]:
+        """Return the folders from which the server serves these artifacts."""
         if not self.folder:
             return []
         inside = [urlsplit(uri).path.strip("/") for uri in uris if uri.startswith("mlflow-art")]
         return [self.folder / path for path in inside if path]
 
     def clean(self, *, remove: bool) -> Row:
-        """Runs, experiments and logged models that were deleted before the moment."""
+        """List or remove runs, experiments and logged models that were deleted long ago."""
         runs, models = self.ask(OLD_RUNS), self.ask(OLD_MODELS)
         experiments = [str(number) for (number,) in self.ask(OLD_EXPERIMENTS)]
-        places = self.places([uri for _, uri in (*runs, *models)])
-        holds, size = self.holds(), allocated(places)
-        told = f"{count(len(runs), 'run')}, {count(len(models), 'model')}"
+        folders = self.folders([uri for _, uri in (*runs, *models)])
+        total, old = self.size(), allocated(folders)
+        summary = f"{count(len(runs), 'run')}, {count(len(models), 'model')}"
         if not remove or not (runs or models or experiments):
-            return Row("MLflow's deleted runs", holds, size, told)
+            return Row("MLflow's deleted runs", total, old, summary)
         self._collect([run for run, _ in runs], [model for model, _ in models], experiments)
-        for place in places:
-            _remove_empty(place.parent)
-        return Row("MLflow's deleted runs", holds, size, told, self.holds())
+        for folder in folders:
+            _remove_empty(folder.parent)
+        return Row("MLflow's deleted runs", total, old, summary, self.size())
 
     def _collect(self, runs: list[str], models: list[str], experiments: list[str]) -> None:
         from mlflow import cli, set_tracking_uri
 
-        assert callable(cli._gc_tracking_resources), "this MLflow collects garbage in another way"
-        # Artifacts are deleted by the server, which alone knows where they are.
+        assert callable(cli._gc_tracking_resources), "MLflow removes deleted runs in another way."
+        # Only the server knows where artifacts are, so it deletes them.
         set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or "http://localhost:5000")
         cli._gc_tracking_resources(
             backend_store=cli._get_store(self.uri, self.destination),
@@ -96,7 +96,7 @@ class Store:
             logged_model_ids=models,
             older_than=None,
             time_delta=0,
-            # None named would mean all of them.
+            # Without names, MLflow would remove all of them.
             skip_experiments=not experiments,
             skip_logged_models=False,
         )
@@ -106,15 +106,15 @@ def _remove_empty(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        # Something else stands in it, or it was never there.
+        # The folder still contains something, or never existed.
         return
 
 
 def main(seconds: int, *, remove: bool) -> None:
     """Print the row."""
-    # The server is on this machine.
+    # The server runs on this machine, so no proxy must be used.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
-    # Whose run it was, only admin may delete what everybody made.
+    # Only admin can delete runs of all accounts.
     os.environ["MLFLOW_TRACKING_USERNAME"] = "admin"
     os.environ["MLFLOW_TRACKING_PASSWORD"] = os.environ["MLFLOW_ADMIN_PASSWORD"]
     destination = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION") or "/mlflow_data"

@@ -1,7 +1,7 @@
-"""The one-shot before MLflow's server: its schemas made or upgraded, its accounts made.
+"""Init job of MLflow: create or upgrade its schemas, create its accounts.
 
-Through Python because `mlflow db upgrade` takes the URI, password included, as an argument. Where
-both databases are as this left them, not even MLflow is imported.
+It uses Python because `mlflow db upgrade` takes the URI with its password as an argument. If both
+databases have not changed since the last run, it does not even import MLflow.
 """
 
 import os
@@ -14,7 +14,7 @@ from stack_runtime.shared.wait_for_server import wait_for_server
 
 
 def migrate(uri: str) -> None:
-    """Bring the backend store to this MLflow's schema, then prove that it is there."""
+    """Migrate the backend store to this MLflow's schema, then check the schema."""
     from mlflow.store.db import utils
     from sqlalchemy import inspect
 
@@ -26,44 +26,43 @@ def migrate(uri: str) -> None:
     utils._verify_schema(engine)
 
 
-def make_accounts(uri: str) -> None:
-    """Make MLflow's accounts and their database beside the backend store, or bring them up."""
+def create_accounts(uri: str) -> None:
+    """Create or update MLflow's accounts and their database, next to the backend store."""
     accounts.point_at(uri)
     superuser = {"user": "postgres", "password": os.environ["POSTGRES_PASSWORD"]}
-    with closing(database_url.connect(uri, dbname="postgres", **superuser)) as opened:
-        accounts.make_database(opened)
-    for told in accounts.make(accounts.opened(), lambda: accounts.what_is_there(uri)):
-        print(told)
+    with closing(database_url.connect(uri, dbname="postgres", **superuser)) as connection:
+        accounts.create_database(connection)
+    store = accounts.open_store()
+    for message in accounts.create_accounts(store, lambda: accounts.store_contents(uri)):
+        print(message)
 
 
-def found(cursor: Any, uri: str) -> str:
-    """A digest of both databases as far as this looks after them, and of what they are made from.
-
-    Of other passwords in .env it is another.
-    """
+def state_digest(cursor: Any, uri: str) -> str:
+    """Return a digest of schemas, accounts and their sources, including the passwords in .env."""
     rows = [database_url.rows(cursor, "SELECT version_num FROM alembic_version")]
-    rows += accounts.as_it_is(uri)
+    rows += accounts.current_state(uri)
     key = "\n".join(os.environ[name] for name in accounts.PASSWORDS.values())
     return init_marker.digest(rows, key=key)
 
 
 def main(uri: str) -> None:
-    """Wait for PostgreSQL, then all of it."""
+    """Wait for PostgreSQL, then initialize both databases unless nothing has changed."""
     wait_for_server(uri)
     with closing(database_url.connect(uri)) as connection:
         connection.autocommit = True
-        cursor, place = connection.cursor(), connection.info.dbname
-        marker = init_marker.read(cursor, place)
-        if marker and marker.digest == found(cursor, uri):
-            print("the backend store and the accounts are as they were left")
+        cursor, dbname = connection.cursor(), connection.info.dbname
+        marker = init_marker.read(cursor, dbname)
+        if marker and marker.digest == state_digest(cursor, uri):
+            print("The backend store and the accounts are up to date.")
             return
         migrate(uri)
-        print("the backend store is at this MLflow's schema")
-        make_accounts(uri)
+        print("The backend store has the schema of this MLflow.")
+        create_accounts(uri)
         from stack_runtime.mlflow.patches import PATCHES
 
         inactive = patch_registry.inactive(PATCHES)
-        init_marker.write(cursor, place, init_marker.Marker(found(cursor, uri), inactive))
+        marker = init_marker.Marker(state_digest(cursor, uri), inactive)
+        init_marker.write(cursor, dbname, marker)
 
 
 if __name__ == "__main__":

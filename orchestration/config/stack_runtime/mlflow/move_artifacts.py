@@ -1,9 +1,9 @@
-"""Copy artifacts of a folder into MLflow's bucket; each is read back and compared by its hash.
+"""Copy artifacts from a folder into MLflow's bucket, and verify each copy by its hash.
 
-`python -m stack_runtime.mlflow.move_artifacts FOLDER SINCE copy|tell` takes the files that changed
-since then (seconds since 1970) and prints its progress, a line of JSON at a time. What is in the
-bucket already with the same content stays, so an interrupted copy continues where it ended. Nothing
-is deleted anywhere.
+`python -m stack_runtime.mlflow.move_artifacts FOLDER SINCE copy|count` handles the files that
+changed since then (seconds since 1970) and prints its progress as lines of JSON. Files that the
+bucket already contains unchanged are skipped, so an interrupted copy can resume. Nothing is
+deleted.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from typing import IO, Any
 
 from stack_runtime.shared import patch_registry, s3, s3_errors
 
-# A request takes longer to answer than to ask for; large files are sent in several parts anyway.
-AT_ONCE = 8
+# Requests mostly wait for answers, so several run at once. Large files are sent in parts anyway.
+THREADS = 8
 CHUNK_BYTES = 1 << 20
-# Seconds. Not every server shows at once what it has taken.
-SHOWN_AFTER = (0, 1)
+# Seconds before each check of a new object. Some servers do not return an upload immediately.
+CHECK_DELAYS = (0, 1)
 
 
-class Changed(Exception):
-    """The bucket gives back another content than was written."""
+class ContentMismatch(Exception):
+    """The bucket returned different content than was written."""
 
 
 @dataclass
-class Done:
-    """How far it is: files and bytes looked at, of how many, and what of it was sent."""
+class Progress:
+    """Files and bytes that were checked, their totals, and the bytes that were sent."""
 
     files: int = 0
     of_files: int = 0
@@ -43,100 +43,98 @@ class Done:
 
 
 class Target:
-    """Where artifacts go: a bucket, and what their names begin with."""
+    """The bucket for artifacts, and the prefix of their names."""
 
     def __init__(self, client: Any, destination: str, *, last: bool = False) -> None:
         self.client, self.last = client, last
         self.bucket, self.prefix = s3.bucket_and_prefix(destination)
 
-    def takes(self, path: Path, name: str) -> int:
-        """Have a file there with its content; the bytes that had to be sent for it.
+    def copy(self, path: Path, name: str) -> int:
+        """Copy a file unless the bucket contains it; return the bytes that were sent.
 
-        One that goes or is written to meanwhile is left to the last round. Raises Changed, OSError
-        and what AWS's library raises.
+        Files that disappear or change meanwhile are left to the last round. Raises ContentMismatch,
+        OSError and `aws_errors`.
         """
         key = "/".join(filter(None, (self.prefix, name)))
         with suppress(FileNotFoundError):
             before = path.stat()
             with path.open("rb") as file:
-                wanted = digest(file)
-            if self.held(key, before.st_size) == wanted:
+                expected = digest(file)
+            if self.content_hash(key, before.st_size) == expected:
                 return 0
             self.client.upload_file(str(path), self.bucket, key)
-            for pause in SHOWN_AFTER:
-                time.sleep(pause)
-                if self.held(key, before.st_size) == wanted:
+            for delay in CHECK_DELAYS:
+                time.sleep(delay)
+                if self.content_hash(key, before.st_size) == expected:
                     return before.st_size
             if self.last or path.stat().st_ctime_ns == before.st_ctime_ns:
-                raise Changed(key)
+                raise ContentMismatch(key)
         return 0
 
-    def held(self, key: str, size: int) -> str:
-        """The hash of what is there under a name; blank for none, or one of another size."""
+    def content_hash(self, key: str, size: int) -> str:
+        """Return the hash of an object; blank if it is missing or has another size."""
         try:
-            found = self.client.get_object(Bucket=self.bucket, Key=key)
-        except s3_errors.errors_of_aws() as error:
-            if s3_errors.is_of_an_object(error):
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+        except s3_errors.aws_errors() as error:
+            if s3_errors.is_missing_object(error):
                 return ""
             raise
-        with found["Body"] as body:
-            return digest(body) if found["ContentLength"] == size else ""
+        with answer["Body"] as body:
+            return digest(body) if answer["ContentLength"] == size else ""
 
 
 def digest(stream: IO[bytes]) -> str:
-    """SHA-256 of all that comes."""
-    made = hashlib.sha256()
+    """Return the SHA-256 of a stream."""
+    sha256 = hashlib.sha256()
     while chunk := stream.read(CHUNK_BYTES):
-        made.update(chunk)
-    return made.hexdigest()
+        sha256.update(chunk)
+    return sha256.hexdigest()
 
 
 def changed_since(folder: Path, moment: float) -> dict[Path, int]:
-    """Files and their bytes, by when this machine last touched them: a copy keeps another time."""
-    found = {}
+    """Return files and their sizes, selected by ctime because copies keep the original mtime."""
+    sizes = {}
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names):
             with suppress(FileNotFoundError):
-                known = path.stat()
-                if known.st_ctime >= moment:
-                    found[path] = known.st_size
-    return dict(sorted(found.items()))
+                status = path.stat()
+                if status.st_ctime >= moment:
+                    sizes[path] = status.st_size
+    return dict(sorted(sizes.items()))
 
 
-def moved(target: Target, folder: Path, sizes: Mapping[Path, int]) -> Iterator[Done]:
-    """Have all of them there; tells after each how far it is. Raises as `takes` does."""
-    done = Done(of_files=len(sizes), of_bytes=sum(sizes.values()))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+def copy_files(target: Target, folder: Path, sizes: Mapping[Path, int]) -> Iterator[Progress]:
+    """Copy all files and yield the progress after each. Raises the errors of `Target.copy`."""
+    progress = Progress(of_files=len(sizes), of_bytes=sum(sizes.values()))
+    with ThreadPoolExecutor(THREADS) as pool:
         names = [str(path.relative_to(folder)) for path in sizes]
         try:
-            for size, sent in zip(
-                sizes.values(), pool.map(target.takes, sizes, names), strict=True
-            ):
-                done.files, done.bytes = done.files + 1, done.bytes + size
-                done.sent += sent
-                yield done
+            for size, sent in zip(sizes.values(), pool.map(target.copy, sizes, names), strict=True):
+                progress.files, progress.bytes = progress.files + 1, progress.bytes + size
+                progress.sent += sent
+                yield progress
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def main(folder: Path, since: float, *, copy: bool) -> None:
-    """Copy what changed since, or only count it; the last line is what came of it."""
+    """Copy or only count the changed files; the last line printed is the result."""
     sizes, destination = changed_since(folder, since), os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
-    told = asdict(Done(of_files=len(sizes), of_bytes=sum(sizes.values())))
-    print(json.dumps(told), flush=True)
+    totals = asdict(Progress(of_files=len(sizes), of_bytes=sum(sizes.values())))
+    print(json.dumps(totals), flush=True)
     if not copy:
         return
     s3.drop_blank_settings()
     patch_registry.load(s3.SHORT_TIMEOUTS)
     try:
-        # Nobody writes any more while what changed since the first round is copied.
+        # In the second round MLflow is stopped, so a file that still changes is an error.
         target = Target(s3.client(), destination, last=since > 0)
-        for done in moved(target, folder, sizes):
-            print(json.dumps(asdict(done)), flush=True)
-    except s3_errors.errors_of_aws() as error:
-        print(json.dumps(asdict(s3_errors.understood(error, destination))))
-    except Changed as error:
+        for progress in copy_files(target, folder, sizes):
+            print(json.dumps(asdict(progress)), flush=True)
+    except s3_errors.aws_errors() as error:
+        print(json.dumps(asdict(s3_errors.explain(error, destination))))
+    except ContentMismatch as error:
         trouble = asdict(s3_errors.CHANGED)
         print(json.dumps({**trouble, "cause": f"{trouble['cause']}: {error}"}))
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from stack_runtime.shared import s3
 from stack_runtime.shared.patch_registry import Kind, Patch
-from stack_runtime.shared.s3_errors import errors_of_aws, is_of_an_object, understood
+from stack_runtime.shared.s3_errors import aws_errors, explain, is_missing_object
 
 DISTRIBUTION, VERSIONS = "mlflow", ">=3.17,<3.18"
 LOG = logging.getLogger("mlflow.store.artifact")
-# A status that MLflow's client does not repeat: it would for minutes, without a message.
+# MLflow's client does not retry this status. It retries others for minutes without a message.
 FAILED_DEPENDENCY = 424
-# What MLflow's server asks of a bucket.
+# The methods with which MLflow's server accesses a bucket.
 BUCKET_METHODS = (
     "log_artifact", "log_artifacts", "list_artifacts", "download_artifacts", "_download_file",
     "delete_artifacts",
@@ -23,18 +23,18 @@ BUCKET_METHODS = (
 
 
 def bucket() -> str:
-    """Return the bucket that keeps artifacts; blank if a folder does."""
+    """Return the bucket of artifacts; blank if they are in a folder."""
     destination = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", "")
     return destination if s3.is_bucket(destination) else ""
 
 
 def serve_in_process(server: Any) -> None:
-    """Let `mlflow server` run `python -m uvicorn …` in its own process, to its end."""
+    """Make `mlflow server` run `python -m uvicorn …` in its own process."""
     start_child = server._exec_cmd
 
     def run_here(command: Sequence[str], extra_env: Mapping[str, str], **options: Any) -> Any:
         if [*command[:3]] != [sys.executable, "-m", "uvicorn"]:
-            LOG.warning("MLflow starts its server in another way: %s.", " ".join(command[:4]))
+            LOG.warning("MLflow starts its server with another command: %s.", " ".join(command[:4]))
             return start_child(command, extra_env=extra_env, **options)
         import uvicorn
 
@@ -46,19 +46,19 @@ def serve_in_process(server: Any) -> None:
 
 
 def explain_bucket_errors(s3_artifact_repo: Any) -> None:
-    """Let the server answer what a bucket's error means, and log the error itself."""
+    """Make the server answer with the cause and fix of a bucket's error, and log the error."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact import artifact_repository_registry as registry
 
     def explained(method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
-        def explain(*args: Any, **options: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
             try:
                 return method(*args, **options)
-            except (MlflowException, *errors_of_aws()) as error:
+            except (MlflowException, *aws_errors()) as error:
                 raise answer_for(error, bucket()) from error
 
-        return explain
+        return call
 
     repository = s3_artifact_repo.S3ArtifactRepository
     methods = {name: explained(getattr(repository, name)) for name in BUCKET_METHODS}
@@ -67,7 +67,7 @@ def explain_bucket_errors(s3_artifact_repo: Any) -> None:
 
 
 def serve_artifacts_itself(handlers: Any) -> None:
-    """Let the server pass artifacts on, and give no client an address of the bucket."""
+    """Make the server transfer artifacts itself instead of giving clients URLs of the bucket."""
 
     class Nobody:
         """A class that no repository is an instance of."""
@@ -76,25 +76,25 @@ def serve_artifacts_itself(handlers: Any) -> None:
 
 
 def answer_for(error: Exception, destination: str) -> Any:
-    """Return the exception that MLflow's server is to answer with for an error of its bucket."""
+    """Return the exception with which MLflow's server answers an error of its bucket."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
     prefix = f"artifact store {destination}: "
-    # If several files failed at once, MLflow joins their messages, a line each.
+    # If several files fail at once, MLflow joins their messages line by line.
     text = next((line for line in str(error).splitlines() if line.startswith(prefix)), "")
-    met = error if isinstance(error, errors_of_aws()) else error.__context__
+    cause = error if isinstance(error, aws_errors()) else error.__context__
     if not text:
-        if not isinstance(met, errors_of_aws()):
+        if not isinstance(cause, aws_errors()):
             return error
-        if is_of_an_object(met):
-            return MlflowException("there is no such artifact", RESOURCE_DOES_NOT_EXIST)
-        trouble = understood(met, destination)
-        LOG.error("%s%s (%s)", prefix, trouble.cause, met)
+        if is_missing_object(cause):
+            return MlflowException("The artifact does not exist.", RESOURCE_DOES_NOT_EXIST)
+        trouble = explain(cause, destination)
+        LOG.error("%s%s (%s)", prefix, trouble.cause, cause)
         text = f"{prefix}{trouble.cause}; {trouble.fix}"
-    failed = MlflowException(text)
-    failed.get_http_status_code = lambda: FAILED_DEPENDENCY
-    return failed
+    answer = MlflowException(text)
+    answer.get_http_status_code = lambda: FAILED_DEPENDENCY
+    return answer
 
 
 ONE_PROCESS = Patch(
@@ -109,8 +109,8 @@ ONE_PROCESS = Patch(
     delete_when="`mlflow server` runs uvicorn in its own process",
     apply=serve_in_process,
 )
-# Only where a bucket keeps the artifacts.
-OF_BUCKET = (
+# Applied only if artifacts are in a bucket.
+BUCKET_PATCHES = (
     Patch(
         name="explain-bucket-errors",
         module="mlflow.store.artifact.s3_artifact_repo",
@@ -141,4 +141,4 @@ OF_BUCKET = (
     ),
     s3.SHORT_TIMEOUTS,
 )
-PATCHES = (ONE_PROCESS, *OF_BUCKET)
+PATCHES = (ONE_PROCESS, *BUCKET_PATCHES)

@@ -1,9 +1,9 @@
 """MLflow's server in one process: `python -m stack_runtime.mlflow.serve`.
 
-`mlflow server` imports all of MLflow, prepares the server, starts uvicorn as a child that imports
-it all again, and stays as its parent: 5 CPU-seconds at every start and 200 MiB for ever. Here the
-same command prepares the same server, and uvicorn runs in its place. It reads its settings from the
-environment, where it takes a blank value for one that is set.
+`mlflow server` imports all of MLflow and starts uvicorn as a child, which imports everything again.
+This takes 5 CPU-seconds at every start and 200 MiB permanently. Here the same command prepares the
+same server, but uvicorn runs in this process. MLflow reads its settings from the environment, where
+it treats a blank value as set.
 """
 
 import os
@@ -14,7 +14,7 @@ from stack_runtime.shared import patch_registry, s3
 
 
 def main() -> None:
-    """Apply the patches, then run `mlflow server` behind a login."""
+    """Apply the patches, then run `mlflow server` with a login."""
     s3.drop_blank_settings()
     point_at(os.environ["MLFLOW_BACKEND_STORE_URI"])
     for patch in patches.PATCHES if patches.bucket() else [patches.ONE_PROCESS]:

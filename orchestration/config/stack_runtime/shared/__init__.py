@@ -1,1 +1,1 @@
-"""What Airflow's and MLflow's sides have in common."""
+"""Modules that the services of Airflow and MLflow share."""

@@ -1,4 +1,4 @@
-"""What the scripts of `inv clean` share: steps that fail alone, rows that tell, sizes on disk."""
+"""Shared code of the `inv clean` scripts: independent steps, result rows, sizes on disk."""
 
 import json
 import os
@@ -11,24 +11,24 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """What one kind of thing holds and what of it is old; sizes in bytes.
+    """Result for one kind of data: its total and old size in bytes, and a summary in words.
 
-    `left` is what it holds afterwards, None where nothing was removed.
+    `left` is the size afterwards, or None if nothing was removed.
     """
 
     what: str
     holds: int
     old: int
-    told: str
+    summary: str
     left: int | None = None
 
 
 def run(steps: Mapping[str, Callable[[], Row]]) -> None:
-    """Take each step, whatever becomes of the others; print their rows as one line of JSON."""
+    """Run every step, even if others fail, and print their rows as one line of JSON."""
     rows = []
     for what, step in steps.items():
         try:
-            # What the service's own code prints would stand among the rows.
+            # Keep the output of the service's own code out of the rows.
             with redirect_stdout(sys.stderr):
                 rows.append(asdict(step()))
         except Exception as error:
@@ -39,12 +39,12 @@ def run(steps: Mapping[str, Callable[[], Row]]) -> None:
 
 
 def count(number: int, noun: str) -> str:
-    """1 run, 2 runs."""
+    """Return a number with its noun: "1 run", "2 runs"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def allocated(paths: Iterable[Path]) -> int:
-    """Bytes that files and all below folders take on the disk; what is gone takes none."""
+    """Return the bytes on disk of files and whole folders; missing files count as 0."""
     total = 0
     for path in paths:
         for folder, _, names in os.walk(path):

@@ -5,16 +5,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 def connect(url: str, **options: str) -> Any:
-    """Return a psycopg2 connection to what a SQLAlchemy URL names.
+    """Return a psycopg2 connection for a SQLAlchemy URL.
 
-    `options` are libpq parameters that replace those of the URL, such as `dbname`. Raises
+    `options` are libpq parameters, such as `dbname`, that replace those of the URL. Raises
     psycopg2.Error.
     """
     import psycopg2
 
     parts = urlsplit(url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    given = {
+    parameters = {
         "host": parts.hostname or "",
         "port": str(parts.port or ""),
         "user": unquote(parts.username or ""),
@@ -23,11 +23,11 @@ def connect(url: str, **options: str) -> Any:
         **query,
         **options,
     }
-    return psycopg2.connect(**{name: value for name, value in given.items() if value})
+    return psycopg2.connect(**{name: value for name, value in parameters.items() if value})
 
 
 def rows(cursor: Any, query: str, *values: object) -> list[tuple[Any, ...]]:
-    """Return the rows of a query; none if a table or column that it names does not exist."""
+    """Return the rows of a query; an empty list if one of its tables or columns is missing."""
     import psycopg2
 
     try:

@@ -1,9 +1,8 @@
-"""The marker of an init job: what it brought a database to, kept as the database's comment.
+"""Marker of an init job, stored as the comment of the database that it initialized.
 
-With it the next start need not import Airflow or MLflow to see that nothing is to be done. A
-database that was restored or recreated has no comment, and one that was renamed keeps its own.
-The marker holds a digest of everything the result was made from, which reveals nothing, and the
-patches that are not active in this environment, for the status page to show.
+With it, the next start can skip all work without importing Airflow or MLflow. A restored or
+recreated database has no comment; a renamed one keeps its own. The marker contains a digest of all
+inputs, which reveals nothing. It also lists the inactive patches, for the status page.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Packages whose versions decide a schema, an account or a patch, unlike what DAGs need besides.
+# Packages whose versions affect a schema, an account or a patch. Other packages are for DAGs only.
 RELEVANT_PACKAGES = re.compile(
     r"airflow|mlflow|alembic|sqlalchemy|appbuilder|celery|structlog|botocore", re.IGNORECASE
 )
@@ -26,25 +25,25 @@ RUNTIME = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Marker:
-    """A digest of what a database was made from, and the patches that are not active, by name."""
+    """The digest of all inputs, and the inactive patches: name and reason."""
 
     digest: str
     inactive_patches: Mapping[str, str]
 
 
-def digest(found: Iterable[object], *, key: str) -> str:
-    """Return a digest of the relevant packages, of all of `stack_runtime` and of `found`.
+def digest(rows: Iterable[object], *, key: str) -> str:
+    """Return a digest of the relevant packages, all files of `stack_runtime`, and `rows`.
 
-    With a secret as key, the result may depend on further secrets: nobody can guess them from it.
+    If the key is secret, the rows may contain secrets: nobody can guess them from the digest.
     """
-    parts = [*_packages(), *_files(RUNTIME), *map(repr, found)]
+    parts = [*_packages(), *_files(RUNTIME), *map(repr, rows)]
     return hmac.new(key.encode(), "\n".join(parts).encode(), hashlib.sha256).hexdigest()
 
 
 def _packages() -> Iterable[str]:
-    # The folders' names hold the versions.
-    there = (path.name for place in sys.path for path in Path(place).glob("*.dist-info"))
-    return sorted(name for name in there if RELEVANT_PACKAGES.search(name))
+    # The names of these folders contain the versions.
+    names = (path.name for place in sys.path for path in Path(place).glob("*.dist-info"))
+    return sorted(name for name in names if RELEVANT_PACKAGES.search(name))
 
 
 def _files(folder: Path) -> Iterable[str]:
@@ -55,7 +54,7 @@ def _files(folder: Path) -> Iterable[str]:
 
 
 def read(cursor: Any, database: str) -> Marker | None:
-    """Return a database's marker, or None if it has none of this form."""
+    """Return the marker of a database, or None if it has no valid one."""
     cursor.execute(COMMENT, (database,))
     row = cursor.fetchone()
     try:
@@ -65,6 +64,6 @@ def read(cursor: Any, database: str) -> Marker | None:
 
 
 def write(cursor: Any, database: str, marker: Marker) -> None:
-    """Write a database's marker; only its owner can."""
+    """Write the marker of a database. Only the owner of the database can do that."""
     text = json.dumps({"digest": marker.digest, "inactive_patches": {**marker.inactive_patches}})
     cursor.execute(f'COMMENT ON DATABASE "{database}" IS %s', (text,))

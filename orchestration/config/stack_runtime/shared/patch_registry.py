@@ -1,10 +1,10 @@
-"""Patches as data: every replacement or subclass of something internal to a library.
+"""Registry of patches: every replacement or subclass of a library's internals, as data.
 
-A patch names the module it changes, the names it needs there and the versions it was written for.
-Outside its range it is skipped: that version does not need it, or is not supported by it. Inside
-its range a missing name skips a SPEED patch and stops the service for a CORRECTNESS patch. The
-init jobs note the skipped patches at their databases (`init_marker`), from where the status page,
-`inv health --json` and `inv doctor` list them.
+A patch lists the module it changes, the names it needs there and the versions it was written for.
+Other versions do not need it or are not supported, so it is skipped. If a name is missing in a
+supported version, a SPEED patch is skipped, but a CORRECTNESS patch stops the service. The init
+jobs record skipped patches at their databases (`init_marker`). The status page,
+`inv health --json` and `inv doctor` list them from there.
 """
 
 import importlib
@@ -21,7 +21,7 @@ LOG = logging.getLogger("stack_runtime.patches")
 
 
 class Kind(StrEnum):
-    """What is lost without a patch: time and memory, or a property the stack promises."""
+    """What is missing without a patch: time and memory, or a guarantee of the stack."""
 
     SPEED = "speed"
     CORRECTNESS = "correctness"
@@ -29,10 +29,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Patch:
-    """One replacement: `apply` gets the imported module and changes it.
+    """One patch: `apply` receives the imported module and changes it.
 
-    `needs` are dotted names in the module, or `other.module:name`; `versions` is a PEP 440 range of
-    `distribution`. `load` imports the module where that itself is part of the patch.
+    `needs` are dotted names in the module, or `other.module:name`. `versions` is a PEP 440 range of
+    `distribution`. `load` imports the module if the import itself is part of the patch.
     """
 
     name: str
@@ -48,23 +48,23 @@ class Patch:
     load: Callable[[str], ModuleType] = importlib.import_module
 
     def out_of_range(self) -> str:
-        """Return why this patch is not for the installed version; blank if it is."""
+        """Return why this patch does not support the installed version; blank if it does."""
         from packaging.specifiers import SpecifierSet
 
         version = installed_version(self.distribution)
         if version and SpecifierSet(self.versions).contains(version, prereleases=True):
             return ""
-        found = f"{version} is installed" if version else "it is not installed"
-        return f"it is for {self.distribution} {self.versions}, and {found}"
+        state = f"{version} is installed" if version else "it is not installed"
+        return f"it is for {self.distribution} {self.versions}, and {state}"
 
     def misfit(self, module: ModuleType) -> str:
-        """Return which needed names the module lacks; blank if it has all of them."""
+        """Return which needed names the module lacks; blank if it has all."""
         missing = [name for name in self.needs if not _has(module, name)]
         return f"{self.module} has no {', '.join(missing)}" if missing else ""
 
 
 class PatchError(SystemExit):
-    """A CORRECTNESS patch does not fit a version it is for: ends the process with one sentence."""
+    """A CORRECTNESS patch does not fit a supported version; ends the process with a message."""
 
 
 @cache
@@ -77,11 +77,11 @@ def installed_version(distribution: str) -> str:
 
 
 def activate(patch: Patch, module: ModuleType) -> str:
-    """Apply a patch to its imported module; return why not, after one line in the log.
+    """Apply a patch to its imported module; if it is skipped, log and return the reason.
 
-    Raises PatchError where a CORRECTNESS patch lacks a name.
+    Raises PatchError if a CORRECTNESS patch lacks a name.
     """
-    why = patch.out_of_range() or _checked(patch, patch.misfit(module))
+    why = patch.out_of_range() or _verify(patch, patch.misfit(module))
     if why:
         _skip(patch, why)
     else:
@@ -97,7 +97,7 @@ def load(patch: Patch) -> None:
     try:
         module = patch.load(patch.module)
     except ImportError as error:
-        _skip(patch, _checked(patch, f"{patch.module} cannot be imported: {error}"))
+        _skip(patch, _verify(patch, f"{patch.module} cannot be imported: {error}"))
         return
     activate(patch, module)
 
@@ -109,23 +109,23 @@ def _skip(patch: Patch, why: str) -> None:
 def inactive(patches: Iterable[Patch]) -> dict[str, str]:
     """Return the patches that are not active in this environment: name and reason.
 
-    Imports their modules. Raises PatchError where a CORRECTNESS patch does not fit.
+    Imports their modules. Raises PatchError if a CORRECTNESS patch does not fit.
     """
     reasons = {
-        patch.name: patch.out_of_range() or _checked(patch, _misfit_here(patch))
+        patch.name: patch.out_of_range() or _verify(patch, _installed_misfit(patch))
         for patch in patches
     }
     return {name: why for name, why in reasons.items() if why}
 
 
-def _misfit_here(patch: Patch) -> str:
+def _installed_misfit(patch: Patch) -> str:
     try:
         return patch.misfit(importlib.import_module(patch.module))
     except ImportError as error:
         return f"{patch.module} cannot be imported: {error}"
 
 
-def _checked(patch: Patch, misfit: str) -> str:
+def _verify(patch: Patch, misfit: str) -> str:
     if misfit and patch.kind is Kind.CORRECTNESS:
         raise PatchError(
             f"The patch {patch.name} does not fit {patch.distribution} "

@@ -1,8 +1,8 @@
-"""Buckets: settings, time limits, a trial and a list.
+"""Settings and time limits for S3 buckets; test or list a bucket.
 
-`python -m stack_runtime.shared.s3 try s3://bucket/prefix` writes, reads and deletes a small object
-and prints the problem as JSON, with its fix; an empty object if there is none. `list` prints what
-is there, a line of JSON each: name, size in bytes, and the server's own hash of it.
+`python -m stack_runtime.shared.s3 try s3://bucket/prefix` writes, reads and deletes a small object.
+It prints the problem and its fix as JSON, or an empty object. `list` prints one line of JSON per
+object: name, size in bytes and the hash that the server reports.
 """
 
 import json
@@ -21,12 +21,12 @@ from stack_runtime.shared.s3_errors import (
     CHANGED,
     SETTINGS,
     Trouble,
-    errors_of_aws,
-    understood,
+    aws_errors,
+    explain,
 )
 
-# Set in compose for whoever uses them; a blank one is not the same as none to AWS's library.
-BLANK_MEANS_NONE = (
+# Compose always sets these. The AWS library treats a blank value differently from an unset one.
+BLANK_MEANS_UNSET = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -39,11 +39,11 @@ BLANK_MEANS_NONE = (
     "MLFLOW_S3_ENDPOINT_URL",
     "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE",
 )
-# By itself AWS's library sends a checksum behind what it sends by TLS, which many servers refuse.
+# Over TLS the AWS library appends a checksum by default, which many other servers reject.
 CHECKSUMS = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
-# Together under half a minute, where nothing answers: by default minutes, five times over.
-BRIEF: dict[str, Any] = {
-    # For each address that a name has: AWS's have eight.
+# Less than half a minute in total without an answer; the defaults take minutes, five times over.
+TIME_LIMITS: dict[str, Any] = {
+    # This applies to each address of a host; AWS's hosts have eight.
     "connect_timeout": 2,
     "read_timeout": 10,
     "retries": {"mode": "standard", "total_max_attempts": 2},
@@ -51,19 +51,19 @@ BRIEF: dict[str, Any] = {
 
 
 def is_bucket(destination: str) -> bool:
-    """Whether artifacts are kept in one, and not in a folder."""
+    """Return whether a destination is a bucket, not a folder."""
     return destination.startswith("s3://")
 
 
 def bucket_and_prefix(destination: str) -> tuple[str, str]:
-    """The name of the bucket, and what names in it begin with; blank for nothing."""
+    """Return the bucket's name and the prefix of its objects; blank if there is none."""
     parts = urlsplit(destination)
     return parts.netloc, parts.path.strip("/")
 
 
 def drop_blank_settings(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Remove blank settings; request no checksums from a server other than AWS."""
-    for name in BLANK_MEANS_NONE:
+    """Remove blank settings, and disable optional checksums for servers other than AWS."""
+    for name in BLANK_MEANS_UNSET:
         if not environment.get(name):
             environment.pop(name, None)
     if any(name in environment for name in ADDRESSES):
@@ -72,14 +72,14 @@ def drop_blank_settings(environment: MutableMapping[str, str] = os.environ) -> N
 
 
 def shorten_timeouts(botocore_config: Any) -> None:
-    """Give every client of AWS's library in this process these time limits."""
-    botocore_config.Config.OPTION_DEFAULTS.update(BRIEF)
+    """Set TIME_LIMITS for all new AWS clients of this process."""
+    botocore_config.Config.OPTION_DEFAULTS.update(TIME_LIMITS)
 
 
 SHORT_TIMEOUTS = Patch(
     name="short-bucket-timeouts",
     module="botocore.config",
-    needs=tuple(f"Config.OPTION_DEFAULTS.{name}" for name in BRIEF),
+    needs=tuple(f"Config.OPTION_DEFAULTS.{name}" for name in TIME_LIMITS),
     distribution="botocore",
     versions=">=1.34,<2",
     kind=Kind.CORRECTNESS,
@@ -91,12 +91,12 @@ SHORT_TIMEOUTS = Patch(
 
 
 @contextmanager
-def brief() -> Iterator[None]:
-    """Shorten time limits meanwhile (SHORT_TIMEOUTS), in a process that also runs other code."""
+def short_timeouts() -> Iterator[None]:
+    """Apply SHORT_TIMEOUTS temporarily, in a process that also runs other code."""
     from botocore import config
 
     defaults = config.Config.OPTION_DEFAULTS
-    before = {name: defaults[name] for name in BRIEF}
+    before = {name: defaults[name] for name in TIME_LIMITS}
     shorten_timeouts(config)
     try:
         yield
@@ -105,77 +105,77 @@ def brief() -> Iterator[None]:
 
 
 def config() -> Any:
-    """How the server is asked, set as MLflow sets its own."""
+    """Return a client configuration like MLflow's own, with TIME_LIMITS."""
     from botocore.config import Config
 
     style = os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE") or "auto"
-    return Config(signature_version="s3v4", s3={"addressing_style": style}, **BRIEF)
+    return Config(signature_version="s3v4", s3={"addressing_style": style}, **TIME_LIMITS)
 
 
 def client() -> Any:
-    """What asks the server. Raises ValueError, BotoCoreError."""
+    """Return an S3 client. Raises ValueError, BotoCoreError."""
     import boto3
 
-    # Without this one, AWS's library knows a name of its own.
+    # If it is unset, boto3 reads AWS_ENDPOINT_URL_S3 by itself.
     endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL")
     return boto3.client("s3", endpoint_url=endpoint, config=config())
 
 
-def tried(destination: str) -> Trouble | None:
-    """What is in the way of an object that is written, listed, read and deleted again."""
+def find_trouble(destination: str) -> Trouble | None:
+    """Write, list, read and delete a small object; return the problem, if there is one."""
     bucket, prefix = bucket_and_prefix(destination)
     name = "/".join(filter(None, (prefix, f".tried-{secrets.token_hex(8)}")))
-    body, there = secrets.token_bytes(64), {"Bucket": bucket, "Key": name}
+    body, location = secrets.token_bytes(64), {"Bucket": bucket, "Key": name}
     try:
-        asked = client()
-        asked.put_object(**there, Body=body)
+        server = client()
+        server.put_object(**location, Body=body)
         try:
-            asked.list_objects_v2(Bucket=bucket, Prefix=name)
-            kept = asked.get_object(**there)["Body"].read() == body
+            server.list_objects_v2(Bucket=bucket, Prefix=name)
+            unchanged = server.get_object(**location)["Body"].read() == body
         except BaseException:
             with suppress(Exception):
-                asked.delete_object(**there)
+                server.delete_object(**location)
             raise
-        asked.delete_object(**there)
-    except errors_of_aws() as error:
-        return understood(error, destination)
+        server.delete_object(**location)
+    except aws_errors() as error:
+        return explain(error, destination)
     except ValueError:
-        # An address that is none.
+        # The endpoint URL is invalid.
         return SETTINGS
-    return None if kept else CHANGED
+    return None if unchanged else CHANGED
 
 
-def listed(destination: str) -> Iterator[dict[str, Any]]:
-    """Everything below a destination. Raises what AWS's library raises."""
+def list_objects(destination: str) -> Iterator[dict[str, Any]]:
+    """Yield all objects below a destination. Raises `aws_errors`."""
     bucket, prefix = bucket_and_prefix(destination)
     below = prefix and f"{prefix}/"
     pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
     for page in pages:
-        for one in page.get("Contents", ()):
-            name = one["Key"].removeprefix(below)
-            yield {"name": name, "size": one["Size"], "etag": one["ETag"].strip('"')}
+        for entry in page.get("Contents", ()):
+            name = entry["Key"].removeprefix(below)
+            yield {"name": name, "size": entry["Size"], "etag": entry["ETag"].strip('"')}
 
 
 def print_list(destination: str) -> None:
-    """Print it; raises SystemExit with what is in the way."""
+    """Print all objects as JSON; raises SystemExit with the problem if that fails."""
     try:
-        for one in listed(destination):
-            print(json.dumps(one))
-    except errors_of_aws() as error:
-        trouble = understood(error, destination)
+        for entry in list_objects(destination):
+            print(json.dumps(entry))
+    except aws_errors() as error:
+        trouble = explain(error, destination)
         sys.exit(f"{destination}: {trouble.cause}; {trouble.fix}")
 
 
 def main() -> None:
-    """Try a bucket, or list what is there."""
+    """Test a bucket, or list its objects."""
     drop_blank_settings()
-    # Whoever gives out the key of a role is asked too.
+    # For the whole process, because requests for the credentials of a role also need limits.
     load(SHORT_TIMEOUTS)
-    do, destination = sys.argv[1:]
-    if do == "list":
+    command, destination = sys.argv[1:]
+    if command == "list":
         print_list(destination)
     else:
-        trouble = tried(destination)
+        trouble = find_trouble(destination)
         json.dump(asdict(trouble) if trouble else {}, sys.stdout)
 
 

@@ -1,4 +1,4 @@
-"""What errors of AWS's library mean for what is kept in a bucket: a cause by name, and its fix."""
+"""Translate errors of the AWS library to a named problem of the bucket, with cause and fix."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ IN_ENV = "in .env, then run: inv up"
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is in the way: a name for machines, one line for people, and what to do."""
+    """A problem with a bucket: a name for machines, a cause for people, and a fix."""
 
     name: str
     cause: str
@@ -43,19 +43,17 @@ AWAY = Trouble(
 )
 UNTRUSTED = Trouble(
     "bucket-certificate",
-    "the certificate of its server is of no authority that is trusted",
+    "the certificate of its server was issued by an untrusted authority",
     f"Set AWS_CA_BUNDLE to a file with that authority {IN_ENV}",
 )
-SETTINGS = Trouble(
-    "bucket-settings", "these settings are not understood", f"Correct AWS_* {IN_ENV}"
-)
-UNKNOWN = Trouble("bucket-unusable", "its server says {code}", "inv logs")
-CHANGED = Trouble("bucket-unusable", "it gives back another content than was written",
+SETTINGS = Trouble("bucket-settings", "these settings are invalid", f"Correct AWS_* {IN_ENV}")
+UNKNOWN = Trouble("bucket-unusable", "its server returned {code}", "inv logs")
+CHANGED = Trouble("bucket-unusable", "it returned different content than was written",
                   "Check what is between it and this machine.")  # fmt: skip
-# Of a server other than AWS, for MLflow and for all others.
+# Endpoint of a server other than AWS: for MLflow, and for other programs.
 ADDRESSES = ("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-# What servers say, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; a question
-# without a body is answered by a number alone.
+# Error codes, from https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. The answer
+# to a request without a body (HEAD) has a status number only.
 BY_CODE = {
     **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "403"), DENIED),
     **dict.fromkeys(("NoSuchBucket", "404"), MISSING),
@@ -74,7 +72,7 @@ BY_CODE = {
     ),
     **dict.fromkeys(("SlowDown", "ServiceUnavailable", "503"), BUSY),
 }  # fmt: skip
-# Of AWS's library, by the name of its exception.
+# Errors of the AWS library, by the names of its exceptions.
 BY_KIND = {
     **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
                      "ProfileNotFound", "TokenRetrievalError"), NO_KEYS),
@@ -83,7 +81,7 @@ BY_KIND = {
     **dict.fromkeys(("HTTPClientError", "ConnectionError", "EndpointConnectionError", "HTTPError"),
                     AWAY),
 }  # fmt: skip
-# What a question is called, where it is not the right that it needs.
+# Operations whose names differ from the permission that they need.
 RIGHTS = {
     "ListObjectsV2": "ListBucket", "ListObjects": "ListBucket", "HeadObject": "GetObject",
     "CreateMultipartUpload": "PutObject", "UploadPart": "PutObject",
@@ -91,39 +89,39 @@ RIGHTS = {
 }  # fmt: skip
 
 
-def understood(error: BaseException, destination: str) -> Trouble:
-    """What an error of AWS's library means for what is kept at a destination."""
-    error = _told_by_server(error)
-    told = getattr(error, "response", None) or {}
-    code = str(told.get("Error", {}).get("Code", ""))
-    known = BY_CODE.get(code) or next(_by_kind(error), UNKNOWN)
-    asked = str(getattr(error, "operation_name", ""))
-    headers = told.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+def explain(error: BaseException, destination: str) -> Trouble:
+    """Return the problem that an error of the AWS library means for a destination."""
+    error = _server_error(error)
+    response = getattr(error, "response", None) or {}
+    code = str(response.get("Error", {}).get("Code", ""))
+    trouble = BY_CODE.get(code) or next(_by_kind(error), UNKNOWN)
+    operation = str(getattr(error, "operation_name", ""))
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     region = headers.get("x-amz-bucket-region", "")
     words = {
-        "right": f"s3:{RIGHTS.get(asked, asked)}",
+        "right": f"s3:{RIGHTS.get(operation, operation)}",
         "where": destination,
         "server": next(filter(None, map(os.environ.get, ADDRESSES)), "AWS"),
         "region": f", {region}" if region else "",
         "to": f"={region}" if region else "",
-        # Its text may quote what was asked, keys included.
+        # Not the text of the error, which may quote the request with its keys.
         "code": code or type(error).__name__,
     }
-    return Trouble(known.name, known.cause.format(**words), known.fix.format(**words))
+    return Trouble(trouble.name, trouble.cause.format(**words), trouble.fix.format(**words))
 
 
-def is_of_one(error: BaseException) -> bool:
-    """Whether it is about what was sent, and neither about the bucket nor about its server."""
-    error = _told_by_server(error)
-    if not isinstance(error, errors_of_aws()):
+def rejects_object(error: BaseException) -> bool:
+    """Return whether an error concerns only the object sent, not the bucket or its server."""
+    error = _server_error(error)
+    if not isinstance(error, aws_errors()):
         return True
-    told = getattr(error, "response", None) or {}
-    status = told.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    return 400 <= status < 500 and str(told.get("Error", {}).get("Code", "")) not in BY_CODE
+    response = getattr(error, "response", None) or {}
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    return 400 <= status < 500 and str(response.get("Error", {}).get("Code", "")) not in BY_CODE
 
 
-def _told_by_server(error: BaseException) -> BaseException:
-    # What a large file is sent by tells it in words, and holds what it was told itself.
+def _server_error(error: BaseException) -> BaseException:
+    # For uploads, boto3 raises an error with a text only; the server's error is its context.
     return error.__cause__ or error.__context__ or error if _of_boto3(error) else error
 
 
@@ -137,18 +135,18 @@ def _by_kind(error: BaseException) -> Iterator[Trouble]:
             yield BY_KIND[kind.__name__]
 
 
-def errors_of_aws() -> tuple[type[Exception], ...]:
-    """What AWS's library raises."""
+def aws_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that the AWS library raises."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
     from urllib3.exceptions import HTTPError
 
-    # The last of an answer that was cut off, which it lets through.
+    # HTTPError comes from an interrupted answer; the AWS library does not convert it.
     return Boto3Error, BotoCoreError, ClientError, HTTPError
 
 
-def is_of_an_object(error: BaseException) -> bool:
-    """Whether what was asked for is not there, in a bucket that is."""
+def is_missing_object(error: BaseException) -> bool:
+    """Return whether the bucket exists, but not the object that was requested."""
     code = str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
-    asked = getattr(error, "operation_name", "")
-    return code in ("NoSuchKey", "404") and asked in ("HeadObject", "GetObject")
+    operation = getattr(error, "operation_name", "")
+    return code in ("NoSuchKey", "404") and operation in ("HeadObject", "GetObject")

@@ -1,4 +1,4 @@
-"""Wait until a server takes connections, for the one-shots that run before it may be ready."""
+"""Wait until a server accepts connections; init jobs may start before it is ready."""
 
 import socket
 import sys
@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 
 
 def wait_for_server(url: str, seconds: float = 60.0) -> None:
-    """Return once the place that a database URL names accepts a connection.
+    """Return once the server of a database URL accepts a connection.
 
-    That is a host and port, or the socket in the folder given as `?host=/folder`. Raises
-    SystemExit with one line when nothing accepted within `seconds`.
+    The server listens on a host and port, or on a socket in the folder given as `?host=/folder`.
+    Raises SystemExit with one line if it does not accept a connection within `seconds`.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -19,14 +19,14 @@ def wait_for_server(url: str, seconds: float = 60.0) -> None:
             return
         except OSError as error:
             if time.monotonic() > deadline:
-                where = place(url)
-                told = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
-                sys.exit(f"{told} took no connection in {seconds:.0f} s: {error}")
+                address = address_of(url)
+                name = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
+                sys.exit(f"{name} accepted no connection within {seconds:.0f} s: {error}")
             time.sleep(0.2)
 
 
-def place(url: str) -> str | tuple[str, int]:
-    """The socket's path, or host and port."""
+def address_of(url: str) -> str | tuple[str, int]:
+    """Return the path of the socket, or host and port."""
     parts = urlsplit(url)
     if folder := parse_qs(parts.query).get("host"):
         return f"{folder[0]}/.s.PGSQL.{parts.port or 5432}"
@@ -34,11 +34,8 @@ def place(url: str) -> str | tuple[str, int]:
 
 
 def connect(url: str) -> None:
-    """Connect once and hang up.
-
-    Raises OSError when nothing listens.
-    """
-    address = place(url)
+    """Connect and disconnect. Raises OSError if nothing listens."""
+    address = address_of(url)
     if isinstance(address, tuple):
         socket.create_connection(address, timeout=2).close()
         return

@@ -1,1 +1,1 @@
-"""Imported by the bad DAGs beside it."""
+"""Provide helpers that the bad DAGs import."""

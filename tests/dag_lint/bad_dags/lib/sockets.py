@@ -3,5 +3,5 @@ import socket
 
 
 def reach():
-    with contextlib.suppress(OSError), socket.socket() as reached:
-        reached.connect(("127.0.0.1", 9))  # finds: top-level-network
+    with contextlib.suppress(OSError), socket.socket() as connection:
+        connection.connect(("127.0.0.1", 9))  # finds: top-level-network

@@ -1,4 +1,4 @@
-"""The Docker engine asked: silent, old, or telling of itself and its machine."""
+"""Docker engines that do not answer or are too old, and the facts that they report."""
 
 from types import SimpleNamespace
 
@@ -11,45 +11,45 @@ from orchestration.errors import StackError
 
 
 @pytest.mark.parametrize(
-    ("reason", "way_out"),
+    ("reason", "fix"),
     [
         ("PermissionError(13, 'Permission denied')", "usermod -aG docker"),
         ("FileNotFoundError(2, 'No such file or directory')", "--with-docker"),
     ],
 )
-def test_an_engine_that_does_not_answer_is_told_with_the_next_command(monkeypatch, reason, way_out):
-    def silent(timeout):
+def test_client_without_an_engine_fails_with_the_fix(monkeypatch, reason, fix):
+    def refuse(timeout):
         raise docker.errors.DockerException(f"Error: ('Connection aborted.', {reason})")
 
-    monkeypatch.setattr(docker, "from_env", silent)
-    with pytest.raises(StackError, match="No Docker engine answers") as refused:
+    monkeypatch.setattr(docker, "from_env", refuse)
+    with pytest.raises(StackError, match="No Docker engine answers") as error:
         daemon.client()
-    assert way_out in str(refused.value)
-    assert (daemon.unreachable(),) == refused.value.problems
+    assert fix in str(error.value)
+    assert (daemon.engine_problem(),) == error.value.problems
 
 
-def test_an_engine_that_answers_is_reachable(monkeypatch):
-    answers = SimpleNamespace(version=dict)
-    monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
-    assert daemon.client() is answers
-    assert daemon.unreachable() is None
+def test_engine_problem_of_an_engine_that_answers_is_none(monkeypatch):
+    client = SimpleNamespace(version=dict)
+    monkeypatch.setattr(docker, "from_env", lambda timeout: client)
+    assert daemon.client() is client
+    assert daemon.engine_problem() is None
 
 
-def test_rights_that_need_a_new_login_are_not_given_twice(monkeypatch):
-    def silent(timeout):
+def test_engine_problem_of_a_new_group_member_asks_for_a_login(monkeypatch):
+    def refuse(timeout):
         raise docker.errors.DockerException("PermissionError(13, 'Permission denied')")
 
-    monkeypatch.setattr(docker, "from_env", silent)
-    monkeypatch.setattr(daemon, "joined", lambda group: group == "docker")
-    assert "log in again" in daemon.unreachable().fix
-    assert "usermod" not in daemon.unreachable().fix
+    monkeypatch.setattr(docker, "from_env", refuse)
+    monkeypatch.setattr(daemon, "needs_login", lambda group: group == "docker")
+    assert "Log in again" in daemon.engine_problem().fix
+    assert "usermod" not in daemon.engine_problem().fix
 
 
 @pytest.mark.parametrize(
     ("members", "number", "expected"),
     [(["me"], 77, True), (["me"], 5, False), (["you"], 77, False), (None, 77, False)],
 )
-def test_who_joined_a_group_after_the_login_is_known(monkeypatch, members, number, expected):
+def test_needs_login_after_joining_a_group(monkeypatch, members, number, expected):
     def entry(name):
         if members is None:
             raise KeyError(name)
@@ -59,58 +59,58 @@ def test_who_joined_a_group_after_the_login_is_known(monkeypatch, members, numbe
     me = SimpleNamespace(getpwuid=lambda uid: SimpleNamespace(pw_name="me"))
     monkeypatch.setattr(daemon, "pwd", me)
     monkeypatch.setattr(daemon.os, "getgroups", lambda: [5, 6])
-    assert daemon.joined("docker") is expected
+    assert daemon.needs_login("docker") is expected
 
 
 @pytest.mark.parametrize(
-    "silence",
+    "error",
     [requests.ReadTimeout("Read timed out. (read timeout=10)"), docker.errors.APIError("x")],
 )
-def test_an_engine_that_hangs_is_told_with_the_next_command(monkeypatch, silence):
+def test_engine_problem_of_an_engine_that_hangs(monkeypatch, error):
     def version():
-        raise silence
+        raise error
 
-    patience = []
-    answers = SimpleNamespace(version=version)
-    monkeypatch.setattr(docker, "from_env", lambda timeout: patience.append(timeout) or answers)
-    assert daemon.unreachable().cause.startswith("No Docker engine answers (")
-    assert patience == [daemon.ENGINE_SECONDS]
+    timeouts = []
+    client = SimpleNamespace(version=version)
+    monkeypatch.setattr(docker, "from_env", lambda timeout: timeouts.append(timeout) or client)
+    assert daemon.engine_problem().cause.startswith("No Docker engine answers (")
+    assert timeouts == [daemon.ENGINE_SECONDS]
 
 
-def test_an_engine_that_hangs_is_to_be_restarted():
-    assert "systemctl restart docker" in daemon._silence(Exception("Read timed out.")).fix
+def test_fix_of_an_engine_that_hangs_is_a_restart():
+    assert "systemctl restart docker" in daemon._no_answer(Exception("Read timed out.")).fix
 
 
 @pytest.mark.parametrize("version", ["19.03.15", "20.9.0", "1.13.1"])
-def test_an_old_engine_is_a_problem_with_the_next_command(monkeypatch, version):
-    answers = SimpleNamespace(version=lambda: {"Version": version})
-    monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
-    told = daemon.unreachable()
-    assert told.code == "engine-too-old"
-    assert told.cause == f"Docker Engine {version} is older than 20.10."
-    assert told.fix.endswith("sudo apt-get install docker.io")
+def test_engine_problem_of_an_old_engine(monkeypatch, version):
+    client = SimpleNamespace(version=lambda: {"Version": version})
+    monkeypatch.setattr(docker, "from_env", lambda timeout: client)
+    problem = daemon.engine_problem()
+    assert problem.code == "engine-too-old"
+    assert problem.cause == f"Docker Engine {version} is older than 20.10."
+    assert problem.fix.endswith("sudo apt-get install docker.io")
 
 
 @pytest.mark.parametrize("version", ["20.10.24+dfsg1", "27.3.1", "v29.0", "dev", ""])
-def test_an_engine_that_is_new_enough_is_no_problem(monkeypatch, version):
-    answers = SimpleNamespace(version=lambda: {"Version": version})
-    monkeypatch.setattr(docker, "from_env", lambda timeout: answers)
-    assert daemon.unreachable() is None
+def test_engine_problem_of_a_new_engine_is_none(monkeypatch, version):
+    client = SimpleNamespace(version=lambda: {"Version": version})
+    monkeypatch.setattr(docker, "from_env", lambda timeout: client)
+    assert daemon.engine_problem() is None
 
 
-def test_what_the_engine_tells_of_its_machine_is_read(monkeypatch):
-    monkeypatch.setattr(daemon, "ahead", lambda moment: moment.isoformat())
-    told = {"MemTotal": 2 * 1024**3, "NCPU": 2, "SystemTime": "2026-11-24T14:02:38.123456789+01:00"}
+def test_machine_facts_are_read_from_docker_info(monkeypatch):
+    monkeypatch.setattr(daemon, "seconds_ahead", lambda moment: moment.isoformat())
+    info = {"MemTotal": 2 * 1024**3, "NCPU": 2, "SystemTime": "2026-11-24T14:02:38.123456789+01:00"}
     moment = "2026-11-24T14:02:38.123456+01:00"
-    assert daemon.figures(told) == {"memory_gib": 2.0, "cpus": 2, "ahead": moment}
+    assert daemon.machine_facts(info) == {"memory_gib": 2.0, "cpus": 2, "clock_ahead": moment}
 
 
-@pytest.mark.parametrize("told", [{}, {"MemTotal": 0, "NCPU": 0, "SystemTime": ""}])
-def test_what_the_engine_does_not_tell_is_left_open(told):
-    assert daemon.figures(told) == {"cpus": None}
+@pytest.mark.parametrize("info", [{}, {"MemTotal": 0, "NCPU": 0, "SystemTime": ""}])
+def test_machine_facts_leave_unknown_values_open(info):
+    assert daemon.machine_facts(info) == {"cpus": None}
 
 
-def test_an_engine_that_does_not_tell_tells_nothing(monkeypatch):
+def test_info_without_an_answer_is_empty(monkeypatch):
     def info():
         raise requests.ReadTimeout
 
@@ -118,7 +118,7 @@ def test_an_engine_that_does_not_tell_tells_nothing(monkeypatch):
     assert daemon.info() == {}
 
 
-def test_data_is_looked_at_only_where_it_is_on_this_machine(tmp_path):
+def test_data_root_is_a_folder_of_this_machine(tmp_path):
     assert daemon.data_root({"DockerRootDir": str(tmp_path)}) == [tmp_path]
     assert daemon.data_root({"DockerRootDir": str(tmp_path / "absent")}) == []
     assert daemon.data_root({}) == []
@@ -133,7 +133,7 @@ def test_data_is_looked_at_only_where_it_is_on_this_machine(tmp_path):
         (["name=userns"], False),
     ],
 )
-def test_users_are_others_in_containers_of_an_engine_without_root(tmp_path, options, same):
-    told = {"DockerRootDir": str(tmp_path), "SecurityOptions": options}
-    assert daemon.same_users(told) is same
-    assert not daemon.same_users({**told, "DockerRootDir": "/absent"})
+def test_same_uids_unless_remapped_or_on_another_machine(tmp_path, options, same):
+    info = {"DockerRootDir": str(tmp_path), "SecurityOptions": options}
+    assert daemon.same_uids(info) is same
+    assert not daemon.same_uids({**info, "DockerRootDir": "/absent"})

@@ -1,4 +1,4 @@
-"""Public images: there, pulled, or made here; and what is said where none of it goes."""
+"""Public images: existing, pulled or built, and the problem if none of these works."""
 
 import io
 
@@ -14,25 +14,25 @@ PUBLIC = ("debian:bookworm-slim", "postgres:16", "redis:7.2-bookworm")
 
 
 class Machine:
-    """A docker SDK: the images of this machine and those a registry would give."""
+    """A docker SDK with the images of this machine and of a registry."""
 
-    def __init__(self, here=(), offered=()):
-        self.here, self.offered = set(here), set(offered)
-        self.silence = docker.errors.APIError("refused")
+    def __init__(self):
+        self.local, self.registry = set(), set()
+        self.registry_error = docker.errors.APIError("refused")
         self.images = self
 
     def get(self, name):
-        if name not in self.here:
+        if name not in self.local:
             raise docker.errors.ImageNotFound(name)
 
     def get_registry_data(self, name):
-        if name not in self.offered:
-            raise self.silence
+        if name not in self.registry:
+            raise self.registry_error
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine without any image, and without a registry."""
+    """A machine without images and without a registry."""
     machine = Machine()
     monkeypatch.setattr(docker, "from_env", lambda timeout: machine)
     return machine
@@ -44,140 +44,138 @@ DIGEST = "sha256:" + "ab" * 32
 @pytest.mark.parametrize(
     "name", ["postgres:16", "postgres", "mirror.example:5000/lib/postgres:16.4"]
 )
-def test_an_image_pinned_by_digest_is_pulled_by_it(machine, make_settings, recorded, name):
+def test_provide_pulls_a_pinned_image_by_digest(machine, make_settings, recorded, name):
     pinned = f"{name}@{DIGEST}"
-    machine.here, machine.offered = {PUBLIC[0], PUBLIC[2]}, {pinned}
+    machine.local, machine.registry = {PUBLIC[0], PUBLIC[2]}, {pinned}
     public_images.provide(machine, make_settings(POSTGRES_IMAGE=pinned))
     assert recorded.lines == [f"docker pull {pinned}"]
 
 
-@pytest.mark.parametrize("setting", public_images.PUBLIC)
-def test_nothing_is_made_here_in_the_place_of_a_digest(machine, make_settings, recorded, setting):
+@pytest.mark.parametrize("setting", public_images.IMAGE_SETTINGS)
+def test_provide_does_not_replace_a_pinned_image(machine, make_settings, recorded, setting):
     settings = make_settings(**{setting: f"some:16@{DIGEST}"})
-    with pytest.raises(StackError) as refused:
+    with pytest.raises(StackError) as error:
         public_images.provide(machine, settings)
-    assert f"No registry provides {setting}=some:16@{DIGEST}, and" in str(refused.value)
-    assert "Remove @sha256:... in .env, then run: inv install" in str(refused.value)
+    assert f"No registry provides {setting}=some:16@{DIGEST}, and" in str(error.value)
+    assert "Remove @sha256:... in .env, then run: inv install" in str(error.value)
     assert recorded.lines == []
 
 
-@pytest.mark.parametrize("user", [0, 1000])
-def test_a_base_image_pinned_by_digest_is_a_problem_for_root_too(
-    machine, make_settings, monkeypatch, user
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_base_problem_of_a_pinned_image_applies_to_root_too(
+    machine, make_settings, monkeypatch, uid
 ):
-    monkeypatch.setattr("os.getuid", lambda: user)
+    monkeypatch.setattr("os.getuid", lambda: uid)
     settings = make_settings(DEBIAN_IMAGE=f"debian:bookworm-slim@{DIGEST}")
     assert "Remove @sha256:" in public_images.base_problem(machine, settings).fix
-    machine.offered = {settings["DEBIAN_IMAGE"]}
+    machine.registry = {settings["DEBIAN_IMAGE"]}
     assert public_images.base_problem(machine, settings) is None
 
 
-def test_absent_names_what_is_not_here(machine):
-    machine.here = {"a", "c"}
-    assert public_images.absent(machine, ["a", "b", "c", "d"]) == ["b", "d"]
+def test_missing_returns_the_names_of_missing_images(machine):
+    machine.local = {"a", "c"}
+    assert public_images.missing(machine, ["a", "b", "c", "d"]) == ["b", "d"]
 
 
-def test_nothing_is_done_where_all_is_here(machine, make_settings, recorded):
-    machine.here = set(PUBLIC)
+def test_provide_with_all_images_does_nothing(machine, make_settings, recorded):
+    machine.local = set(PUBLIC)
     public_images.provide(machine, make_settings())
     assert recorded.lines == []
 
 
-def test_what_a_registry_gives_is_pulled(machine, make_settings, recorded, capsys):
-    machine.here, machine.offered = {PUBLIC[0]}, set(PUBLIC)
+def test_provide_pulls_what_a_registry_offers(machine, make_settings, recorded, capsys):
+    machine.local, machine.registry = {PUBLIC[0]}, set(PUBLIC)
     public_images.provide(machine, make_settings())
     assert recorded.lines == ["docker pull postgres:16", "docker pull redis:7.2-bookworm"]
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("silence", [docker.errors.APIError("refused"), requests.ReadTimeout()])
-def test_what_no_registry_gives_is_made_base_first(
-    machine, make_settings, recorded, clone, capsys, silence
+@pytest.mark.parametrize("error", [docker.errors.APIError("refused"), requests.ReadTimeout()])
+def test_provide_without_a_registry_builds_the_base_first(
+    machine, make_settings, recorded, clone, capsys, error
 ):
-    machine.silence = silence
+    machine.registry_error = error
     public_images.provide(machine, make_settings())
     debian, stand_ins = recorded.commands
     assert debian.argv == ("sh", str(clone / "install/base/debian.sh"), "debian:bookworm-slim")
     file = str(clone / "install/base/compose.yaml")
     compose = ("docker", "compose", "--progress=plain", "-f", file)
     assert stand_ins.argv == (*compose, "build", "postgres", "redis")
-    told = capsys.readouterr().out
-    assert told.startswith(f"No registry provides {', '.join(PUBLIC)}")
+    output = capsys.readouterr().out
+    assert output.startswith(f"No registry provides {', '.join(PUBLIC)}")
 
 
-def test_stand_ins_do_not_become_part_of_the_stack(machine, make_settings, recorded):
+def test_provide_builds_stand_ins_outside_the_project(machine, make_settings, recorded):
     public_images.provide(machine, make_settings())
     environment = recorded.commands[-1].env
     assert "COMPOSE_PROJECT_NAME" not in environment
     assert environment["POSTGRES_IMAGE"] == "postgres:16"
 
 
-def test_only_what_is_missing_is_made(machine, make_settings, recorded):
-    machine.here = {PUBLIC[0], PUBLIC[1]}
+def test_provide_builds_only_missing_images(machine, make_settings, recorded):
+    machine.local = {PUBLIC[0], PUBLIC[1]}
     public_images.provide(machine, make_settings())
     [command] = recorded.commands
     assert command.argv[-2:] == ("build", "redis")
 
 
-def test_an_airflow_base_that_nobody_gives_is_refused_with_the_way_out(
-    machine, make_settings, recorded
-):
-    machine.here = set(PUBLIC)
-    with pytest.raises(StackError) as refused:
+def test_provide_refuses_an_airflow_base_that_no_registry_offers(machine, make_settings, recorded):
+    machine.local = set(PUBLIC)
+    with pytest.raises(StackError) as error:
         public_images.provide(machine, make_settings(AIRFLOW_BASE_IMAGE="apache/airflow:3.0.1"))
-    assert "No registry provides apache/airflow:3.0.1" in str(refused.value)
-    assert "AIRFLOW_BASE_IMAGE=debian:bookworm-slim" in str(refused.value)
+    assert "No registry provides apache/airflow:3.0.1" in str(error.value)
+    assert "AIRFLOW_BASE_IMAGE=debian:bookworm-slim" in str(error.value)
     assert recorded.lines == []
 
 
 @pytest.mark.parametrize(
     ("setting", "image"), [("POSTGRES_IMAGE", "postgres:17"), ("REDIS_IMAGE", "valkey:8")]
 )
-def test_an_image_that_cannot_be_made_here_is_refused(
+def test_provide_refuses_an_image_that_cannot_be_built(
     machine, make_settings, recorded, setting, image
 ):
-    machine.here = set(PUBLIC)
+    machine.local = set(PUBLIC)
     with pytest.raises(StackError, match=f"No registry provides {image}.*\nSet {setting} in .env"):
         public_images.provide(machine, make_settings(**{setting: image}))
     assert recorded.lines == []
 
 
-def test_a_registrys_own_name_before_the_image_may_stand(machine, make_settings, recorded):
-    machine.here = set(PUBLIC)
+def test_provide_ignores_the_registry_in_the_name_of_an_image(machine, make_settings, recorded):
+    machine.local = set(PUBLIC)
     public_images.provide(
         machine, make_settings(POSTGRES_IMAGE="mirror.example:5000/lib/postgres:16.4")
     )
     assert recorded.commands[-1].argv[-2:] == ("build", "postgres")
 
 
-# A base that only root could make
+# A base image that only root can build
 
 
 @pytest.fixture
-def person(monkeypatch):
-    """A user without root's rights."""
+def normal_user(monkeypatch):
+    """The user is not root."""
     monkeypatch.setattr(public_images.os, "getuid", lambda: 1000)
 
 
-def test_a_base_that_only_root_could_make_is_a_problem(machine, make_settings, person):
-    told = public_images.base_problem(machine, make_settings())
-    assert (told.code, told.fix) == (
+def test_base_problem_without_a_registry_and_root(machine, make_settings, normal_user):
+    problem = public_images.base_problem(machine, make_settings())
+    assert (problem.code, problem.fix) == (
         "registry-unreachable", "sudo install/base/debian.sh debian:bookworm-slim",
     )  # fmt: skip
-    machine.silence = requests.ReadTimeout()
-    assert public_images.base_problem(machine, make_settings()) == told
+    machine.registry_error = requests.ReadTimeout()
+    assert public_images.base_problem(machine, make_settings()) == problem
 
 
-def test_a_base_that_is_here_or_given_is_no_problem(machine, make_settings, person):
-    machine.offered = {PUBLIC[0]}
+def test_base_problem_of_an_available_image_is_none(machine, make_settings, normal_user):
+    machine.registry = {PUBLIC[0]}
     assert public_images.base_problem(machine, make_settings()) is None
-    machine.here, machine.offered = {PUBLIC[0]}, set()
+    machine.local, machine.registry = {PUBLIC[0]}, set()
     assert public_images.base_problem(machine, make_settings()) is None
 
 
-def test_root_makes_the_base_without_asking_a_registry(machine, make_settings, monkeypatch):
+def test_base_problem_for_root_queries_no_registry(machine, make_settings, monkeypatch):
     monkeypatch.setattr(public_images.os, "getuid", lambda: 0)
-    monkeypatch.setattr(public_images, "_offered", lambda name: pytest.fail("asked"))
+    monkeypatch.setattr(public_images, "_is_offered", lambda name: pytest.fail("queried"))
     assert public_images.base_problem(machine, make_settings()) is None
 
 
@@ -195,7 +193,7 @@ SUMMARY = """\
 ------
 failed to solve: process "/bin/sh -c uv pip install" did not complete successfully: exit code: 1
 """
-# A Dockerfile that is none.
+# An invalid Dockerfile.
 NO_STEP = """\
 #2 [status internal] load .dockerignore
 #2 DONE 0.0s
@@ -211,14 +209,14 @@ failed to solve: process "/bin/sh -c exit 3" did not complete successfully: exit
 
 
 def printing(text, code=0):
-    """A build that prints `text` and exits with `code`."""
+    """Return a build command that prints `text` and exits with `code`."""
     return Command(("sh", "-c", 'printf %s "$0"; exit "$1"', text, str(code)))
 
 
 def failure(text):
-    with pytest.raises(StackError) as failed:
+    with pytest.raises(StackError) as error:
         public_images.build(printing(text, 17))
-    return str(failed.value).partition("\nended with 17:\n")[2]
+    return str(error.value).partition("\nexited with code 17:\n")[2]
 
 
 def test_build_prints_the_output_of_docker(capsys):
@@ -244,7 +242,7 @@ def test_build_failure_without_output_of_a_step_ends_with_the_reason(text):
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"),
+    ("address", "expected"),
     [
         ("https://me:pa55@host/simple", "https://***@host/simple"),  # pragma: allowlist secret
         ("https://me:p@55@host/simple", "https://***@host/simple"),
@@ -253,10 +251,10 @@ def test_build_failure_without_output_of_a_step_ends_with_the_reason(text):
         ("https://host/simple/pa@1", "https://host/simple/pa@1"),
     ],
 )
-def test_build_hides_passwords_of_addresses(capsys, address, shown):
+def test_build_hides_passwords_of_addresses(capsys, address, expected):
     text = SUMMARY.replace("no-such-package", f'"{address}"')
-    assert f'Because "{shown}" was' in failure(text)
-    assert capsys.readouterr().out == text.replace(address, shown)
+    assert f'Because "{expected}" was' in failure(text)
+    assert capsys.readouterr().out == text.replace(address, expected)
 
 
 def test_build_output_reaches_a_terminal_that_is_not_utf8(monkeypatch):

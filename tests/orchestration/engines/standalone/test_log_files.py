@@ -1,4 +1,4 @@
-"""Log files shown as Compose shows containers: how many lines, how old, whose."""
+"""Test which lines of log files are printed, and in which form."""
 
 import io
 import signal
@@ -21,7 +21,7 @@ NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 @pytest.fixture
 def log(tmp_path):
-    """Write the lines of a log file."""
+    """Return a function that writes lines to a log file."""
 
     def write(*lines, name="mlflow.log"):
         file = tmp_path / name
@@ -31,24 +31,24 @@ def log(tmp_path):
     return write
 
 
-def ago(**span):
-    """A moment of the past as Airflow writes it."""
-    return (datetime.now(UTC) - timedelta(**span)).strftime("%Y-%m-%dT%H:%M:%S.123+0000")
+def ago(**duration):
+    """Return a time in the past in Airflow's format."""
+    return (datetime.now(UTC) - timedelta(**duration)).strftime("%Y-%m-%dT%H:%M:%S.123+0000")
 
 
 @pytest.mark.parametrize(
-    ("count", "shown"),
+    ("count", "expected"),
     [(0, []), (1, ["c"]), (2, ["b", "c"]), (3, ["a", "b", "c"]), (9, ["a", "b", "c"])],
 )
-def test_the_last_lines_as_many_as_asked(log, count, shown):
-    assert log_files.last_lines(log("a", "b", "c"), count) == shown
+def test_last_lines_returns_the_requested_number(log, count, expected):
+    assert log_files.last_lines(log("a", "b", "c"), count) == expected
 
 
-def test_a_file_that_is_not_there_has_no_lines(tmp_path):
-    assert log_files.last_lines(tmp_path / "never.log", 5) == []
+def test_last_lines_of_a_missing_file_are_empty(tmp_path):
+    assert log_files.last_lines(tmp_path / "missing.log", 5) == []
 
 
-def test_bytes_that_are_no_text_do_not_end_it(tmp_path):
+def test_last_lines_tolerates_invalid_utf8(tmp_path):
     file = tmp_path / "mlflow.log"
     file.write_bytes(b"good\n\xff\xfe\nend")
     first, _, last = log_files.last_lines(file, 5)
@@ -56,7 +56,7 @@ def test_bytes_that_are_no_text_do_not_end_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "span"),
+    ("text", "duration"),
     [
         ("30s", timedelta(seconds=30)),
         ("10m", timedelta(minutes=10)),
@@ -64,21 +64,21 @@ def test_bytes_that_are_no_text_do_not_end_it(tmp_path):
         ("1d", timedelta(days=1)),
     ],
 )
-def test_a_span_is_a_number_and_a_unit(text, span):
-    assert log_files.span(text) == span
+def test_parse_duration_accepts_a_number_and_a_unit(text, duration):
+    assert log_files.parse_duration(text) == duration
 
 
 @pytest.mark.parametrize(
     "text", ["yesterday", "10", "m", "10w", "1.5h", "-3m", "10m ago", "1h30m", "9999999d"]
 )
-def test_what_is_no_span_is_refused_with_examples(text):
-    with pytest.raises(StackError) as refused:
-        log_files.span(text)
-    assert str(refused.value) == f"--since {text} is no span: 30s, 10m, 2h or 1d"
+def test_parse_duration_rejects_other_text_with_examples(text):
+    with pytest.raises(StackError) as raised:
+        log_files.parse_duration(text)
+    assert str(raised.value) == f"--since {text} is not a duration.\nUse 30s, 10m, 2h or 1d."
 
 
 @pytest.mark.parametrize(
-    ("stamp", "shown"),
+    ("timestamp", "included"),
     [
         ("2026-11-22T11:59:59.999+0000", False),
         ("2026-11-22T12:00:00.000+0000", True),
@@ -91,40 +91,40 @@ def test_what_is_no_span_is_refused_with_examples(text):
         ("\x1b[2m2026-11-22T11:00:00.000000Z\x1b[0m", False),
     ],
 )
-def test_lines_are_cut_off_by_their_own_time_in_every_form(log, stamp, shown):
-    line = f"{stamp} INFO ready"
-    assert log_files.last_lines(log(line), 5, NOON) == ([line] if shown else [])
+def test_since_understands_every_timestamp_format(log, timestamp, included):
+    line = f"{timestamp} INFO ready"
+    assert log_files.last_lines(log(line), 5, NOON) == ([line] if included else [])
 
 
-def test_a_line_without_a_time_belongs_to_the_one_above(log):
+def test_since_assigns_a_line_without_a_timestamp_to_the_one_above(log):
     old = ["2026-11-22 11:00:00 ERROR", "Traceback (old)", "  in old"]
     new = ["2026/11/22 12:30:00 ERROR", "Traceback (new)", "  in new"]
     assert log_files.last_lines(log("before any time", *old, *new), 9, NOON) == new
 
 
-def test_an_older_line_after_a_newer_one_is_left_out(log):
-    lines = ["2026-11-22 13:00:00 new", "2026-11-22 11:00:00 old", "of old"]
+def test_since_leaves_out_an_older_line_after_a_newer_one(log):
+    lines = ["2026-11-22 13:00:00 new", "2026-11-22 11:00:00 old", "more old"]
     assert log_files.last_lines(log(*lines), 9, NOON) == lines[:1]
 
 
-def test_a_time_far_inside_a_line_is_what_it_talks_of_not_its_own(log):
-    own = "2026-11-22 13:00:00 new"
-    tale = f"{'a long story ' * 5} until 2026-11-22 01:00:00"
-    assert log_files.last_lines(log(own, tale), 9, NOON) == [own, tale]
+def test_since_ignores_a_time_far_inside_a_line(log):
+    first = "2026-11-22 13:00:00 new"
+    second = f"{'some long text ' * 5} until 2026-11-22 01:00:00"
+    assert log_files.last_lines(log(first, second), 9, NOON) == [first, second]
 
 
-def test_what_is_only_shaped_like_a_time_belongs_to_the_line_above(log):
-    file = log(f"{ago(minutes=1)} here", "0000-00-00 00:00:00 nowhere", "2026-06-31T00:61:00 never")
-    shown = log_files.last_lines(file, 10, datetime.now(UTC) - timedelta(hours=1))
-    assert len(shown) == 3
+def test_since_ignores_invalid_timestamps(log):
+    file = log(f"{ago(minutes=1)} valid", "0000-00-00 00:00:00 zero", "2026-06-31T00:61:00 no date")
+    lines = log_files.last_lines(file, 10, datetime.now(UTC) - timedelta(hours=1))
+    assert len(lines) == 3
 
 
-def test_without_a_start_nothing_is_left_out(log):
+def test_last_lines_without_a_start_leaves_out_nothing(log):
     lines = ["no time", "1999-01-01 00:00:00 old"]
     assert log_files.last_lines(log(*lines), 9) == lines
 
 
-def test_each_line_stands_behind_its_services_name(log, capsys):
+def test_show_prints_each_line_after_its_service_name(log, capsys):
     files = {
         "mlflow": log("one", "two"),
         "airflow-scheduler": log("three", name="airflow-scheduler.log"),
@@ -136,21 +136,21 @@ def test_each_line_stands_behind_its_services_name(log, capsys):
     ]
 
 
-def test_a_service_that_wrote_nothing_yet_is_passed_over(log, tmp_path, capsys):
-    files = {"status": tmp_path / "never.log", "mlflow": log("one")}
+def test_show_skips_a_missing_file(log, tmp_path, capsys):
+    files = {"status": tmp_path / "missing.log", "mlflow": log("one")}
     assert log_files.show(files, tail=5, since="", follow=False) == 0
     assert capsys.readouterr().out == "mlflow | one\n"
 
 
-def test_since_counts_back_from_now(log, capsys):
-    file = log(f"{ago(minutes=11)} old", f"{ago(minutes=9)} new", "of new")
+def test_show_counts_since_back_from_now(log, capsys):
+    file = log(f"{ago(minutes=11)} old", f"{ago(minutes=9)} new", "more new")
     log_files.show({"mlflow": file}, tail=5, since="10m", follow=False)
-    shown = capsys.readouterr().out.splitlines()
-    assert [line.split()[-1] for line in shown] == ["new", "new"]
-    assert shown[1] == "mlflow | of new"
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines] == ["new", "new"]
+    assert lines[1] == "mlflow | more new"
 
 
-def test_a_bad_span_is_told_before_any_line(log, capsys):
+def test_show_rejects_a_bad_duration_before_it_prints(log, capsys):
     with pytest.raises(StackError, match="yesterday"):
         log_files.show({"mlflow": log("one")}, tail=5, since="yesterday", follow=False)
     assert capsys.readouterr().out == ""
@@ -162,20 +162,20 @@ def test_last_lines_includes_an_unfinished_line(tmp_path):
     assert log_files.last_lines(file, 1) == ["two"]
 
 
-def test_windows_line_ends_and_progress_bars_are_lines(tmp_path, capsys):
+def test_show_splits_carriage_returns_into_lines(tmp_path, capsys):
     file = tmp_path / "mlflow.log"
     file.write_bytes(b"one\r\n10%\r20%\r\ntwo\r\n")
     log_files.show({"mlflow": file}, tail=9, since="", follow=False)
     assert capsys.readouterr().out == "mlflow | one\nmlflow | 10%\nmlflow | 20%\nmlflow | two\n"
 
 
-def test_lines_of_a_long_traceback_have_the_time_above_it(log):
+def test_since_includes_the_end_of_a_long_traceback(log):
     traceback = [f"  in line {number}" for number in range(100)]
     file = log("2026-11-22 13:00:00 ERROR", *traceback)
     assert log_files.last_lines(file, 3, NOON) == traceback[-3:]
 
 
-def test_a_terminal_that_is_not_utf8_gets_what_it_can_show(log, monkeypatch):
+def test_show_replaces_characters_that_the_terminal_cannot_print(log, monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", out)
     log_files.show({"mlflow": log("thé")}, tail=1, since="", follow=False)
@@ -196,13 +196,13 @@ sys.exit(log_files.show(files, tail=int(sys.argv[1]), since=sys.argv[2], follow=
 
 @pytest.fixture
 def follow():
-    """Start a process that follows the files; it is killed where a test waits in vain."""
+    """Return a function that starts a process that follows files, for 20 seconds at most."""
     started = []
 
     def start(*files, tail=5, since=""):
         argv = [sys.executable, "-c", SHOW, str(tail), since, *map(str, files)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-        # Who runs these tests may ignore it, as a shell does for what it starts in the background.
+        # If a shell runs these tests in the background, child processes ignore SIGINT.
         pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
         process = subprocess.Popen(argv, cwd=REPO, **pipes)
         started.append((process, threading.Timer(20, process.kill)))
@@ -222,23 +222,23 @@ def read(process, count=1):
 
 
 def add(file, text):
-    """Append to a file, made if need be."""
+    """Append text to a file, which is created if it does not exist."""
     with file.open("ab") as log:
         log.write(text if isinstance(text, bytes) else text.encode())
 
 
-def has_ended(process):
+def has_exited(process):
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def all_end(processes):
-    end = time.monotonic() + 10
-    while not all(map(has_ended, processes)) and time.monotonic() < end:
+def all_exit(processes):
+    deadline = time.monotonic() + 10
+    while not all(map(has_exited, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return all(map(has_ended, processes))
+    return all(map(has_exited, processes))
 
 
 def test_follow_prints_last_lines_then_new_ones_after_the_service_name(log, follow):
@@ -275,7 +275,7 @@ def test_follow_continues_through_rotation_in_the_middle_of_a_line(log, follow):
     assert read(process, 3) == ["mlflow | three", "mlflow | four", "mlflow | five"]
 
 
-def test_follow_prints_a_file_that_is_made_later_from_its_first_line(log, tmp_path, follow):
+def test_follow_prints_a_file_that_is_created_later_from_its_first_line(log, tmp_path, follow):
     process = follow(log("one"), tmp_path / "status.log")
     assert read(process) == ["mlflow | one"]
     add(tmp_path / "status.log", "two\nthree\n")
@@ -286,8 +286,8 @@ def test_follow_with_since_leaves_out_old_lines_only(log, follow):
     file = log(f"{ago(hours=2)} old", f"{ago(minutes=1)} new")
     process = follow(file, since="10m")
     assert read(process)[0].endswith(" new")
-    add(file, "without a time\n")
-    assert read(process) == ["mlflow | without a time"]
+    add(file, "without a timestamp\n")
+    assert read(process) == ["mlflow | without a timestamp"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
@@ -298,10 +298,10 @@ def test_follow_leaves_no_process_behind(log, follow, number, code):
     assert [tail.name() for tail in tails] == ["tail", "tail"]
     process.send_signal(number)
     assert process.wait() == code
-    assert all_end(tails)
+    assert all_exit(tails)
 
 
-def test_follow_ends_with_its_reader(log, follow):
+def test_follow_exits_when_its_output_is_closed(log, follow):
     file = log("one")
     process = follow(file)
     read(process)
@@ -309,10 +309,10 @@ def test_follow_ends_with_its_reader(log, follow):
     process.stdout.close()
     add(file, "two\n")
     assert "BrokenPipeError" in process.stderr.read()
-    assert all_end(tails)
+    assert all_exit(tails)
 
 
-class Screen(io.StringIO):
+class Terminal(io.StringIO):
     """Standard output that is a terminal."""
 
     def isatty(self):
@@ -320,10 +320,10 @@ class Screen(io.StringIO):
 
 
 @pytest.fixture
-def coloured(log, monkeypatch):
-    """What an output gets to see of two services in an environment."""
+def print_logs(log, monkeypatch):
+    """Return a function that prints the logs of two services to `out` and returns the text."""
 
-    def shown(out, **environment):
+    def print_to(out, **environment):
         for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"):
             monkeypatch.delenv(name, raising=False)
         for name, value in {"TERM": "xterm", **environment}.items():
@@ -334,29 +334,29 @@ def coloured(log, monkeypatch):
             log_files.show(files, tail=1, since="", follow=False)
         return out.getvalue()
 
-    return shown
+    return print_to
 
 
 PLAIN = "mlflow | \x1b[1mone\nstatus | two\n"
 
 
-def test_on_a_terminal_each_services_name_has_its_colour(coloured):
-    first, second = coloured(Screen()).splitlines()
+def test_show_colours_service_names_on_a_terminal(print_logs):
+    first, second = print_logs(Terminal()).splitlines()
     assert first == "\x1b[36mmlflow | \x1b[0m\x1b[1mone"
     assert second == "\x1b[33mstatus | \x1b[0mtwo"
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_a_terminal_that_wants_no_colour_gets_none(coloured, environment):
-    assert coloured(Screen(), **environment) == PLAIN
+def test_show_uses_no_colour_if_the_terminal_refuses_it(print_logs, environment):
+    assert print_logs(Terminal(), **environment) == PLAIN
 
 
 @pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}])
-def test_what_is_no_terminal_gets_lines_that_can_be_searched(coloured, environment):
-    assert coloured(io.StringIO(), **environment) == PLAIN
+def test_show_uses_no_colour_without_a_terminal(print_logs, environment):
+    assert print_logs(io.StringIO(), **environment) == PLAIN
 
 
-def test_more_services_than_colours_begin_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.stdout", Screen())
-    files = {f"service-{number}": tmp_path / "never.log" for number in range(23)}
+def test_show_reuses_colours_for_many_services(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdout", Terminal())
+    files = {f"service-{number}": tmp_path / "missing.log" for number in range(23)}
     assert log_files.show(files, tail=1, since="", follow=False) == 0

@@ -1,4 +1,4 @@
-"""The standalone engine against a supervisord of a few lines, and once against the real one."""
+"""Test the standalone engine with a fake supervisord, and at the end with the real one."""
 
 import functools
 import json
@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from orchestration.dependencies.python import MISSING
-from orchestration.engines.base import ONE_SHOTS, image_of, runtime_module
+from orchestration.engines.base import INIT_JOBS, image_of, runtime_module
 from orchestration.engines.standalone import engine as standalone_engine
 from orchestration.engines.standalone import environment as standalone_environment
 from orchestration.engines.standalone import init_jobs, orphans, virtualenvs
@@ -37,7 +37,7 @@ from tests.support.repository import ROOT
 
 SHUTTING_DOWN = Fault(6, "SHUTDOWN_STATE")
 STARTED_BY_UP = [("startProcess", name, False) for name in (*SERVICES, "watchdog")]
-INIT_JOBS = [f"stack_runtime.{name}" for name in init_jobs.MODULES.values()]
+INIT_MODULES = [f"stack_runtime.{name}" for name in init_jobs.MODULES.values()]
 STARTED = 1_790_000_000
 LOAD = functools.cache(yaml.safe_load)
 
@@ -50,7 +50,7 @@ class Requests(SimpleXMLRPCRequestHandler):
 
 
 class Server(socketserver.UnixStreamServer, SimpleXMLRPCDispatcher):
-    """Hands each question to one supervisord."""
+    """Passes each call to a fake supervisord."""
 
     logRequests = False
     _send_traceback_header = False
@@ -61,16 +61,16 @@ class Server(socketserver.UnixStreamServer, SimpleXMLRPCDispatcher):
         self.register_instance(supervisord)
 
 
-class Supervisord:
-    """Answers where supervisord would; each fault is an attribute."""
+class FakeSupervisord:
+    """Answers at the address of supervisord; `faults` contains the calls that fail."""
 
     def __init__(self, address):
         self.path = Path(address.removeprefix("unix://"))
-        self.asked, self.faults, self.processes, self.server = [], {}, [], None
-        # One that is gone already: nobody waits for its end.
-        with subprocess.Popen(["true"]) as ended:
-            self.pid = ended.pid
-        self.ending = lambda: None
+        self.calls, self.faults, self.processes, self.server = [], {}, [], None
+        # A process that has exited, so that nothing waits for it.
+        with subprocess.Popen(["true"]) as finished:
+            self.pid = finished.pid
+        self.on_shutdown = lambda: None
 
     def start(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,18 +89,18 @@ class Supervisord:
     def _dispatch(self, method, arguments):
         method = method.removeprefix("supervisor.")
         if method != "getPID":
-            self.asked.append((method, *arguments))
-        for question in ("*", method, " ".join(map(str, (method, *arguments)))):
-            if question in self.faults:
-                raise self.faults[question]
+            self.calls.append((method, *arguments))
+        for call in ("*", method, " ".join(map(str, (method, *arguments)))):
+            if call in self.faults:
+                raise self.faults[call]
         if method == "shutdown":
             self.faults["*"] = SHUTTING_DOWN
-            self.ending()
+            self.on_shutdown()
             return True
         return {"getPID": self.pid, "getAllProcessInfo": self.processes}.get(method, True)
 
-    def shows(self, **states):
-        """It tells of these services; of the others that they run."""
+    def set_states(self, **states):
+        """Report these states; the other services run."""
         self.processes = [
             process(name, states.get(name.replace("-", "_"), "RUNNING")) for name in SERVICES
         ]
@@ -108,18 +108,18 @@ class Supervisord:
 
 
 def process(name, state="RUNNING", *, pid=0, start=STARTED, status=0):
-    """What supervisord tells of a program, cut to what is read."""
+    """Return the part of a program's process info that the engine reads."""
     return {
         "name": name, "statename": state, "pid": pid, "start": start, "exitstatus": status,
     }  # fmt: skip
 
 
-class Machine:
-    """What would be run: supervisord is a stand-in, one-shots print a line or fail."""
+class FakeMachine:
+    """Runs no command: supervisord is a fake, init jobs print a line or fail."""
 
     def __init__(self, state, supervisord):
         self.state, self.supervisord = state, supervisord
-        self.commands, self.failing, self.deaf = [], {}, False
+        self.commands, self.failures, self.silent = [], {}, False
 
     def run(self, command, **options):
         self.commands.append(command)
@@ -132,19 +132,19 @@ class Machine:
         if name == "supervisord":
             self.supervisord.stop()
             self.supervisord.faults.pop("*", None)
-            if not self.deaf:
+            if not self.silent:
                 self.supervisord.start()
             data = self.state.folder / "postgres" / "PG_VERSION"
             data.write_text("16\n", encoding="utf-8")
-        if name in self.failing:
-            raise StackError(self.failing[name])
-        return runner.Completed(0, f"{name} says so\n")
+        if name in self.failures:
+            raise StackError(self.failures[name])
+        return runner.Completed(0, f"output of {name}\n")
 
     def name(self, command):
         return command.argv[-1] if "-m" in command.argv else Path(command.argv[0]).stem
 
-    def ran(self):
-        """The names of what was run since this was asked last."""
+    def pop_names(self):
+        """Return the names of the commands run since the last call."""
         names = [self.name(command) for command in self.commands]
         self.commands.clear()
         return names
@@ -152,7 +152,7 @@ class Machine:
 
 @pytest.fixture
 def state(tmp_path_factory, monkeypatch):
-    """The state folder of every engine, in a path that is short enough for sockets."""
+    """Return the state folder of every engine, with a path short enough for sockets."""
     folder = State(tmp_path_factory.mktemp("s"))
     monkeypatch.setattr(State, "of", classmethod(lambda cls, settings: folder))
     return folder
@@ -160,11 +160,11 @@ def state(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def make_engine(clone, state, make_settings, monkeypatch):
-    """Engines of a clone with the real files and short locks, for a normal user."""
-    person = os.getuid()
-    monkeypatch.setattr(standalone_engine.os, "getuid", lambda: person or 1234)
-    monkeypatch.setattr(standalone_environment, "postgres_user", lambda: "person")
-    # The compose file is read once for all tests.
+    """Return a function that makes engines for a clone with real files and short locks."""
+    user = os.getuid()
+    monkeypatch.setattr(standalone_engine.os, "getuid", lambda: user or 1234)
+    monkeypatch.setattr(standalone_environment, "postgres_user", lambda: "user")
+    # The Compose file is read once for all tests.
     monkeypatch.setattr(compose_file, "yaml", SimpleNamespace(safe_load=LOAD))
     for name in ("docker-compose.yaml", "supervisord.conf"):
         shutil.copy(ROOT / "orchestration" / name, clone / "orchestration")
@@ -172,186 +172,187 @@ def make_engine(clone, state, make_settings, monkeypatch):
     sources = [f"install/{lock}" for lock in (*locks, "base/postgres.lock")]
     for source in (*sources, *virtualenvs.POSTGRES_FILES.values()):
         (clone / source).parent.mkdir(parents=True, exist_ok=True)
-        (clone / source).write_text("of today\n", encoding="utf-8")
+        (clone / source).write_text("version 1\n", encoding="utf-8")
     return lambda **values: StandaloneEngine(make_settings(**values))
 
 
 @pytest.fixture
-def alone(make_engine):
-    """An engine with nothing set by hand."""
+def standalone(make_engine):
+    """Return an engine with default settings."""
     return make_engine()
 
 
 @pytest.fixture
 def supervisord(state):
-    """Not started yet."""
-    stand_in = Supervisord(state.supervisor)
-    yield stand_in
-    stand_in.stop()
+    """Return a fake supervisord that is not started yet."""
+    fake = FakeSupervisord(state.supervisor)
+    yield fake
+    fake.stop()
 
 
 @pytest.fixture
 def machine(state, supervisord, monkeypatch):
-    """Nothing is run but the stand-ins."""
-    paper = Machine(state, supervisord)
-    monkeypatch.setattr(runner, "run", paper.run)
-    return paper
+    """Replace the command runner by a fake machine."""
+    fake = FakeMachine(state, supervisord)
+    monkeypatch.setattr(runner, "run", fake.run)
+    return fake
 
 
 @pytest.fixture
 def orphan(state):
-    """Leave a process behind as a killed supervisord would."""
-    left = []
+    """Return a function that starts a process like one of a killed supervisord."""
+    processes = []
 
-    def leave(name):
-        marks = {"SUPERVISOR_SERVER_URL": state.supervisor, "SUPERVISOR_PROCESS_NAME": name}
-        left.append(subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]} | marks))
-        return left[-1]
+    def start(name):
+        variables = {"SUPERVISOR_SERVER_URL": state.supervisor, "SUPERVISOR_PROCESS_NAME": name}
+        environment = {"PATH": os.environ["PATH"]} | variables
+        processes.append(subprocess.Popen(["sleep", "60"], env=environment))
+        return processes[-1]
 
-    yield leave
-    for child in left:
+    yield start
+    for child in processes:
         child.kill()
         child.wait()
 
 
-# Whether it can work here
+# Requirements
 
 
 @pytest.fixture
 def linux(monkeypatch):
-    """A machine that has all it takes."""
+    """Fake a machine without problems."""
     monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Linux")
     monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: [])
 
 
-def test_on_linux_with_a_python_there_is_no_problem(alone, linux):
-    assert alone.problems() == []
+def test_problems_on_linux_with_python_are_empty(standalone, linux):
+    assert standalone.problems() == []
 
 
-def test_another_system_is_a_problem(alone, linux, monkeypatch):
+def test_problems_include_another_operating_system(standalone, linux, monkeypatch):
     monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Darwin")
-    [problem] = alone.problems()
+    [problem] = standalone.problems()
     assert (problem.code, problem.fix) == ("engine-unfit", "Use Docker.")
     assert "Darwin" in problem.cause
 
 
-@pytest.mark.parametrize(("excess", "told"), [(0, []), (1, [1]), (30, [30])])
-def test_a_path_too_long_for_sockets_is_told_by_how_much(alone, linux, excess, told):
-    # 107 bytes, and supervisord binds its socket beside its place first, with its pid behind it.
-    fits = 107 - len("/run/supervisor.sock.12345678")
-    alone.state = State(Path("/" + "f" * (fits - 1 + excess)))
-    assert [one.cause for one in alone.problems()] == [
-        f"{alone.state.folder} is {n} bytes too long for sockets." for n in told
+@pytest.mark.parametrize(("excess", "expected"), [(0, []), (1, [1]), (30, [30])])
+def test_problems_include_a_path_too_long_for_sockets(standalone, linux, excess, expected):
+    # The limit is 107 bytes. supervisord first binds a socket with its pid at the end of the name.
+    limit = 107 - len("/run/supervisor.sock.12345678")
+    standalone.state = State(Path("/" + "f" * (limit - 1 + excess)))
+    assert [problem.cause for problem in standalone.problems()] == [
+        f"The path {standalone.state.folder} is {n} bytes too long for sockets." for n in expected
     ]
 
 
-def test_a_missing_python_is_told_unless_the_environment_is_there(alone, linux, monkeypatch, state):
+def test_problems_include_a_missing_python_unless_built(standalone, linux, monkeypatch, state):
     monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: [MISSING])
-    assert alone.problems() == [MISSING]
+    assert standalone.problems() == [MISSING]
     state.python("airflow").parent.mkdir(parents=True)
     state.python("airflow").touch()
-    assert alone.problems() == []
+    assert standalone.problems() == []
 
 
-def test_problems_are_told_together(alone, linux, monkeypatch):
+def test_problems_are_reported_together(standalone, linux, monkeypatch):
     monkeypatch.setattr(standalone_engine.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(standalone_engine, "python_problem", lambda settings: [MISSING])
-    alone.state = State(Path("/" + "f" * 200))
-    assert len(alone.problems()) == 3
+    standalone.state = State(Path("/" + "f" * 200))
+    assert len(standalone.problems()) == 3
 
 
-def test_data_survives_where_a_database_was_completed(alone, state):
-    assert alone.surviving_data() == []
+def test_surviving_data_is_a_complete_database(standalone, state):
+    assert standalone.surviving_data() == []
     (state.folder / "postgres").mkdir()
-    assert alone.surviving_data() == []
+    assert standalone.surviving_data() == []
     (state.folder / "postgres" / "PG_VERSION").write_text("16\n")
-    assert alone.surviving_data() == [str(state.folder / "postgres")]
+    assert standalone.surviving_data() == [str(state.folder / "postgres")]
 
 
-def test_it_is_built_when_its_environments_are(alone, machine):
-    assert not alone.is_built()
-    alone.build()
-    assert not alone.is_built()
-    alone.activate()
-    assert alone.is_built()
+def test_is_built_after_build_and_activate(standalone, machine):
+    assert not standalone.is_built()
+    standalone.build()
+    assert not standalone.is_built()
+    standalone.activate()
+    assert standalone.is_built()
 
 
-def test_postgres_belongs_to_whatever_is_built(alone, machine):
-    alone.build(["mlflow"])
-    alone.activate(["mlflow"])
-    environments = alone.environments
+def test_build_always_includes_postgres(standalone, machine):
+    standalone.build(["mlflow"])
+    standalone.activate(["mlflow"])
+    environments = standalone.environments
     in_use = {name for name in ("airflow", "mlflow", "status", "postgres") if (
         environments.in_use(name))}  # fmt: skip
     assert in_use == {"mlflow", "postgres"}
 
 
-# What was built: looked at, adopted, tidied
+# Builds
 
 
-def test_dags_are_imported_in_what_was_built_last(alone, recorded, clone):
+def test_import_errors_come_from_the_newest_build(standalone, recorded, clone):
     recorded.failures = {"airflow.parse_dags": "\n".join(f"dags/{n}.py: error" for n in range(20))}
-    alone.environments.candidate("airflow").mkdir(parents=True)
-    assert alone.import_errors().splitlines()[-1] == "dags/19.py: error"
-    assert len(alone.import_errors().splitlines()) == runner.TAIL_LINES
+    standalone.environments.candidate("airflow").mkdir(parents=True)
+    assert standalone.import_errors().splitlines()[-1] == "dags/19.py: error"
+    assert len(standalone.import_errors().splitlines()) == runner.TAIL_LINES
     command = recorded.commands[-1]
     assert command.argv == (
-        f"{alone.environments.candidate('airflow')}/bin/python",
+        f"{standalone.environments.candidate('airflow')}/bin/python",
         *runtime_module("airflow.parse_dags")[1:],
-        f"{alone.settings.project_dir}/dags",
+        f"{standalone.settings.project_dir}/dags",
     )
-    assert command.env == services_environment(alone.settings)
+    assert command.env == services_environment(standalone.settings)
 
 
-def test_dags_that_import_are_no_error_whatever_they_print(alone, recorded):
+def test_import_errors_are_empty_if_the_dags_import(standalone, recorded):
     recorded.outputs = {"airflow.parse_dags": "3 DAGs parsed"}
-    assert alone.import_errors() == ""
+    assert standalone.import_errors() == ""
 
 
-def changed(alone, clone, *names):
-    """Adopt other environments than those in use; the folders of before."""
-    before = {name: alone.environments.in_use(name) for name in names}
+def change_locks(standalone, clone, *names):
+    """Build and activate new environments; return the previous folders."""
+    before = {name: standalone.environments.in_use(name) for name in names}
     for name in names:
         lock = virtualenvs.LOCKS[name][0] if name != "postgres" else "base/postgres.lock"
-        (clone / "install" / lock).write_text("of tomorrow\n", encoding="utf-8")
-    alone.build()
-    alone.activate()
+        (clone / "install" / lock).write_text("version 2\n", encoding="utf-8")
+    standalone.build()
+    standalone.activate()
     return before
 
 
-def test_what_a_service_was_started_from_is_kept_until_it_is_swapped(
-    alone, machine, supervisord, state, clone
+def test_prune_keeps_the_environment_of_a_service_until_it_is_replaced(
+    standalone, machine, supervisord, state, clone
 ):
-    alone.build()
-    alone.activate()
-    alone.up()
-    (old,) = changed(alone, clone, "mlflow").values()
-    alone.prune()
+    standalone.build()
+    standalone.activate()
+    standalone.up()
+    (old,) = change_locks(standalone, clone, "mlflow").values()
+    standalone.prune()
     assert (state.folder / "envs" / old).exists()
-    alone.replace("mlflow")
-    alone.prune()
+    standalone.replace("mlflow")
+    standalone.prune()
     assert not (state.folder / "envs" / old).exists()
-    assert alone.is_built()
+    assert standalone.is_built()
 
 
-def test_before_the_first_start_only_what_is_in_use_is_kept(alone, machine, state, clone):
-    alone.build()
-    alone.activate()
-    (old,) = changed(alone, clone, "mlflow").values()
-    alone.prune()
+def test_prune_before_the_first_start_keeps_only_active_folders(standalone, machine, state, clone):
+    standalone.build()
+    standalone.activate()
+    (old,) = change_locks(standalone, clone, "mlflow").values()
+    standalone.prune()
     assert not (state.folder / "envs" / old).exists()
 
 
-# swap, restart, run
+# replace, restart, run
 
 
-def test_a_service_is_stopped_and_started(alone, supervisord, state):
+def test_replace_and_restart_stop_and_start_services(standalone, supervisord, state):
     state.run.mkdir()
     supervisord.start()
-    alone.replace("mlflow")
-    assert supervisord.asked == [("stopProcess", "mlflow"), ("startProcess", "mlflow", False)]
-    supervisord.asked.clear()
-    alone.restart(["status", "mlflow"])
-    assert supervisord.asked == [
+    standalone.replace("mlflow")
+    assert supervisord.calls == [("stopProcess", "mlflow"), ("startProcess", "mlflow", False)]
+    supervisord.calls.clear()
+    standalone.restart(["status", "mlflow"])
+    assert supervisord.calls == [
         ("stopProcess", "status"),
         ("startProcess", "status", False),
         ("stopProcess", "mlflow"),
@@ -359,383 +360,397 @@ def test_a_service_is_stopped_and_started(alone, supervisord, state):
     ]
 
 
-def test_services_are_stopped_and_first_what_would_take_it_for_a_fault(alone, supervisord):
+def test_stop_stops_the_watchdog_first(standalone, supervisord):
     supervisord.start()
-    alone.stop(["airflow-scheduler", "mlflow", "mlflow-migrate"])
+    standalone.stop(["airflow-scheduler", "mlflow", "mlflow-migrate"])
     stopped = [("stopProcess", n) for n in ("watchdog", "airflow-scheduler", "mlflow")]
-    assert supervisord.asked == stopped
+    assert supervisord.calls == stopped
 
 
-def test_another_project_runs_from_the_same_environments(alone, state, make_settings, monkeypatch):
+def test_sandbox_uses_the_same_environments(standalone, state, make_settings, monkeypatch):
     (state.folder / "envs").mkdir()
     (state.folder / "envs/mark").touch()
     monkeypatch.setattr(State, "of", classmethod(lambda cls, chosen: State(state.folder / "other")))
     other = make_settings(COMPOSE_PROJECT_NAME="other")
     for _ in range(2):
-        lent = alone.create_sandbox(other)
-    assert lent.settings is other
+        sandbox = standalone.create_sandbox(other)
+    assert sandbox.settings is other
     assert (state.folder / "other/envs/mark").exists()
-    alone.remove_sandbox(other)
+    standalone.remove_sandbox(other)
     assert not (state.folder / "other").exists()
     assert (state.folder / "envs/mark").exists()
 
 
-def test_one_that_does_not_run_is_just_started(alone, supervisord):
+def test_restart_starts_a_stopped_service(standalone, supervisord):
     supervisord.start()
     supervisord.faults["stopProcess mlflow"] = Fault(70, "NOT_RUNNING: mlflow")
-    alone.restart(["mlflow"])
-    assert supervisord.asked[-1] == ("startProcess", "mlflow", False)
+    standalone.restart(["mlflow"])
+    assert supervisord.calls[-1] == ("startProcess", "mlflow", False)
 
 
-def test_one_that_cannot_be_stopped_is_named(alone, supervisord):
+def test_restart_reports_a_service_that_cannot_be_stopped(standalone, supervisord):
     supervisord.start()
     supervisord.faults["stopProcess mlflow"] = Fault(10, "BAD_NAME: mlflow")
-    with pytest.raises(StackError) as failed:
-        alone.restart(["mlflow"])
-    assert str(failed.value) == "mlflow does not stop: BAD_NAME: mlflow"
+    with pytest.raises(StackError) as raised:
+        standalone.restart(["mlflow"])
+    assert str(raised.value) == (
+        "supervisord could not stop mlflow: BAD_NAME: mlflow.\nRun: inv doctor"
+    )
 
 
-@pytest.mark.parametrize("name", ONE_SHOTS)
-def test_a_one_shot_is_run_to_its_end(alone, machine, supervisord, state, name):
+@pytest.mark.parametrize("name", INIT_JOBS)
+def test_replace_runs_an_init_job(standalone, machine, supervisord, state, name):
     state.logs.mkdir()
     supervisord.start()
-    alone.replace(name)
-    (ran,) = machine.ran()
-    assert ran == f"stack_runtime.{init_jobs.MODULES[name]}"
-    assert supervisord.asked == []
-    machine.failing = {ran: "ended with 1:\nno such column"}
-    with pytest.raises(StackError, match=f"{name} failed: ended with 1:\nno such column"):
-        alone.replace(name)
+    standalone.replace(name)
+    (module,) = machine.pop_names()
+    assert module == f"stack_runtime.{init_jobs.MODULES[name]}"
+    assert supervisord.calls == []
+    machine.failures = {module: "exited with code 1:\nno such column"}
+    with pytest.raises(StackError, match=f"{name} failed.\nexited with code 1:\nno such column"):
+        standalone.replace(name)
 
 
 @pytest.fixture
-def renewed_when_told(supervisord):
-    """A scheduler that ends its tasks when it is told to, and comes back as another process."""
-    supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
+def restarts_on_term(supervisord):
+    """Fake a scheduler that exits after TERM and is restarted as another process."""
+    supervisord.set_states().processes[2] = process(SCHEDULER, pid=7)
     supervisord.start()
 
-    def answered(method, arguments, dispatch=supervisord._dispatch):
+    def answer(method, arguments, dispatch=supervisord._dispatch):
         if method.endswith("signalProcess"):
             supervisord.processes[2] = process(SCHEDULER, pid=8)
         return dispatch(method, arguments)
 
-    supervisord._dispatch = answered
+    supervisord._dispatch = answer
 
 
-@pytest.mark.usefixtures("renewed_when_told")
-def test_the_scheduler_ends_its_tasks_while_the_watchdog_rests(alone, supervisord):
-    alone.replace(SCHEDULER)
-    looked = ("getAllProcessInfo",)
-    assert [asked for asked in supervisord.asked if asked != looked] == [
+@pytest.mark.usefixtures("restarts_on_term")
+def test_replace_stops_the_watchdog_until_the_scheduler_is_new(standalone, supervisord):
+    standalone.replace(SCHEDULER)
+    assert [call for call in supervisord.calls if call != ("getAllProcessInfo",)] == [
         ("stopProcess", "watchdog"),
         ("signalProcess", SCHEDULER, "TERM"),
         ("startProcess", "watchdog", False),
     ]
 
 
-@pytest.mark.usefixtures("renewed_when_told")
-def test_tasks_are_finished_by_a_scheduler_that_then_stays_stopped(alone, supervisord):
-    alone.finish_tasks()
-    assert [asked for asked in supervisord.asked if asked != ("getAllProcessInfo",)] == [
+@pytest.mark.usefixtures("restarts_on_term")
+def test_finish_tasks_leaves_the_scheduler_stopped(standalone, supervisord):
+    standalone.finish_tasks()
+    assert [call for call in supervisord.calls if call != ("getAllProcessInfo",)] == [
         ("stopProcess", "watchdog"),
         ("signalProcess", SCHEDULER, "TERM"),
         ("stopProcess", SCHEDULER),
     ]
 
 
-def test_a_scheduler_that_does_not_end_is_told_and_the_watchdog_runs_again(
-    alone, supervisord, clock, monkeypatch
+def test_replace_starts_the_watchdog_also_after_a_timeout(
+    standalone, supervisord, clock, monkeypatch
 ):
     monkeypatch.setattr(wait, "time", clock)
-    supervisord.shows().processes[2] = process(SCHEDULER, pid=7)
+    supervisord.set_states().processes[2] = process(SCHEDULER, pid=7)
     supervisord.start()
     monkeypatch.setattr(standalone_engine, "TASK_SECONDS", 5)
-    with pytest.raises(StackError) as failed:
-        alone.replace(SCHEDULER)
-    assert str(failed.value) == (
-        "airflow-scheduler has not ended after 5 s: inv restart -s airflow-scheduler"
+    with pytest.raises(StackError) as raised:
+        standalone.replace(SCHEDULER)
+    assert str(raised.value) == (
+        "airflow-scheduler did not exit within 5 s.\nRun: inv restart -s airflow-scheduler"
     )
     assert 5 <= sum(clock.slept) < 6
-    assert supervisord.asked[-1] == ("startProcess", "watchdog", False)
+    assert supervisord.calls[-1] == ("startProcess", "watchdog", False)
 
 
-def test_what_a_service_was_started_with_is_that_of_its_process(alone, supervisord, orphan):
-    supervisord.shows().processes[2] = process(SCHEDULER, pid=orphan("airflow-scheduler").pid)
+def test_environment_is_that_of_the_process(standalone, supervisord, orphan):
+    supervisord.set_states().processes[2] = process(SCHEDULER, pid=orphan("airflow-scheduler").pid)
     supervisord.start()
-    assert alone.environment(SCHEDULER)["SUPERVISOR_PROCESS_NAME"] == "airflow-scheduler"
-    assert alone.environment("mlflow") == {}
-    assert alone.environment("no-such") == {}
+    assert standalone.environment(SCHEDULER)["SUPERVISOR_PROCESS_NAME"] == "airflow-scheduler"
+    assert standalone.environment("mlflow") == {}
+    assert standalone.environment("no-such") == {}
 
 
-def test_postgres_writes_over_what_it_was_started_with(alone, supervisord, orphan):
-    supervisord.shows().processes[0] = process("postgres", pid=orphan("postgres").pid)
+def test_environment_of_postgres_is_empty(standalone, supervisord, orphan):
+    supervisord.set_states().processes[0] = process("postgres", pid=orphan("postgres").pid)
     supervisord.start()
-    assert alone.environment("postgres") == {}
+    assert standalone.environment("postgres") == {}
 
 
-def test_what_is_intended_is_the_environment_of_up_without_the_persons_own(alone):
-    given, whole = alone.intended("mlflow"), services_environment(alone.settings)
-    assert given.items() <= whole.items()
-    assert whole.keys() - given.keys() == {*alone.settings.environment, "PATH", "STACK_PYTHON"}
-    assert given["AIRFLOW__API__PORT"] == alone.settings["AIRFLOW_PORT"]
+def test_intended_environment_excludes_the_variables_of_the_shell(standalone):
+    intended, whole = (
+        standalone.intended_environment("mlflow"),
+        services_environment(standalone.settings),
+    )
+    assert intended.items() <= whole.items()
+    assert whole.keys() - intended.keys() == {
+        *standalone.settings.environment,
+        "PATH",
+        "STACK_PYTHON",
+    }
+    assert intended["AIRFLOW__API__PORT"] == standalone.settings["AIRFLOW_PORT"]
 
 
-def test_the_end_of_a_log_may_be_asked_for_from_a_moment_on(alone, state):
+def test_tail_can_start_at_a_time(standalone, state):
     state.logs.mkdir()
     lines = [f"2026-01-02 03:0{minute}:00 line {minute}" for minute in range(5)]
     (state.logs / "mlflow.log").write_text("\n".join(lines) + "\n")
-    assert alone.tail("mlflow", 2) == "\n".join(lines[-2:])
+    assert standalone.tail("mlflow", 2) == "\n".join(lines[-2:])
     since = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-    assert alone.tail("mlflow", 2, since) == lines[-1]
+    assert standalone.tail("mlflow", 2, since) == lines[-1]
 
 
-def test_a_scheduler_that_does_not_run_is_started(alone, supervisord, state):
-    supervisord.shows().processes[2] = process(SCHEDULER, "FATAL")
+def test_replace_starts_a_stopped_scheduler(standalone, supervisord, state):
+    supervisord.set_states().processes[2] = process(SCHEDULER, "FATAL")
     supervisord.start()
-    alone.replace(SCHEDULER)
-    assert ("startProcess", SCHEDULER, False) in supervisord.asked
-    assert not [asked for asked in supervisord.asked if asked[0] == "signalProcess"]
+    standalone.replace(SCHEDULER)
+    assert ("startProcess", SCHEDULER, False) in supervisord.calls
+    assert not [call for call in supervisord.calls if call[0] == "signalProcess"]
 
 
 @pytest.mark.parametrize(
     ("service", "image"),
     [("airflow-apiserver", "airflow"), ("mlflow-migrate", "mlflow"), ("status", "status")],
 )
-def test_a_command_finds_the_programs_of_the_services_environment(
-    alone, recorded, state, clone, service, image, monkeypatch
+def test_run_finds_the_programs_of_the_service(
+    standalone, recorded, state, clone, service, image, monkeypatch
 ):
     monkeypatch.setattr(runner, "attach", lambda command: recorded.attach(command) or 7)
-    assert alone.run(service, ["airflow", "dags list", "$x"]) == 7
+    assert standalone.run(service, ["airflow", "dags list", "$x"]) == 7
     (command,) = recorded.commands
     assert command.argv == ["airflow", "dags list", "$x"]
     assert command.cwd == clone
     first, *others = command.env["PATH"].split(":")
     assert first == f"{state.folder}/envs/{image}/bin"
-    rest = services_environment(alone.settings)
+    rest = services_environment(standalone.settings)
     assert ":".join(others) == rest["PATH"]
     assert {**command.env, "PATH": rest["PATH"]} == rest
 
 
-def test_a_command_for_the_database_finds_its_programs(alone, recorded):
-    assert alone.run("postgres", ["psql"]) == 0
-    assert recorded.commands[0].env == services_environment(alone.settings)
+def test_run_finds_the_programs_of_the_database(standalone, recorded):
+    assert standalone.run("postgres", ["psql"]) == 0
+    assert recorded.commands[0].env == services_environment(standalone.settings)
 
 
 # up
 
 
-def test_up_starts_the_database_then_the_one_shots_then_every_service(alone, machine, supervisord):
-    alone.up()
-    first, *one_shots = machine.ran()
+def test_up_runs_the_init_jobs_and_starts_every_service(standalone, machine, supervisord):
+    standalone.up()
+    first, *modules = machine.pop_names()
     assert first == "supervisord"
-    assert sorted(one_shots) == INIT_JOBS
-    assert supervisord.asked == STARTED_BY_UP
+    assert sorted(modules) == INIT_MODULES
+    assert supervisord.calls == STARTED_BY_UP
 
 
-def test_up_starts_only_what_is_asked_for(alone, machine, supervisord):
-    alone.up(["postgres", "mlflow"])
-    assert machine.ran() == ["supervisord"]
-    assert supervisord.asked[-2:] == [
+def test_up_starts_only_the_given_services(standalone, machine, supervisord):
+    standalone.up(["postgres", "mlflow"])
+    assert machine.pop_names() == ["supervisord"]
+    assert supervisord.calls[-2:] == [
         ("startProcess", "postgres", False),
         ("startProcess", "mlflow", False),
     ]
 
 
-def test_supervisord_and_the_one_shots_live_in_the_services_environment(alone, machine, clone):
-    alone.up()
-    environment = services_environment(alone.settings)
+def test_up_runs_supervisord_and_init_jobs_in_the_same_environment(standalone, machine, clone):
+    standalone.up()
+    environment = services_environment(standalone.settings)
     assert [command.env for command in machine.commands] == [environment] * 3
-    daemon, *one_shots = machine.commands
+    daemon, *jobs = machine.commands
     configuration = str(clone / "orchestration" / "supervisord.conf")
     assert daemon.argv == ("supervisord", "--configuration", configuration)
     assert daemon.cwd == clone
-    assert {command.argv for command in one_shots} == {
+    assert {command.argv for command in jobs} == {
         (
-            str(alone.state.python(image_of(name))),
+            str(standalone.state.python(image_of(name))),
             *runtime_module(init_jobs.MODULES[name])[1:],
         )
-        for name in ONE_SHOTS
+        for name in INIT_JOBS
     }
 
 
-def test_folders_are_the_persons_own_but_sockets_can_be_reached(alone, machine, state):
-    alone.up()
+def test_up_makes_private_folders_except_the_one_of_sockets(standalone, machine, state):
+    standalone.up()
     modes = {folder.name: folder.stat().st_mode & 0o777 for folder in state.data}
     assert modes == {name: 0o711 if name == "run" else 0o700 for name in modes}
 
 
-def test_for_root_postgres_owns_its_folders(alone, machine, state, monkeypatch):
-    owned = []
+def test_up_as_root_gives_postgres_its_folders(standalone, machine, state, monkeypatch):
+    chowns = []
     monkeypatch.setattr(standalone_engine.os, "getuid", lambda: 0)
     monkeypatch.setattr(
-        standalone_engine.shutil, "chown", lambda *arguments: owned.append(arguments)
+        standalone_engine.shutil, "chown", lambda *arguments: chowns.append(arguments)
     )
-    alone.up()
+    standalone.up()
     user = "mlops-postgres"
-    assert owned == [(state.folder / name, user, user) for name in ("postgres", "sockets")]
+    assert chowns == [(state.folder / name, user, user) for name in ("postgres", "sockets")]
 
 
-def test_again_with_nothing_changed_only_what_stopped_is_started(alone, machine, supervisord):
-    alone.up()
-    machine.ran()
-    supervisord.asked.clear()
-    alone.up()
-    assert machine.ran() == []
-    assert {method for method, *_ in supervisord.asked} == {"startProcess"}
+def test_up_again_only_starts_stopped_services(standalone, machine, supervisord):
+    standalone.up()
+    machine.pop_names()
+    supervisord.calls.clear()
+    standalone.up()
+    assert machine.pop_names() == []
+    assert {method for method, *_ in supervisord.calls} == {"startProcess"}
 
 
-def test_a_changed_setting_restarts_all(alone, make_engine, machine, supervisord):
-    alone.up()
-    machine.ran()
-    settings = dict(alone.settings.values)
-    changed = make_engine(**settings | {"MLFLOW_PORT": "5999"})
-    supervisord.asked.clear()
-    changed.up()
-    assert supervisord.asked[0] == ("shutdown",)
-    assert machine.ran()[0] == "supervisord"
-    supervisord.asked.clear()
-    changed.up()
-    assert machine.ran() == []
-
-
-def test_another_shell_restarts_nothing(alone, machine, supervisord):
-    alone.up()
-    supervisord.asked.clear()
-    shell_of_systemd = {"PATH": "/usr/bin:/bin", "TERM": "dumb"}
-    StandaloneEngine(replace(alone.settings, environment=shell_of_systemd)).up()
-    assert ("shutdown",) not in supervisord.asked
-    assert machine.ran().count("supervisord") == 1
-
-
-def test_one_that_runs_and_nobody_knows_in_which_environment_is_restarted(
-    alone, machine, supervisord, state
+def test_up_after_a_changed_setting_restarts_everything(
+    standalone, make_engine, machine, supervisord
 ):
-    alone.up()
-    machine.ran()
+    standalone.up()
+    machine.pop_names()
+    settings = dict(standalone.settings.values)
+    other = make_engine(**settings | {"MLFLOW_PORT": "5999"})
+    supervisord.calls.clear()
+    other.up()
+    assert supervisord.calls[0] == ("shutdown",)
+    assert machine.pop_names()[0] == "supervisord"
+    supervisord.calls.clear()
+    other.up()
+    assert machine.pop_names() == []
+
+
+def test_up_from_another_shell_restarts_nothing(standalone, machine, supervisord):
+    standalone.up()
+    supervisord.calls.clear()
+    shell_of_systemd = {"PATH": "/usr/bin:/bin", "TERM": "dumb"}
+    StandaloneEngine(replace(standalone.settings, environment=shell_of_systemd)).up()
+    assert ("shutdown",) not in supervisord.calls
+    assert machine.pop_names().count("supervisord") == 1
+
+
+def test_up_restarts_a_supervisord_of_unknown_environment(standalone, machine, supervisord, state):
+    standalone.up()
+    machine.pop_names()
     (state.run / "environment.sha256").unlink()
-    alone.up()
-    assert ("shutdown",) in supervisord.asked
-    assert "supervisord" in machine.ran()
+    standalone.up()
+    assert ("shutdown",) in supervisord.calls
+    assert "supervisord" in machine.pop_names()
 
 
-def test_what_an_earlier_supervisord_left_is_ended_first(alone, machine, orphan):
-    left = orphan("mlflow")
-    alone.up()
-    assert left.poll() is not None
+def test_up_stops_orphans_first(standalone, machine, orphan):
+    process = orphan("mlflow")
+    standalone.up()
+    assert process.poll() is not None
 
 
-def test_while_supervisord_answers_nothing_is_ended(alone, machine, orphan):
-    alone.up()
+def test_up_stops_no_process_while_supervisord_answers(standalone, machine, orphan):
+    standalone.up()
     child = orphan("mlflow")
-    alone.up()
+    standalone.up()
     assert child.poll() is None
 
 
 @pytest.mark.parametrize("lost", ["postgres/PG_VERSION", "run/initialised"])
-def test_the_one_shots_run_again_for_new_data(alone, machine, state, lost):
-    alone.up()
-    machine.ran()
+def test_up_runs_init_jobs_again_for_new_data(standalone, machine, state, lost):
+    standalone.up()
+    machine.pop_names()
     (state.folder / lost).unlink()
-    alone.up()
-    assert sorted(machine.ran()) == INIT_JOBS
+    standalone.up()
+    assert sorted(machine.pop_names()) == INIT_MODULES
 
 
 @pytest.mark.parametrize("name", ["airflow", "mlflow"])
-def test_the_one_shots_run_again_for_other_locks(alone, machine, clone, name):
-    alone.build()
-    alone.activate()
-    alone.up()
-    changed(alone, clone, name)
-    machine.ran()
-    alone.up()
-    # What runs has its own files still: supervisord and the other services go on.
-    assert sorted(machine.ran()) == INIT_JOBS
+def test_up_runs_init_jobs_again_for_new_locks(standalone, machine, clone, name):
+    standalone.build()
+    standalone.activate()
+    standalone.up()
+    change_locks(standalone, clone, name)
+    machine.pop_names()
+    standalone.up()
+    # supervisord and the other services keep running from their own folders.
+    assert sorted(machine.pop_names()) == INIT_MODULES
 
 
-def test_the_database_that_began_with_supervisord_goes_on(alone, machine, supervisord):
-    alone.build()
-    alone.activate()
-    alone.up()
-    assert ("stopProcess", "postgres") not in supervisord.asked
+def test_up_does_not_restart_the_database_it_has_started(standalone, machine, supervisord):
+    standalone.build()
+    standalone.activate()
+    standalone.up()
+    assert ("stopProcess", "postgres") not in supervisord.calls
 
 
 @pytest.mark.parametrize("name", ["airflow", "mlflow", "status", "postgres"])
-def test_a_changed_environment_restarts_only_what_runs_from_it(
-    alone, machine, supervisord, clone, name
+def test_up_restarts_only_services_of_a_changed_environment(
+    standalone, machine, supervisord, clone, name
 ):
-    alone.build()
-    alone.activate()
-    alone.up()
-    changed(alone, clone, name)
-    supervisord.asked.clear()
-    alone.up()
-    stopped = [service for method, service, *_ in supervisord.asked if method == "stopProcess"]
+    standalone.build()
+    standalone.activate()
+    standalone.up()
+    change_locks(standalone, clone, name)
+    supervisord.calls.clear()
+    standalone.up()
+    stopped = [service for method, service, *_ in supervisord.calls if method == "stopProcess"]
     assert stopped == [s for s in SERVICES if s.partition("-")[0] == name]
-    supervisord.asked.clear()
-    alone.up()
-    assert supervisord.asked == STARTED_BY_UP
+    supervisord.calls.clear()
+    standalone.up()
+    assert supervisord.calls == STARTED_BY_UP
 
 
-@pytest.mark.parametrize("name", ONE_SHOTS)
-def test_a_one_shot_that_fails_is_named_and_tried_again(alone, machine, supervisord, name):
-    machine.failing = {f"stack_runtime.{init_jobs.MODULES[name]}": "ended with 1:\nno such column"}
-    with pytest.raises(StackError) as failed:
-        alone.up()
-    assert str(failed.value) == f"{name} failed: ended with 1:\nno such column"
-    assert supervisord.asked == []
-    machine.failing = {}
-    machine.ran()
-    alone.up()
-    assert sorted(machine.ran()) == INIT_JOBS
+@pytest.mark.parametrize("name", INIT_JOBS)
+def test_up_reports_a_failed_init_job_and_runs_it_again(standalone, machine, supervisord, name):
+    machine.failures = {
+        f"stack_runtime.{init_jobs.MODULES[name]}": "exited with code 1:\nno such column"
+    }
+    with pytest.raises(StackError) as raised:
+        standalone.up()
+    assert str(raised.value) == f"The init job {name} failed.\nexited with code 1:\nno such column"
+    assert supervisord.calls == []
+    machine.failures = {}
+    machine.pop_names()
+    standalone.up()
+    assert sorted(machine.pop_names()) == INIT_MODULES
 
 
-def test_what_a_one_shot_said_is_its_log(alone, machine):
-    alone.up()
-    said = [alone.tail(name, 5) for name in ONE_SHOTS]
-    assert said == [f"{module} says so" for module in INIT_JOBS]
+def test_up_writes_the_output_of_init_jobs_to_their_logs(standalone, machine):
+    standalone.up()
+    output = [standalone.tail(name, 5) for name in INIT_JOBS]
+    assert output == [f"output of {module}" for module in INIT_MODULES]
 
 
-def test_a_one_shot_does_not_last_for_ever(alone, machine, monkeypatch):
+def test_up_limits_the_time_of_init_jobs(standalone, machine, monkeypatch):
     limits = []
     monkeypatch.setattr(
         runner, "run", lambda command, **options: limits.append(options) or machine.run(command)
     )
-    alone.up()
+    standalone.up()
     assert limits[1:] == [{"timeout": 180}] * 2
 
 
-def test_a_supervisord_that_never_answers_is_told_with_its_log(
-    alone, machine, state, clock, monkeypatch
+def test_up_reports_a_supervisord_that_does_not_answer(
+    standalone, machine, state, clock, monkeypatch
 ):
     monkeypatch.setattr(wait, "time", clock)
-    machine.deaf = True
-    with pytest.raises(StackError) as failed:
-        alone.up()
-    assert str(failed.value) == f"supervisord did not start: {state.logs / 'supervisord.log'}"
+    machine.silent = True
+    with pytest.raises(StackError) as raised:
+        standalone.up()
+    assert str(raised.value) == (
+        f"supervisord did not start.\nSee {state.logs / 'supervisord.log'}."
+    )
     assert (
         supervisord_module.START_SECONDS <= sum(clock.slept) < supervisord_module.START_SECONDS + 1
     )
 
 
-def test_a_service_that_runs_already_is_no_error(alone, machine, supervisord):
+def test_up_ignores_a_service_that_already_runs(standalone, machine, supervisord):
     supervisord.faults["startProcess postgres False"] = Fault(60, "ALREADY_STARTED: postgres")
-    alone.up()
-    assert supervisord.asked == STARTED_BY_UP
+    standalone.up()
+    assert supervisord.calls == STARTED_BY_UP
 
 
-def test_a_service_that_cannot_be_started_is_named(alone, machine, supervisord):
+def test_up_reports_a_service_that_cannot_be_started(standalone, machine, supervisord):
     supervisord.faults["startProcess mlflow False"] = Fault(20, "NO_FILE: python")
-    with pytest.raises(StackError) as failed:
-        alone.up()
-    assert str(failed.value) == "mlflow does not start: NO_FILE: python"
+    with pytest.raises(StackError) as raised:
+        standalone.up()
+    assert str(raised.value) == (
+        "supervisord could not start mlflow: NO_FILE: python.\nRun: inv doctor"
+    )
 
 
 # down
 
 
 @pytest.fixture
-def full(state):
-    """A state folder with a file in each of its folders."""
+def file_names(state):
+    """Put a file into each folder of the state; return a function that lists the state folder."""
     for name in ("envs/airflow/bin", "pg/init", *(folder.name for folder in state.data)):
         (state.folder / name).mkdir(parents=True)
         (state.folder / name / "file").touch()
@@ -743,57 +758,57 @@ def full(state):
     return lambda: {path.name for path in state.folder.iterdir()}
 
 
-def test_down_keeps_all_that_is_on_disk(alone, full):
-    before = full()
-    alone.down(volumes=False)
-    assert full() == before
+def test_down_keeps_all_files(standalone, file_names):
+    before = file_names()
+    standalone.down(volumes=False)
+    assert file_names() == before
 
 
-def test_down_with_volumes_removes_the_data_and_nothing_else(alone, full, state):
-    alone.down(volumes=True)
-    assert full() == {"envs", "pg", "airflow.made-from"}
+def test_down_with_volumes_deletes_only_the_data(standalone, file_names, state):
+    standalone.down(volumes=True)
+    assert file_names() == {"envs", "pg", "airflow.made-from"}
     assert (state.folder / "envs/airflow/bin/file").exists()
 
 
-def test_down_where_nothing_was_ever_up_is_no_error(alone):
-    alone.down(volumes=True)
+def test_down_without_a_stack_is_no_error(standalone):
+    standalone.down(volumes=True)
 
 
-def test_down_asks_supervisord_and_waits_for_its_end(alone, supervisord):
+def test_down_waits_until_supervisord_exits(standalone, supervisord):
     with subprocess.Popen(["sleep", "60"]) as daemon:
         supervisord.pid = daemon.pid
 
-        def end():
+        def exit_later():
             daemon.kill()
             daemon.wait()
 
-        supervisord.ending = threading.Timer(0.3, end).start
+        supervisord.on_shutdown = threading.Timer(0.3, exit_later).start
         supervisord.start()
-        alone.down(volumes=False)
-        assert supervisord.asked == [("shutdown",)]
+        standalone.down(volumes=False)
+        assert supervisord.calls == [("shutdown",)]
         assert not psutil.pid_exists(daemon.pid)
 
 
-def test_down_does_not_wait_for_ever(alone, supervisord, clock, monkeypatch):
+def test_down_stops_waiting_after_a_limit(standalone, supervisord, clock, monkeypatch):
     monkeypatch.setattr(wait, "time", clock)
     supervisord.pid = os.getpid()
-    monkeypatch.setattr(orphans, "family", lambda pid: iter([psutil.Process(pid)]))
+    monkeypatch.setattr(orphans, "process_tree", lambda pid: iter([psutil.Process(pid)]))
     supervisord.start()
-    alone.down(volumes=False)
+    standalone.down(volumes=False)
     assert supervisord_module.STOP_SECONDS <= sum(clock.slept) < supervisord_module.STOP_SECONDS + 1
 
 
-def test_down_ends_what_a_killed_supervisord_left(alone, orphan):
-    left = orphan("postgres")
-    alone.down(volumes=False)
-    assert left.poll() is not None
+def test_down_stops_orphans(standalone, orphan):
+    process = orphan("postgres")
+    standalone.down(volumes=False)
+    assert process.poll() is not None
 
 
 # ps, memory, logs
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("supervisord_state", "expected"),
     [
         ("STOPPED", "created"),
         ("STARTING", "starting"),
@@ -805,39 +820,39 @@ def test_down_ends_what_a_killed_supervisord_left(alone, orphan):
         ("UNKNOWN", "exited"),
     ],
 )
-def test_supervisords_states_are_told_in_dockers_words(alone, supervisord, theirs, ours):
-    supervisord.shows(mlflow=theirs).start()
-    states = {service.name: service.state for service in alone.ps()}
-    assert states == dict.fromkeys(SERVICES, "running") | {"mlflow": ours}
+def test_ps_uses_the_state_names_of_docker(standalone, supervisord, supervisord_state, expected):
+    supervisord.set_states(mlflow=supervisord_state).start()
+    states = {service.name: service.state for service in standalone.ps()}
+    assert states == dict.fromkeys(SERVICES, "running") | {"mlflow": expected}
 
 
-def test_ps_tells_of_every_service_in_order_and_not_of_the_watchdog(alone, supervisord):
-    supervisord.shows().processes.insert(0, process("watchdog"))
+def test_ps_lists_services_in_order_without_the_watchdog(standalone, supervisord):
+    supervisord.set_states().processes.insert(0, process("watchdog"))
     supervisord.start()
-    assert [service.name for service in alone.ps()] == list(SERVICES)
+    assert [service.name for service in standalone.ps()] == list(SERVICES)
 
 
-def test_ps_tells_since_when_and_the_last_exit_code(alone, supervisord):
-    supervisord.shows().processes[0] = process("postgres", "EXITED", status=3)
+def test_ps_reports_start_times_and_exit_codes(standalone, supervisord):
+    supervisord.set_states().processes[0] = process("postgres", "EXITED", status=3)
     supervisord.processes[1] = process("airflow-apiserver", "STOPPED", start=0)
     supervisord.start()
-    postgres, never, *_ = alone.ps()
+    postgres, never, *_ = standalone.ps()
     assert (postgres.since, postgres.exit_code) == (datetime.fromtimestamp(STARTED, UTC), 3)
     assert never.since is None
 
 
-def test_without_supervisord_services_are_absent_or_orphaned(alone, orphan):
-    assert [service.state for service in alone.ps()] == ["absent"] * len(SERVICES)
+def test_ps_without_supervisord_reports_absent_or_orphaned(standalone, orphan):
+    assert [service.state for service in standalone.ps()] == ["absent"] * len(SERVICES)
     orphan("mlflow")
     orphan("status")
-    states = {service.name: service.state for service in alone.ps()}
+    states = {service.name: service.state for service in standalone.ps()}
     assert states == dict.fromkeys(SERVICES, "absent") | {
         "mlflow": "orphaned",
         "status": "orphaned",
     }
 
 
-def test_restarts_are_counted_since_supervisord_was_started_last(alone, supervisord, state):
+def test_ps_counts_restarts_since_supervisord_started(standalone, supervisord, state):
     state.logs.mkdir()
     day = "2026-11-22 10:00:00,000 INFO"
     (state.logs / "supervisord.log").write_text(
@@ -852,90 +867,90 @@ def test_restarts_are_counted_since_supervisord_was_started_last(alone, supervis
         + f"{day} spawned: 'mlflow' with pid 20\n",
         encoding="utf-8",
     )
-    supervisord.shows().start()
-    restarts = {service.name: service.restarts for service in alone.ps()}
+    supervisord.set_states().start()
+    restarts = {service.name: service.restarts for service in standalone.ps()}
     assert restarts == dict.fromkeys(SERVICES, 0) | {"airflow-dag-processor": 2}
 
 
-def test_without_a_log_nothing_was_restarted(alone, supervisord):
-    supervisord.shows().start()
-    assert {service.restarts for service in alone.ps()} == {0}
+def test_ps_without_a_log_reports_no_restarts(standalone, supervisord):
+    supervisord.set_states().start()
+    assert {service.restarts for service in standalone.ps()} == {0}
 
 
-def test_memory_is_that_of_each_process_that_lives(alone, supervisord, monkeypatch):
-    supervisord.shows().processes[0] = process("postgres", pid=os.getpid())
+def test_memory_is_reported_for_running_processes(standalone, supervisord, monkeypatch):
+    supervisord.set_states().processes[0] = process("postgres", pid=os.getpid())
     supervisord.start()
     monkeypatch.setattr(orphans, "memory", lambda pid: pid * 10)
-    assert alone.memory() == {"postgres": os.getpid() * 10}
+    assert standalone.memory() == {"postgres": os.getpid() * 10}
 
 
-def test_without_supervisord_nobody_holds_memory(alone):
-    assert alone.memory() == {}
+def test_memory_without_supervisord_is_empty(standalone):
+    assert standalone.memory() == {}
 
 
-def test_all_services_are_named_one_shots_included(alone):
-    assert list(alone.services()) == [*SERVICES, "airflow-init", "mlflow-migrate"]
+def test_services_include_init_jobs(standalone):
+    assert list(standalone.services()) == [*SERVICES, "airflow-init", "mlflow-migrate"]
 
 
-def test_logs_are_those_of_the_services_asked_for_or_of_all(alone, state, monkeypatch):
-    asked = []
+def test_logs_are_those_of_the_given_services_or_all(standalone, state, monkeypatch):
+    requests = []
     monkeypatch.setattr(
         standalone_engine.log_files,
         "show",
-        lambda files, **options: asked.append((files, options)) or 7,
+        lambda files, **options: requests.append((files, options)) or 7,
     )
     options = {"tail": 5, "since": "10m", "follow": True}
-    assert alone.logs(["mlflow"], **options) == 7
-    assert alone.logs([], **options) == 7
-    one, every = asked
+    assert standalone.logs(["mlflow"], **options) == 7
+    assert standalone.logs([], **options) == 7
+    one, every = requests
     assert one == ({"mlflow": state.logs / "mlflow.log"}, options)
-    assert list(every[0]) == list(alone.services())
+    assert list(every[0]) == list(standalone.services())
 
 
-def test_the_tail_is_the_end_of_one_log(alone, state):
+def test_tail_returns_the_end_of_a_log(standalone, state):
     state.logs.mkdir()
     (state.logs / "mlflow.log").write_text("a\nb\nc\n", encoding="utf-8")
-    assert alone.tail("mlflow", 2) == "b\nc"
-    assert alone.tail("status", 2) == ""
+    assert standalone.tail("mlflow", 2) == "b\nc"
+    assert standalone.tail("status", 2) == ""
 
 
-# What supervisord answers
+# Answers of supervisord
 
 
-def test_one_that_is_on_its_way_out_is_no_answer(alone, supervisord):
-    supervisord.shows().start()
+def test_ps_and_memory_ignore_a_supervisord_that_shuts_down(standalone, supervisord):
+    supervisord.set_states().start()
     supervisord.faults["*"] = SHUTTING_DOWN
-    assert {service.state for service in alone.ps()} == {"absent"}
-    assert alone.memory() == {}
-    alone.down(volumes=False)
+    assert {service.state for service in standalone.ps()} == {"absent"}
+    assert standalone.memory() == {}
+    standalone.down(volumes=False)
 
 
-def test_up_starts_a_new_one_where_the_last_is_on_its_way_out(alone, machine, supervisord):
+def test_up_replaces_a_supervisord_that_shuts_down(standalone, machine, supervisord):
     supervisord.start()
     supervisord.faults["*"] = SHUTTING_DOWN
-    alone.up()
-    assert machine.ran()[0] == "supervisord"
+    standalone.up()
+    assert machine.pop_names()[0] == "supervisord"
 
 
-def test_a_socket_that_nobody_listens_at_is_no_answer(alone, supervisord, state):
+def test_ps_ignores_a_socket_without_a_listener(standalone, supervisord, state):
     supervisord.start()
     supervisord.server.shutdown()
     supervisord.server.server_close()
     supervisord.server = None
     assert (state.run / "supervisor.sock").exists()
-    assert {service.state for service in alone.ps()} == {"absent"}
+    assert {service.state for service in standalone.ps()} == {"absent"}
 
 
-def test_another_fault_is_an_error_of_ours(alone, supervisord):
+def test_ps_raises_unexpected_faults(standalone, supervisord):
     supervisord.start()
     supervisord.faults["getAllProcessInfo"] = Fault(1, "UNKNOWN_METHOD")
     with pytest.raises(Fault, match="UNKNOWN_METHOD"):
-        alone.ps()
+        standalone.ps()
 
 
 # The real supervisord, with services that only sleep
 
-SLEEPING = """
+CONFIGURATION = """
 [unix_http_server]
 file = %(ENV_STACK_STATE)s/run/supervisor.sock
 [rpcinterface:supervisor]
@@ -944,7 +959,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 pidfile = %(ENV_STACK_STATE)s/run/supervisord.pid
 logfile = %(ENV_STACK_STATE)s/logs/supervisord.log
 """
-SLEEPER = """
+PROGRAM = """
 [program:{name}]
 command = {command}
 autostart = {first}
@@ -955,18 +970,18 @@ stderr_logfile = NONE
 """
 
 
-# TERM lets the task in hand end first: until a file tells so.
-TASK = """
-trap 'echo asked > {folder}/asked
-while [ ! -e {folder}/ended ]; do sleep 0.05; done; exit 0' TERM
+# After TERM this scheduler exits once its task has finished, which a file shows.
+SCHEDULER_SCRIPT = """
+trap 'echo term > {folder}/term
+while [ ! -e {folder}/finished ]; do sleep 0.05; done; exit 0' TERM
 echo ready > {folder}/ready
 while :; do sleep 0.05; done
 """
 
 
-def use(state, name, what):
-    """Have an environment in use, with the interpreter of these tests."""
-    folder = state.folder / "envs" / f"{name}-{what}"
+def activate(state, name, version):
+    """Activate an environment with the interpreter of these tests."""
+    folder = state.folder / "envs" / f"{name}-{version}"
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").symlink_to(sys.executable)
     link = state.folder / ("pg" if name == "postgres" else f"envs/{name}")
@@ -975,181 +990,179 @@ def use(state, name, what):
 
 
 @pytest.fixture
-def sleeping(make_engine, clone, state, monkeypatch):
-    """An engine whose services sleep and whose one-shots print their name."""
-    # Whatever collects ended processes here may be in no hurry.
+def real_engine(make_engine, clone, state, monkeypatch):
+    """Return an engine whose services sleep and whose init jobs print their name."""
+    # Exited processes may stay zombies here, so the engine must not wait for them for long.
     monkeypatch.setattr(supervisord_module, "STOP_SECONDS", 2)
-    monkeypatch.setattr(orphans.end, "__defaults__", (1.0,))
+    monkeypatch.setattr(orphans.stop, "__defaults__", (1.0,))
     for name, module in init_jobs.MODULES.items():
         path = f"orchestration/config/stack_runtime/{module.replace('.', '/')}.py"
         (clone / path).parent.mkdir(parents=True)
         (clone / path).write_text(f"print('{name} ran')", encoding="utf-8")
     for name in virtualenvs.NAMES:
-        use(state, name, "of-today")
+        activate(state, name, "v1")
     commands = {SCHEDULER: f"bash {clone}/scheduler"}
-    (clone / "scheduler").write_text(TASK.format(folder=clone), encoding="utf-8")
+    (clone / "scheduler").write_text(SCHEDULER_SCRIPT.format(folder=clone), encoding="utf-8")
     programs = [
-        SLEEPER.format(name=name, first=name == "postgres", command=commands.get(name, "sleep 60"))
+        PROGRAM.format(name=name, first=name == "postgres", command=commands.get(name, "sleep 60"))
         for name in (*SERVICES, "watchdog")
     ]
-    (clone / "orchestration" / "supervisord.conf").write_text("".join([SLEEPING, *programs]))
-    beside = Path(sys.executable).parent
-    engine = make_engine(PATH=f"{beside}:{os.environ['PATH']}")
+    (clone / "orchestration" / "supervisord.conf").write_text("".join([CONFIGURATION, *programs]))
+    bin_folder = Path(sys.executable).parent
+    engine = make_engine(PATH=f"{bin_folder}:{os.environ['PATH']}")
     yield engine
     pid = state.run / "supervisord.pid"
     with suppress(psutil.NoSuchProcess):
         if pid.exists():
             psutil.Process(int(pid.read_text())).kill()
-    for process in orphans.left_by(state.supervisor):
+    for process in orphans.find(state.supervisor):
         with suppress(psutil.NoSuchProcess):
             process.kill()
 
 
-def until(told, seconds=20):
-    """Wait until something is true, and return it."""
+def wait_for(condition, seconds=20):
+    """Wait until a condition returns something true, and return that."""
     deadline = time.monotonic() + seconds
-    while not (found := told()) and time.monotonic() < deadline:
+    while not (result := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert found
-    return found
+    assert result
+    return result
 
 
-def children(engine):
-    """The process ids of the services and the watchdog by name, once all have been started."""
+def wait_for_pids(engine):
+    """Return the process ids of the services and the watchdog by name, once all have started."""
 
     def pids():
-        known = engine.supervisord.processes()
-        return {name: info["pid"] for name, info in known.items() if info["pid"]}
+        processes = engine.supervisord.processes()
+        return {name: info["pid"] for name, info in processes.items() if info["pid"]}
 
-    until(lambda: pids().keys() == {*SERVICES, "watchdog"})
+    wait_for(lambda: pids().keys() == {*SERVICES, "watchdog"})
     return pids()
 
 
-def test_a_real_supervisord_is_brought_up_watched_and_taken_down(sleeping, state):
-    # It answers where the engine asks, and its children carry that address.
-    sleeping.up()
-    pids = children(sleeping)
-    assert {service.state for service in sleeping.ps()} <= {"starting", "running"}
-    assert {service.restarts for service in sleeping.ps()} == {0}
-    assert sleeping.memory().keys() == {*SERVICES, "watchdog"}
-    assert all(sleeping.memory().values())
-    assert sleeping.tail("mlflow-migrate", 1) == "mlflow-migrate ran"
+def test_real_supervisord_starts_restarts_and_stops_services(real_engine, state):
+    real_engine.up()
+    pids = wait_for_pids(real_engine)
+    assert {service.state for service in real_engine.ps()} <= {"starting", "running"}
+    assert {service.restarts for service in real_engine.ps()} == {0}
+    assert real_engine.memory().keys() == {*SERVICES, "watchdog"}
+    assert all(real_engine.memory().values())
+    assert real_engine.tail("mlflow-migrate", 1) == "mlflow-migrate ran"
 
     os.kill(pids["mlflow"], signal.SIGKILL)
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        restarts = {service.name: service.restarts for service in sleeping.ps()}
+        restarts = {service.name: service.restarts for service in real_engine.ps()}
         if restarts["mlflow"]:
             break
         time.sleep(0.05)
     assert restarts == dict.fromkeys(SERVICES, 0) | {"mlflow": 1}
 
-    sleeping.down(volumes=False)
-    assert orphans.left_by(state.supervisor) == {}
-    assert {service.state for service in sleeping.ps()} == {"absent"}
+    real_engine.down(volumes=False)
+    assert orphans.find(state.supervisor) == {}
+    assert {service.state for service in real_engine.ps()} == {"absent"}
 
 
-def test_after_a_real_supervisord_was_killed_up_leaves_nothing_twice(sleeping, state):
-    sleeping.up()
-    before = children(sleeping)
-    killed = psutil.Process(int((state.run / "supervisord.pid").read_text()))
-    killed.kill()
+def test_up_after_a_killed_supervisord_leaves_no_duplicates(real_engine, state):
+    real_engine.up()
+    before = wait_for_pids(real_engine)
+    psutil.Process(int((state.run / "supervisord.pid").read_text())).kill()
     deadline = time.monotonic() + 5
-    while sleeping.supervisord.answers() and time.monotonic() < deadline:
+    while real_engine.supervisord.answers() and time.monotonic() < deadline:
         time.sleep(0.02)
-    # One that was forked a moment ago does not carry the address yet.
-    until(lambda: {service.state for service in sleeping.ps()} == {"orphaned"})
-    sleeping.up()
-    after = {pid for name, pid in children(sleeping).items() if name != SCHEDULER}
+    # A process that was just forked does not have the address in its environment yet.
+    wait_for(lambda: {service.state for service in real_engine.ps()} == {"orphaned"})
+    real_engine.up()
+    after = {pid for name, pid in wait_for_pids(real_engine).items() if name != SCHEDULER}
     deadline = time.monotonic() + 5
-    while after - (left := of_this_stack(state)) and time.monotonic() < deadline:
+    while after - (running := running_pids(state)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert left == after
-    assert not left & set(before.values())
+    assert running == after
+    assert not running & set(before.values())
 
 
-def of_this_stack(state):
-    found = orphans.left_by(state.supervisor)
-    return {process.pid for process, name in found.items() if name != SCHEDULER}
+def running_pids(state):
+    processes = orphans.find(state.supervisor)
+    return {process.pid for process, name in processes.items() if name != SCHEDULER}
 
 
-def test_a_real_supervisord_restarts_what_it_is_told_and_counts_no_restart(sleeping):
-    sleeping.up()
-    before = children(sleeping)
-    sleeping.restart(["mlflow", "status"])
-    after = children(sleeping)
+def test_real_supervisord_does_not_count_requested_restarts(real_engine):
+    real_engine.up()
+    before = wait_for_pids(real_engine)
+    real_engine.restart(["mlflow", "status"])
+    after = wait_for_pids(real_engine)
     assert {name for name in after if after[name] != before[name]} == {"mlflow", "status"}
-    assert {service.restarts for service in sleeping.ps()} == {0}
+    assert {service.restarts for service in real_engine.ps()} == {0}
 
 
-def test_a_changed_environment_really_restarts_only_what_runs_from_it(sleeping, state):
-    sleeping.up()
-    before = children(sleeping)
-    use(state, "mlflow", "of-tomorrow")
-    sleeping.up()
-    after = children(sleeping)
+def test_real_supervisord_restarts_services_of_a_changed_environment(real_engine, state):
+    real_engine.up()
+    before = wait_for_pids(real_engine)
+    activate(state, "mlflow", "v2")
+    real_engine.up()
+    after = wait_for_pids(real_engine)
     assert {name for name in after if after[name] != before[name]} == {"mlflow"}
-    noted = json.loads((state.run / "started-from.json").read_text())
-    assert noted["mlflow"] == "mlflow-of-tomorrow"
-    assert noted["status"] == "status-of-today"
+    record = json.loads((state.run / "started-from.json").read_text())
+    assert record["mlflow"] == "mlflow-v2"
+    assert record["status"] == "status-v1"
 
 
 @pytest.fixture
-def swapping(sleeping, clone):
-    """The scheduler was asked to end and has a task in hand; the error of its swap is noted."""
-    sleeping.up()
-    before = children(sleeping)
-    until((clone / "ready").exists)
-    failed = []
+def replacement(real_engine, clone):
+    """Start to replace a scheduler with a running task; return the thread and its errors."""
+    real_engine.up()
+    before = wait_for_pids(real_engine)
+    wait_for((clone / "ready").exists)
+    errors = []
 
     def replace():
         try:
-            sleeping.replace(SCHEDULER)
+            real_engine.replace(SCHEDULER)
         except StackError as error:
-            failed.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=replace)
     thread.start()
-    until((clone / "asked").exists)
-    yield SimpleNamespace(thread=thread, before=before, failed=failed)
-    (clone / "ended").touch()
+    wait_for((clone / "term").exists)
+    yield SimpleNamespace(thread=thread, before=before, errors=errors)
+    (clone / "finished").touch()
     thread.join(10)
 
 
-def test_a_real_scheduler_ends_by_itself_and_is_started_again(sleeping, swapping, state, clone):
-    use(state, "airflow", "of-tomorrow")
+def test_real_scheduler_is_replaced_after_its_task(real_engine, replacement, state, clone):
+    activate(state, "airflow", "v2")
     time.sleep(0.5)
-    known = sleeping.supervisord.processes()
-    assert known[SCHEDULER]["pid"] == swapping.before[SCHEDULER]
-    assert known["watchdog"]["pid"] == 0
-    assert swapping.thread.is_alive()
-    noted = json.loads((state.run / "started-from.json").read_text())
-    assert noted[SCHEDULER] == "airflow-of-today"
+    processes = real_engine.supervisord.processes()
+    assert processes[SCHEDULER]["pid"] == replacement.before[SCHEDULER]
+    assert processes["watchdog"]["pid"] == 0
+    assert replacement.thread.is_alive()
+    record = json.loads((state.run / "started-from.json").read_text())
+    assert record[SCHEDULER] == "airflow-v1"
 
-    (clone / "ended").touch()
-    swapping.thread.join(10)
-    after = children(sleeping)
-    assert swapping.failed == []
-    assert {n for n in after if after[n] != swapping.before[n]} == {SCHEDULER, "watchdog"}
-    assert {service.restarts for service in sleeping.ps()} == {0}
-    noted = json.loads((state.run / "started-from.json").read_text())
-    assert noted[SCHEDULER] == "airflow-of-tomorrow"
-    assert noted["airflow-apiserver"] == "airflow-of-today"
+    (clone / "finished").touch()
+    replacement.thread.join(10)
+    after = wait_for_pids(real_engine)
+    assert replacement.errors == []
+    assert {n for n in after if after[n] != replacement.before[n]} == {SCHEDULER, "watchdog"}
+    assert {service.restarts for service in real_engine.ps()} == {0}
+    record = json.loads((state.run / "started-from.json").read_text())
+    assert record[SCHEDULER] == "airflow-v2"
+    assert record["airflow-apiserver"] == "airflow-v1"
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """A task has less than a second to end."""
+def short_grace(monkeypatch):
+    """Give tasks less than a second to finish."""
     monkeypatch.setattr(standalone_engine, "TASK_SECONDS", 0.4)
 
 
-def test_the_real_watchdog_runs_again_also_where_the_scheduler_did_not_end(
-    impatient, sleeping, swapping, state
+def test_real_watchdog_is_restarted_also_after_a_timeout(
+    short_grace, real_engine, replacement, state
 ):
-    swapping.thread.join(10)
-    (error,) = swapping.failed
-    assert "airflow-scheduler has not ended" in str(error)
-    after = children(sleeping)
-    assert {n for n in after if after[n] != swapping.before[n]} == {"watchdog"}
-    noted = json.loads((state.run / "started-from.json").read_text())
-    assert noted[SCHEDULER] == "airflow-of-today"
+    replacement.thread.join(10)
+    (error,) = replacement.errors
+    assert "airflow-scheduler did not exit" in str(error)
+    after = wait_for_pids(real_engine)
+    assert {n for n in after if after[n] != replacement.before[n]} == {"watchdog"}
+    record = json.loads((state.run / "started-from.json").read_text())
+    assert record[SCHEDULER] == "airflow-v1"

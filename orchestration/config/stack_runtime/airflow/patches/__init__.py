@@ -1,7 +1,7 @@
 """Patches of Airflow, Celery and structlog, and the hooks that apply them.
 
-Every process of Airflow gets here through its cluster policy. A patch is applied right after its
-module has been imported: a process that never imports the module pays nothing.
+Every process of Airflow imports this through its cluster policy. A patch is applied right after the
+import of its module, so a process that never imports the module pays nothing.
 """
 
 import importlib
@@ -28,13 +28,13 @@ PATCHES = (
     results.PATCH,
     *wake_ups.PATCHES,
     tracebacks.PATCH,
-    # Not for the whole process: `s3.brief` applies it while a log is copied.
+    # Not applied to the whole process: `s3.short_timeouts` applies it while a log is copied.
     replace(s3.SHORT_TIMEOUTS, name="short-timeouts-for-task-logs", apply=lambda config: None),
 )
 
 
 def register() -> None:
-    """Apply each patch when its module is imported, or now if it has been."""
+    """Apply each patch when its module is imported, or now if it is imported already."""
     import wrapt
 
     for patch in PATCHES:
@@ -46,8 +46,8 @@ def _activate(patch: patch_registry.Patch, module: ModuleType) -> None:
     patch_registry.activate(patch, module)
 
 
-def load_put_off() -> None:
-    """Import the modules whose import is itself patched; before anything else imports them."""
+def load_deferred() -> None:
+    """Import the modules whose import itself is patched; call this before any other import."""
     for patch in PATCHES:
         if patch.load is not importlib.import_module:
             patch_registry.load(patch)

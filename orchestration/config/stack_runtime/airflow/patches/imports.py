@@ -1,8 +1,8 @@
-"""Imports that services have no use for, put off until something uses them.
+"""Defer imports that most services do not need until something uses them.
 
-Half of what the scheduler of 3.0.1 imports is the API server's application, for migrations that
-only `airflow db` runs, and a parser of Python, for tasks in virtual environments, which read their
-own source.
+Half of the modules that the scheduler of 3.0.1 imports are for other work. They are the API
+server's application, for migrations that only `airflow db` runs, and a Python parser, for tasks in
+virtual environments, which read their own source.
 """
 
 import importlib
@@ -21,7 +21,7 @@ DB_MANAGER = "airflow.utils.db_manager"
 
 @contextmanager
 def stand_in(name: str, **members: object) -> Iterator[None]:
-    """Replace a module that is not imported yet by one with these members, meanwhile."""
+    """Temporarily provide a module with these members, unless the real one is imported already."""
     if name in sys.modules:
         yield
         return
@@ -35,7 +35,7 @@ def stand_in(name: str, **members: object) -> Iterator[None]:
 
 
 def importing_without(name: str, **members: object) -> Callable[[str], ModuleType]:
-    """Return an import function that does not import module `name`, but these members of it."""
+    """Return an import function that uses these members instead of importing module `name`."""
 
     def load(module: str) -> ModuleType:
         with stand_in(name, **members):
@@ -54,8 +54,8 @@ def _real_decorators() -> Any:
     return importlib.reload(sys.modules[DECORATORS])
 
 
-def put_off_parser(decorators: Any) -> None:
-    """Import the parser of Python when a task's source is read."""
+def defer_parser(decorators: Any) -> None:
+    """Import the Python parser only when a task's source is read."""
     decorators.remove_task_decorator = _remove_task_decorator
 
 
@@ -74,7 +74,7 @@ PATCHES = (
         reason="Each service imports a parser of Python for tasks in virtual environments.",
         upstream="apache/airflow#43383 (which introduced it)",
         delete_when="Airflow 3.1, which has no such module",
-        apply=put_off_parser,
+        apply=defer_parser,
         load=importing_without("libcst", CSTTransformer=object),
     ),
     Patch(

@@ -1,4 +1,4 @@
-"""A task whose process was killed is retried, as one that raised an error is."""
+"""Retry a task whose process was killed, like a task that raised an error."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,29 +7,29 @@ from stack_runtime.shared.patch_registry import Kind, Patch
 
 
 def retry_killed_tasks(supervisor: Any) -> None:
-    """Let the class that watches a task's process request a retry if it ended without a report."""
+    """Make the supervisor request a retry if the task's process ended without reporting a state."""
     states = supervisor.TaskInstanceState
 
     class RetryKilled(supervisor.ActivitySubprocess):  # type: ignore[misc]
         may_retry = False
 
         def send_msg(self, msg: Any, **options: Any) -> None:
-            # What the API server answered when the task was let in, on its way to the task.
+            # The API server's answer to the start of the task, which the supervisor forwards.
             if isinstance(msg, supervisor.StartupDetails):
                 self.may_retry = msg.ti_context.should_retry
             super().send_msg(msg, **options)
 
         @property
         def final_state(self) -> Any:
-            # What the task itself reported holds, however its process ended after that.
+            # A state that the task reported itself is final, however its process ended later.
             if self._terminal_state is not None:
                 return self._terminal_state
             state = super().final_state
             return states.UP_FOR_RETRY if state == states.FAILED and self.may_retry else state
 
         def _upload_logs(self) -> None:
-            # A task that raised an error has requested its retry itself. This comes before the
-            # upload, which may wait for a bucket.
+            # A task that raised an error has requested its retry itself. The request is sent before
+            # the upload, which may wait for a bucket.
             if self._terminal_state is None and self.final_state == states.UP_FOR_RETRY:
                 self.client.task_instances.retry(
                     id=self.id,

@@ -1,4 +1,4 @@
-"""The scheduler keeps its connection to Celery's results."""
+"""Keep the scheduler's connection to Celery's results open."""
 
 import sys
 from typing import Any
@@ -9,9 +9,9 @@ SCHEDULER = "airflow.jobs.scheduler_job_runner"
 
 
 def keep_connection(session: Any) -> None:
-    """Let the scheduler use a pool of connections, as a forked Celery worker does.
+    """Make the scheduler use a connection pool, as a forked Celery worker does.
 
-    Only the scheduler: it sends tasks without child processes ([celery] sync_parallelism), which
+    This is safe because it sends tasks without child processes ([celery] sync_parallelism), which
     would share its connection.
     """
 

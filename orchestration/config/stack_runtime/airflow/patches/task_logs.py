@@ -1,4 +1,4 @@
-"""Logs of tasks and the bucket that keeps them (`remote_logs`)."""
+"""Upload of task logs to their bucket (`remote_logs`)."""
 
 import os
 from contextlib import suppress
@@ -6,12 +6,12 @@ from typing import Any
 
 from stack_runtime.shared.patch_registry import Kind, Patch
 
-# Such a task continues later, in the same log.
+# A task in one of these states continues later and writes to the same log.
 CONTINUED = ("deferred", "up_for_reschedule")
 
 
 def upload_when_ended(supervisor: Any) -> None:
-    """Note each log when its task starts, and upload it when the task has ended."""
+    """Record each log as pending when its task starts; upload it when the task has finished."""
     if not os.environ.get("AIRFLOW_LOGS_DESTINATION"):
         return
     from airflow.sdk.log import relative_path_from_logger
@@ -22,7 +22,7 @@ def upload_when_ended(supervisor: Any) -> None:
         def _on_child_started(self, *args: Any, **options: Any) -> None:
             with suppress(Exception):
                 if path := relative_path_from_logger(self.process_log._logger):
-                    REMOTE_TASK_LOG.waiting.add(path.as_posix())
+                    REMOTE_TASK_LOG.pending.add(path.as_posix())
             super()._on_child_started(*args, **options)
 
         def _upload_logs(self) -> None:

@@ -1,4 +1,4 @@
-"""No traceback in a log shows the values of variables."""
+"""Hide the values of variables from tracebacks in logs."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from stack_runtime.shared.patch_registry import Kind, Patch
 
 
 def hide_values(dev: Any) -> None:
-    """Let structlog's coloured tracebacks show no values, whatever a caller asks for."""
+    """Keep values out of structlog's colored tracebacks, even if a caller requests them."""
     dev.RichTracebackFormatter.show_locals = property(
         lambda formatter: False, lambda formatter, value: None
     )

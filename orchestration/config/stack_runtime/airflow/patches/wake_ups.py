@@ -1,10 +1,10 @@
-"""The database wakes Airflow's services when there is work, instead of being asked all the time.
+"""Wake Airflow's services through the database when there is work, instead of polling often.
 
-The scheduler, dag-processor and triggerer of 3.0.1 look for work once a second or more often. A
-task waits half of that on average for the one before it to be noticed, and looking costs an idle
-stack a tenth of a processor. Triggers in the database (`notify_triggers`) notify of work when it is
-committed, and the service that waits for it wakes up. What is due by time alone, such as a schedule
-or a retry, is still found by looking, every few seconds.
+The scheduler, dag-processor and triggerer of 3.0.1 poll for work once a second or more often. On
+average, a task waits half an interval until the end of the previous one is noticed. Polling uses a
+tenth of a CPU in an idle stack. Database triggers (`notify_triggers`) notify of work when it is
+committed, and the service that waits for it wakes up. Work that is due by time alone, such as
+schedules and retries, is still found by polling every few seconds.
 """
 
 import logging
@@ -20,11 +20,11 @@ from stack_runtime.shared.patch_registry import Kind, Patch
 
 LOG = logging.getLogger("stack_runtime.wake_ups")
 CORE = "apache-airflow-core"
-# Other users of PostgreSQL report by themselves that it is away.
+# Pause between connection attempts. Other users of PostgreSQL report its failure themselves.
 RECONNECT_SECONDS = 5.0
-# How often the log repeats that a service is not woken.
+# How often the log repeats that the database does not wake a service.
 REPEAT_SECONDS = 60.0
-# How often a service looks all the same: for changed DAG files, and for triggers.
+# How often a service polls without a notification: for changed DAG files, and for triggers.
 FILES_SECONDS = 3.0
 TRIGGERS_SECONDS = 5.0
 
@@ -32,7 +32,7 @@ TRIGGERS_SECONDS = 5.0
 class Listener:
     """Wait for notifications on a channel, for a limited time.
 
-    While the database does not wake it, the log says so every REPEAT_SECONDS.
+    If the database cannot wake it, it logs a warning every REPEAT_SECONDS.
     """
 
     def __init__(self, channel: str, url: str = "") -> None:
@@ -43,18 +43,18 @@ class Listener:
         self.trouble = ""
 
     def wait(self, seconds: float) -> bool:
-        """Return after `seconds`, or as soon as there is work; whether there is any."""
+        """Wait for `seconds` or until there is work; return whether there is."""
         import psycopg2
 
-        began = time.monotonic()
+        started = time.monotonic()
         try:
-            self._connect(began)
+            self._connect(started)
             if self.connection is not None:
-                return self._notified(seconds)
+                return self._wait_for_notification(seconds)
         except (psycopg2.Error, OSError, ValueError) as error:
             self.connection = None
             self._report(type(error).__name__)
-        time.sleep(max(0, began + seconds - time.monotonic()))
+        time.sleep(max(0, started + seconds - time.monotonic()))
         return False
 
     def _connect(self, now: float) -> None:
@@ -66,7 +66,7 @@ class Listener:
         connection.autocommit = True
         cursor = connection.cursor()
         missing = notify_triggers.missing(cursor, self.channel)
-        # Last, so that PostgreSQL's list of connections shows who listens.
+        # This is the last statement, so that pg_stat_activity shows which connection listens.
         cursor.execute(f"LISTEN {self.channel}")
         self._report(f"there is no trigger on {', '.join(missing)}" if missing else "")
         self.connection = connection
@@ -80,8 +80,8 @@ class Listener:
             LOG.warning("The database wakes the %s again.", self.channel)
         self.trouble = trouble
 
-    def _notified(self, seconds: float) -> bool:
-        # Notifications that were sent while nobody waited may have arrived already.
+    def _wait_for_notification(self, seconds: float) -> bool:
+        # Notifications may have arrived before this call.
         self.connection.poll()
         if not self.connection.notifies:
             select.select([self.connection], [], [], seconds)
@@ -92,32 +92,32 @@ class Listener:
 
 
 class Pause:
-    """The scheduler's pause between two rounds."""
+    """The scheduler's pause between two rounds of its loop."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.ended = time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Return after `seconds`, or as soon as there is work.
+        """Wait for `seconds` or until there is work.
 
-        Rests at least as long as the last round took: a scheduler that is woken without end would
-        take the processor from the tasks.
+        The pause is at least as long as the last round. Otherwise a scheduler with constant
+        notifications would take the CPU from the tasks.
         """
-        began = time.monotonic()
-        time.sleep(min(seconds, began - self.ended))
-        self.listener.wait(max(0, began + seconds - time.monotonic()))
+        started = time.monotonic()
+        time.sleep(min(seconds, started - self.ended))
+        self.listener.wait(max(0, started + seconds - time.monotonic()))
         self.ended = time.monotonic()
 
 
 def wake_scheduler(scheduler: Any) -> None:
-    """Let the scheduler's module pause by `Pause`."""
+    """Make the scheduler's module pause with `Pause`."""
     pause = Pause(Listener("scheduler"))
     scheduler.time = SimpleNamespace(**{**vars(time), "sleep": pause.sleep})
 
 
 def read_results_first(scheduler: Any) -> None:
-    """Let each round begin with what became of tasks; by itself it ends with that."""
+    """Read the results of tasks at the start of each round; Airflow reads them at the end."""
 
     class ResultsFirst(scheduler.SchedulerJobRunner):  # type: ignore[misc]
         def _do_scheduling(self, session: Any) -> int:
@@ -132,7 +132,7 @@ def read_results_first(scheduler: Any) -> None:
 
 
 def wake_dag_processor(manager: Any) -> None:
-    """Let the dag-processor wait for work where no file is being parsed or is to be."""
+    """Make the dag-processor wait for notifications while there is no file to parse."""
     listener = Listener("dag_processor")
 
     class Woken(manager.DagFileProcessorManager):  # type: ignore[misc]
@@ -146,29 +146,30 @@ def wake_dag_processor(manager: Any) -> None:
 
 
 def wake_triggerer(triggerer: Any) -> None:
-    """Let the triggerer ask for triggers when there are new ones, and every few seconds."""
+    """Make the triggerer query triggers when there are new ones, and every few seconds."""
     listener = Listener("triggerer")
 
     class Woken(triggerer.TriggerRunnerSupervisor):  # type: ignore[misc]
-        looked, looks = -TRIGGERS_SECONDS, True
+        last_query, is_due = -TRIGGERS_SECONDS, True
 
         def load_triggers(self) -> None:
-            self.looks = listener.wait(0) or time.monotonic() > self.looked + TRIGGERS_SECONDS
-            if self.looks:
-                self.looked = time.monotonic()
+            due = self.last_query + TRIGGERS_SECONDS
+            self.is_due = listener.wait(0) or time.monotonic() > due
+            if self.is_due:
+                self.last_query = time.monotonic()
                 super().load_triggers()
 
         def handle_events(self) -> None:
-            self.looks |= bool(self.events)
+            self.is_due |= bool(self.events)
             super().handle_events()
 
         def handle_failed_triggers(self) -> None:
-            self.looks |= bool(self.failed_triggers)
+            self.is_due |= bool(self.failed_triggers)
             super().handle_failed_triggers()
 
         def clean_unused(self) -> None:
-            # Always before the next look: a trigger that has ended would be started again.
-            if self.looks:
+            # This must happen before the next query, which would restart a finished trigger.
+            if self.is_due:
                 super().clean_unused()
 
     triggerer.TriggerRunnerSupervisor = Woken

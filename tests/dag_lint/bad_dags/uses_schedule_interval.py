@@ -1,15 +1,12 @@
 from datetime import datetime
 
-import requests
 from airflow.sdk import DAG
 
-ANSWER = requests.get("http://127.0.0.1:9/")  # finds: top-level-network, import-error
-
-with DAG(
-    "asks_the_network",
-    schedule=None,
+with DAG(  # finds: import-error
+    "uses_schedule_interval",
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},
     tags=["bad"],
+    schedule_interval="@daily",  # finds: AIR301
 ):
     pass

@@ -1,12 +1,12 @@
-from datetime import datetime
+from datetime import datetime  # line 5 finds: unused-waiver
 
-import no_such_package  # finds: import-error
 from airflow.sdk import DAG
 
-USED = no_such_package
+# dag_lint: ignore[top-level-file] read once, at the start
+NAME = "x"
 
 with DAG(
-    "imports_a_package_that_is_missing",
+    "has_an_unused_waiver",
     schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},

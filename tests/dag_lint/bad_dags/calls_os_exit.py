@@ -1,12 +1,15 @@
+import os  # line 1 finds: ended
 from datetime import datetime
 
 from airflow.sdk import DAG
 
-with DAG(  # finds: import-error
-    "gives_a_schedule_of_old",
+os._exit(0)
+
+with DAG(
+    "calls_os_exit",
+    schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},
     tags=["bad"],
-    schedule_interval="@daily",  # finds: AIR301
 ):
     pass

@@ -1,11 +1,17 @@
+import os
 from datetime import datetime
 
-from airflow.sdk import DAG, Variable
+from airflow.sdk import DAG
 
-NAME = Variable.get("name")  # finds: top-level-database, import-error
+
+def run():
+    os.system("true")  # finds: top-level-process
+
+
+run()
 
 with DAG(
-    "reads_a_variable_that_is_not_set",
+    "starts_a_process_in_a_function",
     schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},

@@ -1,15 +1,14 @@
 from datetime import datetime
 
-from airflow.operators.subdag import SubDagOperator  # finds: import-error
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
-USED = SubDagOperator  # finds: AIR301
-
 with DAG(
-    "imports_what_is_gone",
+    "has_a_duplicate_task_id",
     schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},
     tags=["bad"],
 ):
-    pass
+    EmptyOperator(task_id="one")
+    EmptyOperator(task_id="one")  # finds: import-error

@@ -1,11 +1,12 @@
 from datetime import datetime
 
-from airflow.sdk import DAG, Connection
+from airflow.operators.subdag import SubDagOperator  # finds: import-error
+from airflow.sdk import DAG
 
-URI = Connection.get("nowhere")  # finds: top-level-database, import-error
+USED = SubDagOperator  # finds: AIR301
 
 with DAG(
-    "looks_up_a_connection",
+    "imports_a_removed_module",
     schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},

@@ -1,17 +1,11 @@
-import os
 from datetime import datetime
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Variable
 
-
-def look():
-    os.system("true")  # finds: top-level-process
-
-
-look()
+NAME = Variable.get("name")  # finds: top-level-database, import-error
 
 with DAG(
-    "starts_a_process_by_a_called_function",
+    "reads_a_missing_variable",
     schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},

@@ -1,10 +1,13 @@
-from datetime import datetime  # line 1 finds: import-error
+from datetime import datetime
 
 from airflow.sdk import DAG
+from lib import sockets
+
+sockets.reach()
 
 with DAG(
-    "has_a_cron_that_is_none",
-    schedule="every monday",
+    "opens_a_socket_in_a_helper",
+    schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},
     tags=["bad"],

@@ -4,7 +4,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 with DAG(  # line 1 finds: import-error
-    "has_a_circle",
+    "has_a_cycle",
     schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},

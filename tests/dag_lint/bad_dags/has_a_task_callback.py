@@ -10,7 +10,7 @@ from airflow.sdk import dag, task
     tags=["bad"],
     on_failure_callback=print,
 )
-def has_a_callback_of_a_task():
+def has_a_task_callback():
     @task(on_failure_callback=print)  # finds: task-callback
     def one():
         return 1
@@ -18,4 +18,4 @@ def has_a_callback_of_a_task():
     one()
 
 
-has_a_callback_of_a_task()
+has_a_task_callback()

@@ -1,12 +1,12 @@
-from datetime import datetime  # line 5 finds: unused-waiver
+from datetime import datetime
 
+import requests
 from airflow.sdk import DAG
 
-# dag_lint: ignore[top-level-file] read once, at the start
-NAME = "x"
+ANSWER = requests.get("http://127.0.0.1:9/")  # finds: top-level-network, import-error
 
 with DAG(
-    "waives_what_is_not_there",
+    "sends_a_request",
     schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},

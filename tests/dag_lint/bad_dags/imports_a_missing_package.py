@@ -1,12 +1,12 @@
-import os  # line 1 finds: ended
 from datetime import datetime
 
+import no_such_package  # finds: import-error
 from airflow.sdk import DAG
 
-os._exit(0)
+USED = no_such_package
 
 with DAG(
-    "leaves_without_a_word",
+    "imports_a_missing_package",
     schedule=None,
     start_date=datetime(2025, 1, 1),
     default_args={"owner": "team", "retries": 1},
