@@ -71,7 +71,7 @@ def monitoring_pipeline() -> None:
 
         alert = monitoring.alert(drift_result, scores)
         deliveries = alerting.send(alert) if alert else []
-        runs.report([*monitoring.tell(drift_result, scores), *deliveries])  # codespell:ignore tell  # codespell:ignore tell
+        runs.report([*monitoring.tell(drift_result, scores), *deliveries])  # codespell:ignore tell
         rmtree(runs.folder(), ignore_errors=True)
         return deliveries
 
