@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from status import pictures
 from status.board import Board, ServiceStatus
+from status.labels import COMMANDS, MARKS, ROLES, TITLES
 from status.metadata import CANARY, PIPELINES
 from status.models import DRIFT_LIMIT, MODEL
 from status.verdict import Verdict
-from status.words import COMMANDS, MARKS, ROLES, TITLES
 from status.work import elapsed
 
 TEMPLATE = Template(Path(__file__).with_name("status.html").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from status import page, words
+from status import labels, page
 from status.board import Board, ServiceStatus
 from status.metadata import CANARY, PIPELINES, Metadata, Run
 from status.models import Models, Version
@@ -58,16 +58,16 @@ def test_page_shows_every_result_and_state_without_javascript():
     work = [Verdict(n, states[i % 6], f"reason {i}") for i, n in enumerate(work_names())]
     html = without_scripts(render(Verdict("mlflow", "up", "-"), work=work))
     for one in work:
-        item = card(html, words.TITLES[one.name])
+        item = card(html, labels.TITLES[one.name])
         assert item.startswith(f'<li class="{one.state}">')
         assert f"</span> {'ok' if one.state == 'up' else one.state}</p>" in item
         assert one.detail in item
 
 
 def test_labels_cover_all_services_and_results():
-    assert words.ROLES.keys() == set(service_names("redis://x"))
-    assert words.TITLES.keys() == {*work_names(), "patches"}
-    assert words.COMMANDS.keys() <= page.TITLES.keys()
+    assert labels.ROLES.keys() == set(service_names("redis://x"))
+    assert labels.TITLES.keys() == {*work_names(), "patches"}
+    assert labels.COMMANDS.keys() <= page.TITLES.keys()
 
 
 def test_page_lists_bad_results_with_their_commands():
@@ -75,8 +75,8 @@ def test_page_lists_bad_results_with_their_commands():
     work += [Verdict("training", "running", "-"), Verdict("monitoring", "up", "-")]
     work += [Verdict("backup", "unknown", "-")]
     html = render(Verdict("mlflow", "up", "-"), work=work)
-    assert words.COMMANDS["canary"] in card(html, "Canary")
-    assert words.COMMANDS["drift"] in card(html, "Drift")
+    assert labels.COMMANDS["canary"] in card(html, "Canary")
+    assert labels.COMMANDS["drift"] in card(html, "Drift")
     assert not any("<code>" in card(html, title) for title in ("Training", "Monitoring", "Backup"))
     [attention] = re.findall(r'<p class="attention">(.*?)</p>', html)
     assert re.findall("Canary|Drift|Training|Monitoring|Backup", attention) == ["Canary", "Drift"]
@@ -104,7 +104,7 @@ def test_page_links_results_to_airflow_and_mlflow():
     work = [Verdict(name, "up", "-") for name in work_names()]
     models = Models({"champion": Version("3", "run3", "", {})})
     html = render(work=work, links=BASES, metadata=Metadata(runs=runs), models=models)
-    links = {n: re.findall('href="(.*?)"', card(html, words.TITLES[n])) for n in work_names()}
+    links = {n: re.findall('href="(.*?)"', card(html, labels.TITLES[n])) for n in work_names()}
     assert links == {
         "canary": ["http://a:1/dags/canary/runs/r%2Bcanary"],
         "training": ["http://a:1/dags/training_pipeline/runs/r%2Btraining_pipeline"],
