@@ -144,7 +144,7 @@ def compose_command() -> list[str]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check Python, types, shell, Dockerfiles, YAML, Compose and unit files, wording, links, leaks."""
+    """Check Python, types, shell, Dockerfiles, YAML, Compose, units, wording, links and secrets."""
     # Other arguments are for sessions of the same run, as in `nox -- standalone`.
     names = [word for word in session.posargs if word in LINT]
     failed = []
