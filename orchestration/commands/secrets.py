@@ -59,7 +59,7 @@ def run(project: Project, names: Sequence[str]) -> bool:
 
 
 def states(project: Project) -> list[tuple[str, str, str]]:
-    """Return the name, the purpose and the verdict of each secret: `good` or why it is weak."""
+    """Return name, purpose and verdict of every secret; the verdict is `good` or why it is weak."""
     current = project.secrets()
     purposes = envfile.comments(project.example())
     verdicts = dict.fromkeys(current, "good") | validation.weaknesses(current)
