@@ -29,8 +29,8 @@ DOCKERFILES += [".devcontainer/devcontainer.dockerfile"]
 UNITS = [str(path) for path in sorted(Path("orchestration/systemd").iterdir())]
 # `git grep` lists tracked text files and skips symbolic links and deleted files.
 # The pipelines' modules have not been reworded yet.
-UNWORDED = "':!*.lock' ':!checks/wording.txt' ':!dags/ml' ':!tests/ml'"
-WORDING = f"git grep -lzI '' -- . {UNWORDED} | xargs -0 codespell"
+EXCLUDED = "':!*.lock' ':!checks/wording.txt' ':!dags/ml' ':!tests/ml'"
+WORDING = f"git grep -lzI '' -- . {EXCLUDED} | xargs -0 codespell"
 LEAKS = "git grep -lzI '' | xargs -0 -n 64 -P 4 detect-secrets-hook --no-verify"
 # Steps of `nox -s lint`, the pre-commit hook and CI. `nox -s lint -- links` runs one step.
 LINT = {

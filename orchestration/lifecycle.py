@@ -101,7 +101,8 @@ def build_and_check(settings: Settings, engine: Engine, images: Sequence[str]) -
     with requirements.updated_lock(settings) if dags else nullcontext():
         engine.build(images)
         if dags and (errors := engine.import_errors()):
-            raise StackError(f"These DAGs cannot be imported in the new image:\n{errors}")
+            cause = f"These DAGs cannot be imported in the new image:\n{errors}"
+            raise StackError(cause, fix="nox -s dag_lint")
         engine.activate(images)
 
 

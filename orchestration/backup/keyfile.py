@@ -11,6 +11,7 @@ from orchestration.errors import StackError
 from orchestration.files import atomic_write
 
 MIN_LENGTH = 12
+FIX = "Use a file whose first line is a long passphrase."
 SUFFIX = ".keys.age"
 
 
@@ -20,9 +21,10 @@ def passphrase(file: str) -> str:
         with Path(file).open(encoding="utf-8") as opened:
             line = opened.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise StackError(f"The passphrase cannot be read from {file}: {error}") from None
+        raise StackError(f"The passphrase cannot be read from {file}: {error}", fix=FIX) from None
     if len(line) < MIN_LENGTH:
-        raise StackError(f"The passphrase in {file} is shorter than {MIN_LENGTH} characters.")
+        cause = f"The passphrase in {file} is shorter than {MIN_LENGTH} characters."
+        raise StackError(cause, fix=FIX)
     return line
 
 
@@ -42,7 +44,8 @@ def decrypt(file: Path, secret: str) -> str:
     except OSError as error:
         raise StackError(f"{file} cannot be read: {error.strerror}.") from None
     except (pyrage.DecryptError, UnicodeDecodeError) as error:
-        raise StackError(f"{file} cannot be decrypted with this passphrase ({error}).") from None
+        cause = f"{file} cannot be decrypted with this passphrase ({error})."
+        raise StackError(cause, fix="Use the passphrase that the backup was made with.") from None
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ def import_keys(project: Project, manifest: Manifest, file: Path, passphrase: st
     text = keyfile.decrypt(file, passphrase)
     backup = envfile.parse(text, str(file))
     if not backup_create.keys_match(manifest, backup.get("AIRFLOW_FERNET_KEY", "")):
-        raise StackError(f"{file} contains the keys of another backup.")
+        cause = f"{file} contains the keys of another backup."
+        raise StackError(cause, fix=f"Use the {keyfile.SUFFIX} file next to the backup.")
     draft, _ = draft_env(project)
     current = project.settings_of(draft)
     if current["AIRFLOW_FERNET_KEY"] == backup["AIRFLOW_FERNET_KEY"]:

@@ -47,7 +47,8 @@ def sync_admin_password(chosen: Settings, engine: Runtime) -> bool:
         if not password_rejected(chosen, ADMIN):
             return False
     except requests.RequestException as error:
-        raise StackError(f"MLflow does not answer ({type(error).__name__}).") from None
+        cause = f"MLflow does not answer ({type(error).__name__})."
+        raise StackError(cause, fix="inv logs -s mlflow") from None
     argv = (*runtime_module("mlflow.accounts"), "renew")
     runner.run(engine.command("mlflow-migrate", argv))
     return True

@@ -41,7 +41,8 @@ class Airflow:
                 f"or sign in at {self.address}",
             )
         if answer.status_code == 429:
-            raise StackError("Airflow blocks logins after too many attempts. Retry in a minute.")
+            cause = "Airflow blocks logins after too many attempts."
+            raise StackError(cause, fix="Wait a minute, then try again.")
         session.headers["Authorization"] = f"Bearer {_document(answer)['access_token']}"
         return session
 
@@ -146,7 +147,8 @@ class Airflow:
         for error in errors:
             if dag_id in error["filename"]:
                 reason = error["stack_trace"].strip().splitlines()[-1]
-                return StackError(f"{error['filename']} cannot be imported: {reason}")
+                cause = f"{error['filename']} cannot be imported: {reason}"
+                return StackError(cause, fix="nox -s dag_lint")
         existing = self.dag_ids()
         similar = difflib.get_close_matches(dag_id, existing, n=3) or sorted(existing)
         fix = f"Use one of: {', '.join(similar)}" if similar else "Airflow has no DAGs yet."

@@ -23,7 +23,8 @@ def run(project: Project, *, as_json: bool, deep: bool, watch: bool = False) -> 
     chosen = project.settings()
     if watch:
         if deep:
-            raise StackError("--deep and --watch cannot be combined: --deep runs the canary once.")
+            cause = "--deep and --watch cannot be combined: --deep runs the canary once."
+            raise StackError(cause, fix="inv health --deep")
         return render.watch(reports(chosen), as_json=as_json)
     engine = factory.engine_for(chosen)
     report = health_report.collect(chosen, engine, memory=True)

@@ -39,11 +39,11 @@ def print_report(airflow: Airflow, dag_id: str, run_id: str) -> None:
 
 def parse_conf(conf: str | None) -> dict[str, Any]:
     """Parse the configuration of a run. Raises StackError unless it is a JSON object."""
+    example = "Use an object, as in: --conf '{\"seed\": 7}'"
     try:
         value = json.loads(conf or "{}")
     except ValueError as error:
-        raise StackError(f"--conf is not JSON: {error}") from None
+        raise StackError(f"--conf is not JSON: {error}", fix=example) from None
     if not isinstance(value, dict):
-        example = "Use one, as in: --conf '{\"seed\": 7}'"
         raise StackError("--conf must be a JSON object.", fix=example)
     return value

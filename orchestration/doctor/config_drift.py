@@ -139,7 +139,7 @@ def _data_key_edited(names: list[str], where: str) -> Problem:
 
 
 def _key_added(comparison: Comparison, setting: str) -> bool:
-    """Return whether only a Fernet key was added, which is safe: Fernet keys are rotated so."""
+    """Return whether only a Fernet key was added, which is safe and part of a rotation."""
     variable = SHARED[2][0]
     pairs = [
         (comparison.current[name].get(variable, ""), intended.get(variable, ""))

@@ -7,11 +7,10 @@ from contextlib import suppress
 from orchestration.errors import Problem, StackError
 from orchestration.process import runner
 from orchestration.settings.model import Settings
-from orchestration.settings.validation import PORTS
+from orchestration.settings.validation import EVERYWHERE, PORTS
 
 # These forward ports to containers. Users know the container, not the forwarder.
 FORWARDERS = ("docker-proxy", "rootlesskit", "rootlessport")
-EVERYWHERE = ("0.0.0.0", "::")
 DOCKER_SECONDS = 5
 WORKING_DIR = "com.docker.compose.project.working_dir"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestration.errors import Problem, StackError
 from orchestration.files import atomic_write
 from orchestration.settings.model import Settings
+from orchestration.settings.validation import EVERYWHERE
 from orchestration.tls import keypair
 from orchestration.tls.keypair import Pair
 
@@ -134,7 +135,7 @@ def certificate_hosts(settings: Settings) -> list[str]:
     machine = socket.gethostname()
     hosts = [settings.public_host, machine, machine.partition(".")[0], "localhost", "127.0.0.1"]
     address = settings["BIND_ADDRESS"]
-    hosts += [] if address in ("0.0.0.0", "::", "localhost") else [address]
+    hosts += [] if address in (*EVERYWHERE, "localhost") else [address]
     return [*dict.fromkeys(map(str.lower, hosts))]
 
 

@@ -289,7 +289,7 @@ class StandaloneEngine:
         self.start_record.add({name: self._in_use(name)})
 
     def _replace_scheduler(self) -> None:
-        # While its tasks finish it schedules nothing, so the watchdog would kill it as useless.
+        # It schedules nothing while its tasks finish, so the watchdog would kill it.
         self.supervisord.stop(WATCHDOG)
         try:
             self.supervisord.restart_gracefully(SCHEDULER, TASK_SECONDS)

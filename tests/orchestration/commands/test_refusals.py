@@ -339,7 +339,9 @@ CASES = {
     "trigger on stopped stack": (
         installed, ["trigger", "canary"], "Airflow does not answer", "inv up",
     ),
-    "deep with watch": (installed, ["health", "--deep", "--watch"], "combined", "canary once"),
+    "deep with watch": (
+        installed, ["health", "--deep", "--watch"], "combined", "Run: inv health --deep",
+    ),
     "volumes without yes": (
         installed, ["down", "--volumes"], "deletes all runs", "inv down --volumes --yes",
     ),
