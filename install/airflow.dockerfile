@@ -15,8 +15,9 @@ RUN --mount=type=secret,id=ca_bundle \
 FROM ${AIRFLOW_BASE_IMAGE}
 ARG PYPI_INDEX_URL=
 USER root
+# uv can only install another Python for a task where the user may write.
 ENV AIRFLOW_HOME=/opt/airflow HOME=/home/airflow PATH=/home/airflow/.local/bin:$PATH \
-    LANG=C.UTF-8 PYTHONUNBUFFERED=1 DUMB_INIT_SETSID=1
+    LANG=C.UTF-8 PYTHONUNBUFFERED=1 DUMB_INIT_SETSID=1 UV_PYTHON_INSTALL_DIR=/home/airflow/python
 RUN if ! command -v airflow >/dev/null; then \
         apt-get -qq update \
         && apt-get -qq install -y --no-install-recommends python3 dumb-init curl ca-certificates tzdata >/dev/null \

@@ -80,6 +80,13 @@ def test_image_passes_arguments_to_airflow(image):
     assert result.stdout.strip().splitlines()[-1] == "3.0.1"
 
 
+def test_image_creates_virtual_environments_with_its_packages(image):
+    imports = "/tmp/v/bin/python -c 'import airflow, pandas'"
+    script = f"uv venv -q --system-site-packages /tmp/v; {imports}"
+    result = run_in_image(image, "bash", "-euc", script, user="12345:0")
+    assert result.returncode == 0, result.stderr
+
+
 # Largest sizes in bytes, as shown by `docker images`, for images built on Debian.
 SIZES = {"airflow": 1.3e9, "mlflow": 1.0e9}
 # These imports use most of the packages without their tests, including public test helpers.
