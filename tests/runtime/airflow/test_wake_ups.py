@@ -2,7 +2,6 @@
 
 import importlib.util
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,22 +45,25 @@ class FakeRunner:
         self.job = SimpleNamespace(executors=[executor])
 
     def _process_executor_events(self, executor, session):
-        assert session == "new session"
+        assert session.commit
         self.steps.append("process events")
 
     def _do_scheduling(self, session):
-        self.steps.append(f"queue tasks in {session}")
+        assert session.commit
+        self.steps.append("queue tasks")
         return 3
 
 
 def test_scheduler_reads_results_before_queueing(wake_ups, monkeypatch):
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", NO_DB)
     steps: list[str] = []
-    session = nullcontext("new session")
-    scheduler = SimpleNamespace(SchedulerJobRunner=FakeRunner, create_session=lambda: session)
+    session = SimpleNamespace(
+        commit=lambda: steps.append("commit"), expunge_all=lambda: steps.append("forget")
+    )
+    scheduler = SimpleNamespace(SchedulerJobRunner=FakeRunner)
     wake_ups.read_results_first(scheduler)
-    assert scheduler.SchedulerJobRunner(steps)._do_scheduling("round session") == 3
-    assert steps == ["read results", "process events", "queue tasks in round session"]
+    assert scheduler.SchedulerJobRunner(steps)._do_scheduling(session) == 3
+    assert steps == ["read results", "process events", "commit", "forget", "queue tasks"]
 
 
 def test_wake_scheduler_replaces_only_sleep(wake_ups, monkeypatch):

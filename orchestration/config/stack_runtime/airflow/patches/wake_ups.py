@@ -27,6 +27,8 @@ REPEAT_SECONDS = 60.0
 # How often a service polls without a notification: for changed DAG files, and for triggers.
 FILES_SECONDS = 3.0
 TRIGGERS_SECONDS = 5.0
+# Descriptors that also wake a service when they become readable, such as the ends of processes.
+WATCHED: set[int] = set()
 
 
 class Listener:
@@ -84,7 +86,7 @@ class Listener:
         # Notifications may have arrived before this call.
         self.connection.poll()
         if not self.connection.notifies:
-            select.select([self.connection], [], [], seconds)
+            select.select([self.connection, *WATCHED], [], [], seconds)
             self.connection.poll()
         notified = bool(self.connection.notifies)
         self.connection.notifies.clear()
@@ -123,8 +125,10 @@ def read_results_first(scheduler: Any) -> None:
         def _do_scheduling(self, session: Any) -> int:
             for executor in self.job.executors:
                 executor.sync()
-                with scheduler.create_session() as own:
-                    self._process_executor_events(executor=executor, session=own)
+                self._process_executor_events(executor=executor, session=session)
+            session.commit()
+            # What the events changed must be read again.
+            session.expunge_all()
             queued: int = super()._do_scheduling(session)
             return queued
 
@@ -192,7 +196,6 @@ PATCHES = (
         name="read-results-first",
         module="airflow.jobs.scheduler_job_runner",
         needs=(
-            "create_session",
             "SchedulerJobRunner._do_scheduling",
             "SchedulerJobRunner._process_executor_events",
         ),
