@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.fake_module import fake_module
+from tests.support.starting_postgres import READY, StartingPostgres
 
 FAB = "airflow.providers.fab.auth_manager.cli_commands.utils"
 
@@ -130,11 +131,17 @@ class FakeDatabase:
 
 
 @pytest.fixture
-def init_job(script, fake_airflow, listener, monkeypatch):
+def postgres():
+    """A server that accepts sessions."""
+    with StartingPostgres(READY) as server:
+        yield server
+
+
+@pytest.fixture
+def init_job(script, fake_airflow, postgres, monkeypatch):
     """Airflow's init job on an empty database; `run` returns the calls that it made."""
     database, calls = FakeDatabase(monkeypatch), fake_airflow.calls
-    url = f"postgresql+psycopg2://airflow:x@127.0.0.1:{listener}/airflow"
-    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", url)
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", postgres.url)
     monkeypatch.setenv("_AIRFLOW_WWW_USER_USERNAME", "ada")
     monkeypatch.setenv("_AIRFLOW_WWW_USER_PASSWORD", "pa55word")
     monkeypatch.setattr(sys, "argv", ["init_database.py"])

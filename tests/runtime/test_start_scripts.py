@@ -35,7 +35,7 @@ def test_redis_gets_passwords_on_standard_input(start):
     assert arguments(result) == ["/etc/redis/redis.conf", "-"]
     master, status = result.stdout.partition("stdin:")[2].splitlines()
     assert master == "requirepass s3cret"
-    assert status.startswith("user status on >0ther %R~default %R~unacked +ping ")
+    assert status.startswith("user status on >0ther %R~default %R~unacked %R~unacked_index +ping ")
     assert not {"+@all", "allcommands", "~*", "allkeys", "nopass"} & set(status.split())
 
 

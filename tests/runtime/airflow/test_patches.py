@@ -1,17 +1,14 @@
 """Test the patch registry in Airflow's environment."""
 
 import logging
-import os
 import sys
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tests.support.process import run
-from tests.support.repository import ROOT
+from tests.runtime.airflow.supervised import CONFIG, output_lines
 
-CONFIG = ROOT / "orchestration/config"
 # All patches are applied in a separate process, because they change Airflow permanently.
 ALL_ACTIVE = """
 import importlib
@@ -49,8 +46,8 @@ def dag_policy(dag):
 """
 POLICIES = """
 from airflow import settings
-from types import SimpleNamespace
-task = SimpleNamespace(owner="ada", partial_kwargs=None, _BaseOperator__init_kwargs={})
+from airflow.sdk import BaseOperator
+task = BaseOperator(task_id="t", owner="ada")
 settings.POLICY_PLUGIN_MANAGER.hook.task_policy(task=task)
 try:
     settings.POLICY_PLUGIN_MANAGER.hook.dag_policy(dag=None)
@@ -68,14 +65,6 @@ def registry():
     return patch_registry
 
 
-def output_lines(code, **variables):
-    """Run code in a process of Airflow's environment, and return the lines that it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(CONFIG), **variables}
-    result = run(sys.executable, "-P", "-W", "ignore", "-c", code, env=environment)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout.splitlines()
-
-
 def test_patches_on_pinned_versions_are_all_active():
     applied, checked = output_lines(ALL_ACTIVE)[-2:]
     inactive, number = checked.split()
@@ -85,7 +74,7 @@ def test_patches_on_pinned_versions_are_all_active():
 
 
 @pytest.mark.parametrize("place", ["plugins", "config"])
-def test_user_settings_are_applied_after_ours(tmp_path, place):
+def test_user_settings_are_applied_after_the_defaults(tmp_path, place):
     (tmp_path / place).mkdir()
     (tmp_path / place / "airflow_local_settings.py").write_text(USERS_SETTINGS)
     variables = {

@@ -306,7 +306,7 @@ def test_patch_applies_to_airflow_supervisor(module, monkeypatch):
     supervisor = patched_supervisor()
     monkeypatch.setattr(supervisor, "ActivitySubprocess", supervisor.ActivitySubprocess)
     monkeypatch.setenv("AIRFLOW_LOGS_DESTINATION", DESTINATION)
-    patch = runtime("airflow.patches.task_logs").PATCH
+    patch = runtime("airflow.patches.task_logs").PATCHES[0]
     assert runtime("shared.patch_registry").activate(patch, supervisor) == ""
     assert "UploadedOnce" in [base.__name__ for base in supervisor.ActivitySubprocess.__mro__]
     assert callable(supervisor.ActivitySubprocess._upload_logs)

@@ -1,12 +1,14 @@
 """Test heal.sh in the mode `report`, in which it kills nothing."""
 
+import os
 import re
+import shutil
 import time
 
 import pytest
 import yaml
 
-from tests.support.process import run
+from tests.support.process import path_with_programs, run
 from tests.support.repository import ROOT
 
 HEAL = ROOT / "orchestration/config/stack_runtime/healthchecks/heal.sh"
@@ -20,8 +22,9 @@ def heal(tmp_path):
     """Run one health check, for which 2 misses are too many; return exit code and output."""
 
     def heal(*check):
-        state = {"PATH": "/usr/bin:/bin", "HEAL_STATE": str(tmp_path / "state")}
-        result = run("sh", HEAL, "report", "2", *check, env=state)
+        (tmp_path / "kills").mkdir(exist_ok=True)
+        folders = {"HEAL_STATE": str(tmp_path / "state"), "HEAL_KILLS": str(tmp_path / "kills")}
+        result = run("sh", HEAL, "report", "2", *check, env={"PATH": "/usr/bin:/bin", **folders})
         return result.returncode, result.stdout.removeprefix("heal: ").strip()
 
     return heal
@@ -48,13 +51,21 @@ def test_heal_after_three_restarts_within_the_hour_stops(heal, tmp_path):
         "Not restarting it again."
     ]
     hour_ago = int(time.time()) - 3601
-    (tmp_path / "state" / "ended").write_text(f"{hour_ago}\n" * 3)
+    (tmp_path / "kills" / os.uname().nodename).write_text(f"{hour_ago}\n" * 3)
     assert [heal("false")[1] for _ in range(2)] == ["", RESTARTING]
 
 
-def test_heal_disabled_restarts_nothing(heal, tmp_path):
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "off").touch()
+def test_heal_limit_survives_restart_of_container(heal, tmp_path):
+    for _ in range(3):
+        assert [heal("false")[1] for _ in range(2)] == ["", RESTARTING]
+        # A restart empties /tmp.
+        shutil.rmtree(tmp_path / "state")
+    assert heal("false") == (1, "")
+    assert heal("false")[1].endswith("Not restarting it again.")
+
+
+def test_heal_without_record_of_restarts_restarts_nothing(heal, tmp_path):
+    (tmp_path / "kills" / os.uname().nodename).mkdir(parents=True)
     assert [heal("false") for _ in range(4)] == [(1, "")] * 4
 
 
@@ -75,6 +86,16 @@ def test_compose_health_check_uses_heal(name):
     volumes = [volume.split(":") for volume in SERVICES[name]["volumes"]]
     sources = [f"{source}{test[2].removeprefix(target)}" for source, target, *_ in volumes]
     assert HEAL in [ROOT / "orchestration" / source for source in sources]
+    assert ["heal", "/run/heal"] in volumes
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 3), (2, 2), (3, 3)])
+def test_compose_check_of_recovering_postgres_is_no_miss(tmp_path, code, expected):
+    # pg_isready exits with 1 if PostgreSQL rejects sessions, and with 2 if it gives no answer.
+    path = path_with_programs(tmp_path, client=f"exit {code}")
+    (tmp_path / "client").rename(tmp_path / "pg_isready")
+    command = [word.replace("$$", "$") for word in SERVICES["postgres"]["healthcheck"]["test"][5:]]
+    assert run(*command, env={"PATH": path}).returncode == expected
 
 
 def test_compose_worker_misses_outlast_grace_period():

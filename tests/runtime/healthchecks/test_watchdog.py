@@ -1,7 +1,13 @@
 """Test which services the watchdog restarts."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 import urllib.request
 
+import psutil
 import pytest
 
 
@@ -36,26 +42,98 @@ def test_watch_repeated_failures_stop_restarts(watchdog):
     assert ["redis"] in kills(watch, range(7000, 7200, 20))
 
 
+# A process that works or sleeps, with a task that runs, one that has exited, or none.
+SCHEDULER = """
+import os, subprocess, sys, time
+if "task" in sys.argv:
+    child = subprocess.Popen(["sleep", "60" if "running" in sys.argv else "0"])
+if "exited" in sys.argv:
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+print(flush=True)
+while "works" in sys.argv:
+    pass
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def scheduler():
+    """Return a function that starts a process like a scheduler with these properties."""
+    processes = []
+
+    def start(*properties):
+        command = [sys.executable, "-c", SCHEDULER, *properties]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0)
+        processes.append(process)
+        process.stdout.readline()
+        return process
+
+    yield start
+    for process in processes:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def cpu_seconds(process):
+    return sum(psutil.Process(process.pid).cpu_times()[:2])
+
+
+@pytest.mark.parametrize(
+    ("properties", "checks_until_kill"),
+    [
+        ("", 3), ("works", 15), ("running task", 15), ("works running task", None),
+        ("exited task", 3),
+    ],
+)  # fmt: skip
+def test_scheduler_with_late_heartbeat_gets_time(
+    watchdog, scheduler, properties, checks_until_kill
+):
+    watch, process = watchdog.Watch(), scheduler(*properties.split())
+    # Until it sleeps, unless it works.
+    time.sleep(0.1)
+    watch.excuse(set(), process.pid)
+    kills = []
+    for check in range(1, 21):
+        while "works" in properties and cpu_seconds(process) == watch.cpu_seconds:
+            time.sleep(0.005)
+        failed = {"airflow-scheduler"}
+        patient = watch.excuse(failed, process.pid)
+        if list(watch.judge(failed, {"airflow-scheduler": 0.0}, 1000 + check, patient)):
+            kills.append(check)
+    assert kills[:1] == [checks_until_kill] * bool(checks_until_kill)
+
+
+def test_other_service_that_works_is_killed(watchdog, scheduler):
+    watch, process = watchdog.Watch(), scheduler("works", "running", "task")
+    failed = {"mlflow"}
+    patient = watch.excuse(failed, process.pid)
+    assert [list(watch.judge(failed, {"mlflow": 0.0}, t, patient)) for t in (100, 120, 140)] == [
+        [], [], ["mlflow"],
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def failed_services(watchdog, web, monkeypatch):
-    """Return the services that the watchdog finds failed, with or without PostgreSQL."""
+    """Return the services that the watchdog finds failed, with an exit code of `pg_isready`."""
 
-    def find(postgres=True, url=web.url):
+    def find(postgres=0, url=web.url):
         monkeypatch.setenv("STATUS_URL", url)
-        monkeypatch.setattr(watchdog, "postgres_answers", lambda: postgres)
+        monkeypatch.setattr(watchdog, "postgres_code", lambda: postgres)
         return watchdog.failed_services()
 
     return find
 
 
 @pytest.mark.parametrize("code", [200, 503])
-def test_service_reported_down_counts_as_failed(failed_services, web, code):
+def test_service_reported_down_counts_as_failed(watchdog, failed_services, web, code):
     states = {"mlflow": "down", "redis": "unknown", "postgres": "down", "airflow-worker": "up"}
     services = [{"name": name, "state": state} for name, state in states.items()]
     web.answers["GET /status.json"] = (code, {"services": services})
     assert failed_services() == {"mlflow"}
     # Without PostgreSQL, the others may be down because of that.
-    assert failed_services(postgres=False) == {"postgres"}
+    assert failed_services(postgres=2) == {"postgres"}
+    assert failed_services(postgres=watchdog.REJECTING) == set()
 
 
 @pytest.mark.parametrize("answer", [(200, b"<html>"), (500, b"Internal Server Error")])

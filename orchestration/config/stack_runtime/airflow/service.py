@@ -6,9 +6,19 @@ in every service. This module loads one command from the same definitions, with 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
+
+from stack_runtime.shared import database_url
+
+BASE_URL = "AIRFLOW__API__BASE_URL"
+END_JOB = """
+UPDATE job SET state = 'failed', end_date = now()
+WHERE job_type = 'SchedulerJob' AND hostname = %s AND state = 'running'
+"""
 
 
 def find_command(words: Sequence[str]) -> tuple[Any, Sequence[str]]:
@@ -25,6 +35,20 @@ def find_command(words: Sequence[str]) -> tuple[Any, Sequence[str]]:
     return next(command for command in commands if command.name == words[0]), words[1:]
 
 
+def end_previous_job() -> None:
+    """Record that a scheduler which was killed on this host has ended.
+
+    The next one then adopts its tasks at once. Otherwise Airflow first waits until the last
+    heartbeat is as old as [scheduler] scheduler_health_check_threshold.
+    """
+    from airflow.utils.net import get_hostname
+
+    url = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    with closing(database_url.connect(url)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(END_JOB, (get_hostname(),))
+
+
 def main(words: Sequence[str]) -> None:
     """Run a service until it exits."""
     # Airflow's command line imports this first too; other imports first would be circular.
@@ -37,7 +61,13 @@ def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog=f"airflow {command.name}", description=command.help)
     for argument in command.args:
         argument.add_to_parser(parser)
-    command.func(parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    if command.name == "api-server" and os.environ.get(BASE_URL, "").startswith("http:"):
+        # It would redirect to this address after a login, also users of a tunnel with another one.
+        os.environ[BASE_URL] = "/"
+    if command.name == "scheduler":
+        end_previous_job()
+    command.func(options)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,14 @@ from stack_runtime.shared import database_url
 
 ROLE = "status"
 COLUMNS = {
-    "job": "job_type, state, latest_heartbeat",
-    "task_instance": "state, queued_dttm",
+    "job": "id, job_type, state, latest_heartbeat",
+    "trigger": "triggerer_id, created_date",
+    "task_instance": "dag_id, state, queue, pool, pool_slots, scheduled_dttm, queued_dttm, "
+    "queued_by_job_id, last_heartbeat_at",
+    "slot_pool": "pool, slots, include_deferred",
     "dag_run": "id, dag_id, run_id, state, queued_at, start_date, end_date",
     "import_error": "filename, stacktrace, timestamp",
-    "dag": "is_stale",
+    "dag": "is_stale, bundle_name, relative_fileloc, last_parsed_time",
 }
 # A function, because Airflow's migrations cannot change a table that a view uses.
 HOPS = """

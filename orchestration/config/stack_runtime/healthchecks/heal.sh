@@ -4,16 +4,18 @@
 #
 #     heal.sh kill|report MISSES CHECK…
 #
-# The exit code of CHECK: 0 is healthy, 3 means that another service is missing, any other is a miss.
-# A check that takes longer than 8 s is a miss too. After MISSES misses in a row the service is
-# killed, at most three times an hour. After that it stays unhealthy until a person looks at it.
-# `report` never kills anything, nor does `kill` if the state folder contains a file `off`. PID 1 is
-# an init, which exits with its child; nothing else can be killed from inside the container.
+# The exit code of CHECK: 0 is healthy, 3 is unhealthy although a restart would not help, any other is
+# a miss. A check that takes longer than 8 s is a miss too. After MISSES misses in a row the service
+# is killed, at most three times an hour. After that it stays unhealthy until a person looks at it.
+# `report` never kills anything. PID 1 is an init, which exits with its child; nothing else can be
+# killed from inside the container.
 set -u
 mode=$1
 misses=$2
 shift 2
 state=${HEAL_STATE:-/tmp/heal}
+# The time of each kill of this container. A restart empties /tmp, but not this volume.
+kills=${HEAL_KILLS:-/run/heal}/$(uname -n)
 STARTING_SECONDS=120
 KILLS_PER_HOUR=3
 
@@ -34,9 +36,9 @@ seconds_since_start() {
 kills_within_the_hour() {
     now=$(date +%s)
     number=0
-    [ ! -f "$state/ended" ] || while read -r moment; do
+    [ ! -f "$kills" ] || while read -r moment; do
         [ $((now - moment)) -ge 3600 ] || number=$((number + 1))
-    done <"$state/ended"
+    done <"$kills"
     echo "$number"
 }
 
@@ -48,7 +50,6 @@ if [ "$result" -eq 0 ] || [ "$result" -eq 3 ]; then
 fi
 [ "$(seconds_since_start)" -gt "$STARTING_SECONDS" ] || exit 1
 mkdir -p "$state"
-[ ! -e "$state/off" ] || exit 1
 echo >>"$state/missed"
 [ "$(wc -l <"$state/missed")" -ge "$misses" ] || exit 1
 rm -f "$state/missed"
@@ -56,7 +57,8 @@ if [ "$(kills_within_the_hour)" -ge "$KILLS_PER_HOUR" ]; then
     log "The service still fails its check after $KILLS_PER_HOUR restarts within the hour. Not restarting it again."
     exit 1
 fi
-date +%s >>"$state/ended"
+# Without this record the limit would not hold.
+date +%s >>"$kills" || exit 1
 log "The service failed $misses checks in a row. Restarting it."
 # All processes of this user except PID 1 and this one. Outside a container: the whole machine.
 [ "$mode" != kill ] || kill -9 -1
