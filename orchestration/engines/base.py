@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from orchestration.errors import Problem, StackError
@@ -15,6 +15,10 @@ INIT_JOBS = ("airflow-init", "mlflow-migrate")
 IMAGES = ("airflow", "mlflow", "status")
 # The service, and its image, that serves the web pages with TLS. Only Docker has it.
 PROXY = "tls"
+# How long the init jobs wait while PostgreSQL recovers from a crash (`wait_for_server`).
+RECOVERY_SECONDS = 600
+# A service that was restarted this often may exit again at any moment, unless it has run this long.
+MANY_RESTARTS, SETTLED = 3, timedelta(seconds=40)
 
 
 def image_of(service: str) -> str:
@@ -39,6 +43,13 @@ class Service:
     restarts: int = 0
     exit_code: int = 0
     out_of_memory: bool = False
+
+    @property
+    def restarts_repeatedly(self) -> bool:
+        """Return whether its engine restarted it often, the last time just now."""
+        if self.restarts < MANY_RESTARTS or self.since is None:
+            return False
+        return datetime.now(UTC) - self.since < SETTLED
 
     @property
     def is_init_job(self) -> bool:

@@ -1,9 +1,11 @@
 """A Compose project: its `docker compose` commands, its configuration and its containers."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from orchestration.engines.base import Service
@@ -38,6 +40,7 @@ class ComposeProject:
         argv = ("docker", "compose", *self._files(), *arguments)
         environment = {**self.settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
         environment["COMPOSE_PROJECT_NAME"] = project or self.settings.project
+        environment["CLIENT_NO_PROXY"] = _client_no_proxy(environment)
         return runner.Command(argv, env=environment, cwd=self.folder)
 
     def _files(self) -> tuple[str, ...]:
@@ -86,3 +89,12 @@ class ComposeProject:
         # Compose doubles every $, so that its output is a valid Compose file.
         config: dict[str, Any] = json.loads(output.replace("$$", "$"))
         return config
+
+
+def _client_no_proxy(environment: Mapping[str, str]) -> str:
+    """Return the hosts that the configuration of Docker's client excludes from its proxy."""
+    folder = environment.get("DOCKER_CONFIG") or f"{environment.get('HOME', '')}/.docker"
+    with suppress(OSError, ValueError):
+        configuration = json.loads(Path(folder, "config.json").read_text("utf-8"))
+        return ",".join(one.get("noProxy", "") for one in configuration.get("proxies", {}).values())
+    return ""

@@ -2,18 +2,19 @@
 
 from typing import Any
 
-from orchestration.engines.base import INIT_JOBS, Service
+from orchestration.engines.base import INIT_JOBS, RECOVERY_SECONDS, Service
 from orchestration.engines.docker.project import ComposeProject
 from orchestration.errors import StackError
 from orchestration.process import runner
 from orchestration.process.wait import wait_until
 
 # Includes the init jobs. Limits how long a start that hangs blocks its caller.
-UP_SECONDS = 220
+UP_SECONDS = 220 + RECOVERY_SECONDS
 # How long a task may still run when its worker is replaced.
 TASK_SECONDS = 24 * 3600
 SCHEDULER, WORKER = "airflow-scheduler", "airflow-worker"
-DISABLE_HEAL = ("sh", "-c", "mkdir -p /tmp/heal && touch /tmp/heal/off")
+# A worker does the same when it stops, unless it was started by an older version (worker_state.py).
+MARK_STOPPING = ("touch", "/tmp/worker-stopping")
 
 
 class Rollout:
@@ -71,9 +72,9 @@ class Rollout:
             worker.remove()
 
     def _stop_worker(self, worker: Any) -> None:
-        # The health check kills a worker that takes no new tasks, so disable that.
+        # The health check kills a worker that takes no new tasks, unless it is stopping.
         # This fails if the worker has already exited, which does no harm.
-        runner.run(runner.Command(("docker", "exec", worker.id, *DISABLE_HEAL)), check=False)
+        runner.run(runner.Command(("docker", "exec", worker.id, *MARK_STOPPING)), check=False)
         runner.run(runner.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
 
     def _wait_for_init_job(self, name: str) -> None:

@@ -140,20 +140,22 @@ class StandaloneEngine:
         if not self.supervisord.answers():
             orphans.stop(self.state.supervisor)
             self._make_folders()
+            # They also wait for the database, which may have to recover from a crash.
+            init_jobs.reset(self.settings)
             self.start_record.add(dict.fromkeys(SERVICES, ""))
             self.supervisord.launch(self._daemon(environment))
             self.start_record.add({"postgres": self._in_use("postgres")})
             stamp.write_text(digest)
         if not services:
+            # While the init jobs wait for the database, the status page shows why.
+            self._start_current("status")
             # Schemas and accounts depend on locks, settings and scripts alone.
             locks = [*map(self._in_use, INIT_JOBS)]
             inputs = f"{digest} {locks} {init_jobs.digest(self.settings)}"
             force = not self.surviving_data()
             init_jobs.run_all(self.settings, environment, inputs, force=force)
         for name in services or SERVICES:
-            if self.start_record.folder_of(name) != self._in_use(name):
-                self.supervisord.stop(name)
-            self._start(name)
+            self._start_current(name)
         if not services:
             self.supervisord.start(WATCHDOG)
 
@@ -259,9 +261,9 @@ class StandaloneEngine:
 
     @cached_property
     def _intended_environment(self) -> dict[str, str]:
-        own = {*self.settings.environment, "PATH", "STACK_PYTHON"}
+        # The shell of each caller may set other ones.
         variables = services_environment(self.settings).items()
-        return {name: value for name, value in variables if name not in own}
+        return {n: v for n, v in variables if not INHERITED.match(n) and n != "STACK_PYTHON"}
 
     def services(self) -> Iterator[str]:
         """Return the names of all services, init jobs included."""
@@ -283,6 +285,12 @@ class StandaloneEngine:
         program = runner.find_program("supervisord", environment)
         argv = (program, "--configuration", str(configuration))
         return runner.Command(argv, env=environment, cwd=self.settings.root)
+
+    def _start_current(self, name: str) -> None:
+        """Start a service unless it already runs from the current environment."""
+        if self.start_record.folder_of(name) != self._in_use(name):
+            self.supervisord.stop(name)
+        self._start(name)
 
     def _start(self, name: str) -> None:
         self.supervisord.start(name)

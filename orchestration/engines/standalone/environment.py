@@ -73,7 +73,6 @@ def services_environment(settings: Settings) -> dict[str, str]:
     variables = {
         name: value for name, value in variables.items() if not name.startswith("AIRFLOW__CELERY")
     }
-    path = f"{state.folder / PG_BIN}:{settings.environment.get('PATH', os.defpath)}"
     variables |= _paths(settings, state)
     # Blank AWS variables are left out, as AWS's library takes them for set.
     variables = {n: value for n, value in variables.items() if value or not n.startswith("AWS_")}
@@ -81,7 +80,7 @@ def services_environment(settings: Settings) -> dict[str, str]:
         **settings.environment,
         **variables,
         **_addresses(settings, state),
-        "PATH": path,
+        **_no_proxy(settings, variables["NO_PROXY"]),
         # Process titles would overwrite the environment, by which orphans are found.
         "SPT_NOENV": "1",
         "PYTHONUNBUFFERED": "1",
@@ -94,7 +93,15 @@ def _paths(settings: Settings, state: State) -> dict[str, str]:
     destination = settings["MLFLOW_ARTIFACTS_DESTINATION"]
     if destination.split("/")[:2] == ["", "mlflow_data"]:
         destination = f"{state.folder}{destination}"
+    airflow = state.python("airflow").parent
+    path = (airflow, state.folder / PG_BIN, settings.environment.get("PATH", os.defpath))
     return {
+        # As in containers, tasks call `python` and `airflow` of Airflow's environment. Only other
+        # programs depend on the shell that ran `inv up`.
+        "PATH": ":".join(map(str, path)),
+        # The image has Airflow's environment at the same place, so that virtual environments with
+        # `system_site_packages` contain its packages.
+        "PYTHONUSERBASE": str(airflow.parent),
         "STACK_ROOT": str(settings.root),
         "STACK_STATE": str(state.folder),
         "STACK_PYTHON": sys.executable,
@@ -131,6 +138,7 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": settings["WORKER_CONCURRENCY"],
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _database_url(settings, state, "airflow"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow}/execution/",
+        "AIRFLOW__API__BASE_URL": f"{airflow}/",
         "AIRFLOW__API__HOST": settings["BIND_ADDRESS"],
         "AIRFLOW__API__PORT": settings["AIRFLOW_PORT"],
         # Its port could collide with that of another clone.
@@ -152,6 +160,15 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         "STATUS_DISK": str(state.folder),
         "STATUS_BACKUP_REPORT": str(settings.project_dir / "backups/report/report.json"),
     }
+
+
+def _no_proxy(settings: Settings, hosts: str) -> dict[str, str]:
+    """Return the stack's hosts, the address of its pages and the hosts of the user's own list."""
+    names = ("NO_PROXY", "no_proxy")
+    own = [settings.environment.get(name, "") for name in names]
+    value = ",".join([hosts.rstrip(","), settings["BIND_ADDRESS"], *filter(None, own)])
+    # Programs understand an asterisk only if it is alone.
+    return dict.fromkeys(names, "*" if "*" in own else value)
 
 
 def _database_url(settings: Settings, state: State, role: str) -> str:

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from orchestration import checksums
-from orchestration.engines.base import INIT_JOBS, image_of, runtime_module
+from orchestration.engines.base import INIT_JOBS, RECOVERY_SECONDS, image_of, runtime_module
 from orchestration.engines.standalone.environment import State
 from orchestration.errors import StackError
 from orchestration.process import runner
 from orchestration.settings.model import Settings
 
-TIMEOUT_SECONDS = 180
+TIMEOUT_SECONDS = 180 + RECOVERY_SECONDS
 MODULES = dict(zip(INIT_JOBS, ("airflow.init_database", "mlflow.init_database"), strict=True))
 
 

