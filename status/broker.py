@@ -1,6 +1,7 @@
 """Probe Redis: its persistence, and the workers that take tasks from it as Celery's broker."""
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -9,12 +10,29 @@ from redis.backoff import NoBackoff
 from status.verdict import UnexpectedAnswer, Verdict, judge
 
 QUEUE = "default"
-# Celery's hash of tasks that a worker has received and not yet acknowledged.
-UNACKED = "unacked"
+# Celery's hash of tasks that a worker has received and not yet acknowledged, and when it did so.
+UNACKED, UNACKED_TIMES = "unacked", "unacked_index"
+# Within this time the scheduler has sent a task, and a worker has started it, if a slot is free.
+STARTED_SECONDS = 180
 # An idle Celery consumer polls Redis every second; the rest is slack for a loaded host.
 POLL_LIMIT_SECONDS = 5
 # Its event loop pings its control channel every 25 to 50 s, even if all slots are busy.
 PING_LIMIT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Messages that wait in QUEUE or were received long ago, and workers.
+
+    `free` is how many workers wait for a message now, so all queues that they serve are empty.
+    `unserved` are queues that no worker serves, as far as is known.
+    """
+
+    waiting: int
+    received: int
+    workers: int
+    free: int
+    unserved: frozenset[str] = frozenset()
 
 
 async def redis(url: str) -> Verdict:
@@ -34,9 +52,9 @@ async def redis(url: str) -> Verdict:
     return await judge("redis", ask())
 
 
-async def airflow_worker(url: str) -> tuple[Verdict, int | None]:
-    """Check in Redis that a worker consumes; also return how many tasks wait, None if unknown."""
-    waiting: list[int] = []
+async def airflow_worker(url: str) -> tuple[Verdict, Broker | None]:
+    """Check in Redis that a worker consumes; also return what Redis contains, None if unknown."""
+    brokers: list[Broker] = []
 
     async def ask() -> tuple[str, str]:
         # In one transaction, because a queue counted later could contradict its consumers.
@@ -44,15 +62,18 @@ async def airflow_worker(url: str) -> tuple[Verdict, int | None]:
             pipeline.client_list()
             pipeline.llen(QUEUE)
             pipeline.hlen(UNACKED)
-            clients, queued, unacked = await pipeline.execute()
-        waiting.append(int(queued))
+            pipeline.zcount(UNACKED_TIMES, "-inf", time.time() - STARTED_SECONDS)
+            clients, queued, unacked, received = await pipeline.execute()
+        polling = [client for client in clients if client["cmd"] == "brpop"]
+        free = sum("b" in client["flags"] for client in polling)
+        brokers.append(Broker(int(queued), int(received), len(polling), free))
         return _consumption(clients, queued, unacked)
 
     verdict = await judge("airflow-worker", ask(), on_error="unknown")
-    if not waiting:
+    if not brokers:
         return replace(verdict, detail=f"no data from Redis: {verdict.detail}"), None
     # The latency is that of Redis, not of the worker.
-    return replace(verdict, latency_ms=None), waiting[0]
+    return replace(verdict, latency_ms=None), brokers[0]
 
 
 def _consumption(clients: list[dict[str, str]], waiting: int, unacked: int) -> tuple[str, str]:

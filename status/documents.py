@@ -33,6 +33,7 @@ def document(board: Board) -> dict[str, Any]:
             for alias, one in models.versions.items()
         },
         "drift": models and models.drift,
+        "stale_files": data and data.stale_files,
     }  # fmt: skip
 
 

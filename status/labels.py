@@ -16,6 +16,10 @@ TITLES = {
     "training": "Training",
     "monitoring": "Monitoring",
     "dag-files": "DAG files",
+    "silent-tasks": "Running tasks",
+    "waiting-tasks": "Waiting tasks",
+    "queues": "Queues",
+    "triggers": "Triggers",
     "patches": "Patches",
     "champion": "Champion",
     "challenger": "Challenger",
@@ -29,7 +33,9 @@ COMMANDS = {
     "training": "inv trigger training_pipeline --wait",
     "monitoring": "inv trigger monitoring_pipeline --wait",
     "dag-files": "nox -s dag_lint",
-    "patches": "inv doctor",
+    **dict.fromkeys(
+        ("silent-tasks", "waiting-tasks", "queues", "triggers", "patches"), "inv doctor"
+    ),
     "champion": "inv trigger training_pipeline --wait",
     "drift": "inv trigger training_pipeline --wait",
 }

@@ -4,7 +4,7 @@ Each round runs one query over one persistent connection. Ages are measured by t
 """
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from status.verdict import LIMIT_SECONDS, Inconclusive, UnexpectedAnswer, Verdict, judge
+from status.verdict import LIMIT_SECONDS, Inconclusive, UnexpectedAnswer, Verdict, judge, reason
 
 PIPELINES = {"training": "training_pipeline", "monitoring": "monitoring_pipeline"}
 CANARY = "canary"
@@ -42,6 +42,30 @@ SELECT json_build_object(
       GROUP BY state) AS tasks),
   'oldest_queued', (SELECT extract(epoch FROM now() - min(queued_dttm))
       FROM task_instance WHERE state = 'queued'),
+  'groups', (SELECT json_agg(kind) FROM (
+      SELECT state, queue, pool, count(*) AS number,
+        coalesce(extract(epoch FROM now() - min(since)), 0) AS seconds,
+        (array_agg(dag_id ORDER BY since))[1] AS dag_id
+      FROM (SELECT state, coalesce(queue, '') AS queue, pool, dag_id,
+          CASE WHEN state = 'scheduled' THEN scheduled_dttm WHEN state = 'queued' THEN queued_dttm
+          WHEN queued_by_job_id IS NOT NULL THEN last_heartbeat_at END AS since
+        FROM task_instance WHERE state IN ('scheduled', 'queued', 'running', 'restarting')) AS task
+      GROUP BY state, queue, pool) AS kind),
+  'full_pools', (SELECT json_agg(pool) FROM (
+      SELECT slot_pool.pool FROM slot_pool LEFT JOIN task_instance AS task
+        ON task.pool = slot_pool.pool AND task.state IN ('queued', 'running', 'deferred')
+        AND (task.state <> 'deferred' OR include_deferred)
+      GROUP BY slot_pool.pool, slots
+      HAVING slots >= 0 AND coalesce(sum(pool_slots), 0) >= slots) AS full_pool),
+  'stale_files', (SELECT json_agg(file) FROM (
+      SELECT relative_fileloc AS name, max(last_parsed_time) AS parsed FROM dag
+      WHERE bundle_name = 'dags-folder' GROUP BY relative_fileloc
+      HAVING bool_and(is_stale) AND NOT EXISTS (SELECT FROM import_error
+        WHERE right(filename, length(relative_fileloc) + 1) = '/' || relative_fileloc)
+      ORDER BY parsed DESC NULLS LAST LIMIT 50) AS file),
+  'idle_triggers', (SELECT count(*) FROM trigger WHERE created_date < now() - interval '30 seconds'
+      AND NOT EXISTS (SELECT FROM job WHERE job.id = triggerer_id AND job.state = 'running'
+        AND latest_heartbeat > now() - interval '30 seconds')),
   'runs', (SELECT json_agg(run) FROM (
       SELECT DISTINCT ON (dag_id) dag_id, run_id, state,
         extract(epoch FROM now() - coalesce(start_date, queued_at)) AS started,
@@ -73,12 +97,38 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Tasks of one state (scheduled, queued, running or restarting), queue and pool.
+
+    `seconds` is for how long one of them has waited, or has sent no heartbeat if it runs. `dag_id`
+    is the DAG of this task.
+    """
+
+    state: str
+    queue: str
+    pool: str
+    number: int
+    seconds: float
+    dag_id: str
+
+
+@dataclass(frozen=True)
 class Metadata:
     """The result of one query. Ages are in seconds; missing data is empty."""
 
     heartbeats: Mapping[str, float] = field(default_factory=dict)
     tasks: Mapping[str, int] = field(default_factory=dict)
     oldest_queued: float | None = None
+    groups: tuple[Group, ...] = ()
+    # How many tasks run at a time; 0 if workers decide.
+    slots: int = 0
+    # Pools without a free slot.
+    full_pools: Sequence[str] = ()
+    # At most 50 files of dags/ whose DAGs all count as removed, although Airflow knows no import
+    # error: `name` and `parsed`, which is when a DAG was last found in it.
+    stale_files: Sequence[Mapping[str, str]] = ()
+    # Triggers that wait, or whose triggerer makes no progress, because its heartbeat then stops.
+    idle_triggers: int = 0
     runs: Mapping[str, Run] = field(default_factory=dict)
     hops: Mapping[str, float] = field(default_factory=dict)
     # File and last line of its error, newest first, at most 20; `broken_files` counts all of them.
@@ -114,15 +164,19 @@ class Database:
         results: list[Metadata] = []
 
         async def ask() -> tuple[str, str]:
-            results.append(await self._fetch())
+            try:
+                results.append(await self._fetch())
+            except asyncpg.CannotConnectNowError as error:
+                # It starts, recovers from a crash or stops, which a restart would only prolong.
+                return "degraded", reason(error)
             return _database(results[0])
 
         database = await judge("postgres", ask())
         if results:
             return [database, *(_heartbeat(name, results[0]) for name in JOBS)], results[0]
         self.close()
-        reason = f"no data from PostgreSQL: {database.detail}"
-        return [database, *(Verdict(name, "unknown", reason) for name in JOBS)], None
+        why = f"no data from PostgreSQL: {database.detail}"
+        return [database, *(Verdict(name, "unknown", why) for name in JOBS)], None
 
     def close(self) -> None:
         """Close the connection without waiting for the server."""
@@ -148,6 +202,7 @@ def parse(text: str) -> Metadata:
     try:
         fields = {name: value for name, value in json.loads(text).items() if value is not None}
         runs = {run.pop("dag_id"): Run(**run) for run in fields.pop("runs", [])}
+        fields["groups"] = tuple(Group(**group) for group in fields.pop("groups", []))
         broken = fields.pop("broken", [])
         fields["broken"] = tuple((one["filename"], _last_line(one["reason"])) for one in broken)
         hops = _numbers(fields.pop("hops", {}))

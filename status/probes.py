@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import httpx
 
 from status import host, work
-from status.broker import airflow_worker, redis
+from status.broker import Broker, airflow_worker, redis
 from status.metadata import JOBS, Database, Metadata
 from status.models import MLflow, Models
 from status.settings import Settings
@@ -62,6 +62,7 @@ class Probes:
         self._http, self._settings, self._database, self._clock = http, settings, database, clock
         self._mlflow = MLflow(http, settings.mlflow_url, settings.mlflow_password)
         self._artifacts = ("unknown", "not checked yet")
+        self._unserved: frozenset[str] = frozenset()
         self._models: Models | None = None
         self._refreshed_at = -float("inf")
         self._refreshed_runs: list[tuple[str, str]] | None = None
@@ -69,27 +70,29 @@ class Probes:
     async def round(self) -> Round:
         """Probe all services concurrently; never raises."""
         url = self._settings.redis_url
-        apiserver, (beats, metadata), mlflow, (queue, broker) = await asyncio.gather(
+        apiserver, (beats, metadata), mlflow, (broker, workers) = await asyncio.gather(
             airflow_apiserver(self._http, self._settings.airflow_url),
             self._database.check(),
             self._mlflow.service(),
             _broker(url),
         )
         mlflow = await self._with_artifacts(mlflow, metadata)
-        services = {one.name: one for one in (apiserver, *beats, *broker, mlflow)}
-        if metadata and metadata.oldest_queued:
-            # The queue's age is shown with the service that runs the tasks.
-            runner = services["airflow-worker" if url else "airflow-scheduler"]
-            age = work.elapsed(metadata.oldest_queued)
-            services[runner.name] = replace(runner, detail=f"{runner.detail}; oldest waiting {age}")
+        metadata = metadata and replace(metadata, slots=self._settings.slots)
+        services = {one.name: one for one in (apiserver, *beats, *workers, mlflow)}
+        if metadata and broker:
+            self._unserved = work.unserved(metadata, broker, self._unserved)
+            broker = replace(broker, unserved=self._unserved)
+        if metadata:
+            runner = "airflow-worker" if url else "airflow-scheduler"
+            services[runner] = _with_queue(services[runner], metadata, broker)
         disk, space = host.disk(self._settings.disk)
         others = [host.backup(self._settings.backup_report), disk]
         return Round(
             [services[name] for name in service_names(url)],
-            [*work.verdicts(metadata, self._models), *others],
+            [*work.verdicts(metadata, self._models, broker), *others],
             metadata,
             self._models,
-            queue if url or metadata is None else metadata.tasks.get("queued", 0),
+            _queue_length(url, metadata, broker),
             space,
         )
 
@@ -135,8 +138,24 @@ async def airflow_apiserver(http: httpx.AsyncClient, url: str) -> Verdict:
     return await judge("airflow-apiserver", ask())
 
 
-async def _broker(url: str) -> tuple[int | None, list[Verdict]]:
+def _with_queue(runner: Verdict, metadata: Metadata, broker: Broker | None) -> Verdict:
+    """Add to the service that runs the tasks which messages are left, and the age of the queue."""
+    detail = runner.detail
+    if broker and (left := work.left_messages(metadata, broker)):
+        detail = f"{detail}, {left} of them without a running task"
+    if metadata.oldest_queued:
+        detail = f"{detail}; oldest waiting {work.elapsed(metadata.oldest_queued)}"
+    return replace(runner, detail=detail)
+
+
+def _queue_length(url: str, metadata: Metadata | None, broker: Broker | None) -> int | None:
+    if url:
+        return broker.waiting if broker else None
+    return metadata.tasks.get("queued", 0) if metadata else None
+
+
+async def _broker(url: str) -> tuple[Broker | None, list[Verdict]]:
     if not url:
         return None, []
-    queue, (worker, waiting) = await asyncio.gather(redis(url), airflow_worker(url))
-    return waiting, [queue, worker]
+    queue, (worker, broker) = await asyncio.gather(redis(url), airflow_worker(url))
+    return broker, [queue, worker]

@@ -13,6 +13,7 @@ VARIABLES = {
     "host": "STATUS_HOST",
     "port": "STATUS_PORT",
     "disk": "STATUS_DISK",
+    "slots": "AIRFLOW__CORE__PARALLELISM",
     "backup_report": "STATUS_BACKUP_REPORT",
 }
 
@@ -34,6 +35,8 @@ class Settings:
     interval: float = 10.0
     host: str = "127.0.0.1"
     port: int = 8081
+    # How many tasks Airflow starts at a time; 0 if workers decide.
+    slots: int = 0
     # A folder on the file system to check.
     disk: str = "/"
     # The report file of the last backup; blank if there is none.

@@ -1,7 +1,11 @@
 """Parse the status page's /status.json, also if it is older or malformed."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+FIELDS = {"name", "state", "detail"}
 
 
 @dataclass(frozen=True)
@@ -16,19 +20,28 @@ class Work:
 
 def verdicts(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the verdict of each service by name."""
-    return {entry["name"]: entry for entry in _entries(document, "services")}
+    return {entry["name"]: entry for entry in _entries(document, "services", FIELDS)}
 
 
 def work(document: dict[str, Any]) -> list[Work]:
-    """Return the state of canary, pipelines, DAG files, models, backup and disk."""
+    """Return the state of canary, pipelines, DAG files, tasks, models, backup and disk."""
     return [
         Work(entry["name"], entry["state"], entry["detail"], entry.get("at"))
-        for entry in _entries(document, "work")
+        for entry in _entries(document, "work", FIELDS)
     ]
 
 
-def _entries(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def stale_files(document: dict[str, Any]) -> dict[str, datetime]:
+    """Return DAG files whose DAGs all count as removed, and when one was last found in each."""
+    files = {}
+    for entry in _entries(document, "stale_files", {"name", "parsed"}):
+        with suppress(TypeError, ValueError):
+            files[str(entry["name"])] = datetime.fromisoformat(entry["parsed"])
+    return files
+
+
+def _entries(document: dict[str, Any], key: str, fields: set[str]) -> list[dict[str, Any]]:
     """Return the well-formed entries of a list in the document, leaving out all others."""
     value = document.get(key)
     entries = [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-    return [entry for entry in entries if {"name", "state", "detail"} <= entry.keys()]
+    return [entry for entry in entries if fields <= entry.keys()]

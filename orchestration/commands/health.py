@@ -4,10 +4,12 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from rich.console import Console
 
 from orchestration.clients.airflow import Airflow
+from orchestration.clients.status_page import Work
 from orchestration.engines import factory
 from orchestration.errors import StackError
 from orchestration.health import canary, render
@@ -28,8 +30,8 @@ def run(project: Project, *, as_json: bool, deep: bool, watch: bool = False) -> 
         return render.watch(reports(chosen), as_json=as_json)
     engine = factory.engine_for(chosen)
     report = health_report.collect(chosen, engine, memory=True)
-    if deep and report.status == "healthy":
-        report = replace(report, checks=[*report.checks, canary_check(chosen)])
+    if deep and not report.unhealthy():
+        report = with_canary(report, chosen)
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
@@ -47,12 +49,22 @@ def reports(chosen: Settings) -> Iterator[health_report.Report]:
         time.sleep(WATCH_SECONDS)
 
 
-def canary_check(chosen: Settings) -> health_report.Check:
-    """Run the canary, showing its progress on standard error; return the result as a check."""
+def with_canary(report: health_report.Report, chosen: Settings) -> health_report.Report:
+    """Run the canary, showing its progress on standard error; return the report with its result.
+
+    It replaces the result of an earlier run on the status page.
+    """
     started = time.monotonic()
     try:
-        summary = canary.run(Airflow(chosen), Console(stderr=True, highlight=False))
+        hops = canary.run(Airflow(chosen), Console(stderr=True, highlight=False))
     except StackError as error:
-        return health_report.Check(canary.CANARY, False, None, str(error))
-    latency_ms = round((time.monotonic() - started) * 1000)
-    return health_report.Check(canary.CANARY, True, latency_ms, summary)
+        check = health_report.Check(canary.CANARY, False, None, str(error))
+        return replace(report, checks=[*report.checks, check])
+    latency_ms, summary = round((time.monotonic() - started) * 1000), canary.summary(hops)
+    check = health_report.Check(canary.CANARY, True, latency_ms, summary)
+    waited = hops["queued"] >= canary.QUEUED_LIMIT_SECONDS
+    detail = f"waited {hops['queued']:.0f} s in the queue; {summary}" if waited else summary
+    state, ended = "degraded" if waited else "up", datetime.now(UTC).isoformat()
+    others = [entry for entry in report.work if entry.name != canary.CANARY]
+    work = [Work(canary.CANARY, state, detail, ended), *others]
+    return replace(report, checks=[*report.checks, check], work=work)

@@ -30,10 +30,11 @@ VAGUE = ("service-not-well", "page-unreachable")
 # Hidden if the same service has a problem that explains them.
 SYMPTOMS = (*VAGUE, "restarting-again", "one-shot-failed", "service-stopped")
 # Present in any stack that has just failed to start.
-EXPECTED = (*SYMPTOMS, "stack-down", "not-installed", "could-not-look")
+EXPECTED = (*SYMPTOMS, "stack-down", "not-installed", "could-not-look", "task-silent", "tasks-wait")
 # Worth fixing, but never the cause of another problem.
 UNRELATED = ("env-readable", "dag-import-errors", "weak-secret", "could-not-look",
-             "certificate-ends-soon")  # fmt: skip
+             "certificate-ends-soon", "canary-waited", "dags-stale", "task-silent", "tasks-wait",
+             "queue-unserved")  # fmt: skip
 # Secret settings that the stack does not generate.
 EXTERNAL_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
                     "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip

@@ -10,7 +10,7 @@ import requests
 
 from orchestration.clients import accounts
 from orchestration.doctor.config_drift import OVERRIDE
-from orchestration.engines.base import PROXY, Runtime, Service
+from orchestration.engines.base import MANY_RESTARTS, PROXY, Runtime, Service
 from orchestration.errors import Problem
 from orchestration.health.report import Report, Row
 from orchestration.host.clocks import clock_problems
@@ -27,10 +27,36 @@ LEAST_FREE_GIB = 2
 # Their memory limits do not depend on the machine and are set in the compose file.
 FIXED_MEMORY = ("redis", "status", "tls")
 STOPPED = ("absent", "created", "exited", "dead")
+PIPELINES = {
+    "canary": "canary", "training": "training_pipeline", "monitoring": "monitoring_pipeline",
+}  # fmt: skip
+# Bad results of the work, with code, subject of the cause, fix and place of the problem.
+RESULTS = {
+    "canary": ("canary-waited", "The last canary", "inv health --deep", "canary"),
+    "dag-files": ("dag-import-errors", "DAG files", "nox -s dag_lint", "dags/"),
+    "stale-dags": ("dags-stale", "DAG files", "inv restart -s airflow-dag-processor", "dags/"),
+    "silent-tasks": (
+        "task-silent", "Running tasks", "inv restart -s airflow-scheduler", "airflow-scheduler",
+    ),
+    "waiting-tasks": (
+        "tasks-wait", "Tasks", "Fix what it names (how: docs/troubleshooting.md).", "tasks",
+    ),
+    "queues": (
+        "queue-unserved", "Queues", "Remove `queue` from the tasks, then clear the tasks.", "dags/",
+    ),
+    "triggers": (
+        "triggers-wait", "Triggers of deferred tasks", "inv restart -s airflow-triggerer",
+        "airflow-triggerer",
+    ),
+    "patches": (
+        "patch-inactive", "Patches of Airflow or MLflow",
+        "Install the pinned versions with inv rebuild (effects: docs/patches.md).", "services",
+    ),
+}  # fmt: skip
 # A worker may need this long after its start to connect to the queue.
 STARTING = timedelta(seconds=120)
-# A service that restarted this often, and last so recently, may restart again at any moment.
-MANY_RESTARTS, RECENT = 3, timedelta(minutes=10)
+# Older restarts and failures do not explain the present state.
+RECENT = timedelta(minutes=10)
 
 
 def check_env_file(settings: Settings) -> Iterator[Problem]:
@@ -117,16 +143,16 @@ def _age(row: Row) -> timedelta:
 
 
 def check_work(report: Report) -> Iterator[Problem]:
-    """Yield DAG import errors, inactive patches and a full disk, as on the status page."""
+    """Yield failed pipelines, bad results of RESULTS, and a full disk."""
     for work in report.work:
-        if work.name == "dag-files" and work.state == "down":
-            cause = f"DAG files: {work.detail}."
-            yield Problem("dag-import-errors", cause, "nox -s dag_lint", "dags/")
-        if work.name == "patches" and work.state == "degraded":
-            cause = f"Patches of Airflow or MLflow: {work.detail}."
-            fix = "Install the pinned versions with inv rebuild (effects: docs/patches.md)."
-            yield Problem("patch-inactive", cause, fix, "services")
-        if work.name == "disk" and work.state in ("degraded", "down"):
+        if work.name in PIPELINES and work.state == "down":
+            dag_id = PIPELINES[work.name]
+            cause = f"Its last run {work.detail}."
+            yield Problem("run-failed", cause, f"inv trigger {dag_id} --wait", dag_id)
+        elif work.name in RESULTS and work.state in ("degraded", "down"):
+            name, subject, fix, where = RESULTS[work.name]
+            yield Problem(name, f"{subject}: {work.detail}.", fix, where)
+        elif work.name == "disk" and work.state in ("degraded", "down"):
             yield Problem("disk-full", f"The disk is {work.detail}.", "inv clean", "status")
 
 

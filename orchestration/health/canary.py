@@ -1,5 +1,7 @@
 """Run the canary DAG, which verifies that tasks get through queue, worker and MLflow."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 
 from orchestration.clients import dag_runs
@@ -11,13 +13,15 @@ CANARY = "canary"
 # The steps of the canary in order. It returns the seconds that each took.
 HOPS = ("queued", "client", "run", "metric", "artifact", "model", "prune")
 CANARY_SECONDS = 150
+# A canary that waited this long in the queue shows that others wait too.
+QUEUED_LIMIT_SECONDS = 60
 # A new stack parses its DAGs within seconds of its first heartbeat.
 PARSE_SECONDS = 60
 KEPT_RUNS = 5
 
 
-def run(airflow: Airflow, console: Console | None = None) -> str:
-    """Run the canary and return one line with the time of each step.
+def run(airflow: Airflow, console: Console | None = None) -> dict[str, float]:
+    """Run the canary and return the seconds of each step.
 
     Raises StackError if it fails, takes longer than CANARY_SECONDS or lacks a step.
     """
@@ -28,10 +32,14 @@ def run(airflow: Airflow, console: Console | None = None) -> str:
         if state != "success":
             failure = dag_runs.failure_message(airflow, CANARY, run_id, tasks)
             raise StackError(f"The canary failed.\n{failure}")
-        hops = airflow.return_value(CANARY, run_id, tasks[-1]["task_id"]) or {}
+        hops: dict[str, float] = airflow.return_value(CANARY, run_id, tasks[-1]["task_id"]) or {}
         if missing := set(HOPS) - hops.keys():
             raise StackError(f"The canary reported no time for: {', '.join(sorted(missing))}.")
-        summary = ", ".join(f"{name} {hops[name]:.2f} s" for name in HOPS)
-        progress.show([(CANARY, "ok", summary)])
+        progress.show([(CANARY, "ok", summary(hops))])
     airflow.prune_runs(CANARY, KEPT_RUNS)
-    return summary
+    return hops
+
+
+def summary(hops: Mapping[str, float]) -> str:
+    """Return one line with the time of each step."""
+    return ", ".join(f"{name} {hops[name]:.2f} s" for name in HOPS)

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import Future
 
 from orchestration.clients import object_store
-from orchestration.engines.base import Runtime
+from orchestration.engines.base import RECOVERY_SECONDS, Runtime
 from orchestration.errors import Problem, StackError
 from orchestration.health import render
 from orchestration.health import report as health_report
@@ -22,21 +22,25 @@ def await_services(
     """Show the services' states until all are healthy.
 
     Raises StackError if `starting` fails, or if only the artifacts' bucket is unusable. After
-    READY_SECONDS it raises one with the reason, the last log lines and the next command.
+    READY_SECONDS it raises one with the reason, the last log lines and the next command. The time
+    in which PostgreSQL recovers from a crash does not count, up to RECOVERY_SECONDS.
     """
     bucket: Future[list[Problem]] | None = None
+    limit: float = READY_SECONDS
     while True:
         report = health_report.collect(chosen, engine)
         progress.show(render.progress_lines(report))
+        if any(row.name == "postgres" and row.verdict == "degraded" for row in report.services):
+            limit = READY_SECONDS + min(progress.elapsed, RECOVERY_SECONDS)
         if starting.done() and (error := starting.exception()):
             raise StackError(f"{_init_job_logs(engine)}{error}")
-        if starting.done() and report.status == "healthy":
+        if starting.done() and not report.unhealthy():
             return
         if starting.done() and _waits_for_bucket(report):
             bucket = bucket or in_background(lambda: [*object_store.problems(chosen, engine)])
             _refuse_bucket(bucket)
-        if progress.elapsed > READY_SECONDS:
-            cause = f"The services are not healthy after {READY_SECONDS} s."
+        if progress.elapsed > limit:
+            cause = f"The services are not healthy after {limit:.0f} s."
             raise StackError(f"{cause}\n{health_report.explain(report, engine)}")
         time.sleep(background.POLL_SECONDS)
 

@@ -9,14 +9,17 @@ from typing import Any
 import requests
 
 from orchestration.clients import accounts, http
-from orchestration.clients.status_page import Work, verdicts, work
+from orchestration.clients.status_page import Work, stale_files, verdicts, work
 from orchestration.engines.base import PROXY, Runtime, Service
 from orchestration.errors import StackError, next_step
+from orchestration.health import stale_dags
 from orchestration.settings.model import Settings
 
 TIMEOUT_SECONDS = 3
 # Fields of rows and checks that `inv health --json` leaves out.
 INTERNAL = {"verdict", "status_code"}
+# Results that describe models and their data. They are no fault of a DAG or of the stack.
+MODELS = {"champion", "challenger", "drift"}
 NOT_STARTED = ("absent", "created", "orphaned")
 # A request to each published service whose answer proves more than an open port.
 ENDPOINTS = {
@@ -59,7 +62,7 @@ class Report:
     engine: str
     services: list[Row]
     checks: list[Check]
-    # Reported but not counted: a failed run does not mean that the services are unhealthy.
+    # Bad results make the stack degraded, but not its services unhealthy: they block no command.
     work: list[Work] = field(default_factory=list)
 
     @property
@@ -69,8 +72,11 @@ class Report:
 
     @property
     def status(self) -> str:
-        """Healthy if all parts are, down if no healthy service is running, otherwise degraded."""
-        if all(part.healthy for part in self.parts):
+        """Healthy if all parts and the work are, down if no healthy service is running.
+
+        Otherwise it is degraded.
+        """
+        if not self.unhealthy() and not self.bad_work():
             return "healthy"
         runs = any(row.healthy and row.state == "running" for row in self.services)
         return "degraded" if runs else "down"
@@ -88,6 +94,11 @@ class Report:
     def unhealthy(self) -> list[Row | Check]:
         """Return the unhealthy services and checks."""
         return [part for part in self.parts if not part.healthy]
+
+    def bad_work(self) -> list[Work]:
+        """Return failed runs, DAG files with errors and other bad results, without models'."""
+        bad = ("down", "degraded")
+        return [entry for entry in self.work if entry.state in bad and entry.name not in MODELS]
 
 
 def _public(part: Row | Check) -> dict[str, Any]:
@@ -117,7 +128,8 @@ def collect(settings: Settings, engine: Runtime, *, memory: bool = False) -> Rep
         replace(row(service, page, by_name), memory_bytes=memory_use.get(service.name))
         for service in services
     ]
-    return Report(engine.name, rows, checks, work(document))
+    stale = stale_dags.check(stale_files(document), settings.project_dir / "dags")
+    return Report(engine.name, rows, checks, [*work(document), *stale])
 
 
 def probe(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
@@ -154,6 +166,9 @@ def row(service: Service, verdicts: dict[str, dict[str, Any]], checks: dict[str,
         detail = result if service.state == "exited" else service.state
     elif healthy:
         healthy, detail = _verdict(service, verdicts, checks)
+        if healthy and service.restarts_repeatedly:
+            # It may answer in the seconds between two restarts.
+            healthy, detail = False, f"restarted {service.restarts} times, the last time just now"
     return Row(
         service.name,
         service.state,
@@ -183,9 +198,9 @@ def age(time: str) -> str:
 def explain(report: Report, engine: Runtime, lines: int = 8) -> str:
     """Return what is unhealthy and why, the last log lines of one service, and the next command."""
     unhealthy = report.unhealthy()
+    reasons = [f"{part.name}: {part.detail}" for part in (*unhealthy, *report.bad_work())]
     if not unhealthy:
-        return ""
-    reasons = [f"{part.name}: {part.detail}" for part in unhealthy]
+        return "\n".join([*reasons, next_step("inv doctor")]) if reasons else ""
     # Prefer a service that is not running: those that are may be waiting for it.
     rows = [part for part in unhealthy if isinstance(part, Row)]
     first = min(rows, key=lambda row: row.state == "running", default=None)

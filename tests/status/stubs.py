@@ -85,8 +85,9 @@ class RespHandler(socketserver.StreamRequestHandler):
             self.transaction = []
             return b"+OK\r\n"
         if words[0].upper() == "EXEC":
-            replies = map(self.server.stub.reply, self.transaction)
-            return b"*%d\r\n" % len(self.transaction) + b"".join(replies)
+            commands, self.transaction = self.transaction, None
+            replies = map(self.server.stub.reply, commands)
+            return b"*%d\r\n" % len(commands) + b"".join(replies)
         if self.transaction is not None:
             self.transaction.append(words)
             return b"+QUEUED\r\n"
@@ -99,7 +100,7 @@ class RedisStub(Stub):
     def __init__(self, password="s3cret"):  # pragma: allowlist secret
         self.password = password
         self.persistence = "aof_enabled:1\r\naof_last_write_status:ok\r\n"
-        self.clients, self.waiting, self.unacked = [client("brpop", "b")], 0, 0
+        self.clients, self.waiting, self.unacked, self.old = [client("brpop", "b")], 0, 0, 0
         self.forbidden = None
         self.commands = []
         self.hangs = False
@@ -121,6 +122,8 @@ class RedisStub(Stub):
             "LLEN DEFAULT": f":{self.waiting}",
             "HLEN UNACKED": f":{self.unacked}",
         }
+        if command.startswith("ZCOUNT UNACKED_INDEX -INF "):
+            return f":{self.old}\r\n".encode()
         return f"{replies.get(command, '+OK')}\r\n".encode()
 
 

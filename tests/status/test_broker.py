@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from status.broker import airflow_worker, redis
+from status.broker import Broker, airflow_worker, redis
 from tests.status.stubs import client
 
 WAITING = client("brpop", "b")
@@ -58,23 +58,47 @@ def test_redis_with_wrong_password_is_down_without_showing_it(broker):
 )
 def test_worker_is_up_only_if_it_consumes(broker, clients, waiting, unacked, state, text):
     broker.clients, broker.waiting, broker.unacked = clients, waiting, unacked
-    verdict, queue = asyncio.run(airflow_worker(broker.url))
+    verdict, found = asyncio.run(airflow_worker(broker.url))
     assert (verdict.name, verdict.state) == ("airflow-worker", state)
     assert text in verdict.detail
     # The latency is that of Redis, not of the worker.
-    assert (queue, verdict.latency_ms) == (waiting, None)
+    assert (found.waiting, verdict.latency_ms) == (waiting, None)
+
+
+@pytest.mark.parametrize(
+    ("clients", "workers", "free"),
+    [
+        ([WAITING, PINGING], 1, 1),
+        ([WAITING, WAITING, BUSY], 3, 2),
+        # It has just received a message, and its queues may have more.
+        ([client("brpop", "N", idle=1)], 1, 0),
+        ([PINGING, client("llen", "N")], 0, 0),
+    ],
+)
+def test_worker_probe_counts_workers_that_wait_for_messages(broker, clients, workers, free):
+    broker.clients, broker.waiting, broker.unacked, broker.old = clients, 7, 5, 2
+    _, found = asyncio.run(airflow_worker(broker.url))
+    assert found == Broker(waiting=7, received=2, workers=workers, free=free)
+
+
+def test_worker_probe_counts_messages_that_were_received_three_minutes_ago(broker, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    broker.forbidden = "ZCOUNT UNACKED_INDEX -INF 820"
+    assert asyncio.run(airflow_worker(broker.url))[1] is None
+    broker.forbidden = "ZCOUNT UNACKED_INDEX -INF 821"
+    assert asyncio.run(airflow_worker(broker.url))[1]
 
 
 def test_worker_probe_uses_one_transaction(broker):
     asyncio.run(airflow_worker(broker.url))
     begin, end = broker.commands.index("MULTI"), broker.commands.index("EXEC")
-    assert broker.commands[begin + 1 : end] == ["CLIENT", "LLEN", "HLEN"]
+    assert broker.commands[begin + 1 : end] == ["CLIENT", "LLEN", "HLEN", "ZCOUNT"]
 
 
-@pytest.mark.parametrize("command", ["CLIENT LIST", "LLEN", "HLEN"])
+@pytest.mark.parametrize("command", ["CLIENT LIST", "LLEN", "HLEN", "ZCOUNT"])
 def test_worker_without_redis_permission_is_unknown(broker, command):
     broker.forbidden = command
-    verdict, queue = asyncio.run(airflow_worker(broker.url))
+    verdict, found = asyncio.run(airflow_worker(broker.url))
     assert verdict.state == "unknown"
     assert "no data from Redis" in verdict.detail
-    assert queue is None
+    assert found is None

@@ -19,11 +19,13 @@ from status.verdict import Verdict
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOSTILE = 'a"b\\c\nd} 1\n# HELP é <script>'
+STALE = [{"name": "a.py", "parsed": "2026-01-02T03:04:05+00:00"}]
 METADATA = Metadata(
     tasks={"queued": 2, "running": 1},
     oldest_queued=3.5,
     hops={"run": 0.09},
     broken_files=2,
+    stale_files=STALE,
     connections=14,
     bytes={"airflow": 2**40},
 )
@@ -90,6 +92,7 @@ def test_document_contains_every_field():
         "tasks": {"queued": 2, "running": 1},
         "models": {"champion": champion},
         "drift": {"2013-05": 0.0, "2013-06": 0.25},
+        "stale_files": STALE,
     }
 
 
@@ -103,7 +106,7 @@ def test_document_unknown_values_are_null():
     document = documents.document(board(EMPTY, checked_at=None))
     assert document["checked_at"] is None
     assert document["queue"] == {"waiting": None, "oldest_seconds": None}
-    assert [document[name] for name in ("tasks", "models", "drift")] == [None] * 3
+    assert [document[name] for name in ("tasks", "models", "drift", "stale_files")] == [None] * 4
 
 
 def test_document_missing_values_are_empty_not_null():

@@ -6,7 +6,7 @@ import time
 import asyncpg
 import pytest
 
-from status.metadata import CANARY, JOBS, PIPELINES, QUERY, Database, Metadata, Run, parse
+from status.metadata import CANARY, JOBS, PIPELINES, QUERY, Database, Group, Metadata, Run, parse
 from status.verdict import UnexpectedAnswer
 from tests.status.databases import Connection, query_result, run
 
@@ -106,7 +106,7 @@ def test_postgres_nearly_out_of_connections_is_degraded(used, state):
         (asyncpg.InsufficientPrivilegeError("no job for you"), "unknown", "no job for you"),
         (asyncpg.InvalidPasswordError("wrong"), "unknown", "access denied: wrong"),
         (asyncpg.InvalidCatalogNameError("no airflow"), "unknown", "no airflow"),
-        (asyncpg.CannotConnectNowError("starting up"), "down", "starting up"),
+        (asyncpg.CannotConnectNowError("starting up"), "degraded", "starting up"),
         (asyncpg.InterfaceError("cannot use s3cret"), "down", "InterfaceError"),
         (ConnectionRefusedError(111, "at s3cret"), "down", "refuses connections"),
         (OSError("no route to s3cret"), "down", "OSError"),
@@ -136,7 +136,7 @@ def test_check_joins_error_and_hint_in_one_line():
 @pytest.mark.parametrize(
     "junk",
     ["", "healthy", "[1]", "null", '"up"', '{"hello": "world"}', b"\xff", 7,
-     '{"runs": [{"dag_id": "canary"}]}', '{"broken": [{}]}', '{"hops": "{"}'],
+     '{"runs": [{"dag_id": "canary"}]}', '{"groups": [{}]}', '{"broken": [{}]}', '{"hops": "{"}'],
 )  # fmt: skip
 def test_check_of_junk_is_never_up(junk):
     verdicts, metadata = check(junk)
@@ -222,6 +222,15 @@ def test_parse_keeps_the_last_line_of_an_import_error(trace, reason):
 )
 def test_parse_reads_inactive_patches_from_both_markers(markers, inactive):
     assert parse(query_result(markers=markers)).inactive_patches == inactive
+
+
+def test_parse_reads_groups_pools_and_stale_files():
+    group = {"state": "queued", "queue": "gpu", "pool": "p", "number": 2, "seconds": 9.5}
+    stale = [{"name": "a.py", "parsed": "2026-01-02T03:04:05.6+00:00"}]
+    answer = query_result(groups=[group | {"dag_id": "d"}], full_pools=["p"], stale_files=stale)
+    metadata = parse(answer)
+    assert metadata.groups == (Group("queued", "gpu", "p", 2, 9.5, "d"),)
+    assert (metadata.full_pools, metadata.stale_files) == (["p"], stale)
 
 
 def test_parse_of_a_run_with_an_unknown_field_fails():

@@ -9,15 +9,23 @@ from status import probes
 from status.metadata import JOBS, Database
 from status.settings import Settings
 from tests.status.databases import query_result
-from tests.status.stubs import API, ARTIFACTS, HEALTH, SEARCH, http_client, version_answers
+from tests.status.stubs import (
+    API,
+    ARTIFACTS,
+    HEALTH,
+    SEARCH,
+    client,
+    http_client,
+    version_answers,
+)
 
 AIRFLOW_WORK = ["canary", "training", "monitoring", "dag-files"]
 MLFLOW_WORK = ["champion", "challenger", "drift"]
 JUNK = [b"<html>hello</html>", b"", b"\xff\xfe\x00", b"[1, 2]", b'"healthy"', b"null"]
 
 
-def probe(web_url, database_url, redis_url="", rounds=1):
-    """Run some rounds at these addresses and return the last one."""
+def probe(web_url, database_url, redis_url="", rounds=1, prepare=lambda number: None):
+    """Run some rounds at these addresses, each after a preparation, and return the last one."""
     urls = {"AIRFLOW_URL": web_url, "MLFLOW_URL": web_url, "REDIS_URL": redis_url}
     settings = Settings.load({**urls, "DATABASE_URL": database_url})
     database = Database(settings.database_url)
@@ -25,9 +33,11 @@ def probe(web_url, database_url, redis_url="", rounds=1):
     async def run():
         async with http_client() as http:
             stack = probes.Probes(http, settings, database)
-            results = [await stack.round() for _ in range(rounds)]
+            for number in range(rounds):
+                prepare(number)
+                result = await stack.round()
         database.close()
-        return results[-1]
+        return result
 
     return asyncio.run(run())
 
@@ -84,6 +94,25 @@ def test_round_shows_the_age_of_the_queue_at_the_service_that_runs_tasks(
     assert [name for name, text in texts.items() if text.endswith("oldest waiting 3 min")] == [
         runner
     ]
+
+
+def test_round_counts_messages_that_are_left(web, broker, database):
+    broker.unacked, broker.old = 5, 3
+    detail = details(probe(web.url, database.url, broker.url))["airflow-worker"]
+    text = "0 waiting, 5 in progress, 2 of them without a running task; oldest waiting 3 s"
+    assert detail == f"consuming; {text}"
+
+
+@pytest.mark.parametrize(("flags", "shown"), [("N", False), ("b", True), ("bN", True)])
+def test_rounds_remember_queues_that_no_worker_serves(web, broker, database, flags, shown):
+    group = {"state": "queued", "queue": "gpu", "pool": "p", "number": 1, "seconds": 40}
+    database.answer = query_result(groups=[group | {"dag_id": "d"}])
+
+    def set_worker(number):
+        broker.clients = [client("brpop", flags[number])]
+
+    result = probe(web.url, database.url, broker.url, len(flags), set_worker)
+    assert ("queues" in states(result.work)) == shown
 
 
 def test_rounds_share_the_connection_and_the_result_of_the_artifact_store(web, database):

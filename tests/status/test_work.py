@@ -3,13 +3,15 @@
 import ast
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestration.health import canary
 from status import work
-from status.metadata import CANARY, PIPELINES, Metadata, Run
+from status.broker import Broker
+from status.metadata import CANARY, PIPELINES, Group, Metadata, Run
 from status.models import DRIFT_LIMIT, MODEL, MONITORING, Models, Version
 from status.probes import work_names
 
@@ -49,6 +51,136 @@ def test_patches_are_listed_only_if_inactive():
     assert (patches.state, patches.detail) == ("degraded", "2 not active: a: why; b: too")
 
 
+def test_triggers_are_listed_only_if_idle():
+    assert "triggers" not in verdicts_of()
+    triggers = verdicts_of(Metadata(idle_triggers=3))["triggers"]
+    assert (triggers.state, triggers.detail[:6]) == ("degraded", "3 wait")
+
+
+def make_group(state="queued", seconds=0.0, queue="default", pool="default_pool", number=3):
+    return Group(state, queue, pool, number, seconds, "slow")
+
+
+def rare_verdicts(*groups, broker=None, **fields):
+    """Return the verdicts that exist only during a fault."""
+    metadata = Metadata(groups=groups, **fields)
+    verdicts = {one.name: one for one in work.verdicts(metadata, Models(), broker)}
+    return {name: verdicts[name] for name in verdicts.keys() - set(work.names())}
+
+
+@pytest.mark.parametrize("state", ["running", "restarting"])
+def test_silent_task_is_degraded(state):
+    assert rare_verdicts(make_group(state, work.SILENT_SECONDS - 1)) == {}
+    groups = make_group(state, 300, "gpu"), make_group("running", 1)
+    [verdict] = rare_verdicts(*groups).values()
+    assert (verdict.name, verdict.state) == ("silent-tasks", "degraded")
+    assert verdict.detail == "a task of DAG slow has sent no heartbeat for 5 min"
+
+
+def test_task_counts_as_silent_after_the_scheduler_should_have_ended_it():
+    compose = Path("orchestration/docker-compose.yaml").read_text()
+    patch = Path("orchestration/config/stack_runtime/airflow/patches/scheduling.py").read_text()
+    [timeout] = re.findall(r'TASK_INSTANCE_HEARTBEAT_TIMEOUT: "(\d+)"', compose)
+    [grace] = re.findall(r"(?m)^GRACE_SECONDS = ([\d.]+)$", patch)
+    assert int(timeout) + float(grace) + 2 * 10 <= work.SILENT_SECONDS
+
+
+BUSY = Broker(waiting=2, received=0, workers=1, free=0)
+FREE = Broker(waiting=0, received=0, workers=1, free=1)
+RUNNING = {"running": 4}
+
+
+@pytest.mark.parametrize(
+    ("group", "broker", "tasks", "reason"),
+    [
+        (make_group(seconds=599), BUSY, RUNNING, None),
+        (make_group(seconds=700), BUSY, RUNNING, "all slots are busy"),
+        (make_group(seconds=700), None, RUNNING, "all slots are busy"),
+        (make_group(seconds=700), None, {}, "unknown reason"),
+        (make_group(seconds=700), BUSY, {}, "unknown reason"),
+        (make_group(seconds=700), Broker(3, 0, 0, 0), {}, "no worker is connected"),
+        (make_group(seconds=179), FREE, {}, None),
+        (make_group(seconds=200), FREE, {}, "a worker is free, but none is in Redis"),
+        # The scheduler holds it back while it counts tasks of a dead worker as running.
+        (make_group(seconds=200), FREE, RUNNING, None),
+        (make_group(seconds=200), replace(FREE, waiting=1), {}, None),
+        (make_group(seconds=200), replace(FREE, workers=0, free=0), {}, None),
+        (make_group(seconds=200), None, {}, None),
+        (make_group(seconds=200, queue="gpu"), FREE, {}, None),
+        (
+            make_group(seconds=200),
+            replace(FREE, received=2),
+            {},
+            "a worker is free, but one that is gone has 2 of them",
+        ),
+        (make_group("scheduled", 700, pool="narrow"), BUSY, RUNNING, "pool narrow is full"),
+        (make_group("scheduled", 599, pool="narrow"), BUSY, RUNNING, None),
+        (make_group("scheduled", 700), BUSY, RUNNING, None),
+        (make_group("running", 5), BUSY, RUNNING, None),
+    ],
+)
+def test_tasks_that_wait_long_are_degraded_with_the_reason(group, broker, tasks, reason):
+    verdicts = rare_verdicts(group, broker=broker, tasks=tasks, full_pools=["narrow"])
+    if reason is None:
+        assert verdicts == {}
+        return
+    age = "11 min" if group.seconds > 600 else "3 min"
+    [verdict] = verdicts.values()
+    assert (verdict.name, verdict.state) == ("waiting-tasks", "degraded")
+    assert verdict.detail == f"3 waiting, the oldest for {age} (DAG slow): {reason}"
+
+
+@pytest.mark.parametrize(("slots", "reasons"), [(0, []), (4, []), (3, ["all slots are busy"])])
+def test_scheduled_tasks_wait_for_slots_if_all_are_busy(slots, reasons):
+    tasks = {"running": 3}
+    verdicts = rare_verdicts(make_group("scheduled", 700), tasks=tasks, slots=slots)
+    assert [one.detail.rpartition(": ")[2] for one in verdicts.values()] == reasons
+
+
+def test_waiting_tasks_show_the_oldest_that_waits_too_long():
+    groups = make_group("scheduled", 9000), make_group(seconds=700), make_group(seconds=800)
+    [verdict] = rare_verdicts(*groups, broker=BUSY).values()
+    assert "13 min" in verdict.detail
+
+
+def test_unserved_queues_are_degraded_and_not_late():
+    groups = make_group(seconds=900, queue="gpu"), make_group(seconds=40, queue="big")
+    broker = replace(BUSY, unserved=frozenset({"gpu", "big"}))
+    [verdict] = rare_verdicts(*groups, broker=broker).values()
+    detail = "6 waiting in big, gpu, which no worker serves (DAG slow)"
+    assert (verdict.name, verdict.state, verdict.detail) == ("queues", "degraded", detail)
+
+
+@pytest.mark.parametrize(
+    ("groups", "broker", "before", "queues"),
+    [
+        ([make_group(seconds=30, queue="gpu")], FREE, (), {"gpu"}),
+        ([make_group(seconds=29, queue="gpu")], FREE, (), ()),
+        ([make_group(seconds=99)], FREE, (), ()),
+        ([make_group("scheduled", 99, "gpu")], FREE, (), ()),
+        # A busy worker may serve it.
+        ([make_group(seconds=99, queue="gpu")], BUSY, (), ()),
+        ([make_group(seconds=99, queue="gpu")], BUSY, {"gpu", "big"}, {"gpu"}),
+        ([make_group(seconds=99, queue="gpu")], replace(FREE, workers=2), (), ()),
+        ([make_group(seconds=99, queue="gpu")], replace(FREE, workers=0, free=0), (), {"gpu"}),
+        (
+            [make_group(seconds=99, queue="gpu"), make_group("running", 1, "gpu")],
+            BUSY,
+            {"gpu"},
+            (),
+        ),
+    ],
+)
+def test_unserved_needs_a_worker_that_waits_for_messages(groups, broker, before, queues):
+    assert work.unserved(Metadata(groups=groups), broker, frozenset(before)) == frozenset(queues)
+
+
+def test_left_messages_are_those_beyond_the_running_tasks():
+    broker = replace(BUSY, received=5)
+    assert work.left_messages(Metadata(tasks={"running": 3, "restarting": 1}), broker) == 1
+    assert work.left_messages(Metadata(tasks={"running": 9}), broker) == 0
+
+
 @pytest.mark.parametrize(("name", "dag_id"), [*PIPELINES.items(), (CANARY, CANARY)])
 @pytest.mark.parametrize(
     ("run", "state", "detail"),
@@ -74,6 +206,16 @@ def test_canary_that_succeeded_shows_its_hops_in_order():
     hops = {"model": 0.1, "queued": 0.491, "unexpected": 3.0, "run": 0.09}
     verdict = verdicts_of(Metadata(runs={CANARY: make_run()}, hops=hops))[CANARY]
     assert verdict.detail == "queued 0.49 s, run 0.09 s, model 0.10 s"
+
+
+@pytest.mark.parametrize(("queued", "state"), [(59, "up"), (60, "degraded"), (150, "degraded")])
+def test_canary_that_waited_is_degraded(queued, state):
+    hops = {"queued": queued, "run": 0.09}
+    verdict = verdicts_of(Metadata(runs={CANARY: make_run()}, hops=hops))[CANARY]
+    assert verdict.state == state
+    assert verdict.detail.endswith(f"queued {queued}.00 s, run 0.09 s")
+    waited = f"waited {work.elapsed(queued)} in the queue; "
+    assert verdict.detail.startswith(waited) == (state == "degraded")
 
 
 def test_canary_that_failed_shows_no_earlier_hops():
@@ -164,3 +306,4 @@ def test_runs_belong_to_existing_dags(dag_id):
 
 def test_hops_match_the_canary_check():
     assert work.HOPS == canary.HOPS
+    assert work.QUEUED_LIMIT_SECONDS == canary.QUEUED_LIMIT_SECONDS

@@ -15,7 +15,7 @@ from orchestration.clients import accounts
 from orchestration.commands import doctor as doctor_command
 from orchestration.doctor import diagnose, log_scan, state_checks
 from orchestration.engines import factory
-from orchestration.engines.base import Service
+from orchestration.engines.base import SETTLED, Service
 from orchestration.errors import Problem, StackError
 from orchestration.host import clocks, ports, resources
 from orchestration.host.drafts import draft_env
@@ -339,8 +339,9 @@ def test_service_out_of_memory_an_hour_ago_is_ignored(engine, examine):
     assert examine() == []
 
 
-def test_service_restarting_repeatedly_is_reported(engine, examine):
-    set_service(engine, "mlflow", state="restarting", restarts=3, since=datetime.now(UTC))
+@pytest.mark.parametrize("state", ["restarting", "running"])
+def test_service_restarting_repeatedly_is_reported(engine, examine, state):
+    set_service(engine, "mlflow", state=state, restarts=3, since=datetime.now(UTC))
     assert [(one.code, one.where) for one in examine()] == [("restarting-again", "mlflow")]
 
 
@@ -348,7 +349,7 @@ def test_service_restarting_repeatedly_is_reported(engine, examine):
     "state",
     [
         {"restarts": 9},
-        {"restarts": 9, "since": datetime.now(UTC)},
+        {"restarts": 9, "since": datetime.now(UTC) - SETTLED},
         {"restarts": 2, "state": "running", "since": datetime.now(UTC)},
     ],
 )
@@ -387,17 +388,42 @@ def test_dag_import_errors_are_reported(web, examine_one):
     assert detail in examine_one().cause
 
 
+def test_failed_pipeline_is_reported(web, examine_one):
+    work = [{"name": "training", "state": "down", "detail": "failed after 9 s"}]
+    web.serve_stack(services=ALL, work=work)
+    assert (examine_one().code, examine_one().fix) == (
+        "run-failed", "inv trigger training_pipeline --wait",
+    )  # fmt: skip
+
+
 def test_dag_import_errors_do_not_hide_an_unhealthy_service(web, examine):
     work = [{"name": "dag-files", "state": "down", "detail": "1 import error: x"}]
     web.serve_stack(services=ALL, work=work, mlflow="down")
     assert {one.code for one in examine()} == {"dag-import-errors", "service-not-well"}
 
 
-def test_patch_inactive_is_reported(web, examine_one):
-    detail = "1 not active: wake-scheduler: it is for another version"
-    web.serve_stack(services=ALL, work=[{"name": "patches", "state": "degraded", "detail": detail}])
-    assert examine_one().code == "patch-inactive"
-    assert detail in examine_one().cause
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("canary", "canary-waited"),
+        ("stale-dags", "dags-stale"),
+        ("silent-tasks", "task-silent"),
+        ("waiting-tasks", "tasks-wait"),
+        ("queues", "queue-unserved"),
+        ("triggers", "triggers-wait"),
+        ("patches", "patch-inactive"),
+    ],
+)
+def test_degraded_work_is_reported_with_its_detail(web, examine_one, name, code):
+    web.serve_stack(services=ALL, work=[{"name": name, "state": "degraded", "detail": "3 of it"}])
+    assert (examine_one().code, "3 of it." in examine_one().cause) == (code, True)
+
+
+@pytest.mark.parametrize("name", ["silent-tasks", "waiting-tasks", "queues", "stale-dags"])
+def test_degraded_work_does_not_hide_an_unhealthy_service(web, examine, name):
+    work = [{"name": name, "state": "degraded", "detail": "3"}]
+    web.serve_stack(services=ALL, work=work, **{"airflow-scheduler": "down"})
+    assert "service-not-well" in {one.code for one in examine()}
 
 
 def test_disk_full_on_the_status_page_is_reported(web, examine_one):

@@ -59,6 +59,18 @@ NOT_WOKEN = (
     "[2026-11-29T13:53:37] {wake_ups.py:76} WARNING - The database does not wake the scheduler: "
     "there is no trigger on dag_run."
 )
+BLOCKED = (
+    "2026-11-29 18:22:07 [error    ] The trigger naps/manual__1/nap/0/1 (ID 7) blocked all others "
+    "for 60 s. chan=stderr"
+)
+STUCK = """
+2026-11-29 18:22:01 [warning  ] The triggers make no progress: one blocks all others. [airflow]
+2026-11-29 18:22:07 [error    ] Stack (most recent call first): chan=stderr
+2026-11-29 18:22:07 [error    ]   File "/x/psycopg2/__init__.py", line 9 in query chan=stderr
+2026-11-29 18:22:07 [error    ]   File "/opt/airflow/dags/naps.py", line 16 in run chan=stderr
+2026-11-29 18:22:07 [error    ]   File "/x/triggerer_job_runner.py", line 1014 in run_trigger chan=stderr
+2026-11-29 18:22:07 [error    ]   File "/x/patches/triggers.py", line 140 in run_trigger chan=stderr
+"""  # noqa: E501
 # A service, its output and the expected code.
 PRINTED = [
     ("airflow-worker", "airflow.sdk.api.client.ServerResponseError: Invalid auth token: Signature "
@@ -72,6 +84,10 @@ PRINTED = [
      "token or value", "fernet-key-wrong"),
     ("airflow-worker", "cryptography.fernet.InvalidToken", "fernet-key-wrong"),
     ("airflow-scheduler", NOT_WOKEN, "not-woken"),
+    ("airflow-triggerer", BLOCKED, "trigger-blocks"),
+    ("airflow-triggerer", STUCK, "trigger-blocks"),
+    ("airflow-worker", "{plugins_manager.py:311} ERROR - Failed to import plugin "
+     "/opt/airflow/plugins/team/mine.py", "plugin-broken"),
     ("mlflow", HOST, "host-header-refused"),
     ("airflow-scheduler", NO_TABLE, "airflow-schema-old"),
     ("airflow-apiserver", NO_COLUMN, "airflow-schema-old"),
@@ -92,6 +108,7 @@ PRINTED = [
      "database-password"),
     ("airflow-init", f'{REFUSED} password authentication failed for user "postgres"',
      "database-password"),
+    ("postgres", "the database system is starting up", "database-recovering"),
     ("airflow-worker", "[2026-11-26 20:20:01 ERROR/MainProcess] consumer: Cannot connect to "
      "redis://:**@redis:6379/0: invalid username-password pair or user is disabled..",
      "redis-password"),
@@ -133,8 +150,19 @@ def test_match_recognizes_any_service_in_an_error_of_up(service, text, code):
     assert code in {problem.code for problem in match(UP, text)}
 
 
+def test_match_ignores_rejections_in_the_log_of_postgres():
+    line = "2026-11-26 19:55:57.342 UTC [23] FATAL:  the database system is starting up"
+    assert match("postgres", line) == []
+
+
+def test_match_recognizes_an_init_job_that_waited_too_long():
+    text = "postgres:5432 is not ready after 600 s: the database system is starting up"
+    assert [problem.code for problem in match(UP, text)] == ["database-recovering"]
+
+
 LASTING = {"token-refused", "token-expired", "log-request-refused", "fernet-key-wrong",
-           "host-header-refused", "no-right-to-write", "not-woken"}  # fmt: skip
+           "host-header-refused", "no-right-to-write", "not-woken",
+           "trigger-blocks", "plugin-broken"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("service", "text", "code"), PRINTED)
@@ -143,8 +171,27 @@ def test_match_of_a_healthy_service_finds_only_lasting_failures(service, text, c
     assert codes == ({code} & LASTING)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("/opt/airflow/plugins/team/mine.py", "plugins/team/mine.py"),
+        ("/srv/plugins/clone/plugins/mine.py", "plugins/mine.py"),
+        ("my_entry_point", "my_entry_point"),
+    ],
+)
+def test_match_names_the_broken_plugin(name, shown):
+    [problem] = match("airflow-scheduler", f"Failed to import plugin {name}\nTraceback")
+    assert problem.cause.startswith(f"The plugin {shown} cannot be imported")
+
+
 def test_match_ignores_wake_ups_that_work_again():
     assert match("airflow-scheduler", f"{NOT_WOKEN}\nThe database wakes the scheduler again.") == []
+
+
+def test_match_names_the_trigger_or_file_that_blocks():
+    assert "naps/manual__1/nap/0/1 (ID 7)" in match("airflow-triggerer", BLOCKED)[0].cause
+    assert "/opt/airflow/dags/naps.py" in match("airflow-triggerer", STUCK)[0].cause
+    assert match("airflow-triggerer", f"{STUCK}\nThe triggers make progress again.") == []
 
 
 def test_match_quotes_no_token():

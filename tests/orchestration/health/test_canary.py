@@ -52,8 +52,17 @@ def test_start_unpauses_a_paused_dag_and_prints_it(airflow, web, answer_run, cap
     answer_run(paused=True)
     dag_runs.start(airflow, "canary", {})
     methods = [request.method for request in web.requests if request.target != "/auth/token"]
-    assert methods == ["GET", "PATCH", "POST"]
+    # A rejected request leaves the DAG paused.
+    assert methods == ["GET", "POST", "PATCH"]
     assert capsys.readouterr().out == "canary was paused and is now unpaused.\n"
+
+
+def test_start_rejected_leaves_the_dag_paused(airflow, web, answer_run):
+    answer_run(paused=True)
+    web.answers[f"POST {RUNS}"] = (400, {"detail": "Invalid input for param seed"})
+    with pytest.raises(StackError, match="Invalid input"):
+        dag_runs.start(airflow, "canary", {})
+    assert web.requests_for(f"PATCH {DAG}") == []
 
 
 def test_follow_shows_the_tasks(airflow, answer_run, capsys):
@@ -104,9 +113,14 @@ def test_follow_failed_run_without_a_failed_task_names_its_page(airflow, answer_
 
 def test_run_returns_the_seconds_of_every_step(airflow, web, answer_run, capsys):
     answer_run("running", "success")
-    summary = canary.run(airflow)
-    assert summary == ", ".join(f"{name} {seconds:.2f} s" for name, seconds in HOPS.items())
+    hops = canary.run(airflow)
+    assert hops == HOPS
+    assert canary.summary(hops) == ", ".join(
+        f"{name} {seconds:.2f} s" for name, seconds in HOPS.items()
+    )
     assert "✓ canary" in capsys.readouterr().out
+    # Runs without a date do not exclude each other.
+    assert web.requests_for(f"POST {RUNS}")[0].body["logical_date"] is None
     assert web.requests_for(f"GET {RUNS}"), "old runs are pruned"
 
 

@@ -52,7 +52,7 @@ def test_table_shows_a_detail_in_brackets(capsys):
     assert "[/data/x] is gone" in capsys.readouterr().out
 
 
-def test_table_lists_work_without_changing_the_verdict(capsys):
+def test_table_lists_work_and_counts_failed_runs(capsys):
     ended = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
     entries = [
         work("canary", "up", "queued 1 s", ended),
@@ -70,7 +70,7 @@ def test_table_lists_work_without_changing_the_verdict(capsys):
         ["–", "drift", "none", "reason"],
         ["–", "monitoring", "new", "state", "reason"],
     ]
-    assert verdict == ["healthy", "(docker)"]
+    assert verdict == ["degraded", "(docker)"]
 
 
 def test_table_shows_all_columns_of_a_service(capsys):

@@ -11,6 +11,7 @@ import requests
 from orchestration.engines.base import Service
 from orchestration.errors import StackError
 from orchestration.health import report as health_report
+from orchestration.health import stale_dags
 from orchestration.health.report import Check, Report, Row
 
 
@@ -154,6 +155,24 @@ def test_row_ignores_a_verdict_older_than_the_start(seen, since, is_healthy):
     assert (row.healthy, row.detail) == (is_healthy, detail)
 
 
+@pytest.mark.parametrize(
+    ("restarts", "seconds", "is_healthy"),
+    [(3, 5, False), (30, 39, False), (3, 41, True), (2, 5, True)],
+)
+def test_row_of_a_service_between_two_restarts_is_unhealthy(restarts, seconds, is_healthy):
+    since = datetime.now(UTC) - timedelta(seconds=seconds)
+    service = Service("redis", "running", since=since, restarts=restarts)
+    row = health_report.row(service, {"redis": {"state": "up", "detail": "PONG"}}, {})
+    detail = "PONG" if is_healthy else f"restarted {restarts} times, the last time just now"
+    assert (row.healthy, row.detail) == (is_healthy, detail)
+
+
+def test_row_of_a_restarted_service_that_is_down_has_its_own_reason():
+    service = Service("redis", "running", since=datetime.now(UTC), restarts=9)
+    row = health_report.row(service, {"redis": {"state": "down", "detail": "refused"}}, {})
+    assert (row.healthy, row.detail) == (False, "refused")
+
+
 def test_row_with_an_old_verdict_down_is_down():
     verdict = {"name": "redis", "state": "down", "detail": "", "last_seen": "2026-01-01T00:00:00Z"}
     row = health_report.row(Service("redis", "running", since=STARTED), {"redis": verdict}, {})
@@ -269,11 +288,33 @@ def test_as_dict_has_the_documented_keys(collect):
     assert list(document["checks"][0]) == ["name", "healthy", "latency_ms", "detail"]
 
 
-def test_collect_includes_work_without_changing_the_status(collect, web):
+def test_collect_failed_work_is_degraded_but_no_service_is_unhealthy(collect, engine):
     entry = {"name": "training", "state": "down", "detail": "failed after 9 s", "at": None}
     report = collect(work=[entry, {"name": "incomplete"}, "none"])
-    assert report.status == "healthy"
+    assert (report.status, report.unhealthy()) == ("degraded", [])
     assert report.as_dict()["work"] == [entry]
+    lines = health_report.explain(report, engine).splitlines()
+    assert lines == ["training: failed after 9 s", "Run: inv doctor"]
+
+
+def test_collect_stale_dag_file_is_degraded(web, engine, make_settings, monkeypatch):
+    monkeypatch.setattr(stale_dags, "SETTLED_SECONDS", -1)
+    settings = make_settings(**web.serve_stack())
+    file = settings.project_dir / "dags/a.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("create_dags()\n")
+    code, document = web.answers["GET /status.json"]
+    stale = [{"name": "a.py", "parsed": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}]
+    web.answers["GET /status.json"] = (code, document | {"stale_files": stale})
+    report = health_report.collect(settings, engine)
+    assert (report.status, report.unhealthy()) == ("degraded", [])
+    assert [entry["name"] for entry in report.as_dict()["work"]] == ["stale-dags"]
+
+
+@pytest.mark.parametrize(("name", "state"), [("drift", "degraded"), ("training", "running")])
+def test_collect_drift_and_running_work_are_healthy(collect, name, state):
+    entry = {"name": name, "state": state, "detail": "2013-04: 36% of the columns", "at": None}
+    assert collect(work=[entry]).status == "healthy"
 
 
 def test_collect_without_work_on_the_page_has_none(collect):
