@@ -198,14 +198,21 @@ def open_(project: "Project", service: str = "status") -> None:
         "dag_id": "the DAG to run",
         "conf": "configuration of the run, a JSON object",
         "wait": "show the tasks until the run finishes; exit code 0 only if it succeeds",
+        "date": "logical date (ISO 8601), in UTC unless it has an offset (default: now)",
     },
 )
-def trigger(project: "Project", dag_id: str, conf: str | None = None, wait: bool = False) -> None:
+def trigger(
+    project: "Project",
+    dag_id: str,
+    conf: str | None = None,
+    wait: bool = False,
+    date: str | None = None,
+) -> None:
     """Trigger a DAG run.
 
-    A paused DAG is unpaused first. Example: inv trigger training_pipeline --conf '{"seed": 7}'
+    A paused DAG is unpaused. Example: inv trigger training_pipeline --conf '{"seed": 7}'
     """
-    commands.trigger.run(project, dag_id, conf, wait=wait)
+    commands.trigger.run(project, dag_id, conf, date=date, wait=wait)
 
 
 @command()

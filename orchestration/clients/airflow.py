@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -69,10 +70,23 @@ class Airflow:
         """Unpause a DAG."""
         _document(self._send(self.session, "PATCH", _dag_path(dag_id), json={"is_paused": False}))
 
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Start a run now and return its id."""
-        body = {"logical_date": None, "conf": conf}
-        answer = self._send(self.session, "POST", f"{_dag_path(dag_id)}/dagRuns", json=body)
+    def trigger(self, dag_id: str, conf: dict[str, Any], date: datetime | None = None) -> str:
+        """Start a run and return its id. Without a logical date it has no `ds` or data interval.
+
+        Raises StackError with the existing run if the DAG has one for this date.
+        """
+        path, logical_date = f"{_dag_path(dag_id)}/dagRuns", date and date.isoformat()
+        body = {"logical_date": logical_date, "conf": conf}
+        answer = self._send(self.session, "POST", path, json=body)
+        if answer.status_code == 409 and logical_date:
+            dates = {"logical_date_gte": logical_date, "logical_date_lte": logical_date}
+            for run in self._get(path, params=dates)["dag_runs"]:
+                name = run["dag_run_id"]
+                raise StackError(
+                    f"{dag_id} already has a run for {logical_date}: {name} ({run['state']}).",
+                    fix="Clear that run to repeat it, or use another date.\n"
+                    f"Open: {self.address}/dags/{dag_id}/runs/{name}",
+                )
         return str(_document(answer)["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Trigger a DAG run, show its progress until it finishes, and explain a failure."""
 
+from datetime import datetime
 from typing import Any
 
 from orchestration.clients.airflow import Airflow
@@ -10,12 +11,24 @@ RUN_SECONDS = 6 * 3600
 KINDS = {"success": "ok", "failed": "bad", "upstream_failed": "bad"}
 
 
-def start(airflow: Airflow, dag_id: str, conf: dict[str, Any], wait_seconds: float = 5) -> str:
-    """Trigger a run of a DAG, unpausing the DAG if necessary, and return the run's id."""
-    if airflow.dag(dag_id, wait_seconds)["is_paused"]:
+def start(
+    airflow: Airflow,
+    dag_id: str,
+    conf: dict[str, Any],
+    wait_seconds: float = 5,
+    date: datetime | None = None,
+) -> str:
+    """Trigger a run of a DAG, unpausing the DAG if necessary, and return the run's id.
+
+    The canary has no date, because it has no use for one and runs must not exclude each other.
+    """
+    paused = airflow.dag(dag_id, wait_seconds)["is_paused"]
+    run_id = airflow.trigger(dag_id, conf, date)
+    # Afterwards, so that a rejected request changes nothing.
+    if paused:
         airflow.unpause(dag_id)
         print(f"{dag_id} was paused and is now unpaused.")
-    return airflow.trigger(dag_id, conf)
+    return run_id
 
 
 def follow(airflow: Airflow, dag_id: str, run_id: str, seconds: float = RUN_SECONDS) -> float:

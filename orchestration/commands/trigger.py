@@ -1,6 +1,7 @@
 """`inv trigger`: trigger a DAG run."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestration.clients import dag_runs
@@ -9,11 +10,17 @@ from orchestration.errors import StackError
 from orchestration.project import Project
 
 
-def run(project: Project, dag_id: str, conf: str | None, *, wait: bool) -> None:
+def run(
+    project: Project, dag_id: str, conf: str | None, *, date: str | None = None, wait: bool
+) -> None:
     """Start a DAG run. With `wait` show its tasks and report; raise StackError if it fails."""
     airflow = Airflow(project.settings())
-    run_id = dag_runs.start(airflow, dag_id, parse_conf(conf))
-    print(f"{dag_id}: run {run_id} started")
+    moment = parse_date(date)
+    run_id = dag_runs.start(airflow, dag_id, parse_conf(conf), date=moment)
+    state = "started"
+    if moment > datetime.now(UTC):
+        state = f"starts at {airflow.run(dag_id, run_id)['run_after']} or later"
+    print(f"{dag_id}: run {run_id} {state}")
     address = f"{airflow.address}/dags/{dag_id}/runs/{run_id}"
     if not wait:
         print(f"Open: {address}")
@@ -47,3 +54,19 @@ def parse_conf(conf: str | None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StackError("--conf must be a JSON object.", fix=example)
     return value
+
+
+def parse_date(date: str | None) -> datetime:
+    """Parse the logical date of a run: UTC unless it has an offset; None means now.
+
+    Airflow's web interface sends the current time by default too. Airflow's own commands also read
+    dates in UTC, in which `{{ ds }}` is shown. Raises StackError unless the date is ISO 8601.
+    """
+    if date is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(date)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        example = "Use a day or a time, as in: --date 2026-01-31 or --date 2026-01-31T06:00+01:00"
+        raise StackError(f"--date is not a date: {error}", fix=example) from None

@@ -270,6 +270,32 @@ def test_up_timeout_reports_reason_and_next_command(
     ]
 
 
+@pytest.fixture
+def recovering_database(web, monkeypatch):
+    """Start a stack whose database recovers for twice as long as the limit for a start."""
+    monkeypatch.setattr(readiness, "READY_SECONDS", 0.3)
+    healthy = web.answers["GET /status.json"]
+    web.serve_stack(postgres="degraded")
+    _, document = web.answers["GET /status.json"]
+
+    def answer_slowly(handler):
+        time.sleep(0.06)
+        handler.reply(503, document)
+
+    web.answers["GET /status.json"] = [answer_slowly] * 10 + [healthy]
+
+
+def test_up_waits_longer_while_the_database_recovers(project, clone, recovering_database, capsys):
+    up.run(project, with_canary=False)
+    assert "detail of postgres" in capsys.readouterr().out
+
+
+def test_up_limits_the_time_of_recovery(project, clone, recovering_database, monkeypatch):
+    monkeypatch.setattr(readiness, "RECOVERY_SECONDS", 0)
+    with pytest.raises(StackError, match=r"not healthy after 0 s\.\npostgres: detail of postgres"):
+        up.run(project, with_canary=False)
+
+
 def test_up_failure_includes_findings_of_the_doctor(project, clone, engine):
     engine.ps_result += [Service("airflow-init", "exited", exit_code=1)]
     engine.log_text = {"airflow-init": 'FATAL: password authentication failed for user "airflow"'}

@@ -1,5 +1,7 @@
 """Test the client of Airflow's API against an HTTP stub."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from orchestration.clients.airflow import Airflow
@@ -8,6 +10,8 @@ from orchestration.errors import StackError
 DAG = "/api/v2/dags/flights"
 RUN = f"{DAG}/dagRuns/r1"
 ERRORS = "GET /api/v2/importErrors"
+DATE = datetime(2026, 1, 31, tzinfo=UTC)
+TAKEN = (409, {"detail": {"reason": "Unique constraint violation"}})
 
 
 def make_task(task_id, start_date="2026-01-01", **more):
@@ -127,13 +131,36 @@ def test_unpause_patches_only_is_paused(airflow, web):
     assert web.requests_for(f"PATCH {DAG}")[0].body == {"is_paused": False}
 
 
-def test_trigger_sends_conf_without_logical_date(airflow, web):
+@pytest.mark.parametrize("date", [None, DATE])
+def test_trigger_sends_conf_and_date(airflow, web, date):
     web.answers[f"POST {DAG}/dagRuns"] = (200, {"dag_run_id": "r1"})
-    assert airflow.trigger("flights", {"seed": 7}) == "r1"
+    assert airflow.trigger("flights", {"seed": 7}, date) == "r1"
     assert web.requests_for(f"POST {DAG}/dagRuns")[0].body == {
-        "logical_date": None,
+        "logical_date": date and "2026-01-31T00:00:00+00:00",
         "conf": {"seed": 7},
     }
+
+
+def test_trigger_second_run_of_a_date_names_the_first(airflow, web):
+    runs = [{"dag_run_id": "scheduled__x", "state": "failed"}]
+    web.answers |= {f"POST {DAG}/dagRuns": TAKEN, f"GET {DAG}/dagRuns": (200, {"dag_runs": runs})}
+    with pytest.raises(StackError) as error:
+        airflow.trigger("flights", {}, DATE)
+    assert str(error.value).splitlines() == [
+        "flights already has a run for 2026-01-31T00:00:00+00:00: scheduled__x (failed).",
+        "Clear that run to repeat it, or use another date.",
+        f"Open: {web.url}/dags/flights/runs/scheduled__x",
+    ]
+    bounds = {key: DATE.isoformat() for key in ("logical_date_gte", "logical_date_lte")}
+    query = web.requests_for(f"GET {DAG}/dagRuns")[0].query
+    assert query == {key: [date] for key, date in bounds.items()}
+
+
+@pytest.mark.parametrize("date", [None, DATE])
+def test_trigger_other_conflict_quotes_airflows_reason(airflow, web, date):
+    web.answers |= {f"POST {DAG}/dagRuns": TAKEN, f"GET {DAG}/dagRuns": (200, {"dag_runs": []})}
+    with pytest.raises(StackError, match=r"rejected a request \(409\): .*violation"):
+        airflow.trigger("flights", {}, date)
 
 
 def test_tasks_are_sorted_by_start_with_unstarted_last(airflow, web):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import webbrowser
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,6 +15,8 @@ from orchestration.engines import factory
 from orchestration.engines.base import Service
 from orchestration.errors import StackError
 from orchestration.health import canary
+
+HOPS = dict.fromkeys(canary.HOPS, 0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +56,7 @@ def test_health_unhealthy_stack_names_the_next_command(project, installed, engin
 
 def test_deep_health_runs_the_canary_only_on_a_healthy_stack(project, installed, web, monkeypatch):
     runs = []
-    monkeypatch.setattr(canary, "run", lambda airflow, console: runs.append(1) or "ok")
+    monkeypatch.setattr(canary, "run", lambda airflow, console: runs.append(1) or HOPS)
     assert health_command.run(project, as_json=False, deep=True)
     assert len(runs) == 1
     web.serve_stack(redis="down")
@@ -62,11 +65,25 @@ def test_deep_health_runs_the_canary_only_on_a_healthy_stack(project, installed,
 
 
 def test_deep_health_json_prints_only_json(project, installed, monkeypatch, capsys):
-    monkeypatch.setattr(canary, "run", lambda airflow, console: console.print("✓") or "ok")
+    monkeypatch.setattr(canary, "run", lambda airflow, console: console.print("✓") or HOPS)
     assert health_command.run(project, as_json=True, deep=True)
     document = json.loads(capsys.readouterr().out)
     assert document["status"] == "healthy"
     assert document["checks"][-1]["name"] == "canary"
+
+
+@pytest.mark.parametrize(("queued", "status"), [(59, "healthy"), (60, "degraded")])
+def test_deep_health_replaces_the_result_of_the_last_canary(
+    project, installed, web, monkeypatch, capsys, queued, status
+):
+    web.serve_stack(work=[{"name": "canary", "state": "down", "detail": "failed after 9 s"}])
+    monkeypatch.setattr(canary, "run", lambda airflow, console: HOPS | {"queued": queued})
+    assert health_command.run(project, as_json=True, deep=True) == (status == "healthy")
+    document = json.loads(capsys.readouterr().out)
+    assert document["status"] == status
+    [entry] = document["work"]
+    assert entry["detail"].startswith("waited 60 s in the queue; ") == (status == "degraded")
+    assert datetime.fromisoformat(entry["at"]) <= datetime.now(UTC)
 
 
 def test_deep_health_fails_with_the_canary(project, installed, monkeypatch, capsys):
@@ -169,6 +186,29 @@ def test_trigger_invalid_conf_raises_without_a_request(project, installed, web, 
     assert web.requests == []
 
 
+@pytest.mark.parametrize(
+    ("date", "moment"),
+    [
+        ("2026-01-31", "2026-01-31T00:00:00+00:00"),
+        ("2026-01-31T06:30", "2026-01-31T06:30:00+00:00"),
+        ("2026-01-31T06:30Z", "2026-01-31T06:30:00+00:00"),
+        ("2026-01-31T00:00+01:00", "2026-01-30T23:00:00+00:00"),
+        ("2026-01-31 06:30:15", "2026-01-31T06:30:15+00:00"),
+    ],
+)
+def test_parse_date_returns_utc(date, moment):
+    assert trigger.parse_date(date).isoformat() == moment
+
+
+@pytest.mark.parametrize(
+    "date", ["nonsense", "", "31.1.2026", "2026-02-30", "0001-01-01T00:00+05:00"]
+)
+def test_trigger_invalid_date_raises_without_a_request(project, installed, web, date):
+    with pytest.raises(StackError, match=r"^--date is not a date: .*\n.*--date 2026-01-31 or"):
+        trigger.run(project, "flights", None, date=date, wait=False)
+    assert web.requests == []
+
+
 @pytest.fixture
 def flights(installed, web):
     """Serve a DAG whose run succeeds."""
@@ -192,6 +232,23 @@ def test_trigger_prints_the_address_of_the_run(project, flights, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ["flights: run r1 started", f"Open: {flights.url}/dags/flights/runs/r1"]
     assert flights.requests_for("POST /api/v2/dags/flights/dagRuns")[0].body["conf"] == {"seed": 7}
+
+
+def test_trigger_without_date_sends_the_current_time(project, flights):
+    before = datetime.now(UTC)
+    trigger.run(project, "flights", None, wait=False)
+    body = flights.requests_for("POST /api/v2/dags/flights/dagRuns")[0].body
+    assert before <= datetime.fromisoformat(body["logical_date"]) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(("date", "waits"), [("2025-01-31", False), ("2999-01-01", True)])
+def test_trigger_with_future_date_prints_when_it_may_start(project, flights, capsys, date, waits):
+    flights.answers["GET /api/v2/dags/flights/dagRuns/r1"] = (200, {"run_after": date})
+    trigger.run(project, "flights", None, date=date, wait=False)
+    body = flights.requests_for("POST /api/v2/dags/flights/dagRuns")[0].body
+    assert body["logical_date"] == f"{date}T00:00:00+00:00"
+    state = f"starts at {date} or later" if waits else "started"
+    assert f"flights: run r1 {state}\n" in capsys.readouterr().out
 
 
 def test_trigger_wait_prints_the_result(project, flights, capsys):

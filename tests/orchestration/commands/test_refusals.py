@@ -336,6 +336,9 @@ CASES = {
     "JSON but no object": (
         installed, ["trigger", "canary", "--conf", "[1]"], "must be a JSON object", "--conf '{",
     ),
+    "invalid date": (
+        installed, ["trigger", "canary", "--date", "nonsense"], "not a date", "--date 2026-01-31",
+    ),
     "trigger on stopped stack": (
         installed, ["trigger", "canary"], "Airflow does not answer", "inv up",
     ),
