@@ -26,6 +26,8 @@ from orchestration.process import runner
 SERVER = Path(__file__).with_name("server")
 # The plugins folder of the stack's services.
 PLUGINS = SERVER.parents[2] / "plugins"
+# The server applies some of the patches of the services.
+PATCHES = SERVER.parents[2] / "orchestration/config/stack_runtime/airflow/patches"
 SLOW = 2.0
 FILES_EACH = 10
 PACKAGE_FIX = "add the package to install/requirements.txt, then run: inv rebuild"
@@ -151,7 +153,7 @@ class Airflow:
 def _states() -> Iterator[str]:
     """Yield everything except the DAG files that the answers depend on."""
     yield from sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("AIRFLOW"))
-    for folder in (SERVER, PLUGINS):
+    for folder in (SERVER, PLUGINS, PATCHES):
         yield from (path.read_text() for path in sorted(folder.rglob("*.py")))
 
 

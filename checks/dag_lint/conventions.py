@@ -1,4 +1,4 @@
-"""Check the DAGs in a source: ids, start dates, owner, tags, retries and callbacks."""
+"""Check the DAGs in a source: ids, start dates, owner, tags and retries."""
 
 import ast
 import re
@@ -13,7 +13,6 @@ EXPECTED = ("owner", "tags", "retries")
 MOVING = re.compile(
     r"(datetime|pendulum|airflow)[\w.]*\.(now|utcnow|today|yesterday|tomorrow|days_ago)"
 )
-CALLBACKS = {"on_failure_callback", "on_retry_callback", "on_success_callback"}
 DAG_CALL = re.compile(r"airflow\.(\w+\.)*DAG\(\)")
 DAG_DECORATOR = re.compile(r"airflow\.(\w+\.)*(DAG|dag)(\(\))?")
 
@@ -86,14 +85,6 @@ def moving_start_dates(code: Code) -> Iterator[Finding]:
             if name := next(filter(MOVING.fullmatch, (code.dotted(one.func) for one in calls)), ""):
                 why = f"start_date is {name}(…)"
                 yield Finding(code.path, value.lineno, "moving-start-date", why)
-
-
-def task_callbacks(code: Code) -> Iterator[Finding]:
-    """Yield callbacks of tasks, also those in default arguments. A DAG's own callbacks do run."""
-    for node in code.nodes:
-        if isinstance(node, ast.Call | ast.Dict) and not DAG_DECORATOR.fullmatch(code.dotted(node)):
-            for word in CALLBACKS & words(node).keys():
-                yield Finding(code.path, node.lineno, "task-callback", f"a task has {word}")
 
 
 def duplicates(dags: Iterable[Dag]) -> Iterator[Finding]:

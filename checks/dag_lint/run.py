@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from checks.dag_lint import conventions, static
+from checks.dag_lint import arguments, conventions, static
 from checks.dag_lint.airflow_parse import Airflow, Parsed
 from checks.dag_lint.conventions import Dag
 from checks.dag_lint.findings import Finding, apply_waivers
@@ -31,6 +31,9 @@ def lint(
         findings = [*sources.findings, *static.ruff_findings(sources.texts)]
         parsed = parsing.result()
     findings += [finding for one in parsed for finding in one.findings]
+    served = arguments.served_queues()
+    for one in parsed:
+        findings += arguments.unserved_queues(one.path, one.dags, sources.queues, served)
     dags = _dags(sources.dags, parsed)
     findings += conventions.duplicates(dags)
     findings += [finding for dag in dags for finding in conventions.missing(dag)]

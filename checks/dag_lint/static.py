@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pathspec
 
-from checks.dag_lint import conventions
+from checks.dag_lint import arguments, conventions
 from checks.dag_lint.findings import RULES, Finding
 from checks.dag_lint.import_time import Code
 from orchestration.errors import StackError
@@ -20,11 +20,12 @@ CALLS = {rule: re.compile("|".join(one.calls)) for rule, one in RULES.items() if
 
 @dataclass
 class Sources:
-    """The findings and DAGs of the sources, and the text of each file for its waivers."""
+    """The findings, DAGs and queues of the sources, and the text of each file for its waivers."""
 
     findings: list[Finding] = field(default_factory=list)
     dags: list[conventions.Dag] = field(default_factory=list)
     texts: dict[Path, str] = field(default_factory=dict)
+    queues: arguments.Queues = field(default_factory=dict)
 
 
 def dag_files(path: Path) -> list[Path]:
@@ -82,6 +83,7 @@ def read(files: Iterable[Path], root: Path) -> Sources:
         code = Code(path, path.read_text(encoding="utf-8", errors="backslashreplace"))
         sources.texts[path] = code.text
         sources.findings += findings(code)
+        sources.queues |= arguments.queues(code)
         sources.dags += conventions.dags(code) if path in dag_files else []
         waiting += filter(None, (_module(root, name) for _, name in code.imports))
     return sources
@@ -102,7 +104,7 @@ def findings(code: Code) -> Iterator[Finding]:
                 code.path, line, "heavy-import", f"import of {top} at the top of the file"
             )
     yield from conventions.moving_start_dates(code)
-    yield from conventions.task_callbacks(code)
+    yield from arguments.findings(code)
 
 
 def _module(root: Path, dotted: str) -> Path | None:

@@ -5,16 +5,18 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks.dag_lint import conventions, static
+from checks.dag_lint import arguments, conventions, static
 from checks.dag_lint.airflow_parse import Parsed, judge
 from checks.dag_lint.findings import RULES, Finding, apply_waivers
 from checks.dag_lint.import_time import Code
 from checks.dag_lint.run import lint
 from checks.dag_lint.static import dag_files
 from orchestration.errors import StackError
+from tests.support.repository import ROOT
 
 DAG = "from airflow.sdk import DAG, dag, task, Variable\n"
 
@@ -184,11 +186,108 @@ def test_duplicates_reports_the_second_dag_with_an_id(tmp_path):
     assert "same is already defined in a.py:2" in one.why
 
 
-def test_task_callbacks_ignores_callback_of_the_dag(rules):
-    assert rules(DAG + "DAG('x', on_failure_callback=print)\n") == []
-    assert rules(DAG + "DAG('x', default_args={'on_retry_callback': print})\n") == [
-        (2, "task-callback")
+ISOLATED = "system_site_packages=False"
+TASK = "from airflow.sdk import task\n"
+OPERATOR = "from airflow.providers.standard.operators.python import PythonVirtualenvOperator as P\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        (f"{TASK}task.virtualenv(requirements=['--pre', 'a'], {ISOLATED})", 1),
+        (f"{TASK}task.branch_virtualenv(requirements='a\\n-i x # c', {ISOLATED})", 1),
+        (f"{OPERATOR}P(task_id='x', requirements=('git+https://x/y',), {ISOLATED})", 1),
+        (f"{OPERATOR}P.partial(requirements=['./a.whl'], {ISOLATED})", 1),
+        (f"{TASK}task.virtualenv(requirements=['a', 'b @ git+https://x', '# c'], {ISOLATED})", 0),
+        (f"{TASK}task.virtualenv(requirements=['{{{{ var.value.x }}}}'], {ISOLATED})", 0),
+        (f"{TASK}task.virtualenv(requirements=['--pre'])", 0),
+        (f"{TASK}task.virtualenv({ISOLATED})", 0),
+        (f"from lib import R\n{TASK}task.virtualenv(requirements=R, {ISOLATED})", 0),
+        (f"import other\nother.virtualenv(requirements=['--pre'], {ISOLATED})", 0),
+    ],
+)
+def test_invalid_requirements_of_isolated_environments(rules, line, count):
+    assert [rule for _, rule in rules(line)] == ["invalid-requirement"] * count
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [("nohup x &", True), ("setsid -f x", True), ("x & y & wait", False), ("NOHUP=1 x", False)],
+)
+def test_background_programs_of_bash_commands(rules, command, found):
+    head = "from airflow.providers.standard.operators.bash import BashOperator as B\n"
+    for call in ("B(task_id='x', bash_command=C)", "B.partial(task_id='x', bash_command=C)"):
+        found_rules = [rule for _, rule in rules(f"{head}C = {command!r}\n{call}")]
+        assert found_rules == ["background-program"] * found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        ("fail_when_dag_is_paused=True, conf='{{ dag_run.conf }}'", 2),
+        ("fail_when_dag_is_paused=False, conf={'day': '{{ ds }}'}", 0),
+    ],
+)
+def test_triggers_that_fail(rules, arguments, count):
+    line = "from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator\n"
+    line += f"TriggerDagRunOperator(task_id='x', trigger_dag_id='y', {arguments})"
+    assert [rule for _, rule in rules(line)] == ["failing-trigger"] * count
+
+
+WORKER = "services:\n  airflow-worker: {command: [x, celery, worker%s]}\n"
+
+
+@pytest.mark.parametrize(
+    ("override", "queues"),
+    [
+        (None, {"default"}),
+        ("", {"default"}),
+        ("services:\n  airflow-worker: {mem_limit: 1g}\n", {"default"}),
+        (WORKER % ", --queues, 'default,gpu'", {"default", "gpu"}),
+        (WORKER % ", --queues=gpu", {"gpu"}),
+        (
+            "services:\n  worker-gpu: {command: !override celery worker -q gpu}\n",
+            {"default", "gpu"},
+        ),
+        ("services:\n  airflow-worker: {command: !reset null}\n", {"default"}),
+    ],
+)
+def test_served_queues_are_those_of_all_workers(tmp_path, override, queues):
+    (tmp_path / "docker-compose.yaml").write_text(WORKER % "" + "  other: {}\n")
+    if override is not None:
+        (tmp_path / "docker-compose.override.yaml").write_text(override)
+    assert arguments.served_queues(tmp_path) == queues
+
+
+def test_documented_worker_of_another_queue_differs_in_the_queues_only(tmp_path):
+    section = (ROOT / "docs/customizing.md").read_text("utf-8").split("### Queues\n")[1]
+    override = section.split("```yaml\n")[1].split("```")[0]
+    original = (ROOT / "orchestration/docker-compose.yaml").read_text("utf-8")
+    (tmp_path / "docker-compose.yaml").write_text(original)
+    assert arguments.served_queues(tmp_path) == {"default"}
+    (tmp_path / "docker-compose.override.yaml").write_text(override)
+    assert arguments.served_queues(tmp_path) == {"default", "gpu"}
+    commands = [
+        yaml.safe_load(text)["services"]["airflow-worker"]["command"]
+        for text in (original, override)
     ]
+    assert commands[1] == [*commands[0], "--queues", "default,gpu"]
+
+
+def test_unserved_queue_is_found_where_it_is_named(tmp_path):
+    path = tmp_path / "one.py"
+    path.write_text(
+        f"{DAG}ARGS = {{'queue': 'gpu'}}\nNAME = 'big'\n\ntask(queue=NAME)\ntask(queue=NAME)\n"
+    )
+    lines = static.read([path], tmp_path).queues
+    dags = [{"dag_id": "x", "queues": ["big", "default", "far", "gpu"]}, {"dag_id": "y"}]
+    found = list(arguments.unserved_queues(path, dags, lines, {"default"}))
+    assert [(one.line, one.rule) for one in found] == [
+        (5, "unserved-queue"),
+        (1, "unserved-queue"),
+        (2, "unserved-queue"),
+    ]
+    assert found[0].why == "DAG x has tasks for the queue big, which no worker serves"
 
 
 def test_waiver_needs_rule_line_and_reason(tmp_path):

@@ -100,6 +100,19 @@ def test_modules_of_the_same_name_are_kept_apart(tmp_path, airflow):
     assert len(parsed) == 4
 
 
+def test_dag_that_only_the_patched_airflow_loads_has_no_findings(tmp_path, airflow):
+    path = write(tmp_path, "mapped")
+    text = path.read_text().replace(
+        '"retries": 1', '"retries": 1, "poke_interval": 5, "bash_command": "true"'
+    )
+    operator = "from airflow.providers.standard.operators.bash import BashOperator\n"
+    mapped = "    BashOperator.partial(task_id='two').expand(bash_command=['a'])\n"
+    path.write_text(operator + text + mapped)
+    findings, (parsed,) = lint(tmp_path, airflow, limit=30)
+    assert findings == []
+    assert [dag["dag_id"] for dag in parsed.dags] == ["mapped"]
+
+
 def test_airflow_examples_have_no_errors(airflow, monkeypatch):
     where = [airflow.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = Path(subprocess.check_output(where, text=True).strip())

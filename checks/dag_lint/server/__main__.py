@@ -19,11 +19,13 @@ import sys
 import time
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import comms
 import parser
 
+STACK = str(Path(__file__).resolve().parents[3] / "orchestration/config")
 MEMORY = 4 << 30
 FORK = multiprocessing.get_context("fork")
 
@@ -105,16 +107,28 @@ def _parse(root: str, server: Connection, *others: Connection) -> None:
         os._exit(0)
 
 
+def _patch_operators() -> None:
+    """Define operators as in the services of the stack, so that the same files can be loaded."""
+    sys.path.insert(0, STACK)
+    from stack_runtime.airflow.patches import operators
+    from stack_runtime.shared import patch_registry
+
+    sys.path.remove(STACK)
+    for patch in operators.PATCHES:
+        patch_registry.load(patch)
+
+
 def main(root: str, descriptor: str, *modules: str) -> None:
     """Import Airflow and the modules of it that the files use, then answer for each file."""
     # Garbage collection takes a tenth of the imports' time and frees nothing.
     gc.disable()
+    logging.disable(logging.CRITICAL)
+    _patch_operators()
     from airflow.models.dagbag import DagBag  # noqa: F401
     from airflow.sdk import DAG, task
     from airflow.sdk.execution_time import task_runner  # noqa: F401
     from airflow.serialization.serialized_objects import SerializedDAG
 
-    logging.disable(logging.CRITICAL)
     for name in modules:
         # A missing module is reported for the file that imports it.
         with suppress(Exception):

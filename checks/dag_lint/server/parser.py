@@ -105,7 +105,7 @@ def _process_state() -> tuple[Any, ...]:
 
 
 def _facts(dag: Any) -> dict[str, Any]:
-    """Return a DAG's id, and which words it sets as a default or for each of its tasks."""
+    """Return a DAG's id and queues, and which words it sets by default or for each of its tasks."""
     task_words = [
         {*getattr(task, "_BaseOperator__init_kwargs", {}), *getattr(task, "partial_kwargs", {})}
         for task in dag.tasks
@@ -114,4 +114,5 @@ def _facts(dag: Any) -> dict[str, Any]:
         word: word in (dag.default_args or {}) or all(word in words for words in task_words)
         for word in ("owner", "retries")
     }
-    return {"dag_id": dag.dag_id, "has": has | {"tags": bool(dag.tags)}}
+    queues = sorted({task.queue for task in dag.tasks})
+    return {"dag_id": dag.dag_id, "has": has | {"tags": bool(dag.tags)}, "queues": queues}
