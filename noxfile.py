@@ -63,6 +63,8 @@ SMOKE = ["test_first_day"]
 ACCESS = ["test_access", "test_access_data", "test_access_airflow", "test_access_mlflow"]
 ACCESS += ["test_no_leaked_secrets"]
 STORIES = [*SMOKE, "test_second_day", *ACCESS, "test_pipelines", "test_neighbours", "test_changes"]
+# The quickest part of the session `semantics`.
+STORIES += ["test_semantics_api_requests", "test_semantics_dates", "test_semantics_operators"]
 # `stories_standalone` skips these: pipelines and routes are the same on both engines.
 SAME_ON_BOTH = ["test_pipelines", "test_neighbours", "test_access_airflow", "test_access_mlflow"]
 # Without Docker only the first group runs.
@@ -251,6 +253,15 @@ def faults(session: nox.Session) -> None:
     engine = chosen_engine(session)
     for name in names or (FAULTS if engine == "docker" else ["kills"]):
         run_in_order(session, engine, [FAULTS[name]])
+
+
+@nox.session
+def semantics(session: nox.Session) -> None:
+    """Run a DAG per documented behavior, by hand (`-- standalone`, `-- -k examples`)."""
+    site = airflow_environment(session).resolve() / "lib/python3.11/site-packages"
+    session.env["AIRFLOW_EXAMPLES"] = str(site)
+    names = sorted(file.stem for file in Path("tests/e2e").glob("test_semantics_*.py"))
+    run_in_order(session, chosen_engine(session), names)
 
 
 @nox.session

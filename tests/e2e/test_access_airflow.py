@@ -40,8 +40,8 @@ READ_BY_POST = {
 # third of a CPU second.
 TASK_ROUTES = [
     ("/execution/connections/{connection_id}", "GET"),
-    ("/execution/variables/{variable_key}", "PUT"),
-    ("/execution/xcoms/{dag_id}/{run_id}/{task_id}/{key}", "GET"),
+    ("/execution/variables/{variable_key:path}", "PUT"),
+    ("/execution/xcoms/{dag_id}/{run_id}/{task_id}/{key:path}", "GET"),
     ("/execution/task-instances/{task_instance_id}/state", "PATCH"),
 ]
 

@@ -40,6 +40,7 @@ FORBIDDEN_TO_STATUS = (
     "SELECT password FROM ab_user",
     "SELECT value FROM xcom",
     "SELECT conf FROM dag_run",
+    "SELECT next_kwargs FROM task_instance",
     "SELECT data FROM serialized_dag",
     "SELECT event FROM log",
 )
@@ -169,8 +170,8 @@ print(json.dumps([answers, users, wrong_logins]))
 """
 USERS = (
     "user default on # ~* &* +@all",
-    "user status on # %R~default %R~unacked resetchannels -@all +ping +info +client|list +llen"
-    " +hlen +multi +exec",
+    "user status on # %R~default %R~unacked %R~unacked_index resetchannels -@all +ping +info"
+    " +client|list +llen +hlen +zcount +multi +exec",
 )
 
 

@@ -4,8 +4,6 @@ Run `nox -s faults -- kills`, for example with `-k redis`. The two shortest run 
 Each test waits until the canary succeeds, and prints a row of the table in docs/resilience.md.
 """
 
-import contextlib
-import re
 import time
 
 import pytest
@@ -135,39 +133,6 @@ def test_service_disconnected_for_30_seconds(stack, figures, on_docker, service)
     with disconnected(stack, service):
         time.sleep(30)
     survives(stack, figures, run_id, {1})
-
-
-def test_tasks_that_wait_for_a_slot_are_requeued(stack, figures, on_docker):
-    slots = int(stack.setting("WORKER_CONCURRENCY"))
-    with short_queue_timeout(stack):
-        runs = [trigger(stack, conf='{"seconds": 60}') for _ in range(2 * slots)]
-        for run_id in runs:
-            assert outcome(stack, run_id) == ("success", 1)
-            assert journal_lines(stack, run_id) == ["1 begun", "1 ended"]
-    figures["requeued"] = count = requeue_count(stack)
-    # With its defaults, Airflow fails a task instead of requeueing it for the third time.
-    assert count >= 3 * slots
-
-
-@contextlib.contextmanager
-def short_queue_timeout(stack):
-    """Restart the stack with settings that requeue a task after 10 s in Redis."""
-    file = stack.folder / "orchestration/docker-compose.yaml"
-    name, text = "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT", file.read_text()
-    lines = f'  {name}: "10"\n  {name}_CHECK_INTERVAL: "5"\n'
-    file.write_text(re.sub("(?m)^  AIRFLOW__SCHEDULER__NUM_STUCK", rf"{lines}\g<0>", text))
-    try:
-        stack.run_ok("inv", "up", "--no-proof")
-        yield
-    finally:
-        file.write_text(text)
-        stack.run_ok("inv", "up", "--no-proof")
-
-
-def requeue_count(stack):
-    query = "SELECT count(*) FROM log WHERE event = 'stuck in queued reschedule'"
-    psql = f'PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U postgres airflow -Atc "{query}"'
-    return int(stack.exec_in("postgres", "bash", "-c", psql))
 
 
 def test_all_services_killed_at_once(stack, engine, figures):
