@@ -138,7 +138,7 @@ def test_each_setting_named_in_the_documents_exists():
     for name in DOCUMENTS:
         named = set(re.findall(r"\b([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)\b", code(text(name))))
         # Names of arguments, of supervisord's file, of examples, of MLflow and of Airflow.
-        others = {"DAG_ID", "NO_COLOR", "ENV_STACK_STATE", "HELLO_GREETING"}
+        others = {"DAG_ID", "NO_COLOR", "NO_PROXY", "ENV_STACK_STATE", "HELLO_GREETING", "DATA_DIR"}
         others |= {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
         others |= {"SCHEDULER_IDLE_SLEEP_TIME", "UPDATE_FAB_PERMS", "REQUESTS_CA_BUNDLE"}
         assert named - settings <= {*others, "_AIRFLOW_WWW_USER_PASSWORD"}, name

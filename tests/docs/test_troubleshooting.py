@@ -4,13 +4,13 @@ import ast
 import re
 import tomllib
 
-from orchestration.doctor import config_drift
+from orchestration.doctor import config_drift, state_checks
 from tests.support.repository import ROOT
 
 # Codes that are computed where the problem is created, from tables or from other problems.
 ELSEWHERE = {
     "config_drift: code", "diagnose: *key", "log_patterns: one.code",
-    "object_store: result['name']", "s3_errors: trouble.name",
+    "object_store: result['name']", "s3_errors: trouble.name", "state_checks: name",
 }  # fmt: skip
 
 
@@ -34,5 +34,6 @@ def test_headings_are_exactly_the_problem_codes():
     patterns = (ROOT / "orchestration/doctor/log_patterns.toml").read_text("utf-8")
     codes |= {one["code"] for one in tomllib.loads(patterns)["pattern"]}
     codes |= {name for _, name, _ in config_drift.SHARED}
+    codes |= {code for code, *_ in state_checks.RESULTS.values()}
     page = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
     assert sorted(re.findall(r"^### (.+)$", page, re.M)) == sorted(codes - ELSEWHERE)
