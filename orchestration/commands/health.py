@@ -4,12 +4,10 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from rich.console import Console
 
 from orchestration.clients.airflow import Airflow
-from orchestration.clients.status_page import Work
 from orchestration.engines import factory
 from orchestration.errors import StackError
 from orchestration.health import canary, render
@@ -60,11 +58,8 @@ def with_canary(report: health_report.Report, chosen: Settings) -> health_report
     except StackError as error:
         check = health_report.Check(canary.CANARY, False, None, str(error))
         return replace(report, checks=[*report.checks, check])
-    latency_ms, summary = round((time.monotonic() - started) * 1000), canary.summary(hops)
-    check = health_report.Check(canary.CANARY, True, latency_ms, summary)
-    waited = hops["queued"] >= canary.QUEUED_LIMIT_SECONDS
-    detail = f"waited {hops['queued']:.0f} s in the queue; {summary}" if waited else summary
-    state, ended = "degraded" if waited else "up", datetime.now(UTC).isoformat()
+    latency_ms = round((time.monotonic() - started) * 1000)
+    check = health_report.Check(canary.CANARY, True, latency_ms, canary.summary(hops))
     others = [entry for entry in report.work if entry.name != canary.CANARY]
-    work = [Work(canary.CANARY, state, detail, ended), *others]
+    work = [canary.result(hops), *others]
     return replace(report, checks=[*report.checks, check], work=work)

@@ -1,11 +1,13 @@
 """Run the canary DAG, which verifies that tasks get through queue, worker and MLflow."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from rich.console import Console
 
 from orchestration.clients import dag_runs
 from orchestration.clients.airflow import Airflow
+from orchestration.clients.status_page import Work
 from orchestration.errors import StackError
 from orchestration.process.progress import Progress
 
@@ -43,3 +45,11 @@ def run(airflow: Airflow, console: Console | None = None) -> dict[str, float]:
 def summary(hops: Mapping[str, float]) -> str:
     """Return one line with the time of each step."""
     return ", ".join(f"{name} {hops[name]:.2f} s" for name in HOPS)
+
+
+def result(hops: Mapping[str, float]) -> Work:
+    """Return the result of a canary that has just succeeded, as the status page will show it."""
+    waited = hops["queued"] >= QUEUED_LIMIT_SECONDS
+    text = f"waited {hops['queued']:.0f} s in the queue; " if waited else ""
+    state = "degraded" if waited else "up"
+    return Work(CANARY, state, text + summary(hops), datetime.now(UTC).isoformat())

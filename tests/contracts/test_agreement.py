@@ -10,10 +10,11 @@ import yaml
 from orchestration.clients import airflow as airflow_client
 from orchestration.engines import base as engine_base
 from orchestration.engines.docker import public_images
+from orchestration.health import canary
 from orchestration.health import report as health_report
 from orchestration.settings import envfile, validation
 from orchestration.settings.model import SECRETS
-from status import probes
+from status import probes, work
 from tests.support.repository import ROOT
 
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?+])([^}]*))?\}")
@@ -460,3 +461,8 @@ def test_stopped_worker_may_finish_its_tasks():
     worker = SERVICES["airflow-worker"]
     assert worker["environment"]["DUMB_INIT_SETSID"] == "0"
     assert worker["stop_grace_period"] == "120s"
+
+
+def test_status_page_judges_the_canary_like_the_host_tool():
+    assert work.HOPS == canary.HOPS
+    assert work.QUEUED_LIMIT_SECONDS == canary.QUEUED_LIMIT_SECONDS

@@ -24,6 +24,7 @@ from stack_runtime.airflow.patches import (
     operators,
     results,
     scheduling,
+    secrets,
     skips,
     task_logs,
     task_processes,
@@ -59,6 +60,7 @@ PATCHES = (
     *celery_queue.PATCHES,
     *triggers.PATCHES,
     *later_fixes.PATCHES,
+    *secrets.PATCHES,
     tracebacks.PATCH,
     # Not applied to the whole process: `s3.short_timeouts` applies it while a log is copied.
     replace(s3.SHORT_TIMEOUTS, name="short-timeouts-for-task-logs", apply=lambda config: None),
