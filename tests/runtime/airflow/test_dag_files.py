@@ -1,5 +1,6 @@
 """Test when the dag-processor parses files, with real files, processes and callbacks."""
 
+import importlib
 import os
 import sys
 import time
@@ -150,3 +151,9 @@ def test_file_from_the_future_is_parsed_once(tmp_path, processor):
         lambda: rounds.append(dag("future")) or rounds.count(None) < len(rounds) - 8
     )
     assert processor.stat("future.py").run_count == 1
+
+
+def test_files_are_parsed_after_pandera_replaced_the_call_of_generic_types(tmp_path, processor):
+    importlib.import_module("pandera.pandas")
+    write(tmp_path / "plugin.py", "with_pandera")
+    processor.run_until(lambda: dag("with_pandera"))

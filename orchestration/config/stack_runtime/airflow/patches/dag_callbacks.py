@@ -47,10 +47,12 @@ def provide_contexts(manager: Any) -> None:
             task._handle_request(msg, log)
 
     def run_child(contexts: list[Any]) -> None:
-        processor.ToDagProcessor = processor.DagFileParseRequest | comms.ToTask
         processor._execute_callbacks = functools.partial(run_callbacks, contexts)
         processor._parse_file_entrypoint()
 
+    # The name of the first class, as in Airflow 3.0.1, is not resolved where a library such as
+    # pandera has replaced the call of generic types, and then no file is parsed.
+    processor.ToDagProcessor = processor.DagFileParseRequest | comms.ToTask
     manager.DagFileProcessorProcess = WithContexts
 
 
