@@ -22,7 +22,7 @@ PLUGINS = "".join(
 )
 # Examples whose purpose is another state than success.
 EXPECTED = {"example_asset_with_watchers": "success"}
-CONF = {"example_params_ui_tutorial": {"required_field": "set"}}
+CONF = {"example_params_ui_tutorial": {"required_field": "long enough"}}
 RUN_SECONDS = 900
 FINISHED = {"success", "failed"}
 
