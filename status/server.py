@@ -79,10 +79,7 @@ class Views:
 
     def document(self) -> bytes:
         """Return the document of /status.json."""
-        owner = self.settings.project, self.settings.stack
-        return self._cached(
-            "json", lambda: json.dumps(documents.document(self.board(), *owner)).encode()
-        )
+        return self._cached("json", lambda: json.dumps(documents.document(self.board())).encode())
 
     def metrics(self) -> bytes:
         """Return the metrics of /metrics."""

@@ -108,11 +108,9 @@ def make_settings(clone, project):
 
 
 @pytest.fixture
-def web(tmp_path):
-    """Return an HTTP server that acts as Airflow, MLflow and the status page of the clone."""
+def web():
+    """Return an HTTP server that acts as Airflow, MLflow and the status page."""
     with FakePages() as stub:
-        # The folder of `clone`, which not every test needs.
-        stub.project = Project(tmp_path / "clone", {}).name
         yield stub
 
 
