@@ -11,10 +11,12 @@ import nox
 from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2"
-nox.options.sessions = ["lint", "dag_lint", "tests", "tests_ml", "docs", "smoke"]
+nox.options.sessions = ["lint", "dag_lint", "tests", "tests_ml", "tests_mlflow", "docs", "smoke"]
 nox.options.default_venv_backend = "none"
 nox.options.error_on_external_run = False
 
+# So that `.venv/bin/nox` finds the tools next to it without an activated environment.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 SHELL = [str(path) for name in ("install", "orchestration") for path in Path(name).rglob("*.sh")]
 SHELL += [".ci/run"]
 YAML = ["orchestration", "install", "checks", ".github", ".pre-commit-config.yaml"]
@@ -55,16 +57,18 @@ NO_DOCKER = "No Docker engine answers. Run: ./install/1st_run_install.sh --with-
 # The browser's driver needs libatomic1.
 CHROMIUM = ["--no-install-recommends", "chromium", "libatomic1"]
 NO_CHROMIUM = f"Chromium is missing. Run: sudo apt-get install {' '.join(CHROMIUM)}"
-AIRFLOW = Path(".nox/airflow")
+AIRFLOW, BROWSER = Path(".nox/airflow"), Path(".nox/browser")
 AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
 # Each list names files of tests/e2e in the order in which they share one stack.
 SMOKE = ["test_first_day"]
 # Access control of every endpoint, and a search for leaked secrets.
 ACCESS = ["test_access", "test_access_data", "test_access_airflow", "test_access_mlflow"]
-ACCESS += ["test_no_leaked_secrets"]
+ACCESS += ["test_accounts", "test_no_leaked_secrets"]
 STORIES = [*SMOKE, "test_second_day", *ACCESS, "test_pipelines", "test_neighbours", "test_changes"]
+STORIES += ["test_packages"]
 # The quickest part of the session `semantics`.
 STORIES += ["test_semantics_api_requests", "test_semantics_dates", "test_semantics_operators"]
+STORIES += ["test_forms"]
 # `stories_standalone` skips these: pipelines and routes are the same on both engines.
 SAME_ON_BOTH = ["test_pipelines", "test_neighbours", "test_access_airflow", "test_access_mlflow"]
 # Without Docker only the first group runs.
@@ -92,8 +96,10 @@ def airflow_environment(session: nox.Session) -> Path:
     # To run uv each time would take longer than to check a changed DAG.
     if not stamp.exists() or stamp.read_text() != locks:
         session.run("uv", "venv", "--quiet", "--clear", "--python=3.11", str(AIRFLOW))
-        options = ["--quiet", f"--python={AIRFLOW}", "--require-hashes"]
-        session.run("uv", "pip", "sync", *options, *AIRFLOW_LOCKS)
+        options = ["--quiet", f"--python={AIRFLOW.absolute()}", "--require-hashes"]
+        # Local wheels in a lock are relative to the working directory.
+        locks_in_folder = [Path(lock).name for lock in AIRFLOW_LOCKS]
+        session.run("uv", "--directory=install", "pip", "sync", *options, *locks_in_folder)
         stamp.write_text(locks)
     return AIRFLOW
 
@@ -183,7 +189,7 @@ def checks(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run unit tests of the host tool, scripts and status page without network (`-- --cov`)."""
     paths = ["tests/orchestration", "tests/contracts", "tests/runtime", "tests/status"]
-    paths += ["--ignore=tests/runtime/airflow"]
+    paths += ["--ignore=tests/runtime/airflow", "--ignore=tests/runtime/mlflow_server"]
     session.run("pytest", *paths, *pytest_options(session, "orchestration", "status"))
 
 
@@ -198,6 +204,17 @@ def tests_ml(session: nox.Session) -> None:
     session.env["PYTHONDONTWRITEBYTECODE"] = None
     options = ["--dist=loadfile", "--disable-warnings", *pytest_options(session, "dags/ml")]
     session.run("python", "-m", "pytest", "tests/ml", "tests/runtime/airflow", *options)
+
+
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def tests_mlflow(session: nox.Session) -> None:
+    """Test accounts and limits with the real MLflow server and client, on SQLite."""
+    session.install("--require-hashes", "-rinstall/mlflow.lock")
+    session.env["MLFLOW_PYTHON"] = str(Path(session.virtualenv.location) / "bin" / "python")
+    # Without bytecode, each start would compile MLflow again.
+    session.env["PYTHONDONTWRITEBYTECODE"] = None
+    options = ["tests/runtime/mlflow_server", "--durations=3", *session.posargs]
+    session.run(sys.executable, "-m", "pytest", *options, external=True)
 
 
 def pytest_options(session: nox.Session, *folders: str) -> list[str]:
@@ -236,6 +253,7 @@ def smoke(session: nox.Session) -> None:
 def stories(session: nox.Session) -> None:
     """Run smoke, then pipelines, rebuilds, faults: 20 minutes (`-- docker`, `-- standalone`)."""
     engine = chosen_engine(session)
+    provide_browser(session)
     run_in_order(session, engine, [*STORIES, *ONLY_ON[engine]])
 
 
@@ -243,6 +261,7 @@ def stories(session: nox.Session) -> None:
 def stories_standalone(session: nox.Session) -> None:
     """Run the stories that differ without Docker: 16 minutes."""
     names = [name for name in STORIES if name not in SAME_ON_BOTH]
+    provide_browser(session)
     run_in_order(session, "standalone", [*names, *ONLY_ON["standalone"]])
 
 
@@ -334,13 +353,8 @@ def audit(session: nox.Session) -> None:
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
 def page(session: nox.Session) -> None:
     """Test the status page in Debian's Chromium: states, themes, phone size, accessibility."""
-    if not shutil.which("chromium"):
-        if not os.environ.get("CI"):
-            session.skip(NO_CHROMIUM)
-        if os.geteuid() or not shutil.which("apt-get"):
-            session.error(NO_CHROMIUM)
-        session.run("apt-get", "update", "-qq", external=True)
-        session.run("apt-get", "install", "-qqy", *CHROMIUM)
+    if not has_chromium(session):
+        session.skip(NO_CHROMIUM)
     session.install("--require-hashes", "-rinstall/page.lock")
     session.run("python", "-m", "pytest", "tests/page", "-nlogical", *session.posargs)
 
@@ -358,6 +372,39 @@ def tls(session: nox.Session) -> None:
     session.env["MLFLOW_PYTHON"] = str(airflow_environment(session) / "bin" / "python")
     options = ["-p", "no:randomly", "--durations=12", "--engine=docker", "tests/e2e/test_tls.py"]
     session.run(sys.executable, "-m", "pytest", *options, *session.posargs, external=True)
+
+
+@nox.session
+def forms(session: nox.Session) -> None:
+    """Start every DAG from its form in Chromium, by hand (`-- docker`, `-- standalone`)."""
+    if not has_chromium(session):
+        session.error(NO_CHROMIUM)
+    provide_browser(session)
+    run_in_order(session, chosen_engine(session), ["test_forms"])
+
+
+def has_chromium(session: nox.Session) -> bool:
+    """Return whether Chromium is installed. In CI it is installed here, or its lack is an error."""
+    if shutil.which("chromium") or not os.environ.get("CI"):
+        return bool(shutil.which("chromium"))
+    if os.geteuid() or not shutil.which("apt-get"):
+        session.error(NO_CHROMIUM)
+    session.run("apt-get", "update", "-qq", external=True)
+    session.run("apt-get", "install", "-qqy", *CHROMIUM)
+    return True
+
+
+def provide_browser(session: nox.Session) -> None:
+    """Name a Python with the browser's driver in BROWSER_PYTHON, if Chromium is installed."""
+    if not has_chromium(session):
+        session.log(NO_CHROMIUM)
+        return
+    python = BROWSER / "bin" / "python"
+    session.run("uv", "venv", "--quiet", "--allow-existing", "--python=3.11", str(BROWSER))
+    options = ["--quiet", f"--python={python}", "--require-hashes"]
+    session.run("uv", "pip", "sync", *options, "install/page.lock")
+    # The tests run with the interpreter that runs nox.
+    session.env["BROWSER_PYTHON"] = str(python.absolute())
 
 
 def chosen_engine(session: nox.Session) -> str:

@@ -1,7 +1,9 @@
 """Define the `inv` commands: `inv --list` lists them, `inv --help COMMAND` shows the options."""
 
+import difflib
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -22,11 +24,32 @@ sys.dont_write_bytecode = False
 
 GROUPS = {
     "Run": ("install", "up", "down", "restart", "rebuild"),
-    "Inspect": ("health", "logs", "open", "doctor"),
+    "Inspect": ("health", "logs", "open", "doctor", "version"),
     "Work": ("trigger", "airflow", "shell"),
     "Data": ("backup", "restore", "drill", "clean", "move-artifacts"),
-    "Admin": ("secrets", "systemd", "lock"),
+    "Admin": ("accounts", "secrets", "systemd", "lock"),
 }
+# What other tools call our commands.
+OTHER_NAMES = {
+    "start": "up",
+    "stop": "down",
+    "status": "health",
+    "ps": "health",
+    "exec": "shell",
+    "build": "rebuild",
+}
+# Options of Invoke that change nothing here, in the worst case `inv --dry down --volumes --yes`.
+WITHOUT_EFFECT = (
+    "command-timeout",
+    "dry",
+    "echo",
+    "hide",
+    "prompt-for-sudo-password",
+    "pty",
+    "warn-only",
+)
+ROOT = Path(__file__).resolve().parent
+USAGE = "Run: inv --list, or inv --help COMMAND"
 
 
 class Menu(Program):
@@ -48,19 +71,63 @@ class Menu(Program):
     def parse_tasks(self) -> None:
         """Parse the command line. Raises Exit with code 2 on wrong usage."""
         self._exit_on_wrong_usage(super().parse_tasks)
+        if self.args.version.value:
+            self.print_version()
+            raise Exit
+        for name in WITHOUT_EFFECT:
+            if self.args[name].got_value:
+                raise _wrong_usage(f"--{name} has no effect on these commands.", USAGE)
+        if "" in (self.args.help.value, self.args.list.value):
+            raise _wrong_usage("--help and --list need a name after the sign =.", USAGE)
 
     def parse_cleanup(self) -> None:
         """Handle --list and --help. Raises Exit with code 2 for an unknown command."""
         self._exit_on_wrong_usage(super().parse_cleanup)
 
+    def print_version(self) -> None:
+        """Print the version of the stack. Before a command, Invoke prints its own."""
+        commands.version.run(ROOT)
+
     def _exit_on_wrong_usage(self, parse: Callable[[], None]) -> None:
         try:
-            parse()
+            _stop_at_closed_pipe(parse)
         except ParseError as error:
-            next_step = "Run: inv --list, or inv --help COMMAND"
-            if "airflow" in self.argv and "--" not in self.argv:
-                next_step = "Put -- before Airflow's arguments, as in: inv airflow -- dags list"
-            raise Exit(f"Error: {error}\n{next_step}", code=2) from None
+            raise _wrong_usage(str(error), self._next_step(error)) from None
+        except Exit as error:
+            if error.message:
+                raise _wrong_usage(error.message, USAGE) from None
+            raise
+
+    def _next_step(self, error: ParseError) -> str:
+        """Return what was probably meant."""
+        if "airflow" in self.argv and "--" not in self.argv:
+            return "Put -- before Airflow's arguments, as in: inv airflow -- dags list"
+        match = re.fullmatch(r"No idea what '(\w[\w-]*)' is!", str(error))
+        if not match:
+            return USAGE
+        word, context = match[1], error.context
+        if context and "service" in context.args:
+            return f"Run: inv {context.name} -s {word}"
+        similar = difflib.get_close_matches(word, self.collection.task_names, n=1, cutoff=0.75)
+        suggestion = OTHER_NAMES.get(word) or "".join(similar)
+        option = "--help " if self.args.help.value else ""
+        return f"Run: inv {option}{suggestion}" if suggestion else USAGE
+
+
+def _wrong_usage(cause: str, next_step: str) -> Exit:
+    return Exit(f"Error: {cause}\n{next_step}", code=2)
+
+
+def _stop_at_closed_pipe(function: Callable[[], None]) -> None:
+    """Call a function that prints. Stop it quietly when the reader, such as `head`, has enough."""
+    try:
+        try:
+            function()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit from None
 
 
 # Invoke creates its program object before it reads this file and has no setting for these two.
@@ -82,7 +149,7 @@ def command(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
             from orchestration.process import lock, runner
             from orchestration.project import Project
 
-            project = Project(Path(__file__).resolve().parent, os.environ)
+            project = Project(ROOT, os.environ)
 
             # `kill` and a closed terminal interrupt like Ctrl-C, unless nohup ignores the signal.
             for number in (signal.SIGTERM, signal.SIGHUP):
@@ -90,15 +157,12 @@ def command(*, alone: bool = False, **options: Any) -> Callable[..., Any]:
                     signal.signal(number, signal.default_int_handler)
             try:
                 with lock.acquire(name, project.root) if alone else nullcontext():
-                    function(project, *arguments, **flags)
+                    _stop_at_closed_pipe(lambda: function(project, *arguments, **flags))
             except StackError as error:
-                sys.exit(f"Error: {error}")
+                raise Exit(f"Error: {error}", code=error.exit_code) from None
             except KeyboardInterrupt:
                 runner.terminate_children()
                 sys.exit(f"Interrupted. Run inv {name} again to continue.")
-            except BrokenPipeError:
-                # The reader, such as `head`, has closed the pipe.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         return task(run, name=name, **options)
 
@@ -219,7 +283,8 @@ def trigger(
 def airflow(project: "Project") -> None:
     """Run an Airflow command: inv airflow -- dags list.
 
-    Passes on everything after -- unchanged and exits with Airflow's exit code.
+    Passes on everything after -- unchanged and exits with Airflow's exit code. The file of `export`
+    and `import` is one of this machine, as in: inv airflow -- connections export saved.json
     """
     # Invoke's own remainder loses the quoting.
     start = program.argv.index("--") + 1 if "--" in program.argv else len(program.argv)
@@ -241,6 +306,12 @@ def doctor(project: "Project", json: bool = False) -> None:
     """
     if not commands.doctor.run(project, as_json=json):
         sys.exit(1)
+
+
+@command()
+def version(project: "Project") -> None:
+    """Show the version of this stack."""
+    commands.version.run(project.root)
 
 
 @command(
@@ -345,6 +416,31 @@ def secrets(project: "Project", rotate: list[str]) -> None:
         sys.exit(1)
 
 
+@command(
+    help={
+        "add": "create this account, or change the role of an existing one",
+        "remove": "remove this account; its experiments and models are kept",
+        "role": "reader (reads everything, the default) or writer (also creates its own)",
+        "password": "read it from the terminal or standard input",  # pragma: allowlist secret
+        "airflow": "also in Airflow, as Viewer or User, with the same password",
+    }
+)
+def accounts(
+    project: "Project",
+    add: str = "",
+    remove: str = "",
+    role: str = "",
+    password: bool = False,
+    airflow: bool = False,
+) -> None:
+    """List, add and remove accounts of colleagues in MLflow and Airflow.
+
+    A new account gets a random password, which is printed once. Example: inv accounts --add ada
+    """
+    options = commands.accounts.Options(add, remove, role, password, airflow)
+    commands.accounts.run(project, options)
+
+
 @command(help={"install": "install and enable the units (as root)"})
 def systemd(project: "Project", install: bool = False) -> None:
     """Print or install the systemd units."""
@@ -373,11 +469,13 @@ namespace = Collection(
     airflow,
     shell,
     doctor,
+    version,
     backup,
     restore_,
     drill,
     clean,
     move_artifacts,
+    accounts,
     secrets,
     systemd,
     lock,

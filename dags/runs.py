@@ -14,8 +14,13 @@ REASON = "refused"
 
 
 def month_param(description: str) -> Param:
-    """Return a parameter for a run that accepts a month such as 2013-05, or an empty string."""
-    return Param("", type="string", pattern=r"^(\d{4}-(0[1-9]|1[0-2]))?$", description=description)
+    """Return a parameter for a run that accepts a month such as 2013-05, or nothing.
+
+    Nothing is null, which a cleared field of Airflow's form sends, or an empty string. Only a
+    parameter that accepts null is optional in the form.
+    """
+    pattern = r"^(\d{4}-(0[1-9]|1[0-2]))?$"
+    return Param(None, type=["null", "string"], pattern=pattern, description=description)
 
 
 def event() -> dict[str, Any]:

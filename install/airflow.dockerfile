@@ -12,6 +12,14 @@ RUN --mount=type=secret,id=ca_bundle \
     && if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi \
     && python3 -m venv /uv && /uv/bin/pip install -q ${PYPI_INDEX_URL:+--index-url "$PYPI_INDEX_URL"} --require-hashes -r /uv.lock
 
+# Without comments, so that a changed comment leaves the image as it is.
+FROM ${DEBIAN_IMAGE} AS sources
+COPY requirements.txt packages.txt /in/
+COPY --chmod=755 wheels /sources/wheels
+RUN for file in requirements packages; do \
+        sed -E 's/\r$//; s/(^|[[:space:]])#.*//; s/[[:space:]]+$//; /^$/d' "/in/$file.txt" >"/sources/$file.txt"; \
+    done && rm -f /sources/wheels/*.md
+
 FROM ${AIRFLOW_BASE_IMAGE}
 ARG PYPI_INDEX_URL=
 USER root
@@ -29,8 +37,8 @@ RUN if ! command -v airflow >/dev/null; then \
 
 COPY --chmod=755 airflow-entrypoint.sh /usr/local/bin/airflow-entrypoint
 
-# Three layers: Airflow, requirements.txt as of the last `inv lock`, and requirements.txt now. So a
-# changed requirement installs only the difference. Bytecode is compiled here, because
+# Three layers of Python packages: Airflow, requirements.txt as of the last `inv lock`, and
+# requirements.txt now. So a changed requirement installs only the difference. Bytecode is compiled here, because
 # containers cannot store it and would compile at every start. Tests of packages are removed in the
 # same step, because a later layer would only hide them.
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
@@ -56,9 +64,21 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
         && sh /tmp/leave_out_tests.sh /home/airflow/.local; \
     fi
 
+# Before the last layer, because a Python package may need them to be built.
+RUN --mount=type=bind,from=sources,source=/sources/packages.txt,target=/tmp/packages.txt \
+    if [ -s /tmp/packages.txt ]; then \
+        export DEBIAN_FRONTEND=noninteractive \
+        && apt-get -qq update \
+        && xargs -a /tmp/packages.txt apt-get -qq install -y --no-install-recommends >/dev/null \
+        && apt-get clean && rm -rf /var/lib/apt/lists/*; \
+    fi
+
+# Local wheels are relative to the working directory.
+WORKDIR /tmp
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=airflow.lock,target=/tmp/airflow.lock \
-    --mount=type=bind,source=requirements.txt,target=/tmp/requirements.txt \
+    --mount=type=bind,from=sources,source=/sources/requirements.txt,target=/tmp/requirements.txt \
+    --mount=type=bind,from=sources,source=/sources/wheels,target=/tmp/wheels \
     --mount=type=bind,source=requirements.lock,target=/tmp/requirements.lock \
     --mount=type=bind,source=leave_out_tests.sh,target=/tmp/leave_out_tests.sh \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \

@@ -23,7 +23,8 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     && uv venv -q --python /usr/bin/python3 /opt/status \
     && uv pip install -q --python /opt/status ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
         --compile-bytecode --require-hashes -r /tmp/status.lock
-COPY status /app/status
+# The modes do not depend on the umask of the clone.
+COPY --chmod=755 status /app/status
 ENV PATH=/opt/status/bin:$PATH LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 50002:0
 WORKDIR /app

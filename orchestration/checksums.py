@@ -30,7 +30,9 @@ def digest(lines: Iterable[bytes]) -> dict[str, Any]:
 
 def digest_of_files(hashes: Mapping[str, str]) -> dict[str, Any]:
     """Return the number and digest of files, given the SHA-256 of each by its path."""
-    return digest([f"{name} {sha256}".encode() for name, sha256 in hashes.items()])
+    lines = (f"{name} {sha256}" for name, sha256 in hashes.items())
+    # A name that is not UTF-8 contains surrogates.
+    return digest(line.encode("utf-8", "surrogateescape") for line in lines)
 
 
 def sha256_of_stream(file: Any) -> str:

@@ -25,13 +25,22 @@ class Problem:
 class StackError(Exception):
     """An expected failure, described by lines of text, problems or both.
 
-    The optional `fix` is the last line. `reason` is the text without it.
+    The optional `fix` is the last line. `reason` is the text without it. `exit_code` is that of the
+    command.
     """
+
+    exit_code = 1
 
     def __init__(self, *parts: str | Problem, fix: str = "") -> None:
         self.problems = tuple(part for part in parts if isinstance(part, Problem))
         self.reason = ("\n\n" if len(self.problems) > 1 else "\n").join(map(str, parts))
         super().__init__("\n".join(filter(None, (self.reason, fix and next_step(fix)))))
+
+
+class UsageError(StackError):
+    """An argument on the command line that is invalid whatever the state of the stack."""
+
+    exit_code = 2
 
 
 def next_step(fix: str) -> str:

@@ -8,7 +8,8 @@ from functools import partial
 from orchestration import preflight
 from orchestration.clients import http, object_store
 from orchestration.clients.airflow import Airflow
-from orchestration.dependencies import requirements
+from orchestration.dependencies import applied, debian, requirements
+from orchestration.dependencies.requirements_file import imported_packages
 from orchestration.engines import factory
 from orchestration.engines.base import Engine
 from orchestration.errors import StackError, next_step
@@ -21,7 +22,7 @@ from orchestration.project import Project
 from orchestration.settings.model import Settings
 from orchestration.tls import certificates
 
-FOLDERS = ("logs", "plugins", "dags", "backups/report")
+FOLDERS = ("logs", "plugins", "dags", "include", "backups/report")
 
 
 def install(project: Project) -> None:
@@ -29,6 +30,7 @@ def install(project: Project) -> None:
     text, summary = draft_env(project)
     settings = resolve_engine(project.settings_of(text))
     settings.refuse_unsafe()
+    requirements.refuse_unsupported(settings)
     engine = factory.engine_for(settings)
     problems, advice = preflight.check(settings, engine, fresh_env=project.keys_are_new())
     if problems:
@@ -42,6 +44,7 @@ def install(project: Project) -> None:
     provide_certificate(settings)
     engine.build()
     engine.activate()
+    applied.record(settings)
     engine.prune()
     # The check runs in MLflow's image, which must have been built.
     object_store.refuse_unusable(settings, engine)
@@ -87,6 +90,8 @@ def prepare_start(project: Project) -> tuple[Settings, Engine]:
         install(project)
     elif problems := preflight.foreign_ports(settings, engine):
         raise StackError(*problems)
+    for problem in applied.problems(settings):
+        print(f"Advice: {problem}")
     make_folders(settings)
     provide_certificate(settings)
     return settings, engine
@@ -97,13 +102,27 @@ def build_and_check(settings: Settings, engine: Engine, images: Sequence[str]) -
 
     Raises StackError with the requirement or DAG at fault; the lock file is then unchanged.
     """
-    dags = "airflow" in images
-    with requirements.updated_lock(settings) if dags else nullcontext():
+    is_airflow = "airflow" in images
+    make_folders(settings)
+    with requirements.updated_lock(settings) if is_airflow else nullcontext():
         engine.build(images)
-        if dags and (errors := engine.import_errors()):
-            cause = f"These DAGs cannot be imported in the new image:\n{errors}"
-            raise StackError(cause, fix="nox -s dag_lint")
+        if is_airflow:
+            _check_imports(settings, engine)
         engine.activate(images)
+    if is_airflow:
+        applied.record(settings)
+
+
+def _check_imports(settings: Settings, engine: Engine) -> None:
+    """Import the packages of requirements.txt, then the DAGs; raise StackError if one fails."""
+    packages = dict(imported_packages(requirements.read(settings)))
+    if packages and (errors := engine.package_errors([*packages])):
+        cause = f"These packages cannot be imported in the new image:\n{errors}"
+        raise StackError(*filter(None, (cause, debian.missing_library_advice(errors))))
+    if errors := engine.import_errors():
+        cause = f"These DAGs cannot be imported in the new image:\n{errors}"
+        advice = debian.missing_library_advice(errors)
+        raise StackError(*filter(None, (cause, advice)), fix="nox -s dag_lint")
 
 
 def replace_all(settings: Settings, engine: Engine, names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ are stored next to .env until every service uses them; `commands/secrets.py` res
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestration.clients import postgres
+from orchestration.clients import artifact_folder, postgres
 from orchestration.engines.base import Runtime
 from orchestration.errors import Problem, StackError
 from orchestration.settings import envfile
@@ -53,6 +53,8 @@ def roll_back(settings: Settings, engine: Runtime) -> None:
     postgres.wait(engine)
     if f"{postgres.NAMES[-1]}_before" in postgres.list_databases(engine):
         postgres.switch(engine, back=True)
+    if artifact_folder.is_used(settings[artifact_folder.SETTING]):
+        artifact_folder.undo(engine)
     marker.unlink()
 
 

@@ -1,10 +1,10 @@
 """Check the machine before anything is changed and report all problems at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from orchestration.engines.base import Engine
+from orchestration.engines.base import PROXY, Engine
 from orchestration.errors import Problem
 from orchestration.host.clocks import clock_problems
 from orchestration.host.minimums import (
@@ -19,6 +19,12 @@ from orchestration.host.resources import Host, least_cpus, least_memory, resourc
 from orchestration.settings.model import Settings
 from orchestration.settings.validation import PORTS
 from orchestration.tls import certificates
+
+STOPPED = ("absent", "created", "exited", "dead")
+# The variable from which the process of each page reads its port. It is the same in all containers.
+OWN_PORT = {
+    "airflow-apiserver": "AIRFLOW__API__PORT", "mlflow": "MLFLOW_PORT", "status": "STATUS_PORT",
+}  # fmt: skip
 
 
 def check(
@@ -67,16 +73,38 @@ def index_problems(host: Host) -> Iterator[Problem]:
 
 
 def foreign_ports(settings: Settings, engine: Engine) -> list[Problem]:
-    """Return the ports that another program uses: a health check could pass against it."""
-    if any(service.state in ("running", "orphaned") for service in engine.ps()):
-        return []
+    """Return the ports that another program uses: a health check could pass against it.
+
+    Ports on which the stack itself listens are not checked.
+    """
+    states = {service.name: service.state for service in engine.ps()}
+    services = [*PORTS]
+    if {"running", "orphaned"} & {*states.values()}:
+        services = [name for name in PORTS if _changes_port(settings, engine, name, states)]
+        if not services:
+            return []
     with ThreadPoolExecutor() as pool:
-        problems = [*filter(None, pool.map(partial(port_problem, settings), PORTS))]
+        problems = [*filter(None, pool.map(partial(port_problem, settings), services))]
     names = PORTS.values()
     if len({settings[name] for name in names}) < len(names):
         cause = f"{', '.join(names)} must differ."
         problems.append(Problem("env-unusable", cause, "Change them in .env.", ".env"))
     return problems
+
+
+def _changes_port(
+    settings: Settings, engine: Engine, service: str, states: Mapping[str, str]
+) -> bool:
+    """Return whether a page of a running stack will get a port that the stack does not use."""
+    publisher = PROXY if states.get(PROXY, "absent") not in STOPPED else service
+    if publisher not in states or (publisher == PROXY and not settings.tls):
+        return False
+    if states[publisher] in STOPPED:
+        return True
+    current, intended = engine.environment(publisher), engine.intended_environment(publisher)
+    # Docker lists each port. A process without a container has a variable for its own.
+    ports = [name for name in intended if name.startswith("port ") or name == OWN_PORT[service]]
+    return any(name in current and current[name] != intended[name] for name in ports)
 
 
 def lost_env(data: list[str]) -> Problem:

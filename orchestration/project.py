@@ -43,7 +43,11 @@ class Project:
         """Return the text of a complete .env and a one-line summary of the changes, if any.
 
         Generates blank settings, replaces `auto` by the values in `sizes` and appends new settings.
-        Values that are set never change. Nothing is written.
+        Before the first install, settings of the shell replace values of the example, because later
+        commands may run in another shell. Other values that are set never change. Nothing is
+        written.
+
+        Raises StackError if a value of the shell cannot be written.
         """
         example = self.example()
         text, summary = example, "Created .env from .env.example."
@@ -52,9 +56,37 @@ class Project:
             if missing := envfile.missing_blocks(example, envfile.parse(text)):
                 text = envfile.append(text, f"# added by an upgrade\n{missing}")
                 summary = "Appended new settings to .env."
-        filled = envfile.fill(text, self._generated())
+        filled, from_shell, general = self._with_exported(text, example)
+        filled = envfile.fill(filled, self._generated())
         filled = envfile.fill(filled, sizes, ("auto",))
-        return filled, summary or ("Filled in blank settings of .env." if filled != text else "")
+        summary = summary or ("Filled in blank settings of .env." if filled != text else "")
+        if from_shell:
+            summary += f"\nWrote to .env from this shell: {', '.join(from_shell)}."
+        if general:
+            summary += f"\nIn this shell only: {', '.join(general)}. If the stack needs them, "
+            summary += "add them to .env."
+        return filled, summary
+
+    def _with_exported(self, text: str, example: str) -> tuple[str, list[str], list[str]]:
+        """Return the text with the shell's settings instead of the example's, and their names.
+
+        Those of AWS's tools may expire or concern another program, so they are only returned.
+        """
+        if not self.keys_are_new():
+            return text, [], []
+        defaults = envfile.parse(example, ".env.example")
+        present = {**defaults, **envfile.parse(text)}
+        names = [
+            name
+            for name, default in defaults.items()
+            if self.environ.get(name, "") not in ("", default) and present[name] == default
+        ]
+        general = [name for name in names if name.startswith("AWS_")]
+        names = [name for name in names if name not in general]
+        for name in names:
+            value = envfile.written(name, self.environ[name])
+            text = envfile.fill(text, {name: value}, (defaults[name],))
+        return text, names, general
 
     def example(self) -> str:
         """Return the text of .env.example."""

@@ -14,11 +14,13 @@ from status.probes import Round
 Family = tuple[str, str, str, Mapping[str, float] | float]
 
 
-def document(board: Board) -> dict[str, Any]:
+def document(board: Board, project: str = "", stack: str = "") -> dict[str, Any]:
     """Return the board as JSON data; README.md in this folder documents each field."""
     latest, data, models = board.round, board.round.metadata, board.round.models
     return {
         "version": 1,
+        "project": project,
+        "stack": stack,
         "status": board.status,
         "checked_at": _iso(board.checked_at),
         "services": [_service(service, board.checked_at) for service in board.services],

@@ -79,7 +79,10 @@ class Views:
 
     def document(self) -> bytes:
         """Return the document of /status.json."""
-        return self._cached("json", lambda: json.dumps(documents.document(self.board())).encode())
+        owner = self.settings.project, self.settings.stack
+        return self._cached(
+            "json", lambda: json.dumps(documents.document(self.board(), *owner)).encode()
+        )
 
     def metrics(self) -> bytes:
         """Return the metrics of /metrics."""

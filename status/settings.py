@@ -15,6 +15,8 @@ VARIABLES = {
     "disk": "STATUS_DISK",
     "slots": "AIRFLOW__CORE__PARALLELISM",
     "backup_report": "STATUS_BACKUP_REPORT",
+    "project": "STACK_PROJECT",
+    "stack": "STACK_ID",
 }
 
 
@@ -41,6 +43,9 @@ class Settings:
     disk: str = "/"
     # The report file of the last backup; blank if there is none.
     backup_report: str = ""
+    # The name of the project, and the id of its stack.
+    project: str = ""
+    stack: str = ""
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":

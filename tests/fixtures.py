@@ -108,9 +108,11 @@ def make_settings(clone, project):
 
 
 @pytest.fixture
-def web():
-    """Return an HTTP server that acts as Airflow, MLflow and the status page."""
+def web(tmp_path):
+    """Return an HTTP server that acts as Airflow, MLflow and the status page of the clone."""
     with FakePages() as stub:
+        # The folder of `clone`, which not every test needs.
+        stub.project = Project(tmp_path / "clone", {}).name
         yield stub
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from checks.dag_lint.airflow_parse import Airflow, Parsed
 from checks.dag_lint.findings import Finding, relative
 from checks.dag_lint.run import lint
+from checks.dag_lint.static import left_out
 from orchestration.errors import StackError
 
 SLOWEST = 3
@@ -23,18 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Do not resolve the link: Python finds its virtual environment by the path of the link.
     python = options.airflow.absolute()
     airflow = Airflow(python, python.parent.parent / "dag_lint")
+    paths = [path.resolve() for path in options.paths or [Path("dags")]]
     try:
-        results = [
-            lint(path.resolve(), airflow, limit=options.limit, fresh=options.fresh)
-            for path in options.paths or [Path("dags")]
-        ]
+        results = [lint(path, airflow, limit=options.limit, fresh=options.fresh) for path in paths]
     except StackError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     findings = sorted(finding for group, _ in results for finding in group)
     parsed = [one for _, files in results for one in files]
     report = _report_json if options.json else _report_text
-    report(findings, parsed, time.monotonic() - started)
+    others = [file for path in paths for file in left_out(path)]
+    report(findings, parsed, others, time.monotonic() - started)
     return int(any(one.error or options.strict for one in findings))
 
 
@@ -54,7 +54,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _report_json(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds: float) -> None:
+def _report_json(
+    findings: Sequence[Finding], parsed: Sequence[Parsed], others: Sequence[Path], seconds: float
+) -> None:
     here = Path.cwd()
     files = [
         {
@@ -65,11 +67,17 @@ def _report_json(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds:
         }
         for one in parsed
     ]
-    report = {"findings": [one.as_dict(here) for one in findings], "files": files}
+    report = {
+        "findings": [one.as_dict(here) for one in findings],
+        "files": files,
+        "left_out": [relative(path, here) for path in others],
+    }
     print(json.dumps(report | {"seconds": round(seconds, 3)}, indent=2))
 
 
-def _report_text(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds: float) -> None:
+def _report_text(
+    findings: Sequence[Finding], parsed: Sequence[Parsed], others: Sequence[Path], seconds: float
+) -> None:
     here = Path.cwd()
     for one in findings:
         print(one.as_text(here))
@@ -79,6 +87,10 @@ def _report_text(findings: Sequence[Finding], parsed: Sequence[Parsed], seconds:
     unchanged = f" ({cached} unchanged)" if cached else ""
     dags = sum(len(one.dags) for one in parsed)
     print(f"DAG files: {len(parsed)}{unchanged}, DAGs: {dags}, in {seconds:.1f} s: {verdict}")
+    if others:
+        names = ", ".join(relative(path, here) for path in others[:SLOWEST])
+        more = f" and {len(others) - SLOWEST} more" if len(others) > SLOWEST else ""
+        print(f"left out ({len(others)} .py without the words dag and airflow): {names}{more}")
     slowest = sorted(parsed, key=lambda one: -one.seconds)[:SLOWEST]
     times = [f"{relative(one.path, here)} {one.seconds:.2f} s" for one in slowest]
     print(f"slowest to parse: {', '.join(times)}")

@@ -20,6 +20,7 @@ from typing import Any
 
 from checks.dag_lint.cache import Answer, Cache
 from checks.dag_lint.findings import Finding
+from orchestration.dependencies import debian
 from orchestration.errors import StackError
 from orchestration.process import runner
 
@@ -31,6 +32,7 @@ PATCHES = SERVER.parents[2] / "orchestration/config/stack_runtime/airflow/patche
 SLOW = 2.0
 FILES_EACH = 10
 PACKAGE_FIX = "add the package to install/requirements.txt, then run: inv rebuild"
+MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 # Seconds beyond a file's own limit, for Airflow's import on a busy machine.
 PATIENCE = 120.0
 
@@ -197,5 +199,17 @@ def _import_error(path: Path, error: str) -> Finding:
     """Return a finding at the file's last line in the traceback; a zip file has no lines."""
     lines = re.findall(rf'File "{re.escape(str(path))}", line (\d+)', error)
     last = error.strip().splitlines()[-1]
-    fix = PACKAGE_FIX if last.startswith("ModuleNotFoundError") else ""
+    fix = debian.missing_library_advice(last).replace("\n", " ").rstrip(".")
+    if match := MISSING_MODULE.match(last):
+        fix = _missing_module_fix(path, match[1])
     return Finding(path, int(lines[-1]) if lines else 1, "import-error", last, fix)
+
+
+def _missing_module_fix(path: Path, module: str) -> str:
+    """Return the next step for a module that a file cannot import."""
+    name = module.partition(".")[0]
+    if name == "include":
+        return "put the module into include/, next to the DAGs folder"
+    if name in (folder.name for folder in path.parents[:3]):
+        return f"remove the prefix {name}: modules are searched in the DAGs folder itself"
+    return PACKAGE_FIX

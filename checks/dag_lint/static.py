@@ -45,6 +45,12 @@ def dag_files(path: Path) -> list[Path]:
     return files
 
 
+def left_out(path: Path) -> list[Path]:
+    """Return the Python files of a folder that Airflow's safe mode leaves out, in order."""
+    files = sorted(_not_ignored(path, [])) if path.is_dir() else []
+    return [file for file in files if file.suffix == ".py" and not _may_contain_dag(file)]
+
+
 def _may_contain_dag(path: Path) -> bool:
     """Apply Airflow's heuristic (safe mode): the words `dag` and `airflow` in any case."""
     if path.suffix == ".zip":
@@ -109,6 +115,8 @@ def findings(code: Code) -> Iterator[Finding]:
 
 def _module(root: Path, dotted: str) -> Path | None:
     """Return the file of the DAGs folder that a dotted name imports, or None."""
+    if dotted.startswith("include."):
+        root = root.parent if (root.parent / "include").is_dir() else root
     # The name is a module or a member of one: `ml.data`, `ml.data.load`.
     for name in filter(None, (dotted, dotted.rpartition(".")[0])):
         for end in (".py", "/__init__.py"):
@@ -133,7 +141,14 @@ def ruff_findings(files: Collection[Path]) -> list[Finding]:
     except ValueError:
         raise StackError(f"ruff's output is not JSON:\n{runner.tail(output)}") from None
     return [
-        Finding(Path(one["filename"]), one["location"]["row"], one["code"], one["message"])
+        Finding(
+            Path(one["filename"]),
+            one["location"]["row"],
+            one["code"],
+            one["message"],
+            # For a moved name, this is the new one.
+            (one["fix"] or {}).get("message", "").rstrip("."),
+        )
         for one in rows
         if (one["code"] or "").startswith("AIR")
     ]

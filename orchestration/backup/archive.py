@@ -12,13 +12,16 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from orchestration import checksums
 from orchestration.errors import StackError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+FOLDER, LINK = "folder", "link "
+# Names in tar files are bytes in any encoding.
+NAMES: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,17 @@ def list_backups(folder: Path) -> list[Path]:
 
 
 def pack(tar: Path, files: Mapping[str, Path]) -> None:
-    """Pack files under the given names. Links are replaced by the files they point to."""
+    """Pack files under the given names. Links are replaced by the files they point to.
+
+    Raises StackError if a file cannot be read.
+    """
     with tarfile.open(tar, "w", dereference=True) as archive:
         for name, path in files.items():
-            archive.add(path, name)
+            try:
+                archive.add(path, name, recursive=False)
+            except OSError as error:
+                cause = f"{path} cannot be read: {error.strerror or error}."
+                raise StackError(cause, fix=f"chmod u+r {path}") from None
 
 
 def unpack(tar: Path, into: Path, names: Collection[str]) -> None:
@@ -105,41 +115,52 @@ def unpack(tar: Path, into: Path, names: Collection[str]) -> None:
     Raises StackError for a name that leads out of the folder. The filters of `tarfile` are not
     used, because Python 3.11.2 of Debian lacks them.
     """
-    with tarfile.open(tar) as archive:
+    with tarfile.open(tar, **NAMES) as archive:
         for name in names:
-            target, content = (into / name).resolve(), archive.extractfile(name)
-            if content is None or not target.is_relative_to(into.resolve()):
-                raise StackError(f"{tar.name} contains {name}, which is not a file below {into}.")
-            target.parent.mkdir(parents=True, exist_ok=True)
+            path, content = into / name, archive.extractfile(name)
+            if content is None or not {"/", ".."}.isdisjoint(Path(name).parts):
+                raise StackError(f"{tar.name} contains {name!r}, which is not a file below {into}.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             # Replace a link instead of writing to the file it points to.
-            (into / name).unlink(missing_ok=True)
-            with content, target.open("wb") as file:
+            path.unlink(missing_ok=True)
+            with content, path.open("xb") as file:
                 shutil.copyfileobj(content, file)
-            target.chmod(archive.getmember(name).mode & 0o755)
-
-
-def write_subset(tar: Path, names: Collection[str], into: IO[bytes]) -> None:
-    """Write a tar file with only these files of another one."""
-    with tarfile.open(tar) as archive, tarfile.open(fileobj=into, mode="w") as subset:
-        for member in archive:
-            if member.name.removeprefix("./") in names:
-                subset.addfile(member, archive.extractfile(member))
+            path.chmod(archive.getmember(name).mode & 0o755)
 
 
 def contents(tar: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file in a tar file, by its path.
+    """Return the value of each entry of a tar file by its path.
 
-    Raises StackError if it cannot be read to its end.
+    The value is the SHA-256 of a file, that of a link's target after `link `, or `folder`. Paths
+    that are not UTF-8 contain surrogates. Raises StackError if the tar file cannot be read to its
+    end.
     """
-    hashes = {}
+    values = {}
     try:
-        with tarfile.open(tar) as archive:
+        with tarfile.open(tar, **NAMES) as archive:
             for member in archive:
-                if member.isfile() and (file := archive.extractfile(member)):
-                    hashes[member.name.removeprefix("./")] = checksums.sha256_of_stream(file)
+                name = member.name.removeprefix("./")
+                # Older backups contain an entry for the folder itself.
+                if name != "." and (value := _value(archive, member)):
+                    values[name] = value
     except (tarfile.TarError, OSError, EOFError) as error:
         raise StackError(f"{tar} cannot be read: {error}") from None
-    return hashes
+    return values
+
+
+def _value(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    if member.isdir():
+        return FOLDER
+    if member.issym():
+        target = member.linkname.encode("utf-8", "surrogateescape")
+        return f"{LINK}{hashlib.sha256(target).hexdigest()}"
+    # A hard link counts as the file that it shares.
+    if (member.isreg() or member.islnk()) and (file := archive.extractfile(member)):
+        return checksums.sha256_of_stream(file)
+    # Older backups may contain a named pipe.
+    return ""
 
 
 def _read(folder: Path) -> dict[str, Any]:

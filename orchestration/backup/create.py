@@ -10,37 +10,24 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from packaging.version import Version
 
 from orchestration import checksums
-from orchestration.backup import archive, keyfile
+from orchestration.backup import archive, dag_files, keyfile, restore_artifacts
 from orchestration.backup.archive import Manifest
-from orchestration.clients import object_store, postgres
+from orchestration.clients import artifact_folder, object_store, postgres
 from orchestration.dependencies import requirements
 from orchestration.engines.base import Engine
 from orchestration.errors import StackError
 from orchestration.files import atomic_write
-from orchestration.process import runner
 from orchestration.process.background import Steps
 from orchestration.settings.model import PREVIOUS_KEYS, Settings
 
 KEEP = "7"
-ARTIFACTS, DAGS = "artifacts.tar", "dags.tar"
 # Artifacts in a bucket are listed, not copied.
 ARTIFACT_LIST = "artifacts.list"
-# Packed with the DAGs, which need the packages in these files.
-REQUIREMENTS = ("requirements.txt", "requirements.lock")
 LOCKS = {"airflow": ("airflow.lock", "apache-airflow"), "mlflow": ("mlflow.lock", "mlflow")}
-# A stack that was never used has no folder for artifacts yet.
-IN_ARTIFACTS = """
-there=${MLFLOW_ARTIFACTS_DESTINATION#file://}
-mkdir -p "$there" && cd "$there" && exec "$@"
-"""
-# tar exits with 1 if running tasks change or delete a file meanwhile. The shell checks this,
-# because the command that runs the shell may exit with 1 too.
-PACK = ("sh", "-c", "tar --create --file=- . || [ $? -eq 1 ]")
 
 
 def backups_folder(settings: Settings) -> Path:
@@ -58,7 +45,7 @@ def write(settings: Settings, engine: Engine, into: Path, steps: Steps) -> None:
         steps.do(f"{name} database", partial(postgres.dump, engine, name, file))
         tables[name] = steps.do(f"{name} check", partial(postgres.tables_in_dump, engine, file))
     artifacts = steps.do("artifacts", lambda: _pack_artifacts(settings, engine, into))
-    steps.do("DAGs", lambda: _pack_dags(settings, into / DAGS))
+    steps.do("DAGs", partial(dag_files.pack, settings, into))
     manifest = Manifest(
         project=settings.project,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -107,11 +94,13 @@ def check_compatible(manifest: Manifest, settings: Settings, *, keys_matter: boo
                 f"The backup needs {name} {manifest.versions[name]}. This stack has {here}.",
                 fix="Run git pull and inv rebuild, then try again.",
             )
-    destination = settings["MLFLOW_ARTIFACTS_DESTINATION"]
-    if not manifest.artifacts and manifest.destination != destination:
+    destination = settings[artifact_folder.SETTING]
+    # Artifacts of a folder can be restored into any folder, but not into a bucket.
+    movable = manifest.artifacts and artifact_folder.is_used(destination)
+    if not movable and manifest.destination != destination:
         raise StackError(
             f"The backup's artifacts are in {manifest.destination}. This stack uses {destination}.",
-            fix="Set MLFLOW_ARTIFACTS_DESTINATION in .env, then try again.",
+            fix=f"Set MLFLOW_ARTIFACTS_DESTINATION={manifest.destination} in .env, then try again.",
         )
     if keys_matter and not keys_match(manifest, settings["AIRFLOW_FERNET_KEY"]):
         raise StackError(
@@ -134,38 +123,17 @@ def report(settings: Settings, made_at: str, *, verified: bool, detail: str) -> 
     atomic_write(folder / "report.json", json.dumps(document), 0o644)
 
 
-def includes_artifacts(destination: str) -> bool:
-    """Return whether a backup contains the artifacts. Those in a bucket are not copied."""
-    return urlsplit(destination).scheme in ("", "file")
-
-
 def _pack_artifacts(settings: Settings, engine: Engine, into: Path) -> dict[str, Any]:
     if object_store.is_used(settings):
         with (into / ARTIFACT_LIST).open("wb") as file:
             object_store.write_list(settings[object_store.ARTIFACTS], engine, file)
-    if not includes_artifacts(settings["MLFLOW_ARTIFACTS_DESTINATION"]):
+    if not artifact_folder.is_used(settings[artifact_folder.SETTING]):
         return {}
-    with (into / ARTIFACTS).open("wb") as file:
-        runner.run(artifacts_command(engine, *PACK), into=file)
-    return checksums.digest_of_files(archive.contents(into / ARTIFACTS))
-
-
-def artifacts_command(engine: Engine, *argv: str) -> runner.Command:
-    """Return a command that runs in the artifacts folder of the MLflow service."""
-    return engine.command("mlflow", ("sh", "-c", IN_ARTIFACTS, "sh", *argv))
-
-
-def _pack_dags(settings: Settings, into: Path) -> None:
-    install = settings.root / "install"
-    dags = dag_files(settings.project_dir / "dags").items()
-    requirement_files = {f"install/{name}": install / name for name in REQUIREMENTS}
-    archive.pack(into, {f"dags/{name}": path for name, path in dags} | requirement_files)
-
-
-def dag_files(root: Path) -> dict[str, Path]:
-    """Return the files of a DAGs folder by their relative paths, without bytecode."""
-    paths = (path for path in sorted(root.rglob("*")) if "__pycache__" not in path.parts)
-    return {str(path.relative_to(root)): path for path in paths if path.is_file()}
+    tar = into / restore_artifacts.ARTIFACTS
+    with tar.open("wb") as file:
+        artifact_folder.pack(engine, file)
+    values = archive.contents(tar).items()
+    return checksums.digest_of_files({n: value for n, value in values if value != archive.FOLDER})
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from orchestration.backup import create as backup_create
-from orchestration.backup import restore
+from orchestration.backup import restore, restore_artifacts
 from orchestration.backup.archive import Manifest
-from orchestration.clients import object_store, postgres
+from orchestration.clients import artifact_folder, object_store, postgres
 from orchestration.engines import factory
 from orchestration.engines.base import INIT_JOBS, Engine, runtime_module
 from orchestration.errors import StackError
@@ -26,7 +26,8 @@ from orchestration.settings.validation import PORTS
 
 # The temporary stack shares these files with the clone, and gets these empty folders.
 SHARED = ("orchestration", "install", ".env.example")
-OWN = ("dags", "logs", "plugins", "backups/report")
+OWN = ("dags", "include", "logs", "plugins", "backups/report")
+VOLUME = "/mlflow_data"
 CHECK = runtime_module("airflow.check_restored")
 CHECK_SECONDS = 600
 
@@ -40,7 +41,7 @@ def restore_and_check(folder: Path, manifest: Manifest, engine: Engine, steps: S
     for name in INIT_JOBS:
         steps.do(name, partial(engine.replace, name))
     steps.do("MLflow server", partial(engine.up, ("mlflow",)))
-    steps.do("artifacts", partial(restore.unpack_artifacts, folder, manifest, engine))
+    steps.do("artifacts", partial(_restore_artifacts, folder, manifest, engine))
     # Only the worker has enough memory to load a model.
     check = partial(runner.run, engine.command("airflow-worker", CHECK), timeout=CHECK_SECONDS)
     checked = steps.do("keys and models", check).document()
@@ -48,6 +49,12 @@ def restore_and_check(folder: Path, manifest: Manifest, engine: Engine, steps: S
     models = ", ".join(checked["predicted"]) or "no model with an alias"
     secrets = f"{checked['decrypted']} secrets decrypted"
     return f"{manifest.rows:,} rows, {files:,} files, {secrets}, {models}"
+
+
+def _restore_artifacts(folder: Path, manifest: Manifest, engine: Engine) -> None:
+    restore_artifacts.stage(folder, manifest, engine)
+    restore_artifacts.place(manifest, engine)
+    restore_artifacts.finish(manifest, engine)
 
 
 def _check_bucket(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> int:
@@ -69,6 +76,9 @@ def temporary_stack(settings: Settings, engine: Engine) -> Iterator[Engine]:
     root = settings.root / ".drill"
     values = {**settings.values, "COMPOSE_PROJECT_NAME": f"{settings.project}-drill"}
     values |= {"AIRFLOW_PROJ_DIR": str(root), "BIND_ADDRESS": "127.0.0.1", "TLS": "off"}
+    if artifact_folder.is_used(settings[artifact_folder.SETTING]):
+        # Without Docker, any other folder would be that of the running stack.
+        values[artifact_folder.SETTING] = VOLUME
     values |= dict(zip(PORTS.values(), map(str, ports.free(len(PORTS))), strict=True))
     other = replace(settings, root=root, values=values)
     if root.exists():

@@ -5,18 +5,14 @@ switches to them. Before the switch nothing changes. After it, the next `inv up`
 interrupted restore.
 """
 
-import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from orchestration import checksums, pending
-from orchestration.backup import archive, keyfile
+from orchestration import pending
 from orchestration.backup import create as backup_create
+from orchestration.backup import keyfile, restore_artifacts
 from orchestration.backup.archive import Manifest
 from orchestration.clients import accounts, postgres
 from orchestration.clients.airflow import Airflow
@@ -26,16 +22,12 @@ from orchestration.errors import StackError
 from orchestration.health import canary
 from orchestration.host.drafts import draft_env
 from orchestration.lifecycle import resolve_engine, start
-from orchestration.process import runner
 from orchestration.process.background import Steps
 from orchestration.project import Project
 from orchestration.settings import envfile
 from orchestration.settings.model import Settings
+from orchestration.settings.names import without_effect
 
-EXTRACT = ("tar", "--extract", "--file=-")
-KEEP_CURRENT = ("--backup=simple", "--suffix=.before-restore")
-# The engine may print other lines among those of sha256sum.
-SHA256SUM_LINE = re.compile("[0-9a-f]{64}  ")
 # Settings of this machine and its volumes, which are not taken from a backup.
 CLONE_SETTINGS = (
     "COMPOSE_PROJECT_NAME", "AIRFLOW_UID", "STACK_ENGINE", "AIRFLOW_PROJ_DIR", "BIND_ADDRESS",
@@ -71,12 +63,17 @@ def import_keys(project: Project, manifest: Manifest, file: Path, passphrase: st
     # Copied with their quotes, which some values need.
     raw = {n: value for n, value in envfile.raw_values(text).items() if n not in CLONE_SETTINGS}
     names = envfile.parse(draft)
-    additional = [f"{n}={value}\n" for n, value in raw.items() if n not in names]
+    # For example of an override file that this clone does not have.
+    left_out = without_effect(raw, names, settings.root)
+    wanted = {n: value for n, value in raw.items() if n not in (*names, *left_out)}
+    additional = [f"{n}={value}\n" for n, value in wanted.items()]
     env = envfile.fill(draft, raw, None)
     if additional:
         env = envfile.append(env, "".join(additional))
     project.write_env(env, settings.engine)
     print(f"The keys and settings of {file.name} were written to .env.")
+    if left_out:
+        print(f"Left out, because they have no effect in this clone: {', '.join(left_out)}")
 
 
 def add_keys(project: Project, settings: Settings) -> None:
@@ -105,10 +102,11 @@ def load(folder: Path, manifest: Manifest, engine: Engine, steps: Steps) -> None
         steps.do(f"{name} comparison", partial(_compare, engine, name, expected))
 
 
-def switch_and_verify(settings: Settings, engine: Engine, backup: str) -> None:
-    """Switch to the loaded databases and run the canary; roll back if anything fails."""
+def switch_and_verify(settings: Settings, engine: Engine, backup: str, manifest: Manifest) -> None:
+    """Switch to the loaded databases and artifacts and run the canary; roll back on any failure."""
     try:
         pending.begin_restore(settings, engine, backup)
+        restore_artifacts.place(manifest, engine)
         start(settings, engine, with_canary=False)
         _sync_passwords(settings, engine)
         canary.run(Airflow(settings))
@@ -125,6 +123,7 @@ def switch_and_verify(settings: Settings, engine: Engine, backup: str) -> None:
             raise StackError(f"{error}\n{note}", fix=fix) from None
         raise
     pending.end_restore(settings, engine)
+    restore_artifacts.finish(manifest, engine)
 
 
 def _sync_passwords(settings: Settings, engine: Engine) -> None:
@@ -136,60 +135,7 @@ def _sync_passwords(settings: Settings, engine: Engine) -> None:
         print(f"MLflow account {accounts.ADMIN} {message}")
 
 
-def restore_dags(folder: Path, settings: Settings, *, overwrite: bool) -> None:
-    """Restore the DAG files of a backup; without `overwrite`, only list those that differ."""
-    tar = folder / backup_create.DAGS
-    root = settings.project_dir / "dags"
-    current = {n: checksums.sha256_of(path) for n, path in backup_create.dag_files(root).items()}
-    packed = archive.contents(tar).items()
-    wanted = {n.removeprefix("dags/"): sha256 for n, sha256 in packed if n.startswith("dags/")}
-    if current == wanted:
-        return
-    if not overwrite:
-        names = sorted(n for n in {*current, *wanted} if current.get(n) != wanted.get(n))
-        print(f"DAG files that differ from the backup: {', '.join(names)}")
-        print("To restore them too, repeat the command with --dags.")
-        return
-    previous = root.with_name(f"dags.before-{datetime.now():%Y%m%dT%H%M%S}")
-    shutil.copytree(root, previous)
-    for name in set(current) - set(wanted):
-        (root / name).unlink()
-    archive.unpack(tar, root.parent, [f"dags/{name}" for name in wanted])
-    print(f"The DAG files of the backup were restored. The previous ones are in {previous}.")
-
-
 def _compare(engine: Engine, name: str, expected: Mapping[str, object]) -> None:
     actual = postgres.tables_in_database(engine, f"{name}_loaded")
     if different := sorted(t for t in {*expected, *actual} if expected.get(t) != actual.get(t)):
         raise StackError(f"Loaded tables of {name} differ from the backup: {', '.join(different)}.")
-
-
-def unpack_artifacts(folder: Path, manifest: Manifest, engine: Engine) -> None:
-    """Restore missing and changed artifacts, and verify them.
-
-    The current version of a changed file is kept as `NAME.before-restore`. Raises StackError if a
-    file still differs from the backup at the end.
-    """
-    if not manifest.artifacts:
-        return
-    tar = folder / backup_create.ARTIFACTS
-    expected = archive.contents(tar)
-    command = partial(backup_create.artifacts_command, engine, *EXTRACT)
-    with tar.open("rb") as source:
-        runner.run(command("--skip-old-files"), source=source)
-    if changed := _different_files(expected, engine):
-        with tempfile.TemporaryFile() as source:
-            archive.write_subset(tar, changed, source)
-            source.seek(0)
-            runner.run(command(*KEEP_CURRENT), source=source)
-    if changed := _different_files(expected, engine):
-        raise StackError(f"{len(changed)} artifacts differ from the backup, such as {changed[0]}.")
-
-
-def _different_files(expected: Mapping[str, str], engine: Engine) -> list[str]:
-    """Return the paths of artifacts that are missing or have another SHA-256."""
-    find = ("find", ".", "-type", "f", "-exec", "sha256sum", "{}", "+")
-    output = runner.run(backup_create.artifacts_command(engine, *find)).output
-    lines = [line.split("  ", 1) for line in output.splitlines() if SHA256SUM_LINE.match(line)]
-    actual = {name.removeprefix("./"): sha256 for sha256, name in lines}
-    return sorted(name for name in expected if expected[name] != actual.get(name))

@@ -5,6 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orchestration.settings.model import Settings
+from orchestration.settings.validation import PORTS
+
+OTHER_STACK_FIX = (
+    f"Set {', '.join(PORTS.values())} in .env to free ports, or to those that this stack was "
+    "started with. Then run: inv up"
+)
 FIELDS = {"name", "state", "detail"}
 
 
@@ -16,6 +23,19 @@ class Work:
     state: str
     detail: str
     at: str | None
+
+
+def other_owner(document: dict[str, Any], settings: Settings) -> str:
+    """Return whose page this is, as in `another stack (clone-1)`, or "" if it is this stack's.
+
+    The id is blank on the page of a stack that was started without `inv`.
+    """
+    project, stack = document.get("project"), document.get("stack")
+    if project is None:
+        return "a page without a project, of another or an older stack,"
+    if project == settings.project and stack in ("", settings.stack_id):
+        return ""
+    return f"another stack ({project})" if project != settings.project else "another clone"
 
 
 def verdicts(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

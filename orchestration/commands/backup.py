@@ -6,7 +6,7 @@ from datetime import datetime
 from orchestration import lifecycle, pending
 from orchestration.backup import archive, keyfile
 from orchestration.backup import create as backup_create
-from orchestration.errors import StackError
+from orchestration.errors import StackError, UsageError
 from orchestration.process.background import Steps
 from orchestration.process.progress import Progress
 from orchestration.project import Project
@@ -19,7 +19,7 @@ def run(project: Project, *, keep: str = backup_create.KEEP, passphrase_file: st
     Raises StackError, and leaves no partial backup, if it cannot be written or verified.
     """
     if not keep.isdecimal() or not int(keep):
-        raise StackError(f"--keep {keep} is not a number of backups.", fix="Use 1 or more.")
+        raise UsageError(f"--keep {keep} is not a number of backups.", fix="Use 1 or more.")
     settings, engine = lifecycle.working_engine(project)
     pending.ensure_none_pending(settings)
     if not lifecycle.is_running(engine):

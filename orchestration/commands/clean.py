@@ -16,7 +16,7 @@ from rich.table import Table
 
 from orchestration.engines.base import Engine, runtime_module
 from orchestration.engines.standalone import log_files
-from orchestration.errors import StackError
+from orchestration.errors import StackError, UsageError
 from orchestration.lifecycle import working_engine
 from orchestration.process import runner
 from orchestration.process.background import in_background, show_until_done
@@ -53,7 +53,7 @@ class Row:
 def run(project: Project, *, older_than: str, dry_run: bool) -> None:
     """Remove what is older than this age, and print the freed space. A dry run only lists it.
 
-    Raises StackError for an invalid or too short age. Failed steps are raised at the end, after all
+    Raises UsageError for an invalid or too short age. Failed steps are raised at the end, after all
     others have run.
     """
     seconds = int(parse_age(older_than).total_seconds())
@@ -67,13 +67,13 @@ def run(project: Project, *, older_than: str, dry_run: bool) -> None:
 
 
 def parse_age(text: str) -> timedelta:
-    """Parse an age such as 30d or 12h. Raises StackError if it is invalid or below an hour."""
+    """Parse an age such as 30d or 12h. Raises UsageError if it is invalid or below an hour."""
     try:
         age = log_files.parse_duration(text)
     except StackError:
-        raise StackError(f"--older-than {text} is not a duration.", fix="Use 12h or 30d.") from None
+        raise UsageError(f"--older-than {text} is not a duration.", fix="Use 12h or 30d.") from None
     if age < SHORTEST:
-        raise StackError(f"--older-than {text} is too short.", fix="Use 1h or more.")
+        raise UsageError(f"--older-than {text} is too short.", fix="Use 1h or more.")
     return age
 
 

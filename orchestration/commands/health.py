@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestration.clients.airflow import Airflow
 from orchestration.engines import factory
-from orchestration.errors import StackError
+from orchestration.errors import StackError, UsageError
 from orchestration.health import canary, render
 from orchestration.health import report as health_report
 from orchestration.project import Project
@@ -24,7 +24,7 @@ def run(project: Project, *, as_json: bool, deep: bool, watch: bool = False) -> 
     if watch:
         if deep:
             cause = "--deep and --watch cannot be combined: --deep runs the canary once."
-            raise StackError(cause, fix="inv health --deep")
+            raise UsageError(cause, fix="inv health --deep")
         return render.watch(reports(chosen), as_json=as_json)
     engine = factory.engine_for(chosen)
     report = health_report.collect(chosen, engine, memory=True)

@@ -3,18 +3,18 @@
 from orchestration.engines import factory
 from orchestration.engines.base import check_service
 from orchestration.engines.standalone import log_files
-from orchestration.errors import StackError
+from orchestration.errors import StackError, UsageError
 from orchestration.project import Project
 
 
 def run(project: Project, service: str | None, *, tail: str, since: str, follow: bool) -> None:
     """Print the logs of one service or all.
 
-    Raises StackError if the service does not exist, `tail` is not a number or `since` is not a
+    Raises UsageError if the service does not exist, `tail` is not a number or `since` is not a
     time span.
     """
     if not tail.isdecimal():
-        raise StackError(f"--tail {tail} is not a number.", fix="Use a number, as in: --tail 100")
+        raise UsageError(f"--tail {tail} is not a number.", fix="Use a number, as in: --tail 100")
     if since:
         log_files.parse_duration(since)
     engine = factory.engine_for(project.settings())

@@ -11,16 +11,15 @@ from dataclasses import replace
 from typing import Any
 
 from orchestration import pending
-from orchestration.backup import create as backup_create
-from orchestration.clients import object_store
+from orchestration.clients import artifact_folder, object_store
 from orchestration.engines import factory
 from orchestration.engines.base import Engine, runtime_module
-from orchestration.errors import StackError
+from orchestration.errors import StackError, UsageError
 from orchestration.lifecycle import is_running, start, working_engine
 from orchestration.process import runner
 from orchestration.process.progress import Line, Progress
 from orchestration.project import Project
-from orchestration.settings import envfile, validation
+from orchestration.settings import envfile, rules, validation
 from orchestration.settings.model import Settings
 
 DESTINATION = "MLFLOW_ARTIFACTS_DESTINATION"
@@ -36,12 +35,12 @@ def run(project: Project, to: str, *, dry_run: bool) -> None:
     settings, engine = working_engine(project)
     pending.ensure_none_pending(settings)
     new_settings = replace(settings, values={**settings.values, DESTINATION: to})
-    if not re.fullmatch(validation.BUCKET, to):
+    if not re.fullmatch(rules.BUCKET, to):
         cause = f"--to {to} is not a bucket." if to else "A bucket is required."
-        raise StackError(cause, fix="Use --to s3://bucket/prefix.")
+        raise UsageError(cause, fix="Use --to s3://bucket/prefix.")
     if problems := validation.problems(new_settings.values, ()):
         raise StackError(*problems)
-    if not backup_create.includes_artifacts(settings[DESTINATION]):
+    if not artifact_folder.is_used(settings[DESTINATION]):
         raise StackError(
             f"The artifacts are already in {settings[DESTINATION]}.",
             fix=f"Copy them with a tool for buckets, then set {DESTINATION} in .env.",

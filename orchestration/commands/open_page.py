@@ -5,7 +5,7 @@ import webbrowser
 import requests
 
 from orchestration.clients import http
-from orchestration.errors import StackError
+from orchestration.errors import StackError, UsageError
 from orchestration.health import report as health_report
 from orchestration.project import Project
 from orchestration.settings.validation import PORTS
@@ -18,7 +18,7 @@ def run(project: Project, service: str) -> None:
     """
     settings = project.settings()
     if service not in PORTS:
-        raise StackError(f"{service} has no web page.", fix=f"Use one of: {', '.join(PORTS)}")
+        raise UsageError(f"{service} has no web page.", fix=f"Use one of: {', '.join(PORTS)}")
     address = settings.public_url(PORTS[service])
     try:
         with http.session(settings) as session:

@@ -12,7 +12,9 @@ from orchestration.project import Project
 
 
 def run(project: Project, service: str | None) -> None:
-    """Lock, build and test the DAGs' imports, then replace the services one by one.
+    """Lock, build and test all imports, then replace the services one by one.
+
+    Services that already run from the same build are not replaced, unless `service` names one.
 
     Raises StackError with the requirement or DAG at fault, and leaves stack and lock unchanged.
     """
@@ -30,7 +32,11 @@ def run(project: Project, service: str | None) -> None:
             return
         names = [name for name in engine.services() if image_of(name) in images]
         names.sort(key=lambda name: name not in INIT_JOBS)
-        lifecycle.replace_all(settings, engine, [service] if service else names)
+        names = [service] if service else engine.outdated(names)
+        if not names:
+            print("Nothing has changed. All services run from the current build.")
+            return
+        lifecycle.replace_all(settings, engine, names)
     finally:
         # The next rebuild prunes what remains. An error here must not hide why the rebuild failed.
         with suppress(StackError, OSError):

@@ -1,12 +1,14 @@
 """`inv restore`: restore a backup, with automatic rollback."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from orchestration import lifecycle, pending
-from orchestration.backup import archive, restore
+from orchestration.backup import archive, dag_files, restore, restore_artifacts
 from orchestration.backup import create as backup_create
 from orchestration.backup.archive import Manifest
 from orchestration.clients import postgres
@@ -33,6 +35,7 @@ def run(
     Raises StackError if a step fails. The live state is then unchanged, or put back.
     """
     folder, started = Path(name), time.monotonic()
+    _ensure_backup(project, folder)
     manifest = _verify(folder)
     if not yes:
         raise StackError(
@@ -55,13 +58,28 @@ def run(
     engine.up(("postgres",))
     postgres.wait(engine)
     postgres.create_missing(engine)
-    with Progress() as progress, _drop_loaded_on_failure(engine):
+    with Progress() as progress, _undone_on_failure(engine, manifest):
         steps = Steps(progress)
         restore.load(folder, manifest, engine, steps)
-        steps.do("artifacts", lambda: restore.unpack_artifacts(folder, manifest, engine))
-    restore.switch_and_verify(settings, engine, name)
+        steps.do("artifacts", partial(restore_artifacts.stage, folder, manifest, engine))
+    restore.switch_and_verify(settings, engine, name, manifest)
     print(f"Restored and verified in {time.monotonic() - started:.0f} s.")
-    restore.restore_dags(folder, settings, overwrite=dags)
+    dag_files.restore(folder, settings, overwrite=dags)
+
+
+def _ensure_backup(project: Project, folder: Path) -> None:
+    """Raise StackError unless the folder is a backup, with the path of one that is."""
+    if (folder / archive.MANIFEST).is_file():
+        return
+    backups = archive.list_backups(project.root / "backups")
+    same = [one for one in backups if one.name == folder.name]
+    cause = f"{folder} is not a backup." if folder.exists() else f"There is no folder {folder}."
+    if not backups:
+        raise StackError(f"{cause} backups/ contains no backup.", fix="inv backup")
+    newest = (same or backups)[-1]
+    which = "A backup of this name" if same else "The newest backup"
+    cause += f" {which} is in backups/. Nothing was changed."
+    raise StackError(cause, fix=f"inv restore {os.path.relpath(newest)}")
 
 
 def _verify(folder: Path) -> Manifest:
@@ -74,10 +92,13 @@ def _verify(folder: Path) -> Manifest:
 
 
 @contextmanager
-def _drop_loaded_on_failure(engine: Engine) -> Iterator[None]:
+def _undone_on_failure(engine: Engine, manifest: Manifest) -> Iterator[None]:
+    """Delete what was loaded next to the live databases and artifacts, if anything fails."""
     try:
         yield
     except BaseException:
         with suppress(StackError):
             postgres.drop(engine, "loaded")
+        with suppress(StackError):
+            restore_artifacts.undo(manifest, engine)
         raise

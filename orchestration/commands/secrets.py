@@ -23,7 +23,7 @@ from orchestration.backup import create as backup_create
 from orchestration.clients import accounts
 from orchestration.clients.airflow import Airflow
 from orchestration.engines.base import INIT_JOBS, Engine, image_of, runtime_module
-from orchestration.errors import StackError
+from orchestration.errors import StackError, UsageError
 from orchestration.health import canary, render
 from orchestration.health import report as health_report
 from orchestration.lifecycle import is_running, start, working_engine
@@ -93,12 +93,12 @@ def rotate(project: Project, requested: Sequence[str]) -> None:
 
 
 def select(requested: Sequence[str]) -> list[str]:
-    """Return the requested secrets without duplicates. Raises StackError for an unknown name."""
+    """Return the requested secrets without duplicates. Raises UsageError for an unknown name."""
     if ALL in requested:
         return list(SECRETS)
     if unknown := sorted(set(requested) - SECRETS.keys()):
         names = ", ".join((*SECRETS, ALL))
-        raise StackError(f"{', '.join(unknown)} cannot be rotated.", fix=f"Use one of: {names}")
+        raise UsageError(f"{', '.join(unknown)} cannot be rotated.", fix=f"Use one of: {names}")
     return list(dict.fromkeys(requested))
 
 

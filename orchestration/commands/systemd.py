@@ -1,43 +1,31 @@
 """`inv systemd`: print or install the unit files that run the stack as a system service."""
 
 import os
-import pwd
-import re
 from pathlib import Path
 
 from orchestration.errors import StackError
+from orchestration.host import systemd
+from orchestration.host.drafts import load_or_draft
 from orchestration.process import runner
 from orchestration.project import Project
-
-UNIT, BACKUP, TIMER = "mlops-docker-compose.service", "mlops-backup.service", "mlops-backup.timer"
-UNITS = (UNIT, BACKUP, TIMER)
-INSTALLED = Path("/etc/systemd/system")
+from orchestration.settings.model import Settings
 
 
 def run(project: Project, *, install: bool) -> None:
-    """Print the unit that starts the stack, or install all units."""
-    print(install_units(project.root) if install else unit(project.root).rstrip())
+    """Print all units of this clone, or install them."""
+    settings = load_or_draft(project)
+    if install:
+        print(install_units(settings))
+        return
+    texts = systemd.units(settings).items()
+    print("\n\n".join(f"# {systemd.INSTALLED / name}\n{text.rstrip()}" for name, text in texts))
 
 
-def unit(root: Path, name: str = UNIT) -> str:
-    """Return a unit file that runs in the clone at `root` as the owner of that folder."""
-    text = (root / "orchestration/systemd" / name).read_text(encoding="utf-8")
-    # systemd expands % as the start of a specifier.
-    folder = str(root).replace("%", "%%")
-    owner = pwd.getpwuid(root.stat().st_uid).pw_name
-    values = {"WorkingDirectory": folder, "User": owner}
-    return re.sub(
-        "^(WorkingDirectory|User)=.*$",
-        lambda match: f"{match[1]}={values[match[1]]}",
-        text,
-        flags=re.MULTILINE,
-    )
-
-
-def install_units(root: Path, folder: Path = INSTALLED) -> str:
+def install_units(settings: Settings, folder: Path = systemd.INSTALLED) -> str:
     """Install and enable the units for each boot and night, and return the message to print.
 
-    Raises StackError without root rights or without systemd.
+    Replaces units of this clone with other names. The running stack is left as it is. Raises
+    StackError without root rights or without systemd.
     """
     if os.getuid():
         raise StackError(
@@ -47,11 +35,34 @@ def install_units(root: Path, folder: Path = INSTALLED) -> str:
         raise StackError(
             f"This machine has no systemd: {folder} does not exist.", fix="Run inv up at each boot."
         )
-    for name in UNITS:
-        (folder / name).write_text(unit(root, name), encoding="utf-8")
-    runner.run(runner.Command(("systemctl", "daemon-reload")))
-    runner.run(runner.Command(("systemctl", "enable", UNIT, TIMER)))
+    removed = remove_others(settings, folder)
+    for name, text in systemd.units(settings).items():
+        (folder / name).write_text(text, encoding="utf-8")
+        # systemd warns about units that only root can read, as with a umask of 077.
+        (folder / name).chmod(0o644)
+    stack, timer = (systemd.unit_name(settings, one) for one in (systemd.STACK, systemd.TIMER))
+    _systemctl("daemon-reload")
+    _systemctl("enable", stack, timer)
     return (
-        f"Installed {folder / UNIT}. The stack starts at each boot and is backed up each night.\n"
-        f"To start it now, run: sudo systemctl start {UNIT} {TIMER}"
+        f"{removed}Installed {folder / stack}. The stack starts at each boot and is backed up each "
+        f"night.\nTo start it now, run: sudo systemctl start {stack} {timer}"
     )
+
+
+def remove_others(settings: Settings, folder: Path) -> str:
+    """Remove the clone's units with other names and return a line about them, if there are any."""
+    others = systemd.other_units(settings, folder)
+    if not others:
+        return ""
+    enabled = [path.name for path in others if "[Install]" in path.read_text(encoding="utf-8")]
+    _systemctl("disable", *enabled)
+    # A service is not stopped, because that would stop the stack.
+    if timers := [name for name in enabled if name.endswith(".timer")]:
+        _systemctl("stop", *timers)
+    for path in others:
+        path.unlink()
+    return f"Removed {', '.join(path.name for path in others)}.\n"
+
+
+def _systemctl(*arguments: str) -> None:
+    runner.run(runner.Command(("systemctl", *arguments)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestration.clients import dag_runs
 from orchestration.clients.airflow import Airflow
-from orchestration.errors import StackError
+from orchestration.errors import StackError, UsageError
 from orchestration.project import Project
 
 
@@ -45,14 +45,14 @@ def print_report(airflow: Airflow, dag_id: str, run_id: str) -> None:
 
 
 def parse_conf(conf: str | None) -> dict[str, Any]:
-    """Parse the configuration of a run. Raises StackError unless it is a JSON object."""
+    """Parse the configuration of a run. Raises UsageError unless it is a JSON object."""
     example = "Use an object, as in: --conf '{\"seed\": 7}'"
     try:
         value = json.loads(conf or "{}")
     except ValueError as error:
-        raise StackError(f"--conf is not JSON: {error}", fix=example) from None
+        raise UsageError(f"--conf is not JSON: {error}", fix=example) from None
     if not isinstance(value, dict):
-        raise StackError("--conf must be a JSON object.", fix=example)
+        raise UsageError("--conf must be a JSON object.", fix=example)
     return value
 
 
@@ -60,7 +60,7 @@ def parse_date(date: str | None) -> datetime:
     """Parse the logical date of a run: UTC unless it has an offset; None means now.
 
     Airflow's web interface sends the current time by default too. Airflow's own commands also read
-    dates in UTC, in which `{{ ds }}` is shown. Raises StackError unless the date is ISO 8601.
+    dates in UTC, in which `{{ ds }}` is shown. Raises UsageError unless the date is ISO 8601.
     """
     if date is None:
         return datetime.now(UTC)
@@ -69,4 +69,4 @@ def parse_date(date: str | None) -> datetime:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         example = "Use a day or a time, as in: --date 2026-01-31 or --date 2026-01-31T06:00+01:00"
-        raise StackError(f"--date is not a date: {error}", fix=example) from None
+        raise UsageError(f"--date is not a date: {error}", fix=example) from None

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from orchestration.engines.base import Runtime, image_of
 from orchestration.errors import Problem
+from orchestration.host.ports import port_problem
 from orchestration.settings import compose_file
 from orchestration.settings.model import Settings
+from orchestration.settings.validation import PORTS
 
 OVERRIDE = "orchestration/docker-compose.override.yaml"
 EXECUTION_URL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
@@ -61,7 +63,7 @@ def problems(settings: Settings, engine: Runtime, running: Iterable[str]) -> Ite
         yield from _shared(comparison, variable, code, effect)
     status = current.get("status") or engine.intended_environment("status")
     yield from _execution_url(comparison, status.get("AIRFLOW_URL", ""))
-    yield from _not_applied(comparison, compose_file.references(settings))
+    yield from _not_applied(comparison, settings)
 
 
 def _shared(comparison: Comparison, variable: str, code: str, effect: str) -> Iterator[Problem]:
@@ -98,16 +100,21 @@ def _fix(variable: str, *, overridden: bool) -> str:
     return f"Remove {variable} from {OVERRIDE}, then run: inv up" if overridden else "inv up"
 
 
-def _not_applied(comparison: Comparison, references: Mapping[str, set[str]]) -> Iterator[Problem]:
+def _not_applied(comparison: Comparison, settings: Settings) -> Iterator[Problem]:
     changed = comparison.changed()
     if not changed:
         return
-    names = _changed_settings(changed, comparison, references)
+    names = _changed_settings(changed, comparison, compose_file.references(settings))
     where = ", ".join(sorted(set[str]().union(*changed.values())))
     keys = [name for name in names if name in DATA_KEYS and not _key_added(comparison, name)]
     if keys:
         yield _data_key_edited(keys, where)
-    if others := [name for name in names if name not in keys]:
+    # The stack cannot move to a port that another program uses.
+    ports = (port_problem(settings, service) for service, name in PORTS.items() if name in names)
+    taken = [*filter(None, ports)]
+    yield from taken
+    kept = (*keys, *(PORTS[problem.where] for problem in taken))
+    if others := [name for name in names if name not in kept]:
         cause = f"The running services do not use the current value of: {', '.join(others)}."
         yield Problem("settings-not-applied", cause, "inv up", where)
 

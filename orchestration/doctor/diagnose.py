@@ -9,18 +9,21 @@ from itertools import chain
 
 from orchestration import pending
 from orchestration.clients import object_store
+from orchestration.dependencies import applied
 from orchestration.doctor import config_drift, log_scan, state_checks
+from orchestration.doctor.order import causes_first
 from orchestration.engines import factory
 from orchestration.engines.base import Engine
 from orchestration.errors import Problem, StackError, next_step
 from orchestration.health import report as health_report
 from orchestration.health.report import Report
+from orchestration.host import systemd
 from orchestration.host.drafts import load_or_draft
 from orchestration.host.resources import Host
 from orchestration.preflight import lost_env
 from orchestration.process.background import in_background
 from orchestration.project import Project
-from orchestration.settings.model import SECRETS, Settings
+from orchestration.settings.model import Settings
 from orchestration.settings.secret_strength import SHORTEST_PASSWORD
 
 # The time limit of a diagnosis below the error of another command.
@@ -34,10 +37,7 @@ EXPECTED = (*SYMPTOMS, "stack-down", "not-installed", "could-not-look", "task-si
 # Worth fixing, but never the cause of another problem.
 UNRELATED = ("env-readable", "dag-import-errors", "weak-secret", "could-not-look",
              "certificate-ends-soon", "canary-waited", "dags-stale", "task-silent", "tasks-wait",
-             "queue-unserved")  # fmt: skip
-# Secret settings that the stack does not generate.
-EXTERNAL_SECRETS = ("ALERT_WEBHOOK_URL", "SMTP_PASSWORD", "AWS_SECRET_ACCESS_KEY",
-                    "AWS_SESSION_TOKEN", "PYPI_INDEX_URL")  # fmt: skip
+             "queue-unserved", "backup-failed", "packages-not-applied")  # fmt: skip
 
 
 def format_problem(problem: Problem) -> str:
@@ -76,7 +76,8 @@ def examine(project: Project, failure: str = "") -> list[Problem]:
         not_installed = error.problems
     engine = _engine(settings)
     problems = [*not_installed, *_check_all(settings, engine, failure, installed=not not_installed)]
-    return [_without_secrets(one, settings) for one in _without_symptoms(_merged(problems))]
+    remaining = causes_first(_without_symptoms(_merged(problems)), UNRELATED)
+    return [_without_secrets(one, settings) for one in remaining]
 
 
 def _engine(settings: Settings) -> Engine:
@@ -95,6 +96,8 @@ def _check_all(
     problems = [*_guarded(".env", state_checks.check_env_file, settings)]
     problems += _guarded("interrupted operations", pending.problems, settings)
     problems += _guarded("certificates", state_checks.check_certificate, settings)
+    problems += _guarded("packages", applied.problems, settings) if installed else ()
+    problems += _guarded("nightly backup", systemd.backup_problem, settings)
     problems += log_scan.scan_error(settings, failure)
     if unfit := [*_guarded("engine", engine.problems)]:
         host = Host(folders=(settings.root,))
@@ -172,7 +175,7 @@ def _without_symptoms(problems: list[Problem]) -> list[Problem]:
 def _without_secrets(problem: Problem, settings: Settings) -> Problem:
     """Mask secrets of .env in a problem, in case a check quoted one."""
     cause, fix = problem.cause, problem.fix
-    for name in (*SECRETS, *EXTERNAL_SECRETS):
-        if len(value := settings[name]) >= SHORTEST_PASSWORD:
+    for value in settings.secret_values():
+        if len(value) >= SHORTEST_PASSWORD:
             cause, fix = cause.replace(value, "***"), fix.replace(value, "***")
     return replace(problem, cause=cause, fix=fix)

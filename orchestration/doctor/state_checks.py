@@ -9,10 +9,12 @@ from stat import S_IMODE
 import requests
 
 from orchestration.clients import accounts
+from orchestration.clients.status_page import OTHER_STACK_FIX
 from orchestration.doctor.config_drift import OVERRIDE
 from orchestration.engines.base import MANY_RESTARTS, PROXY, Runtime, Service
 from orchestration.errors import Problem
 from orchestration.health.report import Report, Row
+from orchestration.host import file_modes
 from orchestration.host.clocks import clock_problems
 from orchestration.host.minimums import DISK_NEEDED_GIB
 from orchestration.host.permissions import folder_problems
@@ -82,6 +84,8 @@ def check_certificate(settings: Settings) -> Iterator[Problem]:
 def check_host(settings: Settings, host: Host, *, built: bool) -> Iterator[Problem]:
     """Yield problems of folders, clocks and disks, and of what a build would download."""
     yield from (*host.problems, *folder_problems(settings), *clock_problems(host))
+    if built and settings.engine == "docker":
+        yield from file_modes.unopened(settings)
     # Running a stack needs less space than building it.
     yield from disk_problems(host.folders, LEAST_FREE_GIB if built else DISK_NEEDED_GIB)
     yield from index_problems(host)
@@ -153,14 +157,16 @@ def check_work(report: Report) -> Iterator[Problem]:
             name, subject, fix, where = RESULTS[work.name]
             yield Problem(name, f"{subject}: {work.detail}.", fix, where)
         elif work.name == "disk" and work.state in ("degraded", "down"):
-            yield Problem("disk-full", f"The disk is {work.detail}.", "inv clean", "status")
+            yield Problem("disk-full", f"The disk is {work.detail}.", "inv clean", "machine")
 
 
 def check_pages(report: Report) -> Iterator[Problem]:
     """Yield pages of healthy services that cannot be reached from this machine."""
     rows = {row.name: row for row in report.services}
     for check in report.checks:
-        if check.name == "engine":
+        if check.other_stack:
+            yield Problem("other-stack", f"{check.detail}.", OTHER_STACK_FIX, check.name)
+        elif check.name == "engine":
             fix = "Fix what it names, then run: inv up"
             yield Problem("engine-refuses", check.detail, fix, "engine")
         elif not check.healthy and rows.get(check.name) and rows[check.name].healthy:

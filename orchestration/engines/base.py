@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from orchestration.errors import Problem, StackError
+from orchestration.errors import Problem, UsageError
 from orchestration.host.resources import Host
 from orchestration.process import runner
 from orchestration.settings.model import Settings
@@ -164,11 +164,17 @@ class Builder(Protocol):
     def build(self, images: Collection[str] = ()) -> None:
         """Build images or environments next to those in use, showing progress."""
 
+    def package_errors(self, packages: Collection[str]) -> str:
+        """Import Python packages with the newest build; return the errors, one per line."""
+
     def import_errors(self) -> str:
         """Import every DAG with the newest build; return the errors, one per line."""
 
     def activate(self, images: Collection[str] = ()) -> None:
         """Use the newest builds from now on. Running services keep the ones they run from."""
+
+    def outdated(self, services: Collection[str]) -> list[str]:
+        """Return those of these services that do not run from the active builds."""
 
     def prune(self) -> None:
         """Remove builds that are inactive and that no service runs from."""
@@ -192,10 +198,10 @@ class Engine(Runtime, Builder, Sandbox, Protocol):
 
 
 def check_service(engine: Engine, name: str, allowed: Collection[str]) -> None:
-    """Raise StackError unless `name` is one of the `allowed` services."""
+    """Raise UsageError unless `name` is one of the `allowed` services."""
     if name in allowed:
         return
     why = "is not a service"
     if name in engine.services():
         why = "runs once, as part of inv up" if name in INIT_JOBS else "is not built here"
-    raise StackError(f"{name} {why}.", fix=f"Use one of: {', '.join(allowed)}")
+    raise UsageError(f"{name} {why}.", fix=f"Use one of: {', '.join(allowed)}")

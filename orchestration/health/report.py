@@ -9,15 +9,23 @@ from typing import Any
 import requests
 
 from orchestration.clients import accounts, http
-from orchestration.clients.status_page import Work, stale_files, verdicts, work
+from orchestration.clients.status_page import (
+    OTHER_STACK_FIX,
+    Work,
+    other_owner,
+    stale_files,
+    verdicts,
+    work,
+)
 from orchestration.engines.base import PROXY, Runtime, Service
 from orchestration.errors import StackError, next_step
 from orchestration.health import stale_dags
+from orchestration.health.dependencies import depth
 from orchestration.settings.model import Settings
 
 TIMEOUT_SECONDS = 3
 # Fields of rows and checks that `inv health --json` leaves out.
-INTERNAL = {"verdict", "status_code"}
+INTERNAL = {"verdict", "status_code", "other_stack"}
 # Results that describe models and their data. They are no fault of a DAG or of the stack.
 MODELS = {"champion", "challenger", "drift"}
 NOT_STARTED = ("absent", "created", "orphaned")
@@ -38,6 +46,8 @@ class Check:
     latency_ms: float | None
     detail: str
     status_code: int | None = None
+    # Whether another stack answers at the ports of these settings.
+    other_stack: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,10 @@ def collect(settings: Settings, engine: Runtime, *, memory: bool = False) -> Rep
             return Report(engine.name, [], checks)
     checks = [each.result()[0] for each in probes]
     # The status page is the last of ENDPOINTS.
-    document, by_name = probes[-1].result()[1], {check.name: check for check in checks}
+    document = probes[-1].result()[1]
+    if document and (owner := other_owner(document, settings)):
+        checks, document = _of_other_stack(settings, checks, owner), {}
+    by_name = {check.name: check for check in checks}
     page = verdicts(document)
     rows = [
         replace(row(service, page, by_name), memory_bytes=memory_use.get(service.name))
@@ -130,6 +143,16 @@ def collect(settings: Settings, engine: Runtime, *, memory: bool = False) -> Rep
     ]
     stale = stale_dags.check(stale_files(document), settings.project_dir / "dags")
     return Report(engine.name, rows, checks, [*work(document), *stale])
+
+
+def _of_other_stack(settings: Settings, checks: list[Check], owner: str) -> list[Check]:
+    """Return the checks without those that passed against another stack."""
+    url = settings.url("STATUS_PORT")
+    detail = f"{url}: {owner} answers here"
+    return [
+        replace(one, healthy=False, detail=detail, other_stack=True) if one.healthy else one
+        for one in checks
+    ]
 
 
 def probe(settings: Settings, name: str) -> tuple[Check, dict[str, Any]]:
@@ -197,17 +220,26 @@ def age(time: str) -> str:
 
 def explain(report: Report, engine: Runtime, lines: int = 8) -> str:
     """Return what is unhealthy and why, the last log lines of one service, and the next command."""
-    unhealthy = report.unhealthy()
+    unhealthy = sorted(report.unhealthy(), key=_cause_first)
     reasons = [f"{part.name}: {part.detail}" for part in (*unhealthy, *report.bad_work())]
     if not unhealthy:
         return "\n".join([*reasons, next_step("inv doctor")]) if reasons else ""
-    # Prefer a service that is not running: those that are may be waiting for it.
+    if any(check.other_stack for check in report.checks):
+        return "\n".join([*reasons, OTHER_STACK_FIX])
+    # Prefer a service that is known to be down: others may only wait for it.
     rows = [part for part in unhealthy if isinstance(part, Row)]
-    first = min(rows, key=lambda row: row.state == "running", default=None)
+    first = min(rows, key=_cause_first, default=None)
     if first is None or first.state in NOT_STARTED:
         return "\n".join([*reasons, next_step("inv up")])
     log = last_log_lines(engine, first.name, lines)
     return "\n".join([*reasons, *log, next_step(f"inv logs -s {first.name}")])
+
+
+def _cause_first(part: Row | Check) -> tuple[int, int]:
+    if isinstance(part, Check):
+        return (2, 0) if part.name != "engine" else (0, 0)
+    is_down = part.state != "running" or part.verdict == "down"
+    return (0 if is_down else 1), depth(part.name)
 
 
 def last_log_lines(engine: Runtime, service: str, lines: int) -> Iterable[str]:
@@ -229,8 +261,12 @@ def _verdict(
         answers = any(check.latency_ms is not None for check in checks.values())
         return answers, "answers with TLS" if answers else "no page answers through it"
     verdict = verdicts.get(service.name)
+    if verdict is None and verdicts:
+        # A service of the user's override file, which the page does not know.
+        return service.health in ("", "healthy"), service.health or service.state
     if verdict is None:
-        return False, "unknown: the status page does not answer"
+        known = checks["status"].other_stack
+        return False, f"unknown: the status page {'is not ours' if known else 'does not answer'}"
     seen, since = verdict.get("last_seen"), service.since
     if verdict["state"] == "up" and seen and since and datetime.fromisoformat(seen) < since:
         return False, "started, not checked yet"

@@ -31,16 +31,19 @@ def check(files: Mapping[str, datetime], folder: Path) -> Iterator[Work]:
 def _defines_dags(folder: Path, name: str, seen: float) -> bool:
     file = folder / name
     rules = [parent / ".airflowignore" for parent in file.parents]
+    shared = (folder.parent / "include").rglob("*.py")
     try:
         if any(rule.is_file() and _changed(rule) > seen for rule in rules):
             return False
         changed, text = _changed(file), file.read_text(errors="replace")
+        shared_changed = any(_changed(module) > seen for module in shared)
     except OSError:
         return False
     if changed > time.time() - SETTLED_SECONDS:
         return False
-    # A factory may define the DAGs of an unchanged file.
-    return changed < seen or bool(DEFINITION.search(text))
+    # A factory may define the DAGs of an unchanged file, until the factory itself is changed.
+    unchanged = changed < seen and not shared_changed
+    return unchanged or bool(DEFINITION.search(text))
 
 
 def _changed(file: Path) -> float:

@@ -8,8 +8,9 @@ from pathlib import Path
 from orchestration.errors import Problem
 from orchestration.settings.model import Settings
 
-# The folders that Airflow's services mount, and the access they need (bits as in chmod).
-MOUNTS = {"dags": 0o5, "logs": 0o7, "plugins": 0o5}
+# The folders that Airflow's services mount. They write to LOGS and read the code in the others.
+MOUNTS = ("dags", "logs", "plugins")
+LOGS, WRITE = "logs", 0o7
 
 
 def folder_problems(settings: Settings) -> list[Problem]:
@@ -48,24 +49,23 @@ def _no_rights(cause: str, fix: str) -> Problem:
 
 
 def uid_problem(settings: Settings) -> Problem | None:
-    """Return why Airflow's containers cannot run as AIRFLOW_UID, or None."""
+    """Return a problem if Airflow's containers would run as root, else None."""
     uid = settings["AIRFLOW_UID"]
-    if uid.isascii() and uid.isdigit() and int(uid):
+    if int(uid):
         return None
-    why = "is not a numeric user id" if uid.strip("0") else "would run Airflow as root"
     fix = "Leave it blank in .env, then run: inv install"
-    return Problem("uid-unusable", f"AIRFLOW_UID={uid} {why}.", fix, "machine")
+    return Problem("uid-unusable", f"AIRFLOW_UID={uid} would run Airflow as root.", fix, "machine")
 
 
-def mount_problems(settings: Settings) -> Iterator[Problem]:
-    """Yield each existing mounted folder that AIRFLOW_UID in group 0 cannot use as needed."""
-    uid = int(settings["AIRFLOW_UID"])
-    for name, rights in MOUNTS.items():
-        folder = settings.project_dir / name
-        if os.path.isdir(folder) and not permits(folder, uid, rights):
-            access = "write to" if name == "logs" else "read"
-            cause = f"AIRFLOW_UID={uid} is not allowed to {access} {folder}."
-            yield _no_rights(cause, _fix(folder, uid, rights))
+def log_problems(settings: Settings) -> Iterator[Problem]:
+    """Yield a problem if the folder of logs exists and AIRFLOW_UID in group 0 cannot write to it.
+
+    `file_modes.problems` checks the folders that are only read.
+    """
+    uid, folder = int(settings["AIRFLOW_UID"]), settings.project_dir / LOGS
+    if os.path.isdir(folder) and not permits(folder, uid, WRITE):
+        cause = f"AIRFLOW_UID={uid} is not allowed to write to {folder}."
+        yield _no_rights(cause, _fix(folder, uid))
 
 
 def permits(folder: Path, uid: int, rights: int) -> bool:
@@ -77,9 +77,8 @@ def permits(folder: Path, uid: int, rights: int) -> bool:
     return has_acl or (status.st_mode >> shift) & rights == rights
 
 
-def _fix(folder: Path, uid: int, rights: int) -> str:
-    sudo = "" if os.getuid() in (0, folder.stat().st_uid) else "sudo "
-    quoted = shlex.quote(str(folder))
-    if rights == MOUNTS["logs"] and folder.stat().st_uid != uid:
+def _fix(folder: Path, uid: int) -> str:
+    owner, quoted = folder.stat().st_uid, shlex.quote(str(folder))
+    if owner != uid:
         return f"{'sudo ' if os.getuid() else ''}chown -R {uid}:0 {quoted}"
-    return f"{sudo}chmod -R {'u+rwX' if rights == MOUNTS['logs'] else 'a+rX'} {quoted}"
+    return f"{'' if os.getuid() in (0, owner) else 'sudo '}chmod -R u+rwX {quoted}"

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from orchestration.files import atomic_write
+from orchestration.settings import airflow_variables, names
 from orchestration.settings.model import Settings
 
 REFERENCE = re.compile(r"\$\{(\w+)(?::?([-+?])([^}]*))?\}")
@@ -48,10 +50,32 @@ def interpolate(text: str, values: Mapping[str, str]) -> str:
     return REFERENCE.sub(expand, text)
 
 
+def write_airflow_variables(settings: Settings) -> None:
+    """Write the Compose file of the user's Airflow variables, or remove it if there are none."""
+    path = settings.root / "orchestration" / airflow_variables.FILE
+    current = path.read_text("utf-8") if path.exists() else ""
+    if not settings.airflow_variables:
+        path.unlink(missing_ok=True)
+    elif current != (text := _airflow_text(settings)):
+        atomic_write(path, text, 0o644)
+
+
+def _airflow_text(settings: Settings) -> str:
+    """Return that file's text; services of the user's override file are included."""
+    folder = settings.root / "orchestration"
+    services = [*_services((folder / "docker-compose.yaml").read_text("utf-8"))]
+    if override := names.override_file(folder):
+        services += (yaml.safe_load(override.read_text("utf-8")) or {}).get("services") or {}
+    return airflow_variables.compose_text(settings.values, dict.fromkeys(services))
+
+
 def _files(settings: Settings) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """Yield the settings that add each file, and its services."""
     for name, added_by in settings.compose_files.items():
-        yield added_by, _services((settings.root / "orchestration" / name).read_text("utf-8"))
+        path = settings.root / "orchestration" / name
+        is_ours = name == airflow_variables.FILE
+        text = _airflow_text(settings) if is_ours else path.read_text("utf-8")
+        yield added_by, _services(text)
 
 
 @cache

@@ -109,6 +109,19 @@ def plain_error(text: str, quote: str) -> str | None:
     return None
 
 
+def written(name: str, value: str) -> str:
+    """Return a value as it is written after `NAME=`, in single quotes if it needs them.
+
+    Raises StackError if no form is read alike by all readers.
+    """
+    for form in (value, f"'{value}'"):
+        if not line_error(f"{name}={form}") and parse(f"{name}={form}") == {name: value}:
+            return form
+    cause = f"The value of {name} in this shell cannot be written to .env."
+    fix = f"Use a value without ' and ${{, and without a backslash at its end, or: unset {name}"
+    raise StackError(Problem("env-unusable", cause, fix, ".env"))
+
+
 def fill(text: str, values: Mapping[str, str], blank: tuple[str, ...] | None = ("",)) -> str:
     """Set each name in `values` whose current value is in `blank`, or any value if `blank` is None.
 

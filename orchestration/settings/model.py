@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestration.checksums import fingerprint
 from orchestration.errors import Problem, StackError
-from orchestration.settings import envfile, validation
+from orchestration.settings import airflow_variables, envfile, names, validation
+from orchestration.settings.rules import RULES
 
 INHERITED = re.compile(
     r"^(PATH|HOME|USER|TERM|NO_COLOR|XDG_\w+|DOCKER_\w+|(?i:(?:https?|no|all)_proxy)|SSL_CERT_\w+)$"
@@ -62,14 +64,20 @@ class Settings:
     def from_text(cls, text: str, root: Path, environ: Mapping[str, str]) -> "Settings":
         """Return the settings in the text of a .env; variables in `environ` take precedence.
 
-        Raises StackError for a malformed line or a value that cannot be used.
+        Raises StackError for a line that is malformed or without effect, or an unusable value.
         """
         example = (root / ".env.example").read_text(encoding="utf-8")
-        written = {**envfile.parse(example, ".env.example"), **envfile.parse(text)}
+        known, in_file = envfile.parse(example, ".env.example"), envfile.parse(text)
+        written = {**known, **in_file}
         values = {name: environ.get(name, value) for name, value in written.items()}
         required = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
-        if problems := validation.problems(values, required):
+        exported = values.keys() & environ.keys()
+        problems = names.problems(text, known, root)
+        if problems := [*problems, *validation.problems(values, required, exported)]:
             raise StackError(*problems)
+        # Docker accepts no name here, and a server would also listen on the name's IPv6 address.
+        if values["BIND_ADDRESS"] == "localhost":
+            values["BIND_ADDRESS"] = "127.0.0.1"
         inherited = {name: value for name, value in environ.items() if INHERITED.match(name)}
         return cls(root, values, inherited)
 
@@ -105,7 +113,27 @@ class Settings:
             "docker-compose.logs.yaml": tuple(name for name in in_buckets if name == LOGS),
         }
         added = {name: settings for name, settings in optional.items() if settings}
-        return {"docker-compose.yaml": (), **added}
+        last = {airflow_variables.FILE: ()} if self.airflow_variables else {}
+        return {"docker-compose.yaml": (), **added, **last}
+
+    @property
+    def airflow_variables(self) -> tuple[str, ...]:
+        """The names of the user's options, connections and variables of Airflow."""
+        return airflow_variables.names(self.values)
+
+    def secret_values(self) -> list[str]:
+        """Return every value that no message may contain, the longest first."""
+        secret = [name for rule in RULES if rule.secret for name in rule.names]
+        values = {self[name] for name in (*secret, *self.airflow_variables)}
+        return sorted(filter(None, values), key=len, reverse=True)
+
+    @property
+    def stack_id(self) -> str:
+        """An id that no other clone's stack has, also one with the same project name.
+
+        The status page shows it. It reveals neither the folder nor the secret it is made of.
+        """
+        return fingerprint(f"{self.root} {self['AIRFLOW_JWT_SECRET']}")
 
     def _is_bucket(self, name: str) -> bool:
         return self[name].startswith("s3://")
@@ -146,7 +174,11 @@ class Settings:
     def safety_problems(self) -> list[Problem]:
         """Return the problems that make a start with these settings unsafe."""
         secrets = {name: self[name] for name in SECRETS}
-        return [*validation.weak_secrets(secrets), *validation.exposure_problems(self.values)]
+        return [
+            *validation.weak_secrets(secrets),
+            *validation.exposure_problems(self.values),
+            *validation.celery_problems(self.values),
+        ]
 
     def refuse_exposed(self) -> None:
         """Raise StackError for pages exposed to other machines without TLS."""
@@ -155,6 +187,6 @@ class Settings:
 
     def compose_environment(self) -> dict[str, str]:
         """Return Compose's environment, which no unrelated exported variable can change."""
-        derived = {"AIRFLOW_PROJ_DIR": str(self.project_dir)}
+        derived = {"AIRFLOW_PROJ_DIR": str(self.project_dir), "STACK_ID": self.stack_id}
         derived |= {"PUBLIC_HOST": self.public_host} if self.tls else {}
         return {**self.environment, **self.values, **derived}

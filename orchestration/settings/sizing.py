@@ -27,7 +27,7 @@ def sizes_for(memory_gib: float, cpus: int) -> dict[str, str]:
     available = min(mebibytes, FIRST_MEMORY + (mebibytes - FIRST_MEMORY) * SHARE_OF_REST)
     service = int(min(max(available * SERVICE_SHARE, MIN_SERVICE), MAX_SERVICE))
     worker = int(max(available - SERVICES * service - OTHERS, MIN_WORKER))
-    tasks = min(2 * cpus, (worker - WORKER) // TASK, MAX_TASKS)
+    tasks = max(1, min(2 * cpus, (worker - WORKER) // TASK, MAX_TASKS))
     return {
         "SERVICE_MEMORY": f"{service}m",
         "WORKER_MEMORY": f"{worker}m",

@@ -2,22 +2,13 @@
 
 import base64
 import ipaddress
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import itemgetter
 
 from orchestration.errors import Problem
 from orchestration.settings import secret_strength
+from orchestration.settings.rules import RULE_OF
 
-PORT = "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-WEB_ADDRESS = r"https?://([^\s/?#\\]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#]\S*)?"
-HOST = "[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-# No `?` or `#`: some readers do not treat what follows as a part of the name.
-_NAME = "s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-BUCKET, FILE_IN_BUCKET = rf"{_NAME}(/[^\s?#]*)?", rf"{_NAME}/\S*[^\s/]"
-NOT_IN_BUCKET = "(?!s3:).*"
 # The address of a socket that listens on all addresses.
 EVERYWHERE = ("0.0.0.0", "::")
 FERNET_KEY = "AIRFLOW_FERNET_KEY"
@@ -25,59 +16,17 @@ FERNET_KEY = "AIRFLOW_FERNET_KEY"
 PORTS = {
     "airflow-apiserver": "AIRFLOW_PORT", "mlflow": "MLFLOW_PORT", "status": "STATUS_PORT",
 }  # fmt: skip
-IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 
 
-@dataclass(frozen=True)
-class Form:
-    """The pattern that the whole value of some settings must match.
+def problems(
+    values: Mapping[str, str], required: Iterable[str], exported: Collection[str] = ()
+) -> list[Problem]:
+    """Return the problems of these values; the settings in `required` must not be blank.
 
-    In `cause`, {0} is the setting and {1} its value, which is left out for secrets. `values`
-    completes the sentence "Set it in .env to".
+    The settings in `exported` have their value from the shell and not from .env.
     """
-
-    names: tuple[str, ...]
-    pattern: str
-    cause: str
-    values: str
-
-
-def _one_of(name: str, *allowed: str, blank: bool = False) -> Form:
-    choices = f"one of: {', '.join(allowed)}{', or leave it blank' if blank else ''}"
-    return Form((name,), "|".join((*allowed, "") if blank else allowed), NOT_ALLOWED, choices)
-
-
-NOT_ALLOWED, NO_BUCKET = "{0}={1} is not allowed.", "{0}={1} is not an S3 address."
-NO_PORT, NO_ADDRESS = "{0}={1} is not a port.", "{0} is not a web address."
-FORMS = (
-    Form(IN_URLS, "[A-Za-z0-9._~-]*", "{0} is part of a URL.", "letters, digits and ._~- only"),
-    Form((*PORTS.values(),), PORT, NO_PORT, "1 to 65535"),
-    Form(("WORKER_MEMORY", "SERVICE_MEMORY"), "auto|[1-9][0-9]*[mg]",
-         "{0}={1} is not an amount of memory.", "auto, 2g or 1280m, for example"),
-    _one_of("STACK_ENGINE", "auto", "docker", "standalone"),
-    _one_of("TLS", "on", "off"),
-    Form(("PUBLIC_HOST",), f"({HOST})?", "{0}={1} is neither a host name nor an IPv4 address.",
-         "the name that people type, or leave it blank"),
-    # The value is not shown: anyone who knows it can write to the channel.
-    Form(("ALERT_WEBHOOK_URL",), f"({WEB_ADDRESS})?", NO_ADDRESS,
-         "https://HOST/..., or leave it blank"),
-    Form(("SMTP_PORT",), f"({PORT})?", NO_PORT, "1 to 65535, or leave it blank"),
-    _one_of("SMTP_SECURITY", "starttls", "tls", "none", blank=True),
-    Form(("MLFLOW_S3_ENDPOINT_URL",), f"({WEB_ADDRESS})?", NO_ADDRESS,
-         "https://HOST:PORT, or leave it blank"),
-    _one_of("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto", "path", "virtual", blank=True),
-    Form(("MLFLOW_ARTIFACTS_DESTINATION",), f"{BUCKET}|{NOT_IN_BUCKET}", NO_BUCKET,
-         "s3://bucket/prefix"),
-    Form(("AIRFLOW_LOGS_DESTINATION",), f"({BUCKET})?", NO_BUCKET,
-         "s3://bucket/prefix, or leave it blank"),
-    Form(("DATASET_URI",), f"{FILE_IN_BUCKET}|{NOT_IN_BUCKET}", NO_BUCKET,
-         "s3://bucket/flights.parquet"),
-)  # fmt: skip
-
-
-def problems(values: Mapping[str, str], required: Iterable[str]) -> list[Problem]:
-    """Return the problems of these values; the settings in `required` must not be blank."""
-    return [*_blank(values, required), *_malformed(values), *_contradictions(values)]
+    malformed = _malformed(values, exported)
+    return [*_blank(values, required), *malformed, *_contradictions(values)]
 
 
 def _unusable(cause: str, fix: str) -> Problem:
@@ -90,12 +39,14 @@ def _blank(values: Mapping[str, str], required: Iterable[str]) -> Iterator[Probl
         yield Problem("not-installed", cause, "inv install", ".env")
 
 
-def _malformed(values: Mapping[str, str]) -> Iterator[Problem]:
-    for form in FORMS:
-        for name in form.names:
-            if not re.fullmatch(form.pattern, values[name]):
-                fix = f"Set it in .env to {form.values}."
-                yield _unusable(form.cause.format(name, values[name]), fix)
+def _malformed(values: Mapping[str, str], exported: Collection[str]) -> Iterator[Problem]:
+    for name, rule in RULE_OF.items():
+        if not rule.accepts(values[name]):
+            place, unset = "in .env", ""
+            if name in exported:
+                place, unset = "in this shell", f" To use the value in .env, run: unset {name}"
+            fix = f"Set it {place} to {rule.values}.{unset}"
+            yield _unusable(rule.cause.format(name, values[name]), fix)
 
 
 def _contradictions(values: Mapping[str, str]) -> Iterator[Problem]:
@@ -133,6 +84,15 @@ def exposure_problems(values: Mapping[str, str]) -> list[Problem]:
 
 def _exposed(cause: str, fix: str) -> Problem:
     return Problem("exposed", cause, fix, ".env")
+
+
+def celery_problems(values: Mapping[str, str]) -> list[Problem]:
+    """Return a problem if options of Celery have no effect, because only Docker has a queue."""
+    celery = [name for name in values if name.startswith("AIRFLOW__CELERY")]
+    if values["STACK_ENGINE"] != "standalone" or not celery:
+        return []
+    cause = f"{', '.join(celery)} has no effect: without Docker there is no Celery."
+    return [_unusable(cause, "Remove it from .env, then run: inv up")]
 
 
 def is_loopback(address: str) -> bool:

@@ -167,6 +167,8 @@ def _serve(settings: Settings, pair: Pair) -> bool:
             fix="Leave AIRFLOW_UID blank in .env, then run: inv install",
         )
     files.key.parent.mkdir(parents=True, exist_ok=True)
+    # The proxy must be able to enter it, whatever the umask.
+    files.key.parent.chmod(0o755)
     atomic_write(files.key, pair.key, 0o600, uid)
     atomic_write(files.certificate, pair.certificate, 0o644, uid)
     return True

@@ -362,3 +362,52 @@ def test_judge_import_error_is_at_last_line_of_the_file(tmp_path):
 @given(st.text())
 def test_findings_accepts_any_text(text):
     assert isinstance(list(static.findings(Code(Path("x.py"), text))), list)
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        ("ModuleNotFoundError: No module named 'lightgbm'", "install/requirements.txt"),
+        ("ModuleNotFoundError: No module named 'include'", "put the module into include/"),
+        ("ModuleNotFoundError: No module named 'include.sql'", "put the module into include/"),
+        ("ModuleNotFoundError: No module named 'flows.load'", "remove the prefix flows"),
+        ("OSError: libgomp.so.1: cannot open shared object file: No such file", "libgomp1"),
+    ],
+)
+def test_import_error_gets_the_next_step_of_its_kind(tmp_path, error, fix):
+    answer = {"seconds": 0.1, "dags": [], "errors": [f"Traceback …\n{error}\n"], "work": []}
+    (finding,) = judge(tmp_path / "flows" / "one.py", answer).findings
+    assert (finding.rule, finding.why) == ("import-error", error)
+    assert fix in finding.fix
+    assert ("requirements.txt" in finding.fix) == ("lightgbm" in error)
+
+
+def test_ruff_finding_shows_the_replacement(tmp_path):
+    file = tmp_path / "one.py"
+    file.write_text("from airflow.models import Variable\n\nprint(Variable)\n")
+    (finding,) = static.ruff_findings([file])
+    assert finding.rule == "AIR311"
+    assert "`airflow.sdk`" in finding.fix
+    assert "see ruff rule" not in finding.as_text(tmp_path)
+
+
+def test_left_out_are_python_files_without_both_words(tmp_path):
+    (tmp_path / "one.py").write_text(DAG)
+    (tmp_path / "helper.py").write_text("VALUE = 1\n")
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "ignored.py").write_text("")
+    (tmp_path / ".airflowignore").write_text("ignored.py\n")
+    assert static.left_out(tmp_path) == [tmp_path / "helper.py"]
+    assert static.left_out(tmp_path / "one.py") == []
+
+
+def test_sources_of_include_are_read(tmp_path):
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "rates.py").write_text("import requests\nrequests.get('x')\n")
+    file = tmp_path / "dags" / "one.py"
+    file.write_text("from include.rates import load\n")
+    sources = static.read([file], tmp_path / "dags")
+    assert [(one.path.name, one.rule) for one in sources.findings] == [
+        ("rates.py", "top-level-network")
+    ]

@@ -12,7 +12,7 @@ from orchestration.engines import base as engine_base
 from orchestration.engines.docker import public_images
 from orchestration.health import canary
 from orchestration.health import report as health_report
-from orchestration.settings import envfile, validation
+from orchestration.settings import envfile, rules
 from orchestration.settings.model import SECRETS
 from status import probes, work
 from tests.support.repository import ROOT
@@ -51,8 +51,8 @@ def variables(text):
     return VARIABLE.findall(code)
 
 
-# Of Docker's configuration, and passed to Compose by `inv`.
-NOT_A_SETTING = "CLIENT_NO_PROXY"
+# Passed to Compose by `inv`: hosts of Docker's configuration, and the id of the stack.
+NOT_SETTINGS = {"CLIENT_NO_PROXY", "STACK_ID"}
 # The empty file that is mounted if a setting for a file or folder is blank.
 NOTHING = "./config/nothing"
 
@@ -81,12 +81,12 @@ each_file = pytest.mark.parametrize(
 
 @each_file
 def test_compose_variables_are_settings(text):
-    assert {name for name, _, _ in variables(text)} <= {*EXAMPLE, NOT_A_SETTING}
+    assert {name for name, _, _ in variables(text)} <= {*EXAMPLE, *NOT_SETTINGS}
 
 
 def test_settings_are_used_by_compose_or_have_a_reason():
     used = {name for text in (STACK_TEXT, BASE_TEXT) for name, _, _ in variables(text)}
-    assert {*EXAMPLE, NOT_A_SETTING} - used == NOT_FOR_COMPOSE.keys()
+    assert {*EXAMPLE, *NOT_SETTINGS} - used == NOT_FOR_COMPOSE.keys()
 
 
 @each_file
@@ -407,7 +407,7 @@ def test_settings_and_alerts_accept_the_same_addresses(address, good, monkeypatc
     monkeypatch.syspath_prepend(ROOT / "dags")
     from ml import alerting
 
-    assert bool(re.fullmatch(validation.WEB_ADDRESS, address)) == good
+    assert bool(re.fullmatch(rules.WEB_ADDRESS, address)) == good
     assert bool(alerting.ADDRESS.fullmatch(address)) == good
 
 

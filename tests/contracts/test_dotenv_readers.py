@@ -31,14 +31,15 @@ EXPENSIVE = hypothesis.settings(CHEAP, max_examples=5)
 TRICKY = "ab'\"#$\\ \t={}:;`%!~\n\r\x00\x0b\x0c\x1c\x7f\x85\xa0\u2003\u2028\ufeff\ufffe"
 TEXTS = st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = st.one_of(TEXTS, TEXTS.map("'{}'".format), TEXTS.map('"{}"'.format))
-BEFORE = st.sampled_from(["KEY=", "KEY=", "KEY=", "KEY = ", "\tKEY=", "# KEY=", "#"])
+BEFORE = st.sampled_from(["KEY=", "KEY=", "KEY=", "\tKEY=", "# KEY=", "#"])
 AFTER = st.sampled_from(["", "", "", " ", "\t", "\r", "\\", "\xa0"])
 LINES = st.tuples(BEFORE, VALUES, AFTER).map("".join)
 
 
 def accepted(drawn):
     """Return the drawn lines that `envfile` accepts, each with a unique name."""
-    named = (text.replace("KEY", f"V{number}") for number, text in enumerate(drawn))
+    # The host tool refuses unknown names, but not those of Airflow's variables.
+    named = (text.replace("KEY", f"AIRFLOW_VAR_{n}") for n, text in enumerate(drawn))
     return [line for text in named for line in text.split("\n") if not envfile.line_error(line)]
 
 

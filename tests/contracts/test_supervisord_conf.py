@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -200,6 +201,9 @@ def test_commands_contain_no_secret(programs, environment):
 @each(SECTIONS)
 def test_commands_use_full_paths(programs, state, name):
     words = shlex.split(programs[name].command)
+    if not name.startswith("airflow-"):
+        assert words[:4] == ["sh", "-c", 'unset $STACK_AIRFLOW_ONLY; exec "$@"', "sh"]
+        words = words[4:]
     if name == "postgres":
         assert words == ["bash", f"{state.folder}/pg/entrypoint.sh", "postgres"]
     elif name == "watchdog":
@@ -227,6 +231,19 @@ def test_airflow_commands_are_those_of_compose(programs, name):
     command = (Path(path).name, *[word for word in words if word != "--skip-serve-logs"])
     assert command[:4] == engine_base.runtime_module("airflow.service")
     assert [*command] == COMPOSE_SERVICES[name]["command"]
+
+
+def test_only_airflow_gets_the_connections_of_the_file(programs, environment):
+    mine = {"AIRFLOW_CONN_A": "made-up", "AIRFLOW__CORE__X": "1", "KEPT": "2"}
+    shell = os.environ | mine | {"STACK_AIRFLOW_ONLY": "AIRFLOW_CONN_A AIRFLOW__CORE__X"}
+    for name in ("postgres", "mlflow", "status", "watchdog"):
+        start = shlex.split(programs[name].command)[:4]
+        output = subprocess.check_output([*start, "env"], env=shell, text=True)
+        names = {line.partition("=")[0] for line in output.splitlines()}
+        assert not {"AIRFLOW_CONN_A", "AIRFLOW__CORE__X"} & names
+        assert "KEPT" in names
+    none = subprocess.run([*start, "env"], env=os.environ | {"STACK_AIRFLOW_ONLY": ""}, check=False)
+    assert none.returncode == 0
 
 
 def test_watchdog_gets_an_event_every_five_seconds():

@@ -191,3 +191,21 @@ def test_python_without_airflow_raises_with_its_output(folder, airflow, tmp_path
     without = dataclasses.replace(airflow, python=Path(sys.executable), home=home)
     with pytest.raises(StackError, match=r"No module named .?airflow"):
         lint(folder, without, limit=30)
+
+
+@pytest.mark.parametrize("package", [True, False], ids=["package", "namespace"])
+def test_include_next_to_the_folder_is_imported_and_cached(tmp_path, airflow, package):
+    folder, include = tmp_path / "dags", tmp_path / "include"
+    folder.mkdir()
+    include.mkdir()
+    if package:
+        (include / "__init__.py").touch()
+    (include / "words.py").write_text('TAG = "good"\n')
+    write(folder, "first", top="from include import words\n", tag="words.TAG")
+    write(folder, "second", top="from include import words\n", tag="words.TAG")
+    found, parsed = errors(folder, airflow)
+    assert found == []
+    assert [dag["dag_id"] for one in parsed for dag in one.dags] == ["first", "second"]
+    assert parsed_now(folder, airflow) == set()
+    (include / "words.py").write_text('TAG = "better"\n')
+    assert parsed_now(folder, airflow) == {"first", "second"}

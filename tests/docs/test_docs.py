@@ -94,7 +94,7 @@ def test_each_new_path_of_the_migration_table_exists():
     table = text("docs/migrating.md")
     right = [line.split("|")[2] for line in table.splitlines() if line.startswith("| `")]
     paths = re.findall(r"`(\.?[\w./*-]+/[\w./*-]*)`", "\n".join(right))
-    created_by_install = {"logs/", "plugins/", ".env"}
+    created_by_install = {"logs/", "plugins/", "include/", ".env"}
     for path in set(paths) - created_by_install:
         assert path.startswith("/api") or list(ROOT.glob(path.rstrip("/").removeprefix("./"))), path
 
@@ -104,7 +104,7 @@ def test_each_file_of_a_folder_is_in_its_readme(folder):
     names = {"dags": "README.md", "install": "readme.md"}
     document = text(f"{folder}/{names[folder]}")
     paths = output("git", "ls-files", folder).splitlines()
-    files = {path.rpartition("/")[2] for path in paths if "/base/" not in path}
+    files = {path.rpartition("/")[2] for path in paths if not re.search("/(base|wheels)/", path)}
     files -= {"__init__.py", ".env", ".airflowignore", names[folder]}
     missing = {
         file
@@ -137,9 +137,13 @@ def test_each_setting_named_in_the_documents_exists():
     settings = set(re.findall(r"^(\w+)=", text(".env.example"), re.MULTILINE))
     for name in DOCUMENTS:
         named = set(re.findall(r"\b([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)\b", code(text(name))))
+        # Users name connections and variables of Airflow themselves.
+        named = {one for one in named if not re.match("AIRFLOW_(CONN|VAR)_", one)}
         # Names of arguments, of supervisord's file, of examples, of MLflow and of Airflow.
         others = {"DAG_ID", "NO_COLOR", "NO_PROXY", "ENV_STACK_STATE", "HELLO_GREETING", "DATA_DIR"}
         others |= {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+        others |= {"MLFLOW_EXPERIMENT_NAME", "STACK_AIRFLOW_ONLY"}
+        others |= {"AIRFLOW_HOME", "DOCKER_HOST"}
         others |= {"SCHEDULER_IDLE_SLEEP_TIME", "UPDATE_FAB_PERMS", "REQUESTS_CA_BUNDLE"}
         assert named - settings <= {*others, "_AIRFLOW_WWW_USER_PASSWORD"}, name
     assert re.search(r"_AIRFLOW_WWW_USER_PASSWORD", text(".env.example"))
@@ -167,7 +171,7 @@ def test_each_flag_of_a_command_exists(name):
 # Files that commands or developers create.
 CREATED = {"logs/", "plugins/", ".env", ".smoke/", ".bench/results.json", "dags/.airflowignore"}
 RUNTIME = "orchestration/config/stack_runtime"
-CREATED |= {"orchestration/docker-compose.override.yaml"}
+CREATED |= {"orchestration/docker-compose.override.yaml", "include/"}
 CREATED |= {"certificates/ca.pem", "certificates/ca.key", "certificates/served"}
 PATH = re.compile(r"`(?:\./)?(\.?\w[\w.*-]*/[\w./*-]*)`")
 

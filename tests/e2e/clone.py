@@ -17,7 +17,6 @@ from signal import SIGHUP, SIGINT
 import psutil
 import requests
 
-from orchestration.commands import systemd
 from orchestration.host import ports
 from tests.support.repository import ROOT, copy_repository
 
@@ -75,7 +74,8 @@ class Clone:
         """Run `ExecStart` or `ExecStop` of the systemd unit as systemd does. Return its output."""
         if not (self.folder / ".venv").exists():
             (self.folder / ".venv").symlink_to(sys.prefix)
-        [line] = re.findall(rf"^{key}=(.*)$", systemd.unit(self.folder), re.MULTILINE)
+        # The unit of the stack is the first.
+        line = re.findall(rf"^{key}=(.*)$", self.run_ok("inv", "systemd"), re.MULTILINE)[0]
         # systemd passes on no variable of a user's shell. Engine and ports are this clone's own.
         environment = {"PATH": SYSTEMD_PATH, "HOME": str(Path.home()), **self.exported}
         pairs = [f"{name}={value}" for name, value in environment.items()]

@@ -10,18 +10,73 @@ import pytest
 
 from orchestration.backup import archive
 from tests.e2e.clone import until
+from tests.support.artifact_names import NAMES
 
 DRILL_SECONDS = 240
+# Some names cannot be sent in a URL, so files are written where MLflow stores artifacts.
+PLANT = f"""
+import os
+for name in {NAMES!r}:
+    for parent in (b"odd", b"odd/folders/" + name):
+        os.makedirs(parent, exist_ok=True)
+        with open(parent + b"/" + name, "wb") as file:
+            file.write(name)
+os.makedirs("odd/empty/folder", exist_ok=True)
+for name, target in (("link", "folders"), ("loop", "."), ("nothing", "nowhere")):
+    if not os.path.lexists("odd/" + name):
+        os.symlink(target, "odd/" + name)
+"""
+LIST = """
+import hashlib, json, os
+entries = {}
+for parent, folders, names in os.walk(b"odd"):
+    for path in (parent + b"/" + name for name in folders + names):
+        value = "folder"
+        if os.path.islink(path):
+            value = os.readlink(path).decode()
+        elif os.path.isfile(path):
+            value = hashlib.sha256(open(path, "rb").read()).hexdigest()
+        entries[ascii(path)] = value
+print(json.dumps(entries, sort_keys=True))
+"""
+LOG_BACKSLASH = """
+import mlflow, pathlib, tempfile
+mlflow.set_experiment("backslash")
+with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, "a" + chr(92) + "b.txt")
+    path.write_text("content")
+    mlflow.log_artifact(str(path))
+"""
+
+
+FIND_STAGED = "import json; print(json.dumps([n for n in os.listdir() if n == '.restoring']))"
+
+
+def run_in_artifacts(stack, code):
+    """Run Python in the folder of MLflow's artifacts, as MLflow's account."""
+    if stack.engine == "docker":
+        code = f"import os; os.chdir('/mlflow_data')\n{code}"
+        return stack.exec_in("mlflow", "python", "-c", code)
+    folder = stack.state_folder()
+    code = f"import os; os.chdir('{folder}/mlflow_data')\n{code}"
+    return stack.run_ok(str(folder / "envs/mlflow/bin/python"), "-c", code)
+
+
+def odd_artifacts(stack):
+    """Return the hash, link target or `folder` of everything that PLANT created, by name."""
+    return json.loads(run_in_artifacts(stack, LIST))
 
 
 @pytest.fixture(scope="module")
 def used_stack(stack):
-    """Prepare a champion, a connection and a DAG of a hundred tasks."""
+    """Prepare a champion, a connection, odd names of artifacts and a DAG of a hundred tasks."""
     stack.add_dags("hundred", "journal")
     if not stack.latest_versions():
         stack.run_ok("inv", "trigger", "training_pipeline", "--wait")
     add = ("connections", "add", "bank", "--conn-type", "http", "--conn-password", "s3cret")
     stack.run_ok("inv", "airflow", "--", *add)
+    run_in_artifacts(stack, PLANT)
+    stack.run_client(LOG_BACKSLASH)
     until(lambda: "dag_id" in stack.airflow("/api/v2/dags/hundred"), 120)
 
 
@@ -44,6 +99,7 @@ def everything(stack):
     """Return what must survive a restore: models, runs and passwords, as the services report."""
     runs = stack.airflow("/api/v2/dags/training_pipeline/dagRuns")["dag_runs"]
     return {
+        "artifacts": odd_artifacts(stack),
         "champion": stack.alias("champion")["run_id"],
         "runs": sorted((run["dag_run_id"], run["state"]) for run in runs),
         "secrets": secrets(stack),
@@ -67,6 +123,16 @@ def test_backup_contains_no_secret(backup, stack):
     for name, value in stack.settings().items():
         if "PASSWORD" in name or "KEY" in name or "SECRET" in name:
             assert not value or value.encode() not in content, name
+
+
+def test_backup_of_a_pipe_among_the_artifacts_fails(backup, stack):
+    before = sorted(backup.parent.iterdir())
+    run_in_artifacts(stack, "os.mkfifo('odd/pipe')")
+    done = stack.run("inv", "backup")
+    run_in_artifacts(stack, "os.unlink('odd/pipe')")
+    assert done.returncode == 1
+    assert "The artifact 'odd/pipe' is neither a file nor a folder." in done.stderr
+    assert sorted(backup.parent.iterdir()) == before
 
 
 def test_restore_truncated_backup_is_refused(backup, stack):
@@ -112,6 +178,7 @@ def test_interrupted_restore_is_rolled_back(backup, stack):
     restoring.communicate()
     assert "is rolled back" in stack.run_ok("inv", "up")
     assert everything(stack) == before
+    assert not json.loads(run_in_artifacts(stack, FIND_STAGED))
     runs = stack.airflow("/api/v2/dags/journal/dagRuns")["dag_runs"]
     assert [run["state"] for run in runs] == ["success"]
 
@@ -125,6 +192,8 @@ def test_restore_onto_empty_stack_brings_everything_back(backup, stack, passphra
     output = stack.run_ok("inv", "restore", str(backup), *options)
     assert re.search(r"Restored and verified in \d+ s", output)
     assert everything(stack) == before
+    assert len(before["artifacts"]) > 2 * len(NAMES)
+    assert not json.loads(run_in_artifacts(stack, FIND_STAGED))
     # Runs that started after the backup are gone.
     assert stack.airflow("/api/v2/dags/journal/dagRuns")["dag_runs"] == []
 

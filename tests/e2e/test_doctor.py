@@ -157,3 +157,15 @@ def test_host_name_refused_by_mlflow_is_reported(stack):
     assert problems.keys() == {"host-header-refused"}
     assert "stranger.example:5000" in problems["host-header-refused"]["cause"]
     assert problems["host-header-refused"]["fix"].endswith(stack.url("MLFLOW_PORT"))
+
+
+def test_stopped_database_is_the_first_finding(stack):
+    stop(stack, "postgres")
+    try:
+        report = stack.run("inv", "doctor", "--json", timeout=60).stdout
+        first = json.loads(report)["findings"][0]
+        assert (first["name"], first["where"]) == ("service-stopped", "postgres")
+        health = stack.run("inv", "health").stdout.strip()
+        assert health.endswith("Run: inv logs -s postgres")
+    finally:
+        stack.run_ok("inv", "up")

@@ -31,7 +31,11 @@ def caused_by(context, *extras):
 @pytest.mark.parametrize(
     ("run_type", "month"), [("manual", ""), ("scheduled", "2013-04"), ("backfill", "2013-04")]
 )
-def test_a_run_by_time_is_for_its_interval_and_one_by_hand_for_no_month(context, run_type, month):
+@pytest.mark.parametrize("blank", ["", None])
+def test_a_run_by_time_is_for_its_interval_and_one_by_hand_for_no_month(
+    context, run_type, month, blank
+):
+    context["params"]["month"] = blank
     assert runs.month("month") == ""
     scheduled(context, run_type)
     assert runs.month("month") == month

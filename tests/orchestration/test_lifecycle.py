@@ -55,10 +55,13 @@ def test_install_writes_env_creates_folders_and_builds(project, clone, engine, c
     assert all(settings[name] for name in SECRETS)
     assert stat.S_IMODE((clone / ".env").stat().st_mode) == 0o600
     assert engine.calls == INSTALLED
-    for name in ("logs", "plugins", "dags"):
+    for name in ("logs", "plugins", "dags", "include"):
         # Some file systems do not keep the setgid bit.
         assert stat.S_IMODE((clone / name).stat().st_mode) & 0o777 == 0o775
-    assert capsys.readouterr().out == "Created .env from .env.example.\n"
+    assert capsys.readouterr().out == (
+        "Created .env from .env.example.\n"
+        "Wrote to .env from this shell: AIRFLOW_PORT, MLFLOW_PORT, STATUS_PORT.\n"
+    )
 
 
 def test_install_again_changes_and_prints_nothing(project, clone, engine, capsys):
@@ -485,6 +488,7 @@ def test_rebuild_locks_builds_checks_activates_then_replaces(
     rebuild.run(project, None)
     assert in_use.calls == [
         "build",
+        "package_errors humanize",
         "import_errors",
         "activate",
         "replace airflow-init",
@@ -510,7 +514,7 @@ def test_rebuild_of_other_image_keeps_lock(project, in_use, lock, recorded):
 
 def test_rebuild_of_one_service_replaces_only_it(project, in_use, lock):
     rebuild.run(project, "airflow-worker")
-    built = ["build airflow", "import_errors", "activate airflow"]
+    built = ["build airflow", "package_errors humanize", "import_errors", "activate airflow"]
     assert in_use.calls == [*built, "replace airflow-worker", "prune"]
     assert lock.read_text() == NEW
 
@@ -531,7 +535,8 @@ def test_rebuild_of_public_image_or_unknown_service_is_rejected(
 def test_rebuild_of_stopped_stack_does_not_start_it(project, in_use, lock, canaries, capsys):
     in_use.ps_result = [Service(service.name, "exited") for service in in_use.ps_result]
     rebuild.run(project, None)
-    assert in_use.calls == ["build", "import_errors", "activate", "prune"]
+    built = ["build", "package_errors humanize", "import_errors", "activate"]
+    assert in_use.calls == [*built, "prune"]
     assert lock.read_text() == NEW
     assert canaries == []
     assert capsys.readouterr().out == "Built. The stack is not running.\nRun: inv up\n"
@@ -566,6 +571,60 @@ def test_rebuild_import_errors_change_nothing(project, in_use, lock):
     in_use.errors = "flights.py: No module named 'pandas'"
     message = failed_rebuild(project, in_use, lock)
     assert "cannot be imported in the new image:\nflights.py: No module named 'pandas'" in message
+
+
+def test_rebuild_package_that_cannot_be_imported_names_line_and_debian_package(
+    project, in_use, lock
+):
+    library = "libgomp.so.1: cannot open shared object file: No such file or directory"
+    in_use.failed_imports = f"humanize: import humanize: OSError: {library}"
+    message = failed_rebuild(project, in_use, lock)
+    assert message.startswith("install/requirements.txt line 2: humanize>=4.9\n")
+    assert in_use.failed_imports in message
+    assert "Debian package libgomp1. Add the package to install/packages.txt." in message
+    assert "import_errors" not in in_use.calls
+
+
+def test_rebuild_without_change_replaces_nothing(project, in_use, lock, canaries, capsys):
+    in_use.current_services = {*in_use.services()}
+    rebuild.run(project, None)
+    assert not [call for call in in_use.calls if call.startswith("replace")]
+    assert canaries == []
+    assert "Nothing has changed." in capsys.readouterr().out
+
+
+def test_rebuild_replaces_only_services_of_changed_images(project, in_use, lock, canaries):
+    in_use.current_services = {*in_use.services()} - {"mlflow-migrate", "mlflow"}
+    rebuild.run(project, None)
+    replaced = [call for call in in_use.calls if call.startswith("replace")]
+    assert replaced == ["replace mlflow-migrate", "replace mlflow"]
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [("requirements.txt", "--extra-index-url https://x.example"), ("packages.txt", "libgomp1 x")],
+)
+def test_rebuild_and_install_refuse_a_line_before_building(
+    project, in_use, lock, recorded, file, line
+):
+    (lock.parent / file).write_text(f"{line}\n")
+    message = failed_rebuild(project, in_use, lock)
+    assert f"install/{file} line 1: {line}" in message
+    with pytest.raises(StackError, match=f"install/{file} line 1"):
+        lifecycle.install(project)
+    assert "build" not in in_use.calls
+    assert recorded.commands == []
+
+
+def test_up_shows_packages_that_were_not_applied(project, in_use, lock, capsys):
+    up.run(project, with_canary=False)
+    output = capsys.readouterr().out
+    assert "install/requirements.txt line 2: humanize>=4.9" in output
+    assert "Run: inv rebuild" in output
+    rebuild.run(project, None)
+    capsys.readouterr()
+    up.run(project, with_canary=False)
+    assert "inv rebuild" not in capsys.readouterr().out
 
 
 def test_rebuild_lock_failure_builds_nothing(project, in_use, lock, recorded):

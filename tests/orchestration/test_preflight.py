@@ -3,6 +3,7 @@
 import os
 import socket
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -146,6 +147,30 @@ def test_foreign_ports_foreign_address_is_a_problem_for_each_page(make_settings,
 def test_foreign_ports_ignores_ports_of_running_stack(make_settings, engine, free_ports, listener):
     settings = make_settings(**free_ports | {"MLFLOW_PORT": listener})
     assert preflight.foreign_ports(settings, engine) == []
+
+
+@pytest.mark.parametrize("variable", ["port 5000/tcp", "MLFLOW_PORT"], ids=["docker", "process"])
+def test_foreign_ports_of_a_running_stack_include_a_changed_port(
+    make_settings, engine, free_ports, listener, variable
+):
+    settings = make_settings(**free_ports | {"MLFLOW_PORT": listener})
+    engine.current_environments["mlflow"] = {variable: "1"}
+    engine.intended_environments["mlflow"] = {variable: "1"}
+    assert preflight.foreign_ports(settings, engine) == []
+    engine.intended_environments["mlflow"] = {variable: "2"}
+    [problem] = preflight.foreign_ports(settings, engine)
+    assert (problem.code, problem.where) == ("port-taken", "mlflow")
+
+
+def test_foreign_ports_of_a_running_stack_include_a_stopped_page(
+    make_settings, engine, free_ports, listener
+):
+    settings = make_settings(**free_ports | {"STATUS_PORT": listener})
+    engine.ps_result = [
+        replace(one, state="exited") if one.name == "status" else one for one in engine.ps_result
+    ]
+    [problem] = preflight.foreign_ports(settings, engine)
+    assert (problem.code, problem.where) == ("port-taken", "status")
 
 
 # A lost .env

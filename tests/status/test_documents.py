@@ -86,6 +86,8 @@ def test_document_contains_every_field():
     champion = {"version": "3", "until": "2013-05", "metrics": {"auc": 0.7, "auc.2013-01": 0.6}}
     assert document == {
         "version": 1,
+        "project": "",
+        "stack": "",
         "status": "down",
         "checked_at": moment,
         "queue": {"waiting": 4, "oldest_seconds": 3.5},

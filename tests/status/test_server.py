@@ -1,6 +1,7 @@
 """The routes: status codes, headers and documents; the cache for all viewers; the interval."""
 
 import asyncio
+import json
 import time
 
 import httpx
@@ -130,6 +131,12 @@ def test_views_are_cached_until_the_next_round():
     assert all(now is before for now, before in zip(render_all(), first, strict=True))
     views.clear()
     assert all(now != before for now, before in zip(render_all(), first, strict=True))
+
+
+def test_json_names_the_stack_of_the_page():
+    settings = Settings.load({"STACK_PROJECT": "flights-a1", "STACK_ID": "0f9e"})
+    document = json.loads(Views(settings, make_rounds()).document())
+    assert (document["project"], document["stack"]) == ("flights-a1", "0f9e")
 
 
 def test_views_are_cached_for_one_second(monkeypatch):

@@ -13,8 +13,10 @@ from orchestration.errors import Problem
 from orchestration.host.resources import Host
 from orchestration.process.runner import Command
 from orchestration.settings.model import Settings
+from tests.support.repository import ROOT
 
 LONG_RUNNING = ("postgres", "redis", "airflow-scheduler", "airflow-worker", "mlflow", "status")
+STACK_PYTHONPATH = str(ROOT / "orchestration/config")
 FAKE_POSTGRES = str(Path(__file__).with_name("fake_postgres.py"))
 
 
@@ -38,6 +40,8 @@ class FakeEngine:
         self.exit_code = 0
 
         self.built, self.errors = True, ""
+        # The result of `package_errors`, and the services that run from the active builds.
+        self.failed_imports, self.current_services = "", set[str]()
         self.build_fails: Exception | None = None
         self.replace_fails: dict[str, Exception] = {}
         self.prune_fails: Exception | None = None
@@ -74,6 +78,13 @@ class FakeEngine:
         self._record("build", images)
         if self.build_fails:
             raise self.build_fails
+
+    def package_errors(self, packages: Collection[str]) -> str:
+        self.calls.append(" ".join(("package_errors", *packages)))
+        return self.failed_imports
+
+    def outdated(self, services: Collection[str]) -> list[str]:
+        return [name for name in services if name not in self.current_services]
 
     def import_errors(self) -> str:
         self.calls.append("import_errors")
@@ -123,11 +134,17 @@ class FakeEngine:
         return self.exit_code
 
     def command(self, service: str, argv: Sequence[str], *, fresh: bool = False) -> Command:
-        """Return `argv`, except that PostgreSQL's tools use the folder `databases`."""
+        """Return `argv`, except that PostgreSQL's tools use the folder `databases`.
+
+        Modules of `stack_runtime` are run by this Python.
+        """
         argv = tuple(argv)
         if service == "postgres":
             argv = (sys.executable, FAKE_POSTGRES, self.databases, *argv[4:])
-        return Command(argv, env={**os.environ, **self.command_environments.get(service, {})})
+        elif argv[0] == "python":
+            argv = (sys.executable, *argv[1:])
+        environment = self.command_environments.get(service, {})
+        return Command(argv, env={**os.environ, "PYTHONPATH": STACK_PYTHONPATH, **environment})
 
     def create_sandbox(self, other: Settings) -> Engine:
         self.calls.append(f"create_sandbox {other.project}")

@@ -8,7 +8,9 @@ from tests.support.http_stub import HttpStub
 
 
 class FakePages(HttpStub):
-    """One HTTP stub that serves Airflow, MLflow and the status page."""
+    """One HTTP stub that serves Airflow, MLflow and the status page of a project."""
+
+    project = ""
 
     def serve_stack(
         self,
@@ -25,6 +27,10 @@ class FakePages(HttpStub):
         self.answers |= {
             "GET /api/v2/version": (200, {"version": "3.0.1"}),
             "POST /api/2.0/mlflow/experiments/search": (200, {"experiments": []}),
-            "GET /status.json": (200, {"services": verdicts, "work": work}),
+            "GET /status.json": (200, self.page(services=verdicts, work=work)),
         }
         return dict.fromkeys(("AIRFLOW_PORT", "MLFLOW_PORT", "STATUS_PORT"), self.port)
+
+    def page(self, **fields: Any) -> dict[str, Any]:
+        """Return the document of this project's status page, started without `inv`."""
+        return {"project": self.project, "stack": "", **fields}

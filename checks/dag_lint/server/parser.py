@@ -24,7 +24,9 @@ class Parser:
     """Parse DAG files of a folder, and note what their code does meanwhile."""
 
     def __init__(self, root: str) -> None:
-        self.root, self.inside, self.active = root, root + os.sep, False
+        # `include` next to the folder can be imported too, as in the services.
+        include = os.path.join(os.path.dirname(root), "include")
+        self.root, self.inside, self.active = root, (root + os.sep, include + os.sep), False
         sys.addaudithook(self.audit)
 
     def parse(self, file: str) -> dict[str, Any]:
@@ -43,7 +45,12 @@ class Parser:
         errors = [*bag.import_errors.values(), *_unserializable(bag.dags.values())]
         new = set(sys.modules) - modules
         paths = {name: getattr(sys.modules[name], "__file__", None) or "" for name in new}
-        local = {name: path for name, path in paths.items() if path.startswith(self.inside)}
+        local = {
+            name: path
+            for name, path in paths.items()
+            # A package without __init__.py has no file.
+            if path.startswith(self.inside) or (name == "include" and not path)
+        }
         for name in local:
             del sys.modules[name]
         foreign = {name.partition(".")[0] for name in new - local.keys()}
@@ -53,7 +60,7 @@ class Parser:
             "dags": [_facts(dag) for dag in bag.dags.values()],
             "errors": errors,
             "work": self.work,
-            "needs": sorted({*local.values(), *self.read} - {file}),
+            "needs": sorted({*local.values(), *self.read} - {file, ""}),
             "keep": not (self.work or self.listed),
             "trace": bool(foreign) or state != _process_state(),
         }

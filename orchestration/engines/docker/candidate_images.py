@@ -32,10 +32,17 @@ class CandidateImages:
 
     def import_errors(self) -> str:
         """Import every DAG in the Airflow image and return the errors, one per line, or ""."""
+        return self._run_as_parser(*runtime_module("airflow.parse_dags"), "/opt/airflow/dags")
+
+    def package_errors(self, packages: Collection[str]) -> str:
+        """Import packages in the Airflow image and return the errors, one per line, or ""."""
+        return self._run_as_parser(*runtime_module("airflow.import_packages"), *packages)
+
+    def _run_as_parser(self, *argv: str) -> str:
+        """Run a command in the Airflow image as PARSER; return its output if it fails."""
         first, *others = self._networks()
-        parse = (*runtime_module("airflow.parse_dags"), "/opt/airflow/dags")
         # Docker prints warnings before the id.
-        container = runner.run(self._create_parser(first, *parse)).output.split()[-1]
+        container = runner.run(self._create_parser(first, *argv)).output.split()[-1]
         try:
             # Before Docker 25 a container can only be created in one network.
             for network in others:

@@ -15,6 +15,12 @@ from orchestration.host.minimums import GIB, OLDEST_ENGINE, PATIENCE_SECONDS
 
 # An engine under load answers slowly. A shorter timeout would make `auto` choose the other one.
 ENGINE_SECONDS = 10
+ROOTLESS = "name=rootless"
+NEEDED = "The stack needs Docker Engine run by root, whose containers keep their user ids."
+OTHER_ENGINE = (
+    "Connect to Docker Engine (how: docs/troubleshooting.md#engine-unsupported), or set "
+    "STACK_ENGINE=standalone in .env. Then run: inv install"
+)
 
 
 def client(timeout: float = 60) -> Any:
@@ -31,21 +37,39 @@ def client(timeout: float = 60) -> Any:
 
 
 def engine_problem() -> Problem | None:
-    """Return a problem if the Docker engine is unreachable or too old, else None."""
+    """Return a problem if no Docker engine answers or one that the stack cannot use, else None."""
     import docker
     import requests
 
     try:
-        version = client(ENGINE_SECONDS).version().get("Version", "")
+        engine = client(ENGINE_SECONDS)
+        version = engine.version()
+        number = version.get("Version", "")
+        if other := _other_engine(version) or _rootless(engine.info(), number):
+            return Problem("engine-unsupported", other, OTHER_ENGINE, "engine")
     except StackError as error:
         return error.problems[0]
     except (docker.errors.DockerException, requests.RequestException) as error:
         return _no_answer(error)
-    if is_older(version, OLDEST_ENGINE):
-        cause = f"Docker Engine {version} is older than {'.'.join(map(str, OLDEST_ENGINE))}."
+    if is_older(number, OLDEST_ENGINE):
+        cause = f"Docker Engine {number} is older than {'.'.join(map(str, OLDEST_ENGINE))}."
         fix = "Update its package, for example: sudo apt-get install docker.io"
         return Problem("engine-too-old", cause, fix, "engine")
     return None
+
+
+def _other_engine(version: Mapping[str, Any]) -> str:
+    """Return what answers instead of Docker on its socket, or "" if Docker does."""
+    for part in version.get("Components") or ():
+        if "podman" in part.get("Name", "").lower():
+            return f"Podman {part.get('Version', '')} answers on Docker's socket. {NEEDED}"
+    return ""
+
+
+def _rootless(docker_info: Mapping[str, Any], number: str) -> str:
+    if ROOTLESS not in (docker_info.get("SecurityOptions") or ()):
+        return ""
+    return f"Docker Engine {number} in rootless mode answers. {NEEDED}"
 
 
 def is_older(version: str, oldest: tuple[int, ...]) -> bool:
@@ -86,7 +110,7 @@ def data_root(docker_info: Mapping[str, Any]) -> list[Path]:
 def same_uids(docker_info: Mapping[str, Any]) -> bool:
     """Return whether user ids are the same in containers and in the folders they mount."""
     options = " ".join(docker_info.get("SecurityOptions") or ())
-    remapped = "name=rootless" in options or "name=userns" in options
+    remapped = ROOTLESS in options or "name=userns" in options
     return bool(data_root(docker_info)) and not remapped
 
 

@@ -13,7 +13,7 @@ from orchestration.engines.docker.containers import SERVICE_LABEL
 from orchestration.engines.docker.project import ERASE, WITH_PROXY, ComposeProject
 from orchestration.engines.docker.rollout import UP_SECONDS, WORKER, Rollout
 from orchestration.errors import Problem, StackError
-from orchestration.host import clocks, permissions
+from orchestration.host import clocks, file_modes, permissions
 from orchestration.host.minimums import OLDEST_COMPOSE
 from orchestration.host.resources import Host
 from orchestration.process import runner
@@ -37,8 +37,11 @@ class DockerEngine:
         self.rollout = Rollout(self.project)
 
     def problems(self) -> list[Problem]:
-        """Return why Docker cannot be used: no engine, no access to its socket, no Compose v2."""
+        """Return why Docker cannot be used: no engine or another one, no access, no Compose v2."""
         problems = [daemon.engine_problem()]
+        if problems[0] and problems[0].code == "engine-unsupported":
+            # Compose of another engine would only add a second line about the same cause.
+            return [problems[0]]
         try:
             command = self.project.compose("version", "--short")
             version = runner.run(command, timeout=20).output.strip()
@@ -57,7 +60,8 @@ class DockerEngine:
         problems = [permissions.uid_problem(self.settings)]
         index: tuple[str, float | None] = ("", None)
         if not problems[0] and daemon.same_uids(docker_info):
-            problems += permissions.mount_problems(self.settings)
+            problems += permissions.log_problems(self.settings)
+            problems += file_modes.problems(self.settings)
         if not self.is_built():
             with ThreadPoolExecutor() as pool:
                 clock = pool.submit(clocks.read_index_clock, self.settings)
@@ -84,7 +88,12 @@ class DockerEngine:
 
     def build(self, images: Collection[str] = ()) -> None:
         """Pull or build public images, then build this clone's own. Cached steps take no time."""
+        file_modes.open_files(self.settings)
         self.candidates.build(images or self.images())
+
+    def package_errors(self, packages: Collection[str]) -> str:
+        """Import Python packages in the newest Airflow image; return the errors, one per line."""
+        return self.candidates.package_errors(packages)
 
     def import_errors(self) -> str:
         """Import every DAG in the newest Airflow image; return the errors, one per line."""
@@ -93,6 +102,15 @@ class DockerEngine:
     def activate(self, images: Collection[str] = ()) -> None:
         """Create containers from the newest images from now on."""
         self.candidates.activate(images or self.images())
+
+    def outdated(self, services: Collection[str]) -> list[str]:
+        """Return the services with a container from another image than the active one, or none."""
+        return [name for name in services if self._is_outdated(name)]
+
+    def _is_outdated(self, service: str) -> bool:
+        image = self.project.sdk.images.get(f"{self.settings.project}-{image_of(service)}")
+        running = self.project.containers(service, all=True)
+        return {container.attrs["Image"] for container in running} != {image.id}
 
     def prune(self) -> None:
         """Remove inactive and replaced images that no container runs from."""
@@ -104,6 +122,7 @@ class DockerEngine:
 
     def up(self, services: Sequence[str] = ()) -> None:
         """Run `docker compose up -d`, which returns once the init jobs have succeeded."""
+        file_modes.open_files(self.settings)
         if not self.settings.tls and self.project.containers(PROXY, all=True):
             # Without TLS the services publish the proxy's ports themselves.
             runner.run(self.project.compose(*WITH_PROXY, "rm", "--stop", "--force", PROXY))

@@ -11,13 +11,10 @@ from typing import Any
 from orchestration.engines.base import Service
 from orchestration.engines.docker import containers, daemon
 from orchestration.process import runner
+from orchestration.settings import compose_file
 from orchestration.settings.model import Settings
+from orchestration.settings.names import override_file
 
-# Override files of the user. Like Compose, we use the first one that exists.
-OVERRIDE_FILES = (
-    *("compose.override.yml", "compose.override.yaml"),
-    *("docker-compose.override.yml", "docker-compose.override.yaml"),
-)
 # Compose 2.26 prints this before each log line, even if the output is not a terminal.
 ERASE = "\x1b[2K"
 WITH_PROXY = ("--profile", "tls")
@@ -45,10 +42,12 @@ class ComposeProject:
 
     def _files(self) -> tuple[str, ...]:
         """Return `-f` options if there are several files. With one, Compose finds overrides."""
+        compose_file.write_airflow_variables(self.settings)
         files = [*self.settings.compose_files]
         if len(files) == 1:
             return ()
-        files += [name for name in OVERRIDE_FILES if (self.folder / name).exists()][:1]
+        override = override_file(self.folder)
+        files += [override.name] if override else []
         options = (option for file in files for option in ("-f", file))
         return (*options, *(WITH_PROXY if self.settings.tls else ()))
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from orchestration.dependencies import debian
 from orchestration.engines.base import (
     IMAGES,
     INIT_JOBS,
@@ -23,6 +24,7 @@ from orchestration.engines.standalone import init_jobs, log_files, orphans
 from orchestration.engines.standalone.environment import (
     POSTGRES_SYSTEM_USER,
     State,
+    service_environment,
     services_environment,
 )
 from orchestration.engines.standalone.supervisor import Supervisord
@@ -103,13 +105,22 @@ class StandaloneEngine:
 
     def build(self, images: Collection[str] = ()) -> None:
         """Build the environments and PostgreSQL binaries that the lock files need."""
+        if "airflow" in (images or IMAGES) and (advice := debian.advice(self.settings)):
+            print(advice)
         self.environments.build([*(images or IMAGES), "postgres"])
+
+    def package_errors(self, packages: Collection[str]) -> str:
+        """Import packages in the newest Airflow environment; return the end of the errors."""
+        return self._run_in_newest("airflow.import_packages", *packages)
 
     def import_errors(self) -> str:
         """Import every DAG in the newest Airflow environment; return the end of the errors."""
+        return self._run_in_newest("airflow.parse_dags", str(self.settings.project_dir / "dags"))
+
+    def _run_in_newest(self, module: str, *arguments: str) -> str:
         python = self.environments.candidate("airflow") / "bin" / "python"
-        module = runtime_module("airflow.parse_dags")[1:]
-        argv = (str(python), *module, str(self.settings.project_dir / "dags"))
+        argv = (str(python), *runtime_module(module)[1:], *arguments)
+        self._link_include()
         return runner.run(
             runner.Command(argv, env=services_environment(self.settings)), check=False
         ).failure_output
@@ -117,6 +128,18 @@ class StandaloneEngine:
     def activate(self, images: Collection[str] = ()) -> None:
         """Use the environments of the current lock files from now on."""
         self.environments.activate([*(images or IMAGES), "postgres"])
+
+    def outdated(self, services: Collection[str]) -> list[str]:
+        """Return the services that were started from another environment than the active one.
+
+        Init jobs are outdated if a service of the same environment is.
+        """
+
+        def is_outdated(name: str) -> bool:
+            return self.start_record.folder_of(name) != self._in_use(name)
+
+        images = {image_of(name) for name in SERVICES if image_of(name) and is_outdated(name)}
+        return [name for name in services if image_of(name) in images]
 
     def prune(self) -> None:
         """Delete environments that are not in use and that no service runs from."""
@@ -199,7 +222,7 @@ class StandaloneEngine:
 
     def command(self, service: str, argv: Sequence[str], *, fresh: bool = False) -> runner.Command:
         """Return a command in a service's environment, always with the current settings."""
-        environment = services_environment(self.settings)
+        environment = service_environment(services_environment(self.settings), service)
         if image := image_of(service):
             folder = self.state.python(image).parent
             environment["PATH"] = f"{folder}:{environment['PATH']}"
@@ -257,7 +280,7 @@ class StandaloneEngine:
 
     def intended_environment(self, service: str) -> Mapping[str, str]:
         """Return the variables that settings and Compose files set, without the user's own."""
-        return self._intended_environment
+        return service_environment(self._intended_environment, service)
 
     @cached_property
     def _intended_environment(self) -> dict[str, str]:
@@ -276,9 +299,16 @@ class StandaloneEngine:
         for folder in self.state.data:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o711 if folder.name == "run" else 0o700)
+        self._link_include()
         if os.getuid() == 0:
             for name in ("postgres", "sockets"):
                 shutil.chown(self.state.folder / name, POSTGRES_SYSTEM_USER, POSTGRES_SYSTEM_USER)
+
+    def _link_include(self) -> None:
+        link = self.state.folder / "airflow" / "include"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.settings.project_dir / "include")
 
     def _daemon(self, environment: dict[str, str]) -> runner.Command:
         configuration = self.settings.root / "orchestration" / "supervisord.conf"

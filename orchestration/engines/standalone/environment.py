@@ -7,11 +7,12 @@ paths, addresses and the executor.
 import os
 import pwd
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from orchestration.settings import compose_file
+from orchestration.settings import airflow_variables, compose_file
 from orchestration.settings.model import Settings
 
 # PostgreSQL refuses to run as root. If root starts the stack, it runs as this user.
@@ -64,7 +65,10 @@ def postgres_user() -> str:
 
 
 def services_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of supervisord, which all services inherit."""
+    """Return the environment of supervisord, which Airflow's services inherit.
+
+    STACK_AIRFLOW_ONLY lists the variables that all other services are started without.
+    """
     state = State.of(settings)
     variables: dict[str, str] = {}
     for service in ("postgres", "airflow-init", "airflow-worker", "mlflow-migrate", "mlflow",
@@ -86,7 +90,15 @@ def services_environment(settings: Settings) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         # All services log in one time zone, as in containers.
         "TZ": "UTC",
+        "STACK_AIRFLOW_ONLY": " ".join(settings.airflow_variables),
     }
+
+
+def service_environment(variables: Mapping[str, str], service: str) -> dict[str, str]:
+    """Return the variables of `services_environment` that one service gets."""
+    user_variables = variables["STACK_AIRFLOW_ONLY"].split()
+    withheld = {*user_variables} - {*airflow_variables.for_service(user_variables, service)}
+    return {name: value for name, value in variables.items() if name not in withheld}
 
 
 def _paths(settings: Settings, state: State) -> dict[str, str]:
@@ -110,7 +122,8 @@ def _paths(settings: Settings, state: State) -> dict[str, str]:
         "POSTGRES_INIT_SCRIPTS": str(state.folder / "pg" / "init"),
         "POSTGRES_SOCKETS": str(state.folder / "sockets"),
         "POSTGRES_LISTEN": "",
-        "PYTHONPATH": str(settings.root / "orchestration" / "config"),
+        # The second folder has a link to include/, as the project's folder has other modules too.
+        "PYTHONPATH": f"{settings.root / 'orchestration' / 'config'}:{state.folder / 'airflow'}",
         "AIRFLOW_HOME": str(state.folder / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project_dir / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.project_dir / "plugins"),
@@ -157,6 +170,7 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         # Without Redis the status page does not check for a worker either.
         "REDIS_URL": "",
         "DATABASE_URL": _socket_url(settings, state, "status", "STATUS_PASSWORD", "airflow"),
+        "STACK_ID": settings.stack_id,
         "STATUS_DISK": str(state.folder),
         "STATUS_BACKUP_REPORT": str(settings.project_dir / "backups/report/report.json"),
     }

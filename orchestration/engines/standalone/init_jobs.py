@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestration import checksums
 from orchestration.engines.base import INIT_JOBS, RECOVERY_SECONDS, image_of, runtime_module
-from orchestration.engines.standalone.environment import State
+from orchestration.engines.standalone.environment import State, service_environment
 from orchestration.errors import StackError
 from orchestration.process import runner
 from orchestration.settings.model import Settings
@@ -51,8 +51,9 @@ def run(name: str, settings: Settings, environment: Mapping[str, str]) -> None:
     """Run one init job and write its output to its log; raise StackError if it fails."""
     state = State.of(settings)
     argv = (str(state.python(image_of(name))), *runtime_module(MODULES[name])[1:])
+    command = runner.Command(argv, env=service_environment(environment, name))
     try:
-        output = runner.run(runner.Command(argv, env=environment), timeout=TIMEOUT_SECONDS).output
+        output = runner.run(command, timeout=TIMEOUT_SECONDS).output
     except StackError as error:
         raise StackError(f"The init job {name} failed.", str(error)) from None
     (state.logs / f"{name}.log").write_text(output)

@@ -13,7 +13,7 @@ from selectors import EVENT_READ, DefaultSelector
 from rich.console import Console
 from rich.text import Text
 
-from orchestration.errors import StackError
+from orchestration.errors import UsageError
 from orchestration.process import runner
 
 DURATION = re.compile(r"^(\d{1,5})([smhd])$")
@@ -33,7 +33,7 @@ PrintLine = Callable[[str, str], None]
 def show(files: Mapping[str, Path], *, tail: int, since: str, follow: bool) -> int:
     """Print the last `tail` lines of each file, only those newer than `since` if it is given.
 
-    With `follow` also print new lines, until Ctrl-C. Returns an exit code. Raises StackError if
+    With `follow` also print new lines, until Ctrl-C. Returns an exit code. Raises UsageError if
     `since` is not a duration such as 10m.
     """
     start = datetime.now(UTC) - parse_duration(since) if since else None
@@ -48,10 +48,10 @@ def show(files: Mapping[str, Path], *, tail: int, since: str, follow: bool) -> i
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse a duration such as 10m or 2h; raise StackError for anything else."""
+    """Parse a duration such as 10m or 2h; raise UsageError for anything else."""
     match = DURATION.match(text)
     if not match:
-        raise StackError(f"--since {text} is not a duration.", fix="Use 30s, 10m, 2h or 1d.")
+        raise UsageError(f"--since {text} is not a duration.", fix="Use 30s, 10m, 2h or 1d.")
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 

@@ -14,6 +14,7 @@ from orchestration.dependencies.python import PYTHON
 from orchestration.engines.base import Build
 from orchestration.engines.standalone.environment import POSTGRES_SYSTEM_USER, State
 from orchestration.errors import Problem, StackError
+from orchestration.host import file_modes
 from orchestration.process import runner
 from orchestration.process.progress import Line, Progress
 from orchestration.settings.model import Settings
@@ -59,9 +60,13 @@ class Environments:
 
     def build(self, names: Collection[str]) -> None:
         """Build the candidates that are missing, showing progress."""
-        self.state.folder.mkdir(parents=True, exist_ok=True)
+        (self.state.folder / "envs").mkdir(parents=True, exist_ok=True)
         # PostgreSQL's user must be able to pass through the folder, but nobody else may list it.
         self.state.folder.chmod(0o711)
+        if os.getuid() == 0:
+            # With a umask of 077 these folders are closed to that user.
+            for folder in (self.state.folder.parent, self.state.folder / "envs"):
+                folder.chmod(folder.stat().st_mode | 0o011)
         missing = [name for name in names if not _is_complete(self.candidate(name))]
         with Progress() as progress:
             for done, name in enumerate(missing):
@@ -117,7 +122,8 @@ class Environments:
         # Bytecode is not compiled here. A stack imports a tenth of the 30,000 files, and the
         # service that starts first compiles those.
         options = ("--quiet", f"--python={folder}", "--require-hashes")
-        self._uv("pip", "sync", *options, *locks)
+        # Local wheels in a lock are relative to the working directory.
+        self._uv("pip", "sync", *options, *locks, folder=self.install)
 
     def _create_venv(self, folder: Path) -> None:
         options = ("--quiet", "--clear", "--relocatable")
@@ -137,9 +143,10 @@ class Environments:
         for target, source in POSTGRES_FILES.items():
             (folder / target).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.settings.root / source, folder / target)
+        file_modes.open_tree(folder)
 
-    def _uv(self, *arguments: str) -> None:
-        runner.run(uv.command(self.settings, *arguments))
+    def _uv(self, *arguments: str, folder: Path | None = None) -> None:
+        runner.run(uv.command(self.settings, *arguments, folder=folder))
 
     def _sources(self, name: str) -> str:
         if name in LOCKS:

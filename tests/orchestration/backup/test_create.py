@@ -10,7 +10,7 @@ import pytest
 from orchestration import checksums
 from orchestration.backup import archive, keyfile
 from orchestration.backup import create as backup_create
-from orchestration.clients import object_store
+from orchestration.clients import artifact_folder, object_store
 from orchestration.commands import backup as backup_command
 from orchestration.errors import StackError
 from orchestration.project import Project
@@ -183,7 +183,7 @@ def test_backup_of_another_bucket_is_incompatible(lived_in):
     ("/mlflow_data", True), ("file:///mlflow_data/a", True), ("s3://bucket/a", False),
 ])  # fmt: skip
 def test_backup_includes_artifacts_of_folders_only(destination, included):
-    assert backup_create.includes_artifacts(destination) is included
+    assert artifact_folder.is_used(destination) is included
 
 
 def test_passphrase_file_is_relative_to_env(project, lived_in, monkeypatch, tmp_path):

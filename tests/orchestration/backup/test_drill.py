@@ -14,6 +14,7 @@ from orchestration.commands import drill as drill_command
 from orchestration.errors import Problem, StackError
 from orchestration.project import Project
 from orchestration.settings.validation import PORTS
+from tests.support.artifact_names import plant, tree
 
 CHECKED = {"decrypted": 2, "predicted": ["flight-delay@champion"]}
 
@@ -81,6 +82,25 @@ def test_drill_uses_its_own_name_ports_and_folder_and_removes_them(
     assert sandbox.calls[-1] == "down volumes=True"
     assert f"remove_sandbox {other.project}" in engine.calls
     assert not (lived_in / ".drill").exists()
+
+
+def test_drill_restores_artifacts_of_any_name(project, lived_in, engine, sandbox, tmp_path):
+    live = Path(engine.command_environments["mlflow"]["MLFLOW_ARTIFACTS_DESTINATION"])
+    plant(live)
+    backup_command.run(project)
+    drill_command.run(project)
+    assert tree(tmp_path / "restored") == tree(live)
+
+
+def test_drill_never_uses_the_running_stacks_folder(
+    project, backup, sandbox, engine, lived_in, monkeypatch
+):
+    """Without Docker, a folder of the machine is the same one in both stacks."""
+    created = []
+    engine.create_sandbox = lambda other: created.append(other) or sandbox
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "/on/this/machine")
+    drill_command.run(project)
+    assert created[0]["MLFLOW_ARTIFACTS_DESTINATION"] == "/mlflow_data"
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,9 @@ def test_restore_with_keys_onto_empty_stack_writes_them_to_env(
     # Also on a machine where a real engine answers, the stack has no data.
     monkeypatch.setattr(factory, "engine_for", lambda settings: engine)
     with (lived_in / ".env").open("a") as file:
-        file.write("OF_AN_OVERRIDE=1\n")
+        file.write("OF_AN_OVERRIDE=1\nOF_A_LOST_OVERRIDE=1\nAIRFLOW_VAR_REGION='the north'\n")
+    override = lived_in / "orchestration/docker-compose.override.yaml"
+    override.write_text("x: ${OF_AN_OVERRIDE} ${OF_A_LOST_OVERRIDE}")
     text = (lived_in / ".env").read_text()
     quoted = "SMTP_PASSWORD='pa$x #1'"  # pragma: allowlist secret
     (lived_in / ".env").write_text(text.replace("SMTP_PASSWORD=", quoted))
@@ -249,16 +251,20 @@ def test_restore_with_keys_onto_empty_stack_writes_them_to_env(
     backup_command.run(project, passphrase_file=str(tmp_path / "phrase"))
     [backup] = archive.list_backups(lived_in / "backups")
     before = Project(lived_in, {}).settings()
+    override.write_text("x: ${OF_AN_OVERRIDE}")
     new_env(project, lived_in)
     restore_with_keys(project, backup, tmp_path)
     after = Project(lived_in, {}).settings()
+    assert (after["OF_AN_OVERRIDE"], after["AIRFLOW_VAR_REGION"]) == ("1", "the north")
+    assert "OF_A_LOST_OVERRIDE" not in after.values
     assert after["AIRFLOW_FERNET_KEY"] == before["AIRFLOW_FERNET_KEY"]
     assert after["_AIRFLOW_WWW_USER_PASSWORD"] == before["_AIRFLOW_WWW_USER_PASSWORD"]
     assert after["SMTP_PASSWORD"] == "pa$x #1"  # pragma: allowlist secret
-    assert "OF_AN_OVERRIDE=1" in (lived_in / ".env").read_text()
     # New volumes get the passwords that this clone generated.
     assert after["POSTGRES_PASSWORD"] != before["POSTGRES_PASSWORD"]
-    assert "were written to .env" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "were written to .env" in output
+    assert "no effect in this clone: OF_A_LOST_OVERRIDE\n" in output
 
 
 def test_restore_with_keys_onto_data_adds_the_key_after_the_current_one(

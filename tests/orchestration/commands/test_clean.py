@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -61,7 +62,7 @@ def cleaned(project, engine, make_settings, recorded, monkeypatch, capsys):
 def test_clean_dry_run_lists_sizes_and_removes_nothing(cleaned, engine, recorded):
     output = cleaned(dry_run=True)
     assert recorded.lines == [
-        " ".join([*runtime_module(name), str(30 * DAY)])
+        " ".join([sys.executable, *runtime_module(name)[1:], str(30 * DAY)])
         for name in ("airflow.cleanup", "mlflow.cleanup")
     ]
     assert engine.calls == []

@@ -1,6 +1,7 @@
 """`inv move-artifacts`: the real script with a fake bucket."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from orchestration.commands import move_artifacts
 from orchestration.errors import StackError
 from orchestration.process import runner
+from tests.support.artifact_names import NAMES, plant, tree
 
 
 class NoSuchKey(Exception):
@@ -141,6 +143,40 @@ def test_copy_skips_a_file_that_was_deleted(script, folder):
 def test_second_round_copies_only_newer_files(script, folder):
     later = max(path.stat().st_ctime for path in folder.rglob("*")) + 1
     assert not copy(script, folder, Bucket(), since=later)
+
+
+def test_copy_sends_any_name_and_follows_links(script, tmp_path):
+    plant(tmp_path)
+    for path in sorted(tmp_path.rglob("*"), reverse=True):
+        if b"\xff" in os.fsencode(path) or len(os.fsencode(path.relative_to(tmp_path))) > 900:
+            path.rmdir() if path.is_dir() else path.unlink()
+    bucket = Bucket()
+    copy(script, tmp_path, bucket)
+    copied = {name.removeprefix("of/this/").encode(): c for name, c in bucket.objects.items()}
+    entries = tree(tmp_path).items()
+    assert copied.items() >= {n: c for n, c in entries if isinstance(c, bytes)}.items()
+    assert copied[b"2/to file"] == copied[b"2/hard link"] == copied[b"1/" + NAMES[0]]
+    assert copied[b"2/to folder/-rf/-rf"] == copied[b"1/folders/-rf/-rf"]
+    assert not [name for name in copied if name.startswith((b"2/loop", b"2/to nothing"))]
+
+
+@pytest.mark.parametrize(("name", "reason"), [
+    (b"1/\xff", r"'1/\udcff': its name is not UTF-8"),
+    (b"/".join([b"x" * 200] * 5), "its name has 1,004 bytes instead of at most 900"),
+])  # fmt: skip
+def test_move_of_name_that_no_bucket_stores_is_refused(
+    script, folder, monkeypatch, capsys, name, reason
+):
+    path = os.path.join(os.fsencode(folder), name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(b"content")
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "s3://bucket/p")
+    script.main(folder, 0.0, copy=True)
+    status = json.loads(capsys.readouterr().out)
+    assert "a bucket cannot store " in status["cause"]
+    assert reason in status["cause"]
+    assert status["fix"] == "Rename it."
 
 
 class Engine:

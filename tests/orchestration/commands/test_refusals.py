@@ -1,4 +1,4 @@
-"""Test wrong use of `inv`: exit code 1, few lines, the next command, and no change.
+"""Test wrong use of `inv`: exit code 1 or 2, few lines, the next command, and no change.
 
 The commands run in a copy of the repository. If Docker is needed, a stub acts as an engine that is
 too old or has no Compose. tests/e2e tests a real engine.
@@ -361,6 +361,23 @@ CASES = {
     },
 }  # fmt: skip
 
+# Cases in which an argument is invalid whatever the state of the stack: exit code 2.
+WRONG_ARGUMENTS = {
+    "logs of unknown service",
+    "restart of unknown service",
+    "rebuild of unknown service",
+    "shell in no service",
+    "rebuild of public image",
+    "restart of init job",
+    "unknown page",
+    "text as tail",
+    "invalid since",
+    "invalid JSON",
+    "JSON but no object",
+    "invalid date",
+    "deep with watch",
+}
+
 
 @pytest.mark.parametrize(
     "case", [pytest.param(c, marks=needs_root if c == "full disk" else ()) for c in CASES]
@@ -370,7 +387,7 @@ def test_wrong_use_names_the_next_step_and_changes_nothing(place, case):
     arrange(place)
     before = place.snapshot()
     done = place.type(*argv)
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == (2 if case in WRONG_ARGUMENTS else 1), done.stdout + done.stderr
     assert done.stderr.startswith("Error: ")
     assert cause in done.stderr
     assert next_step in done.stderr
@@ -422,6 +439,7 @@ class OldEngine:
             f"GET {prefix}/version": (200, {"Version": version, "ApiVersion": "1.41"})
             for prefix in ("", "/v1.41")
         }
+        web.answers["GET /v1.41/info"] = (200, {})
         self.address = f"tcp://127.0.0.1:{web.port}"
 
 

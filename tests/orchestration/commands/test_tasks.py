@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ INVOKE = (sys.executable, "-m", "invoke")
 @pytest.fixture
 def process_options(tmp_path):
     """Return options that run a process in a copy of the repository, without local settings."""
-    copy_repository(tmp_path, "orchestration", "tasks.py", ".env.example")
+    copy_repository(tmp_path, "orchestration", "tasks.py", ".env.example", "pyproject.toml")
     # Nothing can be started: this PATH has no docker, and no engine is at this address.
     environment = {
         "PATH": str(tmp_path),
@@ -163,6 +164,68 @@ def test_wrong_usage_prints_two_lines_and_exits_with_2(inv, arguments, words):
     assert cause.startswith("Error: ")
     assert words in cause
     assert next_step == "Run: inv --list, or inv --help COMMAND"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "next_step"),
+    [
+        (["start"], "inv up"),
+        (["stop"], "inv down"),
+        (["status"], "inv health"),
+        (["ps"], "inv health"),
+        (["helth"], "inv health"),
+        (["up", "status"], "inv health"),
+        (["--help", "start"], "inv --help up"),
+        (["logs", "mlflow"], "inv logs -s mlflow"),
+        (["logs", "--tail", "5", "airflow-worker"], "inv logs -s airflow-worker"),
+        (["restart", "redis", "--help"], "inv restart -s redis"),
+        (["shell", "status"], "inv shell -s status"),
+    ],
+)
+def test_wrong_word_suggests_the_command_that_was_meant(inv, arguments, next_step):
+    done = inv(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1:] == [f"Run: {next_step}"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--dry", "down", "--volumes", "--yes"),
+        ("down", "--dry"),
+        ("--command-timeout", "5", "up"),
+        ("--hide", "both", "up"),
+        ("--help=", "up"),
+        ("--list=", "up"),
+        ("--list=run",),
+    ],
+)
+def test_option_of_invoke_without_effect_is_wrong_usage(inv, process_options, arguments):
+    for name in ("up", "down"):
+        replace_command(process_options, name, "def run(*_, **options):\n    print('ran')\n")
+    done = inv(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_version_is_that_of_the_stack(inv, process_options):
+    project = tomllib.loads((process_options["cwd"] / "pyproject.toml").read_text())["project"]
+    line = f"{project['name']} {project['version']}\n"
+    for arguments in (["version"], ["up", "--version"]):
+        done = inv(*arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (0, line, "")
+
+
+@pytest.mark.parametrize("arguments", [["--list"], [], ["--help", "trigger"], ["version"]])
+def test_closed_pipe_ends_the_output_quietly(process_options, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        argv = [*INVOKE, *arguments]
+        options = {"stdout": closed, "stderr": subprocess.PIPE, "check": False}
+        done = subprocess.run(argv, timeout=60, **options, **process_options)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_airflow_arguments_without_dashes_are_wrong_usage_with_a_hint(inv):
@@ -313,8 +376,8 @@ def test_lock_blocks_only_commands_that_change_the_stack(inv, commands, process_
         errors = {name: inv(*line).stderr for name, line in lines.items()}
     words = "inv nap (process 1, since 00:00:00) is running in this clone"
     assert {name for name, text in errors.items() if words in text} == ALONE
-    # `inv systemd` and `inv doctor` work without settings.
-    others = {text for name, text in errors.items() if name not in {*ALONE, "systemd", "doctor"}}
+    without_settings = {"systemd", "doctor", "version"}
+    others = {text for name, text in errors.items() if name not in ALONE | without_settings}
     assert all("There is no .env yet.\nRun: inv install" in text for text in others)
     assert errors["systemd"] == ""
 

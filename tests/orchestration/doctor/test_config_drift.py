@@ -1,6 +1,7 @@
 """Test the comparison of running services with .env, which never prints a value."""
 
 import shutil
+import socket
 
 import pytest
 
@@ -162,6 +163,23 @@ def test_problems_added_fernet_key_is_to_be_applied(find_problems):
     [problem] = find_problems(intended=added)
     assert problem.code == "settings-not-applied"
     assert problem.cause.endswith(": AIRFLOW_FERNET_KEY.")
+
+
+def test_problems_changed_port_that_is_taken_is_not_to_be_applied(find_problems):
+    # A stack that was started with ports of a shell runs next to another clone.
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        intended = {
+            "mlflow": {
+                "port 5000/tcp": f"127.0.0.1:{port}",
+                "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port}",
+            },
+            "status": {"MLFLOW_PORT": str(port)},
+        }
+        problems = find_problems(intended=intended, MLFLOW_PORT=port)
+    [problem] = problems
+    assert (problem.code, problem.where) == ("port-taken", "mlflow")
+    assert problem.fix.startswith("Stop that program, or set MLFLOW_PORT in .env")
 
 
 def test_references_of_the_compose_file(make_settings, clone, repo):

@@ -458,6 +458,42 @@ def test_mlflow_password_rejected_names_the_setting(web, examine_one, setting, f
     assert found.fix.startswith(fix)
 
 
+# Order
+
+
+def test_stopped_database_comes_before_its_symptoms(engine, web, examine):
+    # The order of `docker compose config`, which is alphabetical.
+    engine.ps_result = sorted(engine.ps_result, key=lambda service: service.name)
+    set_service(engine, "postgres", state="exited", exit_code=0)
+    engine.log_text = {}
+    now = datetime.now(UTC)
+    set_service(engine, "airflow-scheduler", state="restarting", restarts=5, since=now)
+    set_service(engine, "airflow-init", exit_code=1)
+    states = {name: "down" for name in ALL if name not in ("status", "redis")}
+    work = [{"name": "training", "state": "down", "detail": "failed after 9 s"}]
+    web.serve_stack(services=ALL, work=work, **states)
+    assert [(one.code, one.where) for one in examine()] == [
+        ("service-stopped", "postgres"),
+        ("one-shot-failed", "airflow-init"),
+        ("restarting-again", "airflow-scheduler"),
+        ("deaf-worker", "airflow-worker"),
+        ("run-failed", "training_pipeline"),
+    ]
+
+
+def test_unreadable_files_come_before_the_services_that_need_them(engine, examine):
+    cause = Problem("folder-rights", "Containers cannot read it.", "chmod it", "machine")
+    engine.host_facts = Host((cause,))
+    set_service(engine, "redis", state="restarting", restarts=5, since=datetime.now(UTC))
+    assert [one.code for one in examine()] == ["folder-rights", "restarting-again"]
+
+
+def test_files_closed_by_a_pull_are_opened_by_the_next_start(installed, examine_one):
+    (installed / "orchestration/config").mkdir()
+    (installed / "orchestration/config").chmod(0o700)
+    assert (examine_one().code, examine_one().fix) == ("folder-rights", "inv up")
+
+
 # Settings
 
 

@@ -10,7 +10,7 @@ from orchestration.engines.docker.engine import DockerEngine
 from orchestration.engines.standalone.engine import StandaloneEngine
 from orchestration.engines.standalone.environment import State
 from orchestration.errors import Problem
-from orchestration.host import clocks, permissions
+from orchestration.host import clocks, file_modes, permissions
 from orchestration.host.resources import Host
 
 
@@ -61,12 +61,26 @@ def test_docker_host_after_a_build_makes_no_network_requests(host):
 def test_docker_host_reports_invalid_uid_and_unwritable_folders(host, clone):
     (clone / "logs").mkdir()
     (clone / "logs").chmod(0o700)
-    [problem] = host(built=True, AIRFLOW_UID="me").problems
+    [problem] = host(built=True, AIRFLOW_UID="0").problems
     assert problem.code == "uid-unusable"
     [problem] = host(built=True, AIRFLOW_UID="50000").problems
     assert "not allowed to write to" in problem.cause
     remapped = {"SecurityOptions": ["name=userns"]}
     assert host(built=True, info=remapped, AIRFLOW_UID="50000").problems == ()
+
+
+def test_docker_host_reports_closed_files_of_another_user_once(host, clone, monkeypatch):
+    (clone / "orchestration/config").mkdir()
+    (clone / "orchestration/config").chmod(0o700)
+    for name in ("start.sh", "redis.conf"):
+        (clone / "orchestration/config" / name).touch(0o600)
+    owner = clone.stat().st_uid
+    monkeypatch.setattr(file_modes.os, "getuid", lambda: owner)
+    # The build opens a user's own files.
+    assert host(built=True, AIRFLOW_UID="50000").problems == ()
+    monkeypatch.setattr(file_modes.os, "getuid", lambda: owner + 1)
+    [problem] = host(built=True, AIRFLOW_UID="50000").problems
+    assert problem.fix == f"sudo chmod -R a+rX {clone}/orchestration/config"
 
 
 def test_standalone_host_has_the_folder_of_its_data(make_settings, clone, monkeypatch):

@@ -29,8 +29,8 @@ def collect(web, engine, make_settings):
     """Return a report about a healthy stack of stubs, except for the given states."""
 
     def collect(memory=False, **states):
-        ports = web.serve_stack(**states)
-        return health_report.collect(make_settings(**ports), engine, memory=memory)
+        collect.settings = make_settings(**web.serve_stack(**states))
+        return health_report.collect(collect.settings, engine, memory=memory)
 
     return collect
 
@@ -73,10 +73,25 @@ def test_collect_stopped_service_is_unhealthy_despite_its_verdict(collect, engin
     assert [(row.name, row.detail) for row in collect().unhealthy()] == [("postgres", "restarting")]
 
 
-def test_collect_service_without_a_verdict_is_unknown(collect, engine):
-    engine.ps_result.append(Service("unlisted", "running"))
-    [row] = collect().unhealthy()
-    assert (row.name, row.detail) == ("unlisted", "unknown: the status page does not answer")
+@pytest.mark.parametrize(
+    ("health", "healthy", "detail"),
+    [("healthy", True, "healthy"), ("", True, "running"), ("starting", False, "starting"),
+     ("unhealthy", False, "unhealthy")],
+)  # fmt: skip
+def test_collect_judges_the_users_own_services_by_their_health_check(
+    collect, engine, health, healthy, detail
+):
+    engine.ps_result.append(Service("airflow-worker-gpu", "running", health))
+    row = by_name(collect().services)["airflow-worker-gpu"]
+    assert (row.healthy, row.detail) == (healthy, detail)
+
+
+def test_collect_without_a_status_page_services_are_unknown(collect, engine, web):
+    collect()
+    web.answers["GET /status.json"] = (500, b"error")
+    report = health_report.collect(collect.settings, engine)
+    details = {row.detail for row in report.services if row.name != "status"}
+    assert details == {"unknown: the status page does not answer"}
 
 
 def test_collect_successful_init_job_is_healthy(collect, engine):
@@ -248,6 +263,44 @@ def test_collect_with_a_malformed_status_document_is_unhealthy(
     assert health_report.collect(make_settings(**ports), engine).status != "healthy"
 
 
+WORK = [{"name": name, "state": "up", "detail": "its own"} for name in ("canary", "champion")]
+
+
+@pytest.mark.parametrize(
+    ("owner", "whose"),
+    [
+        ({"project": "flights-other", "stack": "0f9e"}, "another stack (flights-other)"),
+        # A copy of the folder with its .env has the same project name.
+        ({"stack": "0f9e"}, "another clone"),
+        ({"project": None}, "a page without a project, of another or an older stack,"),
+    ],
+)
+def test_collect_never_shows_data_of_another_stack(web, engine, make_settings, owner, whose):
+    settings = make_settings(**web.serve_stack(work=WORK))
+    code, document = web.answers["GET /status.json"]
+    web.answers["GET /status.json"] = (code, document | owner)
+    report = health_report.collect(settings, engine)
+    assert (report.work, report.status) == ([], "down")
+    details = {check.detail for check in report.checks if not check.healthy}
+    assert details == {f"{settings.url('STATUS_PORT')}: {whose} answers here"}
+    assert not [row.name for row in report.services if row.healthy]
+    text = health_report.explain(report, engine)
+    assert "its own" not in text
+    last = text.splitlines()[-1]
+    assert last.startswith("Set AIRFLOW_PORT, MLFLOW_PORT, STATUS_PORT in .env to free ports")
+
+
+@pytest.mark.parametrize("with_inv", [True, False])
+def test_collect_accepts_the_page_of_its_own_stack(web, engine, make_settings, with_inv):
+    settings = make_settings(**web.serve_stack(work=WORK))
+    code, document = web.answers["GET /status.json"]
+    stack = settings.stack_id if with_inv else ""
+    web.answers["GET /status.json"] = (code, document | {"stack": stack})
+    report = health_report.collect(settings, engine)
+    assert [entry.name for entry in report.work] == ["canary", "champion"]
+    assert report.status == "healthy"
+
+
 def test_collect_includes_memory_only_on_request(collect, engine):
     engine.memory_use = {"mlflow": 123}
     assert by_name(collect().services)["mlflow"].memory_bytes is None
@@ -363,6 +416,27 @@ def test_explain_prefers_a_service_that_is_not_running(engine):
     cause = make_row("redis", healthy=False, state="restarting")
     text = health_report.explain(Report("docker", [waits, cause], []), engine)
     assert text.endswith("Run: inv logs -s redis")
+
+
+@pytest.mark.parametrize(
+    "postgres", [{"state": "exited"}, {"state": "running", "verdict": "down"}], ids=["out", "hangs"]
+)
+def test_explain_points_to_a_database_that_is_down(engine, postgres):
+    rows = [make_row(name, healthy=False, state="restarting")
+            for name in ("airflow-triggerer", "mlflow")]  # fmt: skip
+    rows += [make_row("status", healthy=False), make_row("postgres", healthy=False, **postgres)]
+    checks = [Check("mlflow", False, None, "refused")]
+    lines = health_report.explain(Report("docker", rows, checks), engine).splitlines()
+    names = [line.partition(":")[0] for line in lines[:-1]]
+    assert names == ["postgres", "airflow-triggerer", "mlflow", "status", "mlflow"]
+    assert lines[-1] == "Run: inv logs -s postgres"
+
+
+def test_explain_points_to_a_stopped_status_page_if_nothing_else_is_known(engine):
+    unknown = [make_row(name, healthy=False) for name in ("postgres", "redis", "mlflow")]
+    stopped = make_row("status", healthy=False, state="exited")
+    text = health_report.explain(Report("docker", [*unknown, stopped], []), engine)
+    assert text.endswith("Run: inv logs -s status")
 
 
 def test_explain_of_a_healthy_report_is_blank(engine):

@@ -86,3 +86,19 @@ def test_stale_files_of_a_malformed_document_are_left_out():
     files = status_page.stale_files({"stale_files": entries})
     assert files == {"a.py": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)}
     assert status_page.stale_files({}) == status_page.stale_files({"stale_files": None}) == {}
+
+
+def test_factory_in_include_that_changed_later_may_define_no_dag(dags):
+    folder = dags / "dags"
+    folder.mkdir()
+    (folder / "a.py").write_text("create_dags()\n")
+    assert found(folder, LATER)
+    (dags / "include").mkdir()
+    factory = dags / "include" / "factory.py"
+    factory.write_text("")
+    assert found(folder, LATER)
+    later = (LATER + HOUR).timestamp()
+    os.utime(factory, (later, later))
+    assert found(folder, LATER) == []
+    (folder / "a.py").write_text(DAG)
+    assert found(folder, LATER)

@@ -170,6 +170,23 @@ def test_fill_any_file_changes_only_blank_values(text, values):
             assert new == old
 
 
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [("8090", "8090"), ("a b", "a b"), ("$1", "'$1'"), (" a", "' a'"), ("a #b", "'a #b'"),
+     ('{"a": 1}', '{"a": 1}'), ('"', "'\"'"), ("C:\\x", "'C:\\x'")],
+)  # fmt: skip
+def test_written_value_is_quoted_only_if_needed(value, form):
+    assert envfile.written("KEY", value) == form
+    assert envfile.parse(f"KEY={form}\n") == {"KEY": value}
+
+
+@pytest.mark.parametrize("value", ["it's $1", "a\nb", "${HOME}", "a\\"])
+def test_written_value_without_common_form_is_refused(value):
+    with pytest.raises(StackError, match="KEY in this shell cannot be written to") as error:
+        envfile.written("KEY", value)
+    assert value not in str(error.value)
+
+
 def test_fill_replaces_other_marker():
     assert envfile.fill("A=auto\nB=autos\nC=\n", dict.fromkeys("ABC", "4"), ("auto",)) == (
         "A=4\nB=autos\nC=\n"

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from orchestration.errors import StackError
 from orchestration.host.drafts import draft_env
 from orchestration.project import Project
-from orchestration.settings import envfile, validation
+from orchestration.settings import envfile
 from orchestration.settings.model import SECRETS, Settings
+from orchestration.settings.rules import IN_URLS
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -118,7 +119,7 @@ def test_refuse_exposed_accepts_loopback_without_tls(make_settings, address, eng
     make_settings(BIND_ADDRESS=address, STACK_ENGINE=engine).refuse_exposed()
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.1.2.3", "box.example", ""])
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.1.2.3"])
 def test_refuse_exposed_other_address_needs_tls_and_docker(make_settings, address):
     with pytest.raises(StackError, match=r"Set TLS=on in \.env, or BIND_ADDRESS=127\.0\.0\.1"):
         make_settings(BIND_ADDRESS=address).refuse_exposed()
@@ -146,7 +147,7 @@ MALFORMED = {
         ["0", "65536", "-1", "http", "", "²", "٣", "9" * 5000], "STATUS_PORT={0} is not a port.",
     ),
     "SMTP_PORT": (["0", "65536", "smtp", "-1"], "SMTP_PORT={0} is not a port."),
-    **{name: (["p@ss/word"], f"{name} is part of a URL.") for name in validation.IN_URLS},
+    **{name: (["p@ss/word"], f"{name} is part of a URL.") for name in IN_URLS},
     "WORKER_MEMORY": (["lots", "2", "0m", ""], "WORKER_MEMORY={0} is not an amount of memory."),
     "TLS": (["yes", ""], "TLS={0} is not allowed."),
     "SMTP_SECURITY": (["ssl", "STARTTLS", "yes"], "SMTP_SECURITY={0} is not allowed."),
@@ -238,7 +239,7 @@ def test_all_invalid_values_are_reported_at_once(make_settings):
             REDIS_PASSWORD="a b" * 8,  # pragma: allowlist secret
         )
     causes = [one.cause for one in error.value.problems]
-    for setting in ("REDIS_PASSWORD", "AIRFLOW_PORT=x", "STACK_ENGINE=podman"):
+    for setting in ("STACK_ENGINE=podman", "AIRFLOW_PORT=x", "REDIS_PASSWORD"):
         assert causes.pop(0).startswith(setting)
     assert causes == []
 
@@ -310,7 +311,7 @@ def test_compose_files_depend_on_bucket_settings(make_settings, given, added_by)
     assert make_settings(**given).compose_files == {"docker-compose.yaml": (), **files}
 
 
-OTHERS = [name for name in SECRETS if name not in ("AIRFLOW_FERNET_KEY", *validation.IN_URLS)]
+OTHERS = [name for name in SECRETS if name not in ("AIRFLOW_FERNET_KEY", *IN_URLS)]
 PLACEHOLDERS = [
     "<put a secret here>",
     "change-me!!!!!!!!!!",
@@ -411,6 +412,65 @@ def test_generated_fernet_key_has_32_bytes(make_settings):
 def test_write_env_has_mode_0600_and_the_engine(installed):
     assert stat.S_IMODE((installed / ".env").stat().st_mode) == 0o600
     assert Project(installed, {}).settings().engine == "docker"
+
+
+SHELL = {
+    "AIRFLOW_PORT": "18080",
+    "WORKER_CONCURRENCY": "3",
+    "ALERT_EMAIL_TO": "",
+    "TLS": "off",
+    "SMTP_PASSWORD": "a $1",  # pragma: allowlist secret
+    "POSTGRES_PASSWORD": "q7.Z-k_2~W9bT4eM",  # pragma: allowlist secret
+}
+
+
+def test_first_draft_contains_settings_of_the_shell(clone):
+    text, summary = draft_env(Project(clone, {**SHELL, "PATH": "/bin", "AIRFLOW_VAR_A": "1"}))
+    later = Settings.from_text(text, clone, {})
+    assert {name: later[name] for name in SHELL} == SHELL
+    assert later["STATUS_PORT"] == "8081"
+    assert "AIRFLOW_VAR_A" not in later.values
+    assert summary.splitlines() == [
+        "Created .env from .env.example.",
+        "Wrote to .env from this shell: "
+        "AIRFLOW_PORT, POSTGRES_PASSWORD, WORKER_CONCURRENCY, SMTP_PASSWORD.",
+    ]
+
+
+def test_first_draft_keeps_values_that_were_edited_before(clone):
+    example = (clone / ".env.example").read_text()
+    (clone / ".env").write_text(example.replace("MLFLOW_PORT=5000", "MLFLOW_PORT=5001"))
+    project = Project(clone, {"MLFLOW_PORT": "5002", "AIRFLOW_PORT": "18080"})
+    values = envfile.parse(draft_env(project)[0])
+    assert (values["MLFLOW_PORT"], values["AIRFLOW_PORT"]) == ("5001", "18080")
+
+
+def test_first_draft_leaves_variables_of_aws_in_the_shell(clone):
+    text, summary = draft_env(Project(clone, {"AWS_SESSION_TOKEN": "made-up", "TLS": "on"}))
+    values = envfile.parse(text)
+    assert (values["AWS_SESSION_TOKEN"], values["TLS"]) == ("", "on")
+    assert summary.endswith(
+        "\nIn this shell only: AWS_SESSION_TOKEN. If the stack needs them, add them to .env."
+    )
+
+
+def test_later_draft_ignores_the_shell(installed):
+    before = (installed / ".env").read_text()
+    assert draft_env(Project(installed, SHELL)) == (before, "")
+
+
+def test_first_draft_refuses_a_value_that_cannot_be_written(clone):
+    with pytest.raises(StackError, match="SMTP_PASSWORD in this shell cannot be written"):
+        draft_env(Project(clone, {"SMTP_PASSWORD": "it's $1"}))
+
+
+def test_stack_id_depends_on_folder_and_secret(make_settings, clone):
+    settings = make_settings()
+    assert settings.compose_environment()["STACK_ID"] == settings.stack_id
+    assert re.fullmatch("[0-9a-f]{16}", settings.stack_id)
+    moved = dataclasses.replace(settings, root=clone / "copy")
+    other = make_settings(AIRFLOW_JWT_SECRET="q7.Z-k_2~W9bT4eM")
+    assert len({settings.stack_id, moved.stack_id, other.stack_id}) == 3
 
 
 def test_second_draft_changes_nothing(installed):

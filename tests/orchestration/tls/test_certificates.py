@@ -62,6 +62,15 @@ def test_provide_creates_ca_and_certificate_with_private_keys(with_tls):
     assert {file.name for file in files.key.parent.iterdir()} == {"key.pem", "certificate.pem"}
 
 
+def test_provide_with_a_strict_umask_lets_the_proxy_in(with_tls):
+    settings, before = with_tls(), os.umask(0o077)
+    try:
+        certificates.provide(settings)
+    finally:
+        os.umask(before)
+    assert Files.for_clone(settings).key.parent.stat().st_mode & 0o777 == 0o755
+
+
 def test_provide_certificate_covers_all_names_of_the_machine(with_tls):
     settings = with_tls(BIND_ADDRESS="10.1.2.3")
     certificates.provide(settings)

@@ -119,6 +119,7 @@ def failed_services(watchdog, web, monkeypatch):
 
     def find(postgres=0, url=web.url):
         monkeypatch.setenv("STATUS_URL", url)
+        monkeypatch.setenv("STACK_ID", "0f9e")
         monkeypatch.setattr(watchdog, "postgres_code", lambda: postgres)
         return watchdog.failed_services()
 
@@ -129,11 +130,18 @@ def failed_services(watchdog, web, monkeypatch):
 def test_service_reported_down_counts_as_failed(watchdog, failed_services, web, code):
     states = {"mlflow": "down", "redis": "unknown", "postgres": "down", "airflow-worker": "up"}
     services = [{"name": name, "state": state} for name, state in states.items()]
-    web.answers["GET /status.json"] = (code, {"services": services})
+    web.answers["GET /status.json"] = (code, {"stack": "0f9e", "services": services})
     assert failed_services() == {"mlflow"}
     # Without PostgreSQL, the others may be down because of that.
     assert failed_services(postgres=2) == {"postgres"}
     assert failed_services(postgres=watchdog.REJECTING) == set()
+
+
+@pytest.mark.parametrize("owner", [{"stack": "another"}, {}])
+def test_page_of_another_stack_counts_only_as_a_failed_page(failed_services, web, owner):
+    services = [{"name": "mlflow", "state": "down"}]
+    web.answers["GET /status.json"] = (200, {**owner, "services": services})
+    assert failed_services() == {"status"}
 
 
 @pytest.mark.parametrize("answer", [(200, b"<html>"), (500, b"Internal Server Error")])
@@ -147,5 +155,5 @@ def test_watchdog_uses_no_proxy(failed_services, web, monkeypatch, dead_port):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{dead_port}")
     # urllib reads the environment once per process, so make it read it again.
     monkeypatch.setattr(urllib.request, "_opener", None)
-    web.answers["GET /status.json"] = (200, {"services": []})
+    web.answers["GET /status.json"] = (200, {"stack": "0f9e", "services": []})
     assert failed_services() == set()

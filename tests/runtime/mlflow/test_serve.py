@@ -33,6 +33,7 @@ def mlflow(script, monkeypatch):
     serve = script("mlflow.serve")
     monkeypatch.setattr(serve, "point_at", lambda uri: setattr(world, "accounts_store", uri))
     monkeypatch.setattr(serve.patch_registry, "installed_version", lambda name: "3.17.2")
+    monkeypatch.setattr(serve.patches, "ALWAYS", [serve.patches.ONE_PROCESS])
     world.main = serve.main
     return world
 

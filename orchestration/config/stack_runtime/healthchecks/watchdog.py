@@ -85,7 +85,11 @@ def failed_services() -> set[str]:
         # Services that need PostgreSQL are down too, but restarting them would not help.
         return set() if code == REJECTING else {"postgres"}
     try:
-        services = status_document()["services"]
+        document = status_document()
+        if document["stack"] != os.environ["STACK_ID"]:
+            # Another stack listens on the port of this one's page, which therefore cannot start.
+            return {"status"}
+        services = document["services"]
         return {s["name"] for s in services if s["state"] == "down"} - {"postgres"}
     except (OSError, ValueError, LookupError, TypeError):
         return {"status"}

@@ -18,11 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from stack_runtime.mlflow.artifact_folder import FILE, Failure, printable, walk
 from stack_runtime.shared import patch_registry, s3, s3_errors
 
 # Requests mostly wait for answers, so several run at once. Large files are sent in parts anyway.
 THREADS = 8
 CHUNK_BYTES = 1 << 20
+# S3 allows 1,024 bytes. The prefix of the destination needs some of them.
+LONGEST_KEY_BYTES = 900
 # Seconds before each check of a new object. Some servers do not return an upload immediately.
 CHECK_DELAYS = (0, 1)
 
@@ -92,15 +95,32 @@ def digest(stream: IO[bytes]) -> str:
 
 
 def changed_since(folder: Path, moment: float) -> dict[Path, int]:
-    """Return files and their sizes, selected by ctime because copies keep the original mtime."""
+    """Return files and their sizes, selected by ctime because copies keep the original mtime.
+
+    A bucket has no links: each counts as the file or folder that it points to. Raises Failure if a
+    bucket cannot store a name.
+    """
     sizes = {}
-    for parent, _, names in os.walk(folder):
-        for path in (Path(parent, name) for name in names):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                if status.st_ctime >= moment:
-                    sizes[path] = status.st_size
+    for name, kind in walk(os.fsencode(folder), follow=lambda name, target: True):
+        path = folder / os.fsdecode(name)
+        with suppress(FileNotFoundError):
+            if kind == FILE and (status := path.stat()).st_ctime >= moment:
+                refuse_name(name)
+                sizes[path] = status.st_size
     return dict(sorted(sizes.items()))
+
+
+def refuse_name(name: bytes) -> None:
+    """Raise Failure if the name of an artifact is not UTF-8, or too long for a bucket."""
+    problem = ""
+    if len(name) > LONGEST_KEY_BYTES:
+        problem = f"has {len(name):,} bytes instead of at most {LONGEST_KEY_BYTES:,}"
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        problem = "is not UTF-8"
+    if problem:
+        raise Failure(f"a bucket cannot store {printable(name)}: its name {problem}", "Rename it.")
 
 
 def copy_files(target: Target, folder: Path, sizes: Mapping[Path, int]) -> Iterator[Progress]:
@@ -120,16 +140,27 @@ def copy_files(target: Target, folder: Path, sizes: Mapping[Path, int]) -> Itera
 
 def main(folder: Path, since: float, *, copy: bool) -> None:
     """Copy or only count the changed files; the last line printed is the result."""
-    sizes, destination = changed_since(folder, since), os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
-    totals = asdict(Progress(of_files=len(sizes), of_bytes=sum(sizes.values())))
-    print(json.dumps(totals), flush=True)
-    if not copy:
-        return
+    destination = os.environ["MLFLOW_ARTIFACTS_DESTINATION"]
+    try:
+        sizes = changed_since(folder, since)
+        totals = asdict(Progress(of_files=len(sizes), of_bytes=sum(sizes.values())))
+        print(json.dumps(totals), flush=True)
+        if copy:
+            copy_all(folder, sizes, destination, last=since > 0)
+    except Failure as error:
+        print(json.dumps({"cause": error.cause, "fix": error.fix}))
+    except OSError as error:
+        cause = f"{printable(os.fsencode(error.filename or folder))}: {error.strerror}"
+        print(json.dumps({"cause": cause, "fix": "Make it readable."}))
+
+
+def copy_all(folder: Path, sizes: Mapping[Path, int], destination: str, *, last: bool) -> None:
+    """Copy files and print the progress, or the problem that prevents it."""
     s3.drop_blank_settings()
     patch_registry.load(s3.SHORT_TIMEOUTS)
     try:
-        # In the second round MLflow is stopped, so a file that still changes is an error.
-        target = Target(s3.client(), destination, last=since > 0)
+        # In the last round MLflow is stopped, so a file that still changes is an error.
+        target = Target(s3.client(), destination, last=last)
         for progress in copy_files(target, folder, sizes):
             print(json.dumps(asdict(progress)), flush=True)
     except s3_errors.aws_errors() as error:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
+from stack_runtime.mlflow import assistant
+from stack_runtime.mlflow.body_limits import BodyLimits, refusal_of
+from stack_runtime.mlflow.creations import Creations, is_active_experiment
 from stack_runtime.shared import s3
 from stack_runtime.shared.patch_registry import Kind, Patch
 from stack_runtime.shared.s3_errors import aws_errors, explain, is_missing_object
@@ -43,6 +46,21 @@ def serve_in_process(server: Any) -> None:
         return sys.exit()
 
     server._exec_cmd = run_here
+
+
+def check_requests_first(auth: Any) -> None:
+    """Make the server check credentials before it reads a body, and creations one by one."""
+    create = auth.create_app
+
+    @wraps(create)
+    def create_app(*args: Any, **options: Any) -> Any:
+        flask_app = auth.app
+        flask_app.wsgi_app = Creations(flask_app.wsgi_app, is_active_experiment)
+        server = create(*args, **options)
+        server.add_middleware(BodyLimits, refusal=refusal_of(auth))
+        return server
+
+    auth.create_app = create_app
 
 
 def explain_bucket_errors(s3_artifact_repo: Any) -> None:
@@ -109,6 +127,37 @@ ONE_PROCESS = Patch(
     delete_when="`mlflow server` runs uvicorn in its own process",
     apply=serve_in_process,
 )
+FIRST_CHECKS = Patch(
+    name="check-requests-first",
+    module="mlflow.server.auth",
+    needs=(
+        "app",
+        "authenticate_request",
+        "create_app",
+        "mlflow.server.handlers:_get_tracking_store",
+    ),
+    distribution=DISTRIBUTION,
+    versions=VERSIONS,
+    kind=Kind.CORRECTNESS,
+    reason="Bodies are read into memory before the password is checked. Processes that use a new "
+    "experiment at the same time are refused, or log to the experiment Default.",
+    upstream="mlflow/mlflow#10334",
+    delete_when="MLflow checks credentials first and grants an experiment as it creates it",
+    apply=check_requests_first,
+)
+NO_ASSISTANT = Patch(
+    name="hide-assistant",
+    module="mlflow.server",
+    needs=("app.static_folder", f"app.view_functions.{assistant.VIEW}"),
+    distribution=DISTRIBUTION,
+    versions=VERSIONS,
+    # Without it the server works, and refuses the assistant's requests all the same.
+    kind=Kind.SPEED,
+    reason="On localhost a panel for an assistant, which the server refuses, opens by itself.",
+    upstream="none",
+    delete_when="MLflow has a setting for it",
+    apply=assistant.hide,
+)
 # Applied only if artifacts are in a bucket.
 BUCKET_PATCHES = (
     Patch(
@@ -141,4 +190,5 @@ BUCKET_PATCHES = (
     ),
     s3.SHORT_TIMEOUTS,
 )
-PATCHES = (ONE_PROCESS, *BUCKET_PATCHES)
+ALWAYS = (ONE_PROCESS, FIRST_CHECKS, NO_ASSISTANT)
+PATCHES = (*ALWAYS, *BUCKET_PATCHES)

@@ -17,7 +17,7 @@ def main() -> None:
     """Apply the patches, then run `mlflow server` with a login."""
     s3.drop_blank_settings()
     point_at(os.environ["MLFLOW_BACKEND_STORE_URI"])
-    for patch in patches.PATCHES if patches.bucket() else [patches.ONE_PROCESS]:
+    for patch in patches.PATCHES if patches.bucket() else patches.ALWAYS:
         patch_registry.load(patch)
     from mlflow import cli
 

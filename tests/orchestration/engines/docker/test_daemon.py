@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from orchestration.engines.docker import daemon
+from orchestration.engines.docker.engine import DockerEngine
 from orchestration.errors import StackError
 
 
@@ -29,7 +30,7 @@ def test_client_without_an_engine_fails_with_the_fix(monkeypatch, reason, fix):
 
 
 def test_engine_problem_of_an_engine_that_answers_is_none(monkeypatch):
-    client = SimpleNamespace(version=dict)
+    client = SimpleNamespace(version=dict, info=dict)
     monkeypatch.setattr(docker, "from_env", lambda timeout: client)
     assert daemon.client() is client
     assert daemon.engine_problem() is None
@@ -83,7 +84,7 @@ def test_fix_of_an_engine_that_hangs_is_a_restart():
 
 @pytest.mark.parametrize("version", ["19.03.15", "20.9.0", "1.13.1"])
 def test_engine_problem_of_an_old_engine(monkeypatch, version):
-    client = SimpleNamespace(version=lambda: {"Version": version})
+    client = SimpleNamespace(version=lambda: {"Version": version}, info=dict)
     monkeypatch.setattr(docker, "from_env", lambda timeout: client)
     problem = daemon.engine_problem()
     assert problem.code == "engine-too-old"
@@ -93,7 +94,49 @@ def test_engine_problem_of_an_old_engine(monkeypatch, version):
 
 @pytest.mark.parametrize("version", ["20.10.24+dfsg1", "27.3.1", "v29.0", "dev", ""])
 def test_engine_problem_of_a_new_engine_is_none(monkeypatch, version):
-    client = SimpleNamespace(version=lambda: {"Version": version})
+    client = SimpleNamespace(version=lambda: {"Version": version}, info=dict)
+    monkeypatch.setattr(docker, "from_env", lambda timeout: client)
+    assert daemon.engine_problem() is None
+
+
+# As Debian 12's Podman answers on its Docker-compatible socket.
+PODMAN = {
+    "Platform": {"Name": "linux/amd64/debian-12"},
+    "Components": [
+        {"Name": "Podman Engine", "Version": "4.3.1", "Details": {"APIVersion": "4.3.1"}},
+        {"Name": "Conmon", "Version": "conmon version 2.1.6, commit: unknown"},
+    ],
+    "Version": "4.3.1", "ApiVersion": "1.41",
+}  # fmt: skip
+DOCKER = {"Version": "27.3.1", "Components": [{"Name": "Engine", "Version": "27.3.1"}]}
+ROOTLESS = {"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}
+
+
+@pytest.mark.parametrize(
+    ("version", "info", "answers"),
+    [
+        (PODMAN, {}, "Podman 4.3.1 answers on Docker's socket."),
+        (DOCKER, ROOTLESS, "Docker Engine 27.3.1 in rootless mode answers."),
+    ],
+)
+def test_unsupported_engine_is_one_problem_that_names_it(
+    monkeypatch, make_settings, version, info, answers
+):
+    client = SimpleNamespace(version=lambda: version, info=lambda: info)
+    monkeypatch.setattr(docker, "from_env", lambda timeout: client)
+    # Without Compose v2 there would be a second problem.
+    monkeypatch.setenv("PATH", "")
+    [problem] = DockerEngine(make_settings()).problems()
+    assert problem.code == "engine-unsupported"
+    assert problem.cause.startswith(answers)
+    assert "STACK_ENGINE=standalone" in problem.fix
+    assert "\n" not in str(problem.cause)
+
+
+def test_engine_problem_of_remapped_users_is_none(monkeypatch):
+    client = SimpleNamespace(
+        version=lambda: DOCKER, info=lambda: {"SecurityOptions": ["name=userns"]}
+    )
     monkeypatch.setattr(docker, "from_env", lambda timeout: client)
     assert daemon.engine_problem() is None
 

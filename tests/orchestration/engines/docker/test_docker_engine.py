@@ -275,6 +275,39 @@ def test_import_errors_runs_the_candidate_as_the_parser_service(parser, recorded
     assert recorded.lines[-2:] == ["docker start --attach f00d", "docker rm --force f00d"]
 
 
+def test_package_errors_imports_packages_in_the_candidate(parser, recorded):
+    recorded.failures = {"docker start": "lightgbm: import lightgbm: OSError: libgomp.so.1"}
+    assert parser.package_errors(["lightgbm", "pandas"]).endswith("libgomp.so.1")
+    argv = create_command(recorded).argv
+    module = runtime_module("airflow.import_packages")
+    image = f"{parser.settings.project}-candidate-airflow"
+    assert argv[-7:] == (image, *module, "lightgbm", "pandas")
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ([], ["status"]),
+        (["sha256:old"], ["status"]),
+        (["sha256:new"], []),
+        (["sha256:new", "sha256:old"], ["status"]),
+    ],
+)
+def test_outdated_compares_containers_with_the_active_image(docker, monkeypatch, images, expected):
+    active = SimpleNamespace(id="sha256:new")
+    names = []
+    monkeypatch.setattr(
+        docker.project, "sdk",
+        SimpleNamespace(images=SimpleNamespace(get=lambda name: names.append(name) or active)),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        docker.project, "containers",
+        lambda service, **options: [SimpleNamespace(attrs={"Image": image}) for image in images],
+    )  # fmt: skip
+    assert docker.outdated(["status"]) == expected
+    assert names == [f"{docker.settings.project}-status"]
+
+
 def test_import_errors_passes_values_only_in_the_environment(parser, recorded):
     parser.import_errors()
     command = create_command(recorded)

@@ -1,5 +1,6 @@
 """Test the state folder and the services' environment with the real docker-compose.yaml."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -13,7 +14,13 @@ import yaml
 
 from orchestration.engines.standalone import engine as standalone_engine
 from orchestration.engines.standalone import environment as standalone_environment
-from orchestration.engines.standalone.environment import State, postgres_user, services_environment
+from orchestration.engines.standalone.environment import (
+    State,
+    postgres_user,
+    service_environment,
+    services_environment,
+)
+from orchestration.settings import airflow_variables
 from orchestration.settings.compose_file import interpolate
 from orchestration.settings.compose_file import variables as variables_of
 from tests.support.process import run
@@ -111,6 +118,36 @@ def test_variables_of_a_service_contain_settings(settings):
     chosen = settings(AIRFLOW_PORT=18080)
     assert variables_of(chosen, "status")["AIRFLOW_PORT"] == "18080"
     assert variables_of(chosen, "postgres")["POSTGRES_PASSWORD"] == chosen["POSTGRES_PASSWORD"]
+
+
+MINE = {"AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "32", "AIRFLOW_CONN_A": "made-up"}
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("airflow-scheduler", {*MINE}),
+        ("airflow-init", {"AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG"}),
+        ("mlflow", set()),
+        ("mlflow-migrate", set()),
+        ("status", set()),
+        ("postgres", set()),
+    ],
+)
+def test_only_airflow_gets_its_variables_of_the_file(settings, service, expected):
+    chosen = settings()
+    chosen = dataclasses.replace(chosen, values={**chosen.values, **MINE})
+    variables = services_environment(chosen)
+    assert MINE.items() <= variables.items()
+    assert variables["STACK_AIRFLOW_ONLY"] == " ".join(MINE)
+    assert service_environment(variables, service).keys() & MINE.keys() == expected
+
+
+def test_options_of_folders_and_ports_are_refused_in_the_file(environment):
+    options = [name for name in environment if name.startswith("AIRFLOW__")]
+    assert len(options) > 30
+    for name in options:
+        assert airflow_variables.refusal(name, COMPOSE.parent), name
 
 
 @pytest.mark.parametrize("service", sorted(set(CONFIGURED) & set(STANDALONE)))

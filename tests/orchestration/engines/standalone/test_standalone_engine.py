@@ -313,6 +313,41 @@ def test_import_errors_are_empty_if_the_dags_import(standalone, recorded):
     assert standalone.import_errors() == ""
 
 
+def test_package_errors_come_from_the_newest_build(standalone, recorded):
+    recorded.failures = {"airflow.import_packages": "lightgbm: OSError"}
+    assert standalone.package_errors(["lightgbm"]) == "lightgbm: OSError"
+    assert recorded.commands[-1].argv[1:] == (
+        *runtime_module("airflow.import_packages")[1:], "lightgbm",
+    )  # fmt: skip
+
+
+def test_build_prints_apt_command_of_missing_debian_packages(standalone, machine, clone, capsys):
+    (clone / "install" / "packages.txt").write_text("libgomp1\n")
+    standalone.build()
+    assert "Run: sudo apt-get install --no-install-recommends libgomp1" in capsys.readouterr().out
+
+
+def test_include_is_a_package_of_the_services(standalone, recorded, state, clone):
+    standalone.import_errors()
+    (clone / "include").mkdir(exist_ok=True)
+    (clone / "include" / "shared.py").touch()
+    path = services_environment(standalone.settings)["PYTHONPATH"].split(":")
+    assert path == [str(clone / "orchestration/config"), str(state.folder / "airflow")]
+    assert (state.folder / "airflow" / "include" / "shared.py").exists()
+
+
+def test_outdated_are_services_and_init_jobs_of_changed_environments(
+    standalone, machine, supervisord, clone
+):
+    standalone.build()
+    standalone.activate()
+    standalone.up()
+    names = [*standalone.services()]
+    assert standalone.outdated(names) == []
+    change_locks(standalone, clone, "mlflow")
+    assert sorted(standalone.outdated(names)) == ["mlflow", "mlflow-migrate"]
+
+
 def change_locks(standalone, clone, *names):
     """Build and activate new environments; return the previous folders."""
     before = {name: standalone.environments.in_use(name) for name in names}

@@ -361,6 +361,20 @@ def test_build_as_root_creates_a_system_user(environments, recorded, become):
     assert {"--system", "--no-create-home", "--shell=/usr/sbin/nologin"} <= set(line.split())
 
 
+def test_build_as_root_with_a_strict_umask_lets_postgres_in(environments, become, state):
+    before = os.umask(0o077)
+    try:
+        become(0)
+        build(environments)
+    finally:
+        os.umask(before)
+    folder = environments.candidate("postgres")
+    passed = (state.folder.parent, state.folder, state.folder / "envs")
+    assert [path.stat().st_mode & 0o001 for path in passed] == [1, 1, 1]
+    paths = [folder, *(folder / file for file in POSTGRES_FILES), folder / "init"]
+    assert [path.stat().st_mode & 0o004 for path in paths] == [4] * len(paths)
+
+
 def test_build_as_root_keeps_an_existing_system_user(environments, recorded, become):
     become(0, POSTGRES_SYSTEM_USER)
     build(environments)
