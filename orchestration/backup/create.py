@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -121,6 +121,24 @@ def report(settings: Settings, made_at: str, *, verified: bool, detail: str) -> 
     # The status page reads it as another user.
     folder.chmod(0o755)
     atomic_write(folder / "report.json", json.dumps(document), 0o644)
+
+
+@contextmanager
+def failure_reported(settings: Settings, what: str, made_at: Callable[[], str]) -> Iterator[None]:
+    """Write any error as the result of a backup or drill, in place of an earlier good one."""
+    try:
+        yield
+    except Exception as error:
+        report(settings, made_at(), verified=False, detail=f"{what} failed: {_reason(error)}")
+        raise
+
+
+def _reason(error: Exception) -> str:
+    """Return the cause of an error, or its last line: that of a failed command's output."""
+    text = str(error)
+    if isinstance(error, StackError):
+        text = error.problems[0].cause if error.problems else error.reason
+    return text.splitlines()[-1] if text else type(error).__name__
 
 
 def _pack_artifacts(settings: Settings, engine: Engine, into: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`inv backup`: back up databases, artifacts and DAGs."""
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 from orchestration import lifecycle, pending
 from orchestration.backup import archive, keyfile
@@ -16,7 +16,8 @@ from orchestration.settings import envfile
 def run(project: Project, *, keep: str = backup_create.KEEP, passphrase_file: str = "") -> None:
     """Write a backup while tasks run, verify it and delete all but the newest `keep` ones.
 
-    Raises StackError, and leaves no partial backup, if it cannot be written or verified.
+    Raises StackError, and leaves no partial backup, if it cannot be written or verified. The status
+    page shows this too.
     """
     if not keep.isdecimal() or not int(keep):
         raise UsageError(f"--keep {keep} is not a number of backups.", fix="Use 1 or more.")
@@ -26,7 +27,11 @@ def run(project: Project, *, keep: str = backup_create.KEEP, passphrase_file: st
         raise StackError("The stack is not running.", fix="inv up")
     started, passphrase = time.monotonic(), backup_create.passphrase(settings, passphrase_file)
     folder = backup_create.backups_folder(settings)
-    with backup_create.temporary_folder(folder) as temporary, Progress() as progress:
+    with (
+        backup_create.failure_reported(settings, "backup", _now),
+        backup_create.temporary_folder(folder) as temporary,
+        Progress() as progress,
+    ):
         steps = Steps(progress)
         backup_create.write(settings, engine, temporary, steps)
         manifest = steps.do("verification", lambda: archive.verify(temporary))
@@ -42,3 +47,7 @@ def run(project: Project, *, keep: str = backup_create.KEEP, passphrase_file: st
     if not passphrase:
         print("The keys in .env were not saved, as no passphrase is set.")
         print("Set BACKUP_PASSPHRASE_FILE in .env, or use --passphrase-file.")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -24,32 +24,20 @@ def run(project: Project) -> None:
         raise StackError("The stack is not built yet.", fix="inv install")
     started, folder = time.monotonic(), archive.newest(backup_create.backups_folder(settings))
     made_at = ""
-    try:
-        with Progress() as progress:
-            steps = Steps(progress)
-            manifest = steps.do(f"check of {folder.name}", partial(archive.verify, folder))
-            made_at = manifest.made_at
-            settings = backup_create.with_backup_keys(manifest, settings)
-            backup_create.check_compatible(manifest, settings)
-            with drill.temporary_stack(settings, engine) as other:
-                summary = drill.restore_and_check(folder, manifest, other, steps)
-    except Exception as error:
-        # Any failure must replace an earlier good report.
-        made_at = made_at or _written_at(folder)
-        failure = f"drill failed: {_reason(error)}"
-        backup_create.report(settings, made_at, verified=False, detail=failure)
-        raise
+    with (
+        backup_create.failure_reported(settings, "drill", lambda: made_at or _written_at(folder)),
+        Progress() as progress,
+    ):
+        steps = Steps(progress)
+        manifest = steps.do(f"check of {folder.name}", partial(archive.verify, folder))
+        made_at = manifest.made_at
+        settings = backup_create.with_backup_keys(manifest, settings)
+        backup_create.check_compatible(manifest, settings)
+        with drill.temporary_stack(settings, engine) as other:
+            summary = drill.restore_and_check(folder, manifest, other, steps)
     summary = f"drill passed in {time.monotonic() - started:.0f} s: {summary}"
     backup_create.report(settings, made_at, verified=True, detail=summary)
     print(summary)
-
-
-def _reason(error: Exception) -> str:
-    """Return the cause of an error, or its last line: that of a failed command's output."""
-    text = str(error)
-    if isinstance(error, StackError):
-        text = error.problems[0].cause if error.problems else error.reason
-    return text.splitlines()[-1] if text else type(error).__name__
 
 
 def _written_at(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -100,11 +101,15 @@ def test_backup_of_stopped_stack_suggests_inv_up(project, lived_in, engine):
         backup_command.run(project)
 
 
-def test_failed_backup_leaves_nothing(project, lived_in, engine):
+def test_failed_backup_leaves_only_its_report(project, lived_in, engine):
     Path(engine.databases, "airflow").unlink()
     with pytest.raises(StackError, match="pg_dump"):
         backup_command.run(project)
-    assert not [path for path in (lived_in / "backups").iterdir() if path.name != "report"]
+    assert [path.name for path in (lived_in / "backups").iterdir()] == ["report"]
+    result = report(lived_in)
+    assert not result["verified"]
+    assert result["detail"].startswith("backup failed: ")
+    assert datetime.now(UTC) - datetime.fromisoformat(result["made_at"]) < timedelta(minutes=5)
 
 
 def test_backup_removes_the_remains_of_a_killed_one(project, lived_in):
