@@ -5,6 +5,7 @@ AIRFLOW_VAR_KEY. An additional Compose file passes each one on by name, so that 
 only. Options that the stack sets itself are refused.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,10 @@ import yaml
 OPTION = re.compile("AIRFLOW__[A-Z0-9][A-Z0-9_]*?__[A-Z0-9][A-Z0-9_]*")
 ENTRY = re.compile("AIRFLOW_(CONN|VAR)_[A-Z0-9_]+")
 PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
+# Every option of Airflow and its installed providers, written by checks/airflow_options.py.
+OPTIONS = Path(__file__).with_name("airflow_options.txt")
+# Airflow passes every key of this section on to Celery.
+ANY_KEY = "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__"
 # Written next to the other Compose files. It contains names and no values.
 FILE = "docker-compose.airflow.yaml"
 # Airflow also reads the value of an option from the output of a command, or from a secrets backend.
@@ -75,7 +80,21 @@ def refusal(name: str, folder: Path) -> str:
         return "write AIRFLOW__SECTION__KEY, AIRFLOW_CONN_ID or AIRFLOW_VAR_KEY"
     owned = _owned(folder)
     option = name if name in owned else INDIRECT.sub("", name)
-    return f"the stack sets it{owned[option]}" if option in owned else ""
+    if option in owned:
+        return f"the stack sets it{owned[option]}"
+    return _unknown_option(option)
+
+
+def _unknown_option(name: str) -> str:
+    """Return that Airflow has no such option, or "". A section of its own can be a plugin's."""
+    known = OPTIONS.read_text("utf-8").split()
+    if name in known or name.startswith(ANY_KEY) or not OPTION.fullmatch(name):
+        return ""
+    similar = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+    if similar:
+        return f"Airflow has no such option. Did you mean {similar[0]}?"
+    section = f"{name.rsplit('__', 1)[0]}__"
+    return "Airflow has no such option" if any(one.startswith(section) for one in known) else ""
 
 
 def _owned(folder: Path) -> dict[str, str]:

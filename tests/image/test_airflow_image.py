@@ -52,6 +52,29 @@ def test_broken_dag_is_reported(image):
     assert "No module named 'nowhere_to_be_found'" in result.stdout
 
 
+def test_dag_lint_uses_libraries_of_the_image(image, tmp_path):
+    """The image gets a library that this machine lacks."""
+    library = "libonly-in-image.so.1"
+    source = f"FROM {image}\nUSER root\nRUN cp /lib/*/libz.so.1 /usr/lib/{library}\n"
+    project = f"{SETTINGS.project}-lint"
+    build = ["docker", "build", "--quiet", f"--tag={project}-airflow", "-"]
+    subprocess.run(build, input=source, text=True, check=True, timeout=120)
+    dag = (ROOT / "dags/canary.py").read_text()
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    (folder / "uses_it.py").write_text(f"import ctypes\nctypes.CDLL('{library}')\n{dag}")
+    lint = ["nox", "-s", "dag_lint", "--", folder]
+    without = subprocess.run(lint, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = os.environ | {"COMPOSE_PROJECT_NAME": project}
+    with_it = subprocess.run(
+        lint, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
+    )
+    subprocess.run(["docker", "rmi", f"{project}-airflow"], check=True, timeout=60)
+    assert without.returncode == 1, without.stdout
+    assert f"{library}: cannot open shared object file" in without.stdout
+    assert with_it.returncode == 0, with_it.stdout + with_it.stderr
+
+
 def test_packages_match_requirements_and_locks(image):
     locks = [f"/checked/install/{name}.lock" for name in ("airflow", "requirements")]
     result = run_in_image(image, "python", f"{CHECKS}/check_packages.py", *locks)

@@ -55,6 +55,11 @@ def extend(installed):
         ("AIRFLOW__API__WORKERS=4", "the stack sets it to 1. One process, because uvicorn's"),
         ("AIRFLOW__CORE__LOAD_EXAMPLES=True", "the stack sets it to False"),
         ("AIRFLOW__CORE__DAGS_FOLDER=/x", "the stack sets it from AIRFLOW_PROJ_DIR"),
+        ("AIRFLOW__CORE__MAX_MAP_LENGHT=9",
+         "no such option. Did you mean AIRFLOW__CORE__MAX_MAP_LENGTH?"),
+        ("AIRFLOW__COER__MAX_MAP_LENGTH=9", "Did you mean AIRFLOW__CORE__MAX_MAP_LENGTH?"),
+        ("AIRFLOW__CORE__FAVOURITE=blue", "AIRFLOW__CORE__FAVOURITE: Airflow has no such option"),
+        ("AIRFLOW__CORE__FAVOURITE_CMD=x", "Airflow has no such option"),
     ],
 )  # fmt: skip
 def test_line_without_effect_is_refused_with_its_number(extend, line, why):
@@ -164,3 +169,16 @@ def test_options_of_celery_need_docker(extend):
 def test_references_name_the_variable_alone(extend):
     references = compose_file.references(extend(LINES))
     assert references["AIRFLOW_VAR_REGION"] == {"AIRFLOW_VAR_REGION"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AIRFLOW__MY_PLUGIN__ADDRESS",
+        "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__HEALTH_CHECK_INTERVAL",
+        "AIRFLOW__SMTP__SMTP_HOST_SECRET",
+        "AIRFLOW__WEBSERVER__PAGE_SIZE",
+    ],
+)
+def test_options_of_plugins_and_deprecated_ones_are_passed_on(extend, name):
+    assert name in airflow_variables.names(extend(f"{name}=9\n").values)
