@@ -104,17 +104,20 @@ def _not_applied(comparison: Comparison, settings: Settings) -> Iterator[Problem
     changed = comparison.changed()
     if not changed:
         return
-    names = _changed_settings(changed, comparison, compose_file.references(settings))
+    references = compose_file.references(settings)
+    names = _changed_settings(changed, comparison, references)
+    # The stack cannot move to a port that another program uses.
+    ports = (port_problem(settings, service) for service, name in PORTS.items() if name in names)
+    if taken := [*filter(None, ports)]:
+        yield from taken
+        kept = {PORTS[problem.where] for problem in taken}
+        rest = {v: where for v, where in changed.items() if not references.get(v, set()) & kept}
+        names = _changed_settings(rest, comparison, references)
     where = ", ".join(sorted(set[str]().union(*changed.values())))
     keys = [name for name in names if name in DATA_KEYS and not _key_added(comparison, name)]
     if keys:
         yield _data_key_edited(keys, where)
-    # The stack cannot move to a port that another program uses.
-    ports = (port_problem(settings, service) for service, name in PORTS.items() if name in names)
-    taken = [*filter(None, ports)]
-    yield from taken
-    kept = (*keys, *(PORTS[problem.where] for problem in taken))
-    if others := [name for name in names if name not in kept]:
+    if others := [name for name in names if name not in keys]:
         cause = f"The running services do not use the current value of: {', '.join(others)}."
         yield Problem("settings-not-applied", cause, "inv up", where)
 

@@ -38,7 +38,7 @@ MIB = 2**20
 def people(stack):
     """Train a model, add a reader and a writer, and return their passwords."""
     if not stack.alias("champion"):
-        trigger(stack, "training_pipeline", "--conf", '{"until": "2013-01"}', "--wait")
+        trigger(stack, "training_pipeline", "--wait", conf='{"until": "2013-01"}')
     passwords = {}
     for name, role in (("ada", "reader"), ("grace", "writer")):
         output = stack.run_ok("inv", "accounts", "--add", name, "--role", role)

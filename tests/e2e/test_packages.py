@@ -49,6 +49,7 @@ def install(stack):
     (stack.folder / "dags" / "shares_code.py").unlink(missing_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text)
+    stack.run_ok("inv", "rebuild")
 
 
 def make_wheel(path, name, source):

@@ -19,7 +19,8 @@ MINE = {
     "AIRFLOW_VAR_REGION": "north",
 }
 DAG = """
-from airflow.sdk import BaseHook, Variable, dag, task
+from airflow.hooks.base import BaseHook
+from airflow.sdk import Variable, dag, task
 
 
 @dag(schedule=None, is_paused_upon_creation=False)
