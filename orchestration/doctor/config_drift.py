@@ -3,6 +3,7 @@
 Values are compared but never printed.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -111,7 +112,12 @@ def _not_applied(comparison: Comparison, settings: Settings) -> Iterator[Problem
     if taken := [*filter(None, ports)]:
         yield from taken
         kept = {PORTS[problem.where] for problem in taken}
-        rest = {v: where for v, where in changed.items() if not references.get(v, set()) & kept}
+        values = {settings[name] for name in kept}
+        rest = {
+            variable: services for variable, services in changed.items()
+            if not references.get(variable, set()) & kept
+            and not values.intersection(_numbers(comparison, variable))
+        }  # fmt: skip
         names = _changed_settings(rest, comparison, references)
     where = ", ".join(sorted(set[str]().union(*changed.values())))
     keys = [name for name in names if name in DATA_KEYS and not _key_added(comparison, name)]
@@ -120,6 +126,12 @@ def _not_applied(comparison: Comparison, settings: Settings) -> Iterator[Problem
     if others := [name for name in names if name not in keys]:
         cause = f"The running services do not use the current value of: {', '.join(others)}."
         yield Problem("settings-not-applied", cause, "inv up", where)
+
+
+def _numbers(comparison: Comparison, variable: str) -> list[str]:
+    """Return the numbers in the values of a variable, such as the port of an address."""
+    values = (environment.get(variable, "") for environment in comparison.intended.values())
+    return re.findall(r"\d+", " ".join(values))
 
 
 def _changed_settings(

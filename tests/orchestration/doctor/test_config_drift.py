@@ -174,7 +174,8 @@ def test_problems_changed_port_that_is_taken_is_not_to_be_applied(find_problems)
                 "port 5000/tcp": f"127.0.0.1:{port}",
                 "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port}",
             },
-            "status": {"MLFLOW_PORT": str(port)},
+            # The Compose file does not contain the address that a process gets.
+            "status": {"MLFLOW_PORT": str(port), "MLFLOW_URL": f"http://127.0.0.1:{port}"},
         }
         problems = find_problems(intended=intended, MLFLOW_PORT=port)
     [problem] = problems
