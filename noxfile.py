@@ -65,12 +65,15 @@ SMOKE = ["test_first_day"]
 ACCESS = ["test_access", "test_access_data", "test_access_airflow", "test_access_mlflow"]
 ACCESS += ["test_accounts", "test_no_leaked_secrets"]
 STORIES = [*SMOKE, "test_second_day", *ACCESS, "test_pipelines", "test_neighbours", "test_changes"]
-STORIES += ["test_packages"]
+STORIES += ["test_settings", "test_packages"]
 # The quickest part of the session `semantics`.
 STORIES += ["test_semantics_api_requests", "test_semantics_dates", "test_semantics_operators"]
-STORIES += ["test_forms"]
-# `stories_standalone` skips these: pipelines and routes are the same on both engines.
+# These start stacks of their own.
+STORIES += ["test_hosts"]
+# `stories_standalone` skips these: pipelines and routes are the same on both engines, and the rest
+# differs little.
 SAME_ON_BOTH = ["test_pipelines", "test_neighbours", "test_access_airflow", "test_access_mlflow"]
+SAME_ON_BOTH += ["test_accounts", "test_semantics_dates", "test_semantics_operators", "test_hosts"]
 # Without Docker only the first group runs.
 FAULTS = {"kills": "test_faults", "freezes": "test_frozen", "floods": "test_floods"}
 FAULTS |= {"small": "test_small_machine"}
@@ -253,7 +256,6 @@ def smoke(session: nox.Session) -> None:
 def stories(session: nox.Session) -> None:
     """Run smoke, then pipelines, rebuilds, faults: 20 minutes (`-- docker`, `-- standalone`)."""
     engine = chosen_engine(session)
-    provide_browser(session)
     run_in_order(session, engine, [*STORIES, *ONLY_ON[engine]])
 
 
@@ -261,7 +263,6 @@ def stories(session: nox.Session) -> None:
 def stories_standalone(session: nox.Session) -> None:
     """Run the stories that differ without Docker: 16 minutes."""
     names = [name for name in STORIES if name not in SAME_ON_BOTH]
-    provide_browser(session)
     run_in_order(session, "standalone", [*names, *ONLY_ON["standalone"]])
 
 
@@ -379,7 +380,12 @@ def forms(session: nox.Session) -> None:
     """Start every DAG from its form in Chromium, by hand (`-- docker`, `-- standalone`)."""
     if not has_chromium(session):
         session.error(NO_CHROMIUM)
-    provide_browser(session)
+    python = BROWSER / "bin" / "python"
+    session.run("uv", "venv", "--quiet", "--allow-existing", "--python=3.11", str(BROWSER))
+    options = ["--quiet", f"--python={python}", "--require-hashes"]
+    session.run("uv", "pip", "sync", *options, "install/page.lock")
+    # The tests run with the interpreter that runs nox.
+    session.env["BROWSER_PYTHON"] = str(python.absolute())
     run_in_order(session, chosen_engine(session), ["test_forms"])
 
 
@@ -392,19 +398,6 @@ def has_chromium(session: nox.Session) -> bool:
     session.run("apt-get", "update", "-qq", external=True)
     session.run("apt-get", "install", "-qqy", *CHROMIUM)
     return True
-
-
-def provide_browser(session: nox.Session) -> None:
-    """Name a Python with the browser's driver in BROWSER_PYTHON, if Chromium is installed."""
-    if not has_chromium(session):
-        session.log(NO_CHROMIUM)
-        return
-    python = BROWSER / "bin" / "python"
-    session.run("uv", "venv", "--quiet", "--allow-existing", "--python=3.11", str(BROWSER))
-    options = ["--quiet", f"--python={python}", "--require-hashes"]
-    session.run("uv", "pip", "sync", *options, "install/page.lock")
-    # The tests run with the interpreter that runs nox.
-    session.env["BROWSER_PYTHON"] = str(python.absolute())
 
 
 def chosen_engine(session: nox.Session) -> str:
