@@ -73,6 +73,8 @@ def used_stack(stack):
     stack.add_dags("hundred", "journal")
     if not stack.latest_versions():
         stack.run_ok("inv", "trigger", "training_pipeline", "--wait")
+        # The new champion starts monitoring, whose files are not in a backup.
+        stack.await_runs("monitoring_pipeline", 600)
     add = ("connections", "add", "bank", "--conn-type", "http", "--conn-password", "s3cret")
     stack.run_ok("inv", "airflow", "--", *add)
     run_in_artifacts(stack, PLANT)
