@@ -156,7 +156,7 @@ def old_data(stack, journal):
 
 def test_clean_too_short_age_is_refused(stack):
     done = stack.run("inv", "clean", "--older-than", "5m")
-    assert (done.returncode, "is too short" in done.stderr) == (1, True)
+    assert (done.returncode, "is too short" in done.stderr) == (2, True)
 
 
 def test_dry_run_prints_sizes_and_removes_nothing(stack, old_data):

@@ -56,5 +56,5 @@ def test_date_reaches_templates_and_is_used_once(stack):
 
 def test_invalid_date_starts_nothing(stack):
     failed = stack.run("inv", "trigger", "dated", "--date", "nonsense")
-    assert (failed.returncode, failed.stdout) == (1, "")
+    assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.startswith("Error: --date is not a date: ")
