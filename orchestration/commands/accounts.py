@@ -98,7 +98,10 @@ def add(
             if is_new:
                 mlflow.remove(name)
             raise
-    _print_result(mlflow, options, role, generated, is_new=is_new)
+    kept = [place for place, is_kept in {
+        "MLflow": not is_new, "Airflow": bool(airflow) and name in in_airflow
+    }.items() if is_kept]  # fmt: skip
+    _print_result(mlflow, options, role, generated, kept)
 
 
 def _change_mlflow(
@@ -117,14 +120,17 @@ def _change_mlflow(
 
 
 def _print_result(
-    mlflow: MlflowAccounts, options: Options, role: str, generated: str, *, is_new: bool
+    mlflow: MlflowAccounts, options: Options, role: str, generated: str, kept: list[str]
 ) -> None:
-    name = options.add
+    """Print what was done. `kept` are the places in which the account existed before."""
+    name, is_new = options.add, "MLflow" not in kept
     where = f"MLflow{f' and Airflow ({AIRFLOW_ROLES[role]})' if options.airflow else ''}"
     print(f"Account {name} {'created' if is_new else 'updated'} in {where}, role {role}.")
     print(ROLES[role])
     if generated:
         print(f"Password, shown only now: {generated}")
+        for place in kept:
+            print(f"The password in {place} is unchanged. To set both, add --password.")
     print(f"MLflow: {mlflow.settings.public_url('MLFLOW_PORT')}")
     if options.airflow:
         print("Advice: Airflow 3.0.1 has known vulnerabilities that any account can use.")

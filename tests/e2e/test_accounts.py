@@ -118,10 +118,12 @@ def test_removed_account_is_refused_at_once(stack, people):
 
 
 def test_airflow_viewer_can_log_in_and_change_nothing(stack, people):
-    output = stack.run_ok("inv", "accounts", "--add", "viewer", "--airflow")
+    output = stack.run_ok("inv", "accounts", "--add", "visitor", "--airflow")
     [password] = re.findall(r"shown only now: (\S+)", output)
-    assert re.search(r"^viewer +reader +Viewer", stack.run_ok("inv", "accounts", "--airflow"), re.M)
-    address, login = stack.url("AIRFLOW_PORT"), {"username": "viewer", "password": password}
+    assert re.search(
+        r"^visitor +reader +Viewer", stack.run_ok("inv", "accounts", "--airflow"), re.M
+    )
+    address, login = stack.url("AIRFLOW_PORT"), {"username": "visitor", "password": password}
     token = requests.post(f"{address}/auth/token", json=login, timeout=30).json()
     headers = {"Authorization": f"Bearer {token['access_token']}"}
     options = {"headers": headers, "timeout": 30}
@@ -129,8 +131,8 @@ def test_airflow_viewer_can_log_in_and_change_nothing(stack, people):
     runs = f"{address}/api/v2/dags/canary/dagRuns"
     answer = requests.post(runs, json={"logical_date": None}, **options)
     assert answer.status_code == 403
-    stack.run_ok("inv", "accounts", "--remove", "viewer", "--airflow")
-    assert "viewer" not in stack.run_ok("inv", "accounts", "--airflow")
+    stack.run_ok("inv", "accounts", "--remove", "visitor", "--airflow")
+    assert "visitor" not in stack.run_ok("inv", "accounts", "--airflow")
 
 
 @pytest.mark.parametrize("host", ["localhost:15000", "127.0.0.1:15000", "[::1]:15000"])

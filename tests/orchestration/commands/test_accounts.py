@@ -215,9 +215,19 @@ def test_airflow_account_of_an_existing_account_keeps_its_password_in_mlflow(inv
     inv("ada")
     before = mlflow.passwords["ada"]
     airflow(airflow="Admin")
-    [password] = re.findall(r"shown only now: (\S+)", inv("ada", airflow=True))
+    output = inv("ada", airflow=True)
+    [password] = re.findall(r"shown only now: (\S+)", output)
+    assert "The password in MLflow is unchanged." in output
     assert mlflow.passwords["ada"] == before
     assert airflow()[-1]["password"] == password != before
+
+
+def test_existing_airflow_account_keeps_its_password(inv, mlflow, airflow):
+    airflow(ada="Viewer")
+    output = inv("ada", airflow=True)
+    assert "shown only now: " in output
+    assert "The password in Airflow is unchanged." in output
+    assert airflow()[-1]["password"] == ""
 
 
 def test_account_that_airflow_refuses_is_not_left_in_mlflow(inv, mlflow, airflow):
