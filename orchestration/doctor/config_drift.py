@@ -31,6 +31,8 @@ SHARED = (
 DATA_KEYS = (
     "AIRFLOW_FERNET_KEY", "POSTGRES_PASSWORD", "AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD",
 )  # fmt: skip
+# With containers this is a constant, so the Compose file does not contain the setting.
+WITHOUT_CONTAINERS = {"AIRFLOW__CORE__PARALLELISM": {"WORKER_CONCURRENCY"}}
 Environments = Mapping[str, Mapping[str, str]]
 
 
@@ -106,6 +108,7 @@ def _not_applied(comparison: Comparison, settings: Settings) -> Iterator[Problem
     if not changed:
         return
     references = compose_file.references(settings)
+    references |= WITHOUT_CONTAINERS if settings.engine == "standalone" else {}
     names = _changed_settings(changed, comparison, references)
     # The stack cannot move to a port that another program uses.
     ports = (port_problem(settings, service) for service, name in PORTS.items() if name in names)

@@ -111,6 +111,12 @@ def test_problems_new_port_of_the_api_server_is_not_applied(find_problems):
     assert problem.cause.endswith(": AIRFLOW_PORT.")
 
 
+def test_problems_without_containers_the_limit_of_tasks_is_a_setting(find_problems):
+    changed = {"airflow-scheduler": {"AIRFLOW__CORE__PARALLELISM": "3"}}
+    [problem] = find_problems(intended=changed, STACK_ENGINE="standalone")
+    assert problem.cause.endswith(": WORKER_CONCURRENCY.")
+
+
 @pytest.mark.parametrize(
     ("changes", "setting", "where"),
     [
