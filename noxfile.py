@@ -254,14 +254,14 @@ def smoke(session: nox.Session) -> None:
 
 @nox.session
 def stories(session: nox.Session) -> None:
-    """Run smoke, then pipelines, rebuilds, faults: 20 minutes (`-- docker`, `-- standalone`)."""
+    """Run smoke, then pipelines, rebuilds, faults: 25 minutes (`-- docker`, `-- standalone`)."""
     engine = chosen_engine(session)
     run_in_order(session, engine, [*STORIES, *ONLY_ON[engine]])
 
 
 @nox.session
 def stories_standalone(session: nox.Session) -> None:
-    """Run the stories that differ without Docker: 16 minutes."""
+    """Run the stories that differ without Docker: 18 minutes."""
     names = [name for name in STORIES if name not in SAME_ON_BOTH]
     run_in_order(session, "standalone", [*names, *ONLY_ON["standalone"]])
 
