@@ -1,69 +1,48 @@
-"""Airflow helpers of the pipelines: period and folder of a run, refusals, failure alerts."""
+"""Airflow helpers of both pipelines: month and folder of a run, refusals, failure alerts."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.exceptions import AirflowFailException, AirflowSkipException
+from airflow.exceptions import AirflowFailException
 from airflow.sdk import Param, get_current_context, task
-from ml.problem import PATTERNS, Problem
 
 REASON = "refused"
 
 
-def period_param(problem: Problem, description: str) -> Param:
-    """Return a parameter for a run that accepts a period such as 2013-05, or nothing.
+def month_param(description: str) -> Param:
+    """Return a parameter for a run that accepts a month such as 2013-05, or nothing.
 
     Nothing is null, which a cleared field of Airflow's form sends, or an empty string. Only a
     parameter that accepts null is optional in the form.
     """
-    pattern = rf"^({PATTERNS[problem.unit]})?$"
+    pattern = r"^(\d{4}-(0[1-9]|1[0-2]))?$"
     return Param(None, type=["null", "string"], pattern=pattern, description=description)
-
-
-def start_of(period: str) -> datetime | None:
-    """Return the start of a period such as 2013-05 or 2013-05-06, or None if it is blank."""
-    return datetime.fromisoformat(f"{period}-01"[:10]) if period else None
-
-
-def doc(problem: Problem, text: str | None) -> str:
-    """Return the text of a DAG's page: what the problem is, and what the pipeline does."""
-    return f"{sys.modules[problem.module].__doc__}\n\n{text}"
 
 
 def event() -> dict[str, Any]:
     """Return the `extra` of the asset event that started this run, or an empty dict.
 
-    If there are several events, return the one with the newest period, which supersedes the others.
+    If there are several events, return the one with the newest month, which supersedes the others.
     """
     events = (get_current_context().get("triggering_asset_events") or {}).values()
-    extras = [one.extra for each in events for one in each if "period" in one.extra]
-    return max(extras, key=lambda extra: extra["period"], default={})
+    extras = [one.extra for each in events for one in each if "month" in one.extra]
+    return max(extras, key=lambda extra: extra["month"], default={})
 
 
-def period(problem: Problem, param: str) -> str:
-    """Return a run's period from the parameter, its asset event or data interval, else "".
+def month(param: str) -> str:
+    """Return a run's month from the parameter `param`, its asset event or data interval, else "".
 
-    The data interval of a run that was started manually or by an asset is not used, nor is one of a
-    problem without time.
+    The data interval of a run that was started manually or by an asset is not used.
     """
     context = get_current_context()
     interval = context.get("data_interval_start")
     scheduled = context["dag_run"].run_type in ("scheduled", "backfill")
-    by_interval = ""
-    if scheduled and interval and problem.time:
-        by_interval = interval.strftime("%Y-%m" if problem.unit == "month" else "%Y-%m-%d")
-    return context["params"][param] or event().get("period") or by_interval
-
-
-def skip_unless(condition: bool, reason: str) -> None:
-    """Skip the task, with a reason, unless the condition is true."""
-    if not condition:
-        raise AirflowSkipException(reason)
+    by_interval = interval.strftime("%Y-%m") if scheduled and interval else ""
+    return context["params"][param] or event().get("month") or by_interval
 
 
 def folder() -> Path:

@@ -1,92 +1,59 @@
-"""Files of a local folder or an S3 bucket, available while they are read."""
+"""A file in S3: fetched for as long as it is read."""
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-# By default boto3 tries five times, a minute each. Airflow retries the task anyway.
+# By itself it would ask five times, for a minute each; a task is tried again anyway.
 PATIENCE = {
     "connect_timeout": 10,
     "read_timeout": 30,
     "retries": {"mode": "standard", "total_max_attempts": 2},
 }
-# Errors with these codes or numbers can succeed on a retry.
-TRANSIENT = ("RequestTimeout", "TooManyRequests", "408", "429")
+
+
+# Of those that are no errors of the server's, by their numbers.
+PASS = ("RequestTimeout", "TooManyRequests", "408", "429")
 
 
 class Unreached(Exception):
-    """The server did not answer or broke off. A retry can succeed."""
+    """The server did not answer, or not to the end: it may another time."""
+
+
+def holds(uri: str) -> bool:
+    """Whether it is the address of a file there, `s3://bucket/name`."""
+    return uri.startswith("s3://")
 
 
 @contextmanager
-def fetched(uri: str, suffixes: Sequence[str]) -> Iterator[list[str]]:
-    """Provide the local paths of one file, or of all files with a suffix in a folder, sorted.
+def fetched(uri: str) -> Iterator[str]:
+    """The path of a copy with the same ending, which goes afterwards.
 
-    Copies from a bucket are deleted afterwards. Keys, region and server are those of the
-    environment, as in AWS's library. Raises OSError if the server rejects a request, or Unreached.
+    Keys, region and server are those of the environment, as AWS's library has them. Raises OSError
+    where the server refuses the file, Unreached, both with what the library says.
     """
-    if uri.startswith("s3://"):
-        with tempfile.TemporaryDirectory() as folder:
-            yield _downloaded(uri, tuple(suffixes), Path(folder))
-    elif Path(uri).is_dir():
-        paths = sorted(Path(uri).iterdir())
-        yield [str(path) for path in paths if path.name.endswith(tuple(suffixes))]
-    else:
-        yield [uri]
-
-
-def client() -> Any:
-    """Return a client of S3 with short time limits."""
-    # Only users with a bucket wait for these imports.
+    # Only who keeps data there waits for it.
     import boto3
-    from botocore.config import Config
-
-    style = os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE") or "auto"
-    return boto3.client("s3", config=Config(s3={"addressing_style": style}, **PATIENCE))
-
-
-def parts(uri: str) -> tuple[str, str]:
-    """Return bucket and key. A parser of URLs would change keys with special characters."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
-def upload(path: Path, uri: str) -> None:
-    """Copy a file to a bucket. Raises OSError if the server rejects it, or Unreached."""
-    with _errors(uri):
-        client().upload_file(str(path), *parts(uri))
-
-
-def _downloaded(uri: str, suffixes: tuple[str, ...], folder: Path) -> list[str]:
-    bucket, key = parts(uri)
-    with _errors(uri):
-        s3 = client()
-        keys = [key]
-        if not key.endswith(suffixes) and (not key or key.endswith("/")):
-            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-            found = (one["Key"] for page in pages for one in page.get("Contents", ()))
-            keys = sorted(name for name in found if name.endswith(suffixes))
-        paths = [folder / f"{number}" / Path(name).name for number, name in enumerate(keys)]
-        for name, path in zip(keys, paths, strict=True):
-            path.parent.mkdir()
-            s3.download_file(bucket, name, str(path))
-    return [str(path) for path in paths]
-
-
-@contextmanager
-def _errors(uri: str) -> Iterator[None]:
     from boto3.exceptions import Boto3Error
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
     from urllib3.exceptions import HTTPError
 
-    try:
-        yield
-    except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        is_transient = status >= 500 or error.response["Error"]["Code"] in TRANSIENT
-        raise (Unreached if is_transient else OSError)(str(error)) from error
-    except (Boto3Error, BotoCoreError, HTTPError) as error:
-        raise Unreached(f"cannot reach {uri}: {error}") from error
+    style = os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE") or "auto"
+    # Not by a parser of URLs: a name may hold what has a meaning to it.
+    bucket, _, name = uri.removeprefix("s3://").partition("/")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, Path(name).name or "file")
+        try:
+            client = boto3.client("s3", config=Config(s3={"addressing_style": style}, **PATIENCE))
+            client.download_file(bucket, name, str(path))
+        except ClientError as error:
+            passes = error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500 or (
+                error.response["Error"]["Code"] in PASS
+            )
+            raise (Unreached if passes else OSError)(str(error)) from error
+        except (Boto3Error, BotoCoreError, HTTPError) as error:
+            raise Unreached(f"cannot fetch {uri}: {error}") from error
+        yield str(path)

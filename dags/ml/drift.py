@@ -1,106 +1,96 @@
-"""Measure how far a period's rows are from those the champion was trained on, with Evidently."""
+"""Drift: how far a month's flights are from those the champion was trained on, by Evidently.
+
+The thresholds stand here and nowhere else.
+"""
 
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import pandas as pd
 
-from ml.problem import Limits
-
 METHOD = "psi"
-"""Population stability index, 0 and more."""
+"""Population stability index, 0 and up: from 0.2 on a column has shifted (Siddiqi, Credit Risk
+Scorecards, 2006)."""
+COLUMN_THRESHOLD = 0.2
+SHARE_THRESHOLD = 0.25
+"""The share of the columns that must have drifted for the month to have."""
+AUC_LOSS_THRESHOLD = 0.03
+"""How much less AUC than on its hold-out makes a champion's month worth an alert."""
+LABELLED_THRESHOLD = 0.5
+"""The share of a month's flights that must have arrived before its performance is judged."""
 REFERENCE_ROWS = 20_000
 GONE = 10.0
-"""The value for a column that has values on one side only: far, and finite as JSON requires."""
+"""Stands for METHOD's value where only one side has any: far, and finite as JSON wants it."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far one period is from the reference: `by_column` in METHOD's unit, and the reports."""
+    """How far one month is from the reference: `by_column` in METHOD's unit, and the reports."""
 
     by_column: dict[str, float]
     html: str
     json: str
-    limits: Limits = field(default_factory=Limits)
-
-    def _is_past(self, name: str) -> bool:
-        return self.by_column[name] >= self.limits.columns.get(name, self.limits.column)
 
     @property
     def columns(self) -> list[str]:
-        """The columns that have drifted, the furthest first, without the seasonal ones."""
-        past = [name for name in self._counted if self._is_past(name)]
+        """The columns past COLUMN_THRESHOLD, the furthest first."""
+        past = [name for name, value in self.by_column.items() if value >= COLUMN_THRESHOLD]
         return sorted(past, key=self.by_column.__getitem__, reverse=True)
 
     @property
-    def seasonal(self) -> list[str]:
-        """The seasonal columns that have changed."""
-        return [name for name in self.by_column if self._is_seasonal(name) and self._is_past(name)]
-
-    @property
     def share(self) -> float:
-        """The share of the counted columns that have drifted."""
-        return len(self.columns) / len(self._counted) if self._counted else 0.0
+        """The share of the columns that have drifted."""
+        return len(self.columns) / len(self.by_column)
 
     @property
     def past_threshold(self) -> bool:
-        """Whether the period as a whole has drifted."""
-        return self.share >= self.limits.share
-
-    @property
-    def _counted(self) -> list[str]:
-        return [name for name in self.by_column if not self._is_seasonal(name)]
-
-    def _is_seasonal(self, name: str) -> bool:
-        return name in self.limits.seasonal
+        """Whether the month as a whole has drifted."""
+        return self.share >= SHARE_THRESHOLD
 
 
-def compare(reference: pd.DataFrame, current: pd.DataFrame, limits: Limits) -> Drift:
-    """Compare the columns of two tables with at least one row each.
+def compare(reference: pd.DataFrame, current: pd.DataFrame) -> Drift:
+    """Compare the columns of `reference` with those of `current`, both with at least one row.
 
-    A column without values on one side is GONE. A column without values on both is left out.
+    A column without values on one side is as far away as can be; on both it is left out.
     """
-    # Evidently reads this while it is imported. Otherwise it would send usage data.
+    # It would report its use to its makers; read while it is imported.
     os.environ["DO_NOT_TRACK"] = "1"
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
     filled = [set(table.columns[table.notna().any()]) for table in (reference, current)]
-    both = [name for name in reference if name in filled[0] & filled[1]]
+    both_have = [name for name in reference if name in filled[0] & filled[1]]
     gone = {name: GONE for name in reference if name in filled[0] ^ filled[1]}
-    numbers = list(reference[both].select_dtypes("number"))
-    categories = [name for name in both if name not in numbers]
+    numbers = list(reference[both_have].select_dtypes("number"))
+    categories = [name for name in both_have if name not in numbers]
     kinds = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
-    # The report marks columns with the general limit.
-    thresholds = {"threshold": limits.column, "drift_share": limits.share}
-    preset = DataDriftPreset(columns=both, method=METHOD, **thresholds)
-    tables = (Dataset.from_pandas(table[both], kinds) for table in (current, reference))
+    limits = {"threshold": COLUMN_THRESHOLD, "drift_share": SHARE_THRESHOLD}
+    preset = DataDriftPreset(columns=both_have, method=METHOD, **limits)
+    tables = (Dataset.from_pandas(table[both_have], kinds) for table in (current, reference))
     measured = Report([preset]).run(*tables)
     values = {
         metric["config"]["column"]: float(metric["value"])
         for metric in measured.dict()["metrics"]
         if "column" in metric["config"]
     }
-    page = measured.get_html_str(as_iframe=False)
-    return Drift({**values, **gone}, page, measured.json(), limits)
+    return Drift({**values, **gone}, measured.get_html_str(as_iframe=False), measured.json())
+
+
+def decayed(auc: float, holdout_auc: float) -> bool:
+    """Whether a month's AUC is AUC_LOSS_THRESHOLD or more below the one on the hold-out."""
+    return auc <= holdout_auc - AUC_LOSS_THRESHOLD
 
 
 def sample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Return at most REFERENCE_ROWS rows: what a model keeps of the rows it was trained on."""
+    """Return at most REFERENCE_ROWS rows: what a model keeps of the flights it was trained on."""
     return table.sample(min(REFERENCE_ROWS, len(table)), random_state=seed)
 
 
-def newer(period: str, known: str, requested: Collection[str | None]) -> bool:
-    """Return whether a model should be trained because of a period.
+def newer(month: str, known: str, asked: Collection[str]) -> bool:
+    """Whether a model should be trained because of `month`.
 
-    Not for a period that the champion's data already contains (`known`), and once for each period
-    (`requested`): its rows do not change, so a second training would not change the drift.
+    Not for a month the champion's data already reaches (`known`), and once for each month only
+    (`asked`): a month stays as it is, so training for it again would ask again, for ever.
     """
-    return period > known and period not in requested
-
-
-def is_worth_training(result: Mapping[str, Any], requested: Collection[str | None]) -> bool:
-    """Return whether the result of `monitoring.measure_drift` should start a training."""
-    return result["past_threshold"] and newer(result["period"], result["until"], requested)
+    return month > known and month not in asked

@@ -1,27 +1,40 @@
-"""Features of a table without features of its own: its numbers, categories and parts of dates.
+"""From raw flights to what a model sees: only what is known before departure.
 
-Each model contains a copy of this file (see `ml.carried`), so it imports nothing of this project.
+Each model carries a copy of this file (see `carried`), so that a champion keeps
+the features it was trained with when this file changes. So it imports nothing of this project.
 """
-
-from collections.abc import Sequence
 
 import pandas as pd
 
-PARTS = ("month", "day", "weekday", "hour")
+CATEGORIES = ["carrier", "origin", "dest"]
+WEATHER = ["temp", "humid", "wind_speed", "precip", "pressure", "visib"]
+NUMBERS = ["weekday", "departure_minute", "arrival_minute", "distance", *WEATHER]
+FEATURES = CATEGORIES + NUMBERS
+INPUTS = [
+    *("year", "month", "day", "sched_dep_time", "sched_arr_time"),
+    *CATEGORIES,
+    *("distance", *WEATHER),
+]
+"""The raw columns that `make` reads; those of WEATHER may be absent."""
 
 
-def make(
-    rows: pd.DataFrame, numbers: Sequence[str], categories: Sequence[str], dates: Sequence[str]
-) -> pd.DataFrame:
-    """Return the features of each row. Each row depends on itself only.
+def make(flights: pd.DataFrame) -> pd.DataFrame:
+    """Return FEATURES for every flight, in order; absent weather is missing (NaN).
 
-    A column that is absent or not a number is missing (NaN), and a missing category is "missing".
+    Times are minutes since midnight, local. Each row depends on itself alone, so one future
+    flight can be scored without the rest of its day.
     """
-    known = rows.reindex(columns=[*numbers, *categories, *dates])
-    table = {name: known[name].astype(object).where(known[name].notna(), "missing").astype(str)
-             for name in categories}  # fmt: skip
-    table |= {name: pd.to_numeric(known[name], errors="coerce").astype(float) for name in numbers}
-    for name in dates:
-        time = pd.to_datetime(known[name], errors="coerce")
-        table |= {f"{name}_{part}": getattr(time.dt, part).astype(float) for part in PARTS}
-    return pd.DataFrame(table, index=rows.index)
+    date = pd.to_datetime(flights[["year", "month", "day"]])
+    table = {
+        **{name: flights[name].astype(str) for name in CATEGORIES},
+        "weekday": date.dt.weekday,
+        "departure_minute": _minutes(flights["sched_dep_time"]),
+        "arrival_minute": _minutes(flights["sched_arr_time"]),
+        "distance": flights["distance"],
+        **flights.reindex(columns=WEATHER),
+    }
+    return pd.DataFrame(table).astype(dict.fromkeys(NUMBERS, float))
+
+
+def _minutes(hhmm: pd.Series) -> pd.Series:
+    return hhmm // 100 * 60 + hhmm % 100

@@ -29,6 +29,9 @@ LEAST_FREE_GIB = 2
 # Their memory limits do not depend on the machine and are set in the compose file.
 FIXED_MEMORY = ("redis", "status", "tls")
 STOPPED = ("absent", "created", "exited", "dead")
+PIPELINES = {
+    "canary": "canary", "training": "training_pipeline", "monitoring": "monitoring_pipeline",
+}  # fmt: skip
 # Bad results of the work, with code, subject of the cause, fix and place of the problem.
 RESULTS = {
     "canary": ("canary-waited", "The last canary", "inv health --deep", "canary"),
@@ -146,9 +149,10 @@ def _age(row: Row) -> timedelta:
 def check_work(report: Report) -> Iterator[Problem]:
     """Yield failed pipelines, bad results of RESULTS, and a full disk."""
     for work in report.work:
-        if work.dag and work.state == "down":
+        if work.name in PIPELINES and work.state == "down":
+            dag_id = PIPELINES[work.name]
             cause = f"Its last run {work.detail}."
-            yield Problem("run-failed", cause, f"inv trigger {work.dag} --wait", work.dag)
+            yield Problem("run-failed", cause, f"inv trigger {dag_id} --wait", dag_id)
         elif work.name in RESULTS and work.state in ("degraded", "down"):
             name, subject, fix, where = RESULTS[work.name]
             yield Problem(name, f"{subject}: {work.detail}.", fix, where)

@@ -15,8 +15,8 @@ import requests
 MONTHS = [f"2013-{month:02}" for month in range(2, 13)]
 FLIGHTS = """
 import sys; sys.path.insert(0, {dags!r})
-from problems.flights.nycflights import flights as read
-flights = read()
+from ml import sample
+flights = sample.flights()
 flights[flights["month"] == 5].head(2000).to_csv(sys.stdout, index=False)
 """
 BACKFILL = (
@@ -55,11 +55,11 @@ def test_backfill_of_2013_retrains_after_drift_and_alerts(stack, receiver, reque
     backfilled = [run for run in runs if run["run_type"] == "backfill"]
     assert [run["state"] for run in backfilled] == ["success"] * len(MONTHS)
     monitored = monitoring_runs(stack)
-    assert {run["period"] for run in monitored} == {"2013-01", *MONTHS}
+    assert {run["month"] for run in monitored} == {"2013-01", *MONTHS}
     trained = stack.await_runs("training_pipeline", 300)
     events = stack.airflow("/api/v2/assets/events?limit=100")["asset_events"]
     retraining = [event for event in events if event["source_task_id"] == "retraining"]
-    months = [event["extra"]["period"] for event in retraining]
+    months = [event["extra"]["month"] for event in retraining]
     # The first training was started by hand, each other one by drift in one month.
     assert 1 <= len(months) == len(set(months)) == len(trained) - 1
     assert all(receiver.alerts(month, "have drifted") for month in months)
@@ -103,7 +103,7 @@ CORRUPTIONS = {
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
 @pytest.mark.parametrize(
-    ("dag_id", "key"), [("monitoring_pipeline", "period"), ("training_pipeline", "until")]
+    ("dag_id", "key"), [("monitoring_pipeline", "month"), ("training_pipeline", "until")]
 )
 def test_corrupted_month_fails_with_reason_and_keeps_champion(
     stack, dataset, corruption, dag_id, key

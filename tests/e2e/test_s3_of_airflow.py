@@ -20,8 +20,8 @@ RUN_SECONDS, PAGE_SECONDS = 60, 30
 JANUARY = """
 import sys
 sys.path.insert(0, "{dags}")
-from problems.flights.nycflights import flights as read
-flights = read()
+from ml import sample
+flights = sample.flights()
 flights[flights.month == 1].to_csv(sys.stdout, index=False)
 """
 

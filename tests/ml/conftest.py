@@ -1,6 +1,5 @@
-"""Generated problems of each kind, with real Airflow and MLflow in folders of their own."""
+"""Real modules, real data, real Airflow and MLflow; every state in a folder of its own."""
 
-import importlib
 import os
 import shutil
 import sys
@@ -21,41 +20,50 @@ os.environ.update(
 for name in ("DATASET_URI", "DATA_DIR", "CODE_VERSION", "MLFLOW_TRACKING_URI", "MLFLOW_PUBLIC_URL"):
     os.environ.pop(name, None)
 
-SAMPLES = {
-    name: importlib.import_module(f"tests.ml.samples.{name}").PROBLEM
-    for name in ("churn", "demand", "plants")
-}
-CHURN = SAMPLES["churn"]
-# The period up to which the first training uses rows, and the next one.
-PERIODS = {
-    "churn": ("2024-03", "2024-07"),
-    "demand": ("2024-03-25", "2024-04-01"),
-    "plants": ("2024-1.csv", "2024-2.csv"),
-}
+from ml import MODELS, data, features, model  # noqa: E402  after sys.path
 
-
-@pytest.fixture(scope="session", params=sorted(SAMPLES))
-def name(request):
-    """The name of each sample, one after another."""
-    return request.param
+pd = data.pd
+SLICE = 40
+PARAMS = {"seed": 42, "holdout_months": 1}
 
 
 @pytest.fixture(scope="session")
-def problem(name):
-    """Each generated problem."""
-    return SAMPLES[name]
+def everything():
+    """All of the real flights, as they are read."""
+    return data.read()
 
 
 @pytest.fixture(scope="session")
-def periods(name):
-    """The last period of the first training, and a later one."""
-    return PERIODS[name]
+def flights(everything):
+    """Every 40th of the real flights, all twelve months: 8,420 rows, checked."""
+    return data.check(everything.iloc[::SLICE])
 
 
 @pytest.fixture(scope="session")
-def params(problem):
-    """Parameters of a training."""
-    return {"seed": 42, "holdout": problem.holdout}
+def table(flights):
+    """What models are trained on: `flights` labelled, with their features."""
+    labelled = data.labelled(flights)
+    return labelled.assign(**features.make(labelled))
+
+
+@pytest.fixture(scope="session")
+def parts(table):
+    """`table` before December, and December."""
+    return model.split(table, 1)
+
+
+@pytest.fixture(scope="session")
+def fitted(parts):
+    """Both kinds of model, trained on `parts`."""
+    return {kind: model.train(kind, parts[0], seed=1) for kind in MODELS}
+
+
+@pytest.fixture(scope="session")
+def source(everything, tmp_path_factory):
+    """The slice as a team would bring it: a Parquet file, other columns and all."""
+    file = tmp_path_factory.mktemp("source") / "flights.parquet"
+    everything.iloc[::SLICE].to_parquet(file)
+    return file
 
 
 @pytest.fixture(scope="session")
@@ -92,36 +100,33 @@ def client(store, use, tmp_path, monkeypatch):
 
 @dataclass(frozen=True)
 class Trained:
-    """What one training passed from step to step, and the database it left."""
+    """What one training handed from step to step, and the database it left."""
 
     database: Path
     ingested: dict[str, Any]
-    tables: dict[str, str]
+    table: str
     trained: list[dict[str, Any]]
     verdict: dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def first(problem, periods, params, store, use, tmp_path_factory):
-    """The first training of a problem on a new stack."""
+def first(store, use, source, tmp_path_factory):
+    """The first training of a new stack: the slice to March, both kinds, the better champion."""
     from ml import training
 
     folder = tmp_path_factory.mktemp("first")
     with pytest.MonkeyPatch.context() as patch:
         use(store, folder, patch)
-        ingested = training.ingest(problem, folder, periods[0])
-        tables = training.make_features(problem, folder, ingested["rows"])
-        trained = [
-            training.train(problem, one, tables, ingested, params, "first")
-            for one in problem.models
-        ]
-        until, holdout = ingested["until"], params["holdout"]
-        verdict = training.validate(problem, tables, trained, until, holdout)
-    return Trained(folder / "mlflow.db", ingested, tables, trained, verdict)
+        patch.setenv("DATASET_URI", str(source))
+        ingested = training.ingest(folder, "2013-03")
+        table = training.make_features(folder, ingested["flights"])
+        trained = [training.train(one, table, ingested, PARAMS, "first") for one in MODELS]
+        verdict = training.validate(table, trained, ingested["until"], PARAMS["holdout_months"])
+    return Trained(folder / "mlflow.db", ingested, table, trained, verdict)
 
 
 @pytest.fixture
-def after_first(first, use, tmp_path, monkeypatch):
-    """MLflow as `first` left it, in a copy."""
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+def after_first(first, use, source, tmp_path, monkeypatch):
+    """MLflow as `first` left it, in a copy; DATASET_URI is the slice."""
+    monkeypatch.setenv("DATASET_URI", str(source))
     return use(first.database, tmp_path, monkeypatch)

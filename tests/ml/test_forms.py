@@ -54,9 +54,9 @@ def test_every_form_is_accepted_as_it_opens(bag):
 
 
 @pytest.mark.parametrize(
-    ("dag_id", "field"), [("training_pipeline", "until"), ("monitoring_pipeline", "period")]
+    ("dag_id", "field"), [("training_pipeline", "until"), ("monitoring_pipeline", "month")]
 )
-def test_a_cleared_period_is_accepted_and_a_wrong_one_is_not(bag, dag_id, field):
+def test_a_cleared_month_is_accepted_and_a_wrong_one_is_not(bag, dag_id, field):
     params = bag.dags[dag_id].params
     assert sent_by_the_form(params, **{field: None})[field] is None
     assert sent_by_the_form(params, **{field: "2013-05"})[field] == "2013-05"

@@ -9,14 +9,12 @@ import runs
 from airflow.exceptions import AirflowFailException
 from ml import Refused, alerting
 
-from tests.ml.conftest import CHURN, SAMPLES
-
 
 @pytest.fixture
 def context(monkeypatch):
     """A run started by hand, without conf."""
     run = SimpleNamespace(run_type="manual", dag_id="a_dag", run_id="a_run")
-    given = {"params": {"period": ""}, "dag_run": run, "triggering_asset_events": {}}
+    given = {"params": {"month": ""}, "dag_run": run, "triggering_asset_events": {}}
     monkeypatch.setattr(runs, "get_current_context", lambda: given)
     return given
 
@@ -37,29 +35,23 @@ def caused_by(context, *extras):
 def test_a_run_by_time_is_for_its_interval_and_one_by_hand_for_no_month(
     context, run_type, month, blank
 ):
-    context["params"]["period"] = blank
-    assert runs.period(CHURN, "period") == ""
+    context["params"]["month"] = blank
+    assert runs.month("month") == ""
     scheduled(context, run_type)
-    assert runs.period(CHURN, "period") == month
+    assert runs.month("month") == month
 
 
 def test_an_asset_run_is_for_the_newest_month_of_its_events(context):
-    caused_by(context, {"period": "2013-05", "version": "3"}, {"period": "2013-02"}, {})
-    assert runs.period(CHURN, "period") == "2013-05"
+    caused_by(context, {"month": "2013-05", "version": "3"}, {"month": "2013-02"}, {})
+    assert runs.month("month") == "2013-05"
     assert runs.event()["version"] == "3"
 
 
 def test_conf_goes_before_everything(context):
     scheduled(context, "backfill")
-    caused_by(context, {"period": "2013-05"})
-    context["params"]["period"] = "2013-09"
-    assert runs.period(CHURN, "period") == "2013-09"
-
-
-def test_an_interval_is_a_week_or_no_batch(context):
-    scheduled(context, "scheduled")
-    assert runs.period(SAMPLES["demand"], "period") == "2013-04-01"
-    assert runs.period(SAMPLES["plants"], "period") == ""
+    caused_by(context, {"month": "2013-05"})
+    context["params"]["month"] = "2013-09"
+    assert runs.month("month") == "2013-09"
 
 
 class TaskInstance:

@@ -16,7 +16,6 @@ import pytest
 from tests.support.repository import copy_repository
 
 ALONE = {
-    "adopt",
     "move-artifacts",
     "install",
     "up",

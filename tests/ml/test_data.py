@@ -6,14 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from ml import Refused, data
-from problems.flights import PROBLEM as FLIGHTS
-from problems.flights.features import WEATHER
-from problems.flights.table import SCHEMA
+from ml.features import WEATHER
 
 
 def test_good_flights_pass_unchanged_in_number(flights):
     assert len(flights) == 8420
-    assert list(flights) == list(SCHEMA.columns)
+    assert list(flights) == list(data.SCHEMA.columns)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -27,16 +25,13 @@ def test_own_file_gives_the_same_flights_and_needs_no_weather(
     more.to_csv(own, index=False) if suffix == "csv" else more.to_parquet(own, index=False)
     if not named:
         monkeypatch.setenv("DATASET_URI", str(own))
-    read = data.read(FLIGHTS, str(own)) if named else data.read(FLIGHTS)
-    pd.testing.assert_frame_equal(data.check(FLIGHTS, read), wanted)
+    read = data.read(str(own)) if named else data.read()
+    pd.testing.assert_frame_equal(data.check(read), wanted)
 
 
 def test_code_na_is_a_code(flights, tmp_path):
     flights.head(3).assign(carrier="NA").to_csv(tmp_path / "own.csv")
-    assert (
-        data.check(FLIGHTS, data.read(FLIGHTS, str(tmp_path / "own.csv")))["carrier"].tolist()
-        == ["NA"] * 3
-    )
+    assert data.check(data.read(tmp_path / "own.csv"))["carrier"].tolist() == ["NA"] * 3
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00\xff\xfe"])
@@ -46,29 +41,29 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(tmp_path, suffix, con
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(Refused, match=rf"none\.{suffix}"):
-        data.check(FLIGHTS, data.read(FLIGHTS, str(file)))
+        data.check(data.read(str(file)))
 
 
 def test_up_to_takes_all_that_is_known_at_the_end_of_a_month(everything):
-    known = data.up_to(FLIGHTS, everything, "2013-03")
+    known = data.up_to(everything, "2013-03")
     assert set(known["month"]) == {1, 2, 3}
     assert len(known) == (everything["month"] <= 3).sum()
-    assert data.last_period(FLIGHTS, known) == "2013-03"
-    assert data.up_to(FLIGHTS, everything, "") is everything
+    assert data.last_month(known) == "2013-03"
+    assert data.up_to(everything, "") is everything
 
 
 def test_of_takes_one_month(everything):
-    month = data.of(FLIGHTS, everything, "2013-02")
+    month = data.of(everything, "2013-02")
     assert len(month) == 24_951
     assert set(month["month"]) == {2}
 
 
 def test_months_are_told_apart_over_years(flights):
     years = flights.assign(year=flights["year"].where(flights["month"] > 6, 2014))
-    assert data.last_period(FLIGHTS, years) == "2014-06"
-    assert data.last_period(FLIGHTS, years[years["year"] == 2013]) == "2013-12"
-    assert set(data.up_to(FLIGHTS, years, "2014-01").query("year == 2014")["month"]) == {1}
-    assert set(data.up_to(FLIGHTS, years, "2013-12")["year"]) == {2013}
+    assert data.last_month(years) == "2014-06"
+    assert data.last_month(years[years["year"] == 2013]) == "2013-12"
+    assert set(data.up_to(years, "2014-01").query("year == 2014")["month"]) == {1}
+    assert set(data.up_to(years, "2013-12")["year"]) == {2013}
 
 
 @pytest.mark.parametrize("choose", [data.up_to, data.of])
@@ -78,18 +73,17 @@ def test_months_are_told_apart_over_years(flights):
 )
 def test_a_month_that_is_not_there_or_cannot_be_told_is_refused(flights, choose, lacking, reason):
     with pytest.raises(Refused, match=reason):
-        choose(FLIGHTS, flights.drop(columns=lacking), "2014-01")
+        choose(flights.drop(columns=lacking), "2014-01")
 
 
 def test_late_is_more_than_a_quarter_of_an_hour_and_days_are_dates(flights):
-    labelled = data.labelled(FLIGHTS, flights)
+    labelled = data.labelled(flights)
     # Those that never arrived are not learned from.
     assert len(labelled) == flights["arr_delay"].notna().sum() < len(flights)
     assert {15, 16} < set(labelled["arr_delay"])
-    assert labelled["late"].equals(labelled["arr_delay"] > 15)
-    times = data.times(FLIGHTS, labelled)
-    assert times.iloc[0] == pd.Timestamp(2013, 1, 1)
-    assert (times.dt.day == labelled["day"]).all()
+    assert labelled[data.TARGET].equals(labelled["arr_delay"] > 15)
+    assert labelled["date"].iloc[0] == pd.Timestamp(2013, 1, 1)
+    assert (labelled["date"].dt.day == labelled["day"]).all()
     assert labelled.index.equals(pd.RangeIndex(len(labelled)))
 
 
@@ -112,8 +106,8 @@ def test_the_schema_is_documented_column_by_column():
     table = document.split("| column | type | range |")[1].split("\n\n")[0]
     rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")]
     told = {name: row for row in rows for name in re.findall(r"`(\w+)`", row[0])}
-    assert set(told) == set(SCHEMA.columns)
-    for name, column in SCHEMA.columns.items():
+    assert set(told) == set(data.SCHEMA.columns)
+    for name, column in data.SCHEMA.columns.items():
         assert ("absent" in told[name][1]) == (not column.required), name
         bounds = [check.statistics for check in column.checks if "min_value" in check.statistics]
         if bounds and name not in ("year", "month", "day"):

@@ -1,15 +1,9 @@
 import importlib
-from hashlib import sha256
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from ml import carried, data
-from problems.flights import PROBLEM as FLIGHTS
-from problems.flights import features
-from problems.flights.features import WEATHER
-
-from tests.problems.flights import FEATURES, INPUTS
+from ml import carried, data, features
+from ml.features import FEATURES, INPUTS, WEATHER
 
 
 def test_every_flight_gets_all_features_and_only_weather_may_be_missing(flights):
@@ -37,7 +31,7 @@ def test_raw_rows_of_the_sample_are_taken_as_they_are(everything):
     raw = everything.iloc[::40]
     assert {"tailnum", "air_time", "time_hour"} <= set(raw)
     made = features.make(raw).reset_index(drop=True)
-    pd.testing.assert_frame_equal(made, features.make(data.check(FLIGHTS, raw)))
+    pd.testing.assert_frame_equal(made, features.make(data.check(raw)))
 
 
 def test_clock_and_weekday(flights):
@@ -54,19 +48,22 @@ def test_absent_weather_is_missing(flights, absent):
     pd.testing.assert_frame_equal(made[others], features.make(flights)[others])
 
 
-def test_model_contains_a_copy_with_its_hash_in_its_name(flights):
-    own = carried.of(FLIGHTS)
-    assert own.module is carried.of(FLIGHTS).module
+def test_a_model_carries_a_copy_with_its_hash_in_its_name(flights):
+    own = carried.features_of_its_own()
+    assert own is carried.features_of_its_own()
     assert own.make is not features.make
-    source = Path(features.__file__).read_bytes()
-    assert own.source.encode() == source
-    assert own.module.__name__ == f"features_{sha256(source).hexdigest()[:12]}"
+    source = carried.Path(features.__file__).read_bytes()
+    assert carried.source().encode() == source
+    assert own.__name__ == f"features_{carried.sha256(source).hexdigest()[:12]}"
     # Pickle and skops find its functions by this name.
     assert importlib.import_module(own.make.__module__).make is own.make
-    pd.testing.assert_frame_equal(own.table(flights), features.make(flights))
+    pd.testing.assert_frame_equal(own.make(flights), features.make(flights))
 
 
-def test_other_features_get_another_name():
-    source = Path(features.__file__).read_text()
-    other = carried._copy(f"{source}\n# changed\n")
-    assert other.__name__ != carried.of(FLIGHTS).module.__name__
+def test_other_features_get_another_name(tmp_path, monkeypatch):
+    own = carried.features_of_its_own()
+    changed = tmp_path / "features.py"
+    changed.write_bytes(carried.Path(features.__file__).read_bytes() + b"\n# changed\n")
+    monkeypatch.setattr(features, "__file__", str(changed))
+    other = carried.features_of_its_own.__wrapped__()
+    assert other.__name__ != own.__name__

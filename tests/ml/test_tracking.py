@@ -10,11 +10,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from ml import carried, model, plots, registry, tracking
-from problems.flights import PROBLEM as FLIGHTS
-from problems.flights.features import WEATHER
-
-from tests.problems.flights import FEATURES, INPUTS, as_predictions, score
+from ml import MODEL_NAME, MODELS, carried, model, plots, registry, tracking
+from ml.features import FEATURES, INPUTS, WEATHER
 
 Parts = tuple[pd.DataFrame, pd.DataFrame]
 Logged = dict[str, tuple[str, str]]
@@ -27,23 +24,19 @@ def log(parts, fitted, kind, **others):
         "metrics": {"auc": 0.7, "auc.2013-12": 0.7},
         "tags": {"data_sha256": "abc"},
         "figures": {},
-        "by_period": pd.DataFrame({"month": ["2013-12"], "auc": [0.7]}),
-        "rows": parts[0].head(100),
-        "reference": model.as_seen(FLIGHTS, fitted[kind], parts[0].head(100)),
+        "monthly": pd.DataFrame({"month": ["2013-12"], "auc": [0.7]}),
+        "reference": model.as_seen(fitted[kind], parts[0].head(100)),
     }
-    attempt = tracking.Attempt(f"run/{kind}", f"{kind} 2013-12")
-    training = tracking.Training(**arguments | others)
-    return tracking.log_training(FLIGHTS, attempt, fitted[kind], parts[0][INPUTS].head(), training)
+    example = parts[0][INPUTS].head().astype({"distance": int})
+    return tracking.log_training(f"run/{kind}", fitted[kind], example, **arguments | others)
 
 
 @pytest.fixture(scope="module")
 def before(store, use, parts, fitted, tmp_path_factory):
     """A database in which both kinds were logged once, and what `log` returned for each."""
     folder = tmp_path_factory.mktemp("logged")
-    late, chance = parts[1]["late"], score(fitted["boosted"], parts[1])
-    figures = plots.of_training(
-        FLIGHTS, "boosted", late, as_predictions(chance), pd.Series(0.0, FEATURES)
-    )
+    late, chance = parts[1]["late"], model.score(fitted["boosted"], parts[1])
+    figures = plots.of_training("boosted", late, chance, pd.Series(0.0, FEATURES))
     with pytest.MonkeyPatch.context() as patch:
         use(store, folder, patch)
         patch.setenv("CODE_VERSION", "v1")
@@ -65,8 +58,8 @@ def files(client, run_id, folder=""):
 def test_a_run_tells_where_its_model_comes_from(logged):
     client, runs = logged
     run = client.get_run(runs["boosted"][0])
-    assert client.get_experiment(run.info.experiment_id).name == FLIGHTS.name
-    assert (run.info.run_name, run.info.status) == ("boosted 2013-12", "FINISHED")
+    assert client.get_experiment(run.info.experiment_id).name == MODEL_NAME
+    assert (run.info.run_name, run.info.status) == ("run/boosted", "FINISHED")
     assert run.data.params == {"seed": "1", "model": "boosted", "until": "2013-12"}
     assert run.data.metrics == {"auc": 0.7, "auc.2013-12": 0.7}
     assert (run.data.tags["data_sha256"], run.data.tags["code_version"]) == ("abc", "v1")
@@ -75,13 +68,12 @@ def test_a_run_tells_where_its_model_comes_from(logged):
 def test_pictures_months_reference_and_code_are_kept(logged, parts, fitted):
     client, runs = logged
     run_id = runs["boosted"][0]
-    assert {"plots", "by_month.json", "reference.parquet", "code"} <= files(client, run_id)
+    assert {"plots", "monthly.json", "reference.parquet", "code"} <= files(client, run_id)
     names = ("roc", "calibration", "importance")
     assert files(client, run_id, "plots") == {f"plots/{name}.png" for name in names}
-    source = {f"code/ml/{file.name}" for file in Path(tracking.__file__).parent.glob("*.py")}
-    assert files(client, run_id, "code/ml") == source > {"code/ml/features.py", "code/ml/model.py"}
-    assert "code/problem/table.py" in files(client, run_id, "code/problem")
-    expected = model.as_seen(FLIGHTS, fitted["boosted"], parts[0].head(100))
+    source = {f"code/{file.name}" for file in Path(tracking.__file__).parent.glob("*.py")}
+    assert files(client, run_id, "code") == source > {"code/features.py", "code/model.py"}
+    expected = model.as_seen(fitted["boosted"], parts[0].head(100))
     pd.testing.assert_frame_equal(tracking.reference(run_id), expected)
 
 
@@ -106,20 +98,20 @@ def test_a_logging_that_is_cut_off_is_marked_and_leaves_no_open_run(
     monkeypatch.setattr(tracking, "_log_model", crash)
     with pytest.raises(KeyboardInterrupt):
         log(parts, fitted, "boosted")
-    experiment = client.get_experiment_by_name(FLIGHTS.name).experiment_id
+    experiment = client.get_experiment_by_name(MODEL_NAME).experiment_id
     newest = client.search_runs([experiment], "tags.attempt = 'run/boosted'")
     assert [run.info.status for run in newest] == ["FAILED"]
     assert stages(client, runs["boosted"][0]) == ["deleted"]
     assert mlflow.active_run() is None
 
 
-@pytest.mark.parametrize("kind", FLIGHTS.models)
+@pytest.mark.parametrize("kind", MODELS)
 def test_the_registered_model_predicts_as_the_trained_one(logged, parts, fitted, kind):
     run_id, uri = logged[1][kind]
     rows = parts[1][INPUTS].head(50)
     expected = fitted[kind].predict_proba(rows)
-    version = registry.register(FLIGHTS.name, run_id, uri, {"model": kind})
-    found = registry.load(FLIGHTS.name, version)
+    version = registry.register(run_id, uri, {"model": kind})
+    found = registry.load(version)
     assert np.array_equal(found.model.predict_proba(rows), expected)
     assert np.array_equal(registry.load_logged(uri).predict_proba(rows), expected)
     assert (found.version, found.run_id, found.metrics["auc"]) == (version, run_id, 0.7)
@@ -129,27 +121,19 @@ def test_the_registered_model_predicts_as_the_trained_one(logged, parts, fitted,
 def test_one_run_is_one_version(logged):
     client, runs = logged
     asked = [runs[kind] for kind in ("linear", "linear", "boosted", "linear")]
-    assert [registry.register(FLIGHTS.name, *one, {"model": "x"}) for one in asked] == [
-        "1",
-        "1",
-        "2",
-        "1",
-    ]
-    assert client.get_model_version(FLIGHTS.name, "1").tags == {"model": "x"}
-    assert client.get_model_version(FLIGHTS.name, "1").run_id == runs["linear"][0]
+    assert [registry.register(*one, {"model": "x"}) for one in asked] == ["1", "1", "2", "1"]
+    assert client.get_model_version(MODEL_NAME, "1").tags == {"model": "x"}
+    assert client.get_model_version(MODEL_NAME, "1").run_id == runs["linear"][0]
 
 
 def test_aliases_move_and_where_there_is_none_nothing_is_loaded(logged):
-    assert (registry.load(FLIGHTS.name, "champion"), registry.load(FLIGHTS.name, "1")) == (
-        None,
-        None,
-    )
+    assert (registry.load("champion"), registry.load("1")) == (None, None)
     for kind, expected in (("linear", "1"), ("boosted", "2")):
-        version = registry.register(FLIGHTS.name, *logged[1][kind], {})
-        assert registry.load(FLIGHTS.name, "challenger") is None
-        registry.set_alias(FLIGHTS.name, "champion", version)
-        assert registry.load(FLIGHTS.name, "champion").version == expected
-    assert registry.load(FLIGHTS.name, "3") is None
+        version = registry.register(*logged[1][kind], {})
+        assert registry.load("challenger") is None
+        registry.award("champion", version)
+        assert registry.load("champion").version == expected
+    assert registry.load("3") is None
 
 
 def test_weather_is_optional_in_the_signature_and_the_rest_is_required(logged):
@@ -168,7 +152,7 @@ def forgetting(work):
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
-        own = carried.of(FLIGHTS).module.__name__
+        own = carried.features_of_its_own().__name__
         for name in [name for name in sys.modules if name.partition(".")[0] in ("ml", own)]:
             del sys.modules[name]
         sys.path[:] = [path for path in sys.path if not path.endswith("dags")]
@@ -183,18 +167,18 @@ def forgetting(work):
 def test_another_process_without_this_code_predicts_on_raw_flights(
     logged, everything, fitted, tmp_path
 ):
-    version = registry.register(FLIGHTS.name, *logged[1]["boosted"], {})
+    version = registry.register(*logged[1]["boosted"], {})
     raw = everything.tail(2000).drop(columns=WEATHER)
     assert {"tailnum", "air_time", "dep_delay"} <= set(raw)
 
     def predict():
-        served = mlflow.pyfunc.load_model(f"models:/{FLIGHTS.name}/{version}")
+        served = mlflow.pyfunc.load_model(f"models:/{MODEL_NAME}/{version}")
         pd.DataFrame(served.predict(raw)).to_csv(tmp_path / "chances.csv", index=False)
         assert served.input_example is not None
 
     assert forgetting(predict) == 0
     found = pd.read_csv(tmp_path / "chances.csv").to_numpy()
-    assert found[:, 1] == pytest.approx(score(fitted["boosted"], raw), abs=1e-12)
+    assert found[:, 1] == pytest.approx(model.score(fitted["boosted"], raw), abs=1e-12)
 
 
 def test_links_lead_where_a_browser_gets(logged, monkeypatch):
@@ -210,7 +194,7 @@ def test_links_lead_where_a_browser_gets(logged, monkeypatch):
 
 def test_a_month_is_trained_for_once_the_verdict_is_there(logged):
     run_id, _ = logged[1]["linear"]
-    assert not tracking.is_trained_for(FLIGHTS, "2013-12")
+    assert not tracking.trained_for("2013-12")
     tracking.add_to(run_id, {"champion_auc": 0.6}, {"verdict": "challenger"})
-    assert tracking.is_trained_for(FLIGHTS, "2013-12")
-    assert not tracking.is_trained_for(FLIGHTS, "2013-11")
+    assert tracking.trained_for("2013-12")
+    assert not tracking.trained_for("2013-11")

@@ -5,9 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml import drift, scores
-from problems.flights import PROBLEM as FLIGHTS
-from problems.flights import features
+from ml import drift, model
 
 COLUMNS = ["carrier", "origin", "departure_minute", "distance", "temp"]
 MONTHS = [f"2013-{number:02}" for number in range(1, 13)]
@@ -16,7 +14,7 @@ months = st.sampled_from(MONTHS)
 
 @pytest.fixture(scope="module")
 def seen(table):
-    return features.make(table)[COLUMNS]
+    return table[COLUMNS]
 
 
 @pytest.fixture(scope="module")
@@ -25,31 +23,29 @@ def half(seen):
 
 
 def test_a_table_has_not_drifted_from_itself_in_whatever_order(seen):
-    found = drift.compare(seen, seen.sample(frac=1, random_state=3), FLIGHTS.limits)
+    found = drift.compare(seen, seen.sample(frac=1, random_state=3))
     assert list(found.by_column) == COLUMNS
     assert max(found.by_column.values()) < 0.01
     assert (found.columns, found.share, found.past_threshold) == ([], 0, False)
 
 
 def test_order_of_rows_does_not_matter(seen, half):
-    mixed = drift.compare(
-        seen.sample(frac=1, random_state=3), half.sample(frac=1, random_state=4), FLIGHTS.limits
-    )
-    plain = drift.compare(seen, half, FLIGHTS.limits)
+    mixed = drift.compare(seen.sample(frac=1, random_state=3), half.sample(frac=1, random_state=4))
+    plain = drift.compare(seen, half)
     assert mixed.by_column == pytest.approx(plain.by_column, abs=1e-9)
 
 
 @pytest.mark.parametrize("column", ["departure_minute", "temp"])
 def test_a_shifted_number_is_the_one_named(seen, half, column):
     shift = 2 * seen[column].std()
-    found = drift.compare(seen, half.assign(**{column: half[column] + shift}), FLIGHTS.limits)
+    found = drift.compare(seen, half.assign(**{column: half[column] + shift}))
     assert found.columns == [column]
     assert found.share == 0.2
 
 
 def test_other_carriers_and_lost_airports_are_named_the_furthest_first(seen, half):
     other = half[half["origin"] != "LGA"].assign(carrier="ZZ")
-    found = drift.compare(seen, other.assign(unknown=1.0), FLIGHTS.limits)
+    found = drift.compare(seen, other.assign(unknown=1.0))
     assert found.columns == ["carrier", "origin"]
     assert found.past_threshold
     assert "ZZ" in found.html
@@ -57,32 +53,28 @@ def test_other_carriers_and_lost_airports_are_named_the_furthest_first(seen, hal
 
 
 def test_weather_that_is_missing_here_and_there_is_compared(seen, half):
-    found = drift.compare(
-        seen, half.assign(temp=half["temp"].where(np.arange(len(half)) % 3 > 0)), FLIGHTS.limits
-    )
+    found = drift.compare(seen, half.assign(temp=half["temp"].where(np.arange(len(half)) % 3 > 0)))
     assert "temp" in found.by_column
 
 
 @pytest.mark.parametrize("lacking", ["now", "then", "ever"])
 def test_weather_that_a_month_lacks_does_not_end_monitoring(seen, half, lacking):
     reference = seen if lacking == "now" else seen.assign(temp=np.nan)
-    found = drift.compare(
-        reference, half if lacking == "then" else half.assign(temp=np.nan), FLIGHTS.limits
-    )
+    found = drift.compare(reference, half if lacking == "then" else half.assign(temp=np.nan))
     assert "distance" in found.by_column
 
 
 @pytest.mark.parametrize(("drifted", "past"), [(0, False), (1, False), (2, True)])
 def test_a_quarter_of_the_columns_makes_a_month_drifted(drifted, past):
     values = {f"c{n}": 0.2 if n < drifted else 0.199 for n in range(7)}
-    found = drift.Drift(values, "", "", FLIGHTS.limits)
+    found = drift.Drift(values, "", "")
     assert len(found.columns) == drifted
     assert found.past_threshold == past
 
 
 @pytest.mark.parametrize(("auc", "decayed"), [(0.75, False), (0.721, False), (0.719, True)])
 def test_a_champion_decays_by_the_limit(auc, decayed):
-    assert scores.has_decayed(FLIGHTS, auc, 0.75) == decayed
+    assert drift.decayed(auc, 0.75) == decayed
 
 
 def test_the_kept_sample_is_bounded_and_the_same_for_a_seed(table):
@@ -121,7 +113,7 @@ def test_monitoring_and_training_never_start_each_other_for_ever(come, known, da
         if not drift.newer(month, known, asked):
             continue
         asked.append(month)
-        if scores.alias(FLIGHTS, data.draw(st.sampled_from(VERDICTS)), VERDICTS[0]) == "champion":
+        if model.alias(data.draw(st.sampled_from(VERDICTS)), VERDICTS[0]) == "champion":
             known = month
             waiting.insert(data.draw(st.integers(0, len(waiting))), month)
     assert len(asked) == len(set(asked)) <= len(set(come))

@@ -8,9 +8,9 @@ import importlib.util
 from pathlib import Path
 
 import pandas as pd
-from ml import Refused
 
-from problems.flights.features import WEATHER
+from ml import Refused
+from ml.features import WEATHER
 
 WIND_LIMIT = 200
 """Miles per hour. One observation of February 2013 says 1,048: taken as missing."""

@@ -5,15 +5,13 @@ import sys
 
 import pandas as pd
 import pytest
-from ml import Refused, data
-from problems.flights import PROBLEM as FLIGHTS
-from problems.flights import nycflights
-from problems.flights.features import WEATHER
+from ml import Refused, data, sample
+from ml.features import WEATHER
 
 
 def test_all_flights_are_there(everything):
     assert len(everything) == 336_776
-    assert data.last_period(FLIGHTS, everything) == "2013-12"
+    assert data.last_month(everything) == "2013-12"
     assert everything[WEATHER].notna().mean().min() > 0.8
 
 
@@ -32,7 +30,7 @@ def test_it_is_read_without_importing_its_package(everything):
 def test_weather_is_that_of_the_hour_before(everything, flight, hour_before):
     same = (everything[list(flight)] == pd.Series(flight)).all(axis=1)
     row = everything[same & (everything["origin"] == "EWR")].iloc[0]
-    with (nycflights._folder() / "weather.csv").open() as file:
+    with (sample._folder() / "weather.csv").open() as file:
         seen = next(
             one
             for one in csv.DictReader(file)
@@ -48,21 +46,21 @@ def test_weather_of_the_first_flight(everything):
 
 
 def test_the_wind_of_a_thousand_miles_per_hour_is_missing(everything, tmp_path, monkeypatch):
-    assert everything["wind_speed"].max() < nycflights.WIND_LIMIT
+    assert everything["wind_speed"].max() < sample.WIND_LIMIT
     # No real flight left in the hour after it, so one is moved there.
-    moved = pd.read_csv(nycflights._folder() / "flights.csv.zip", nrows=2)
+    moved = pd.read_csv(sample._folder() / "flights.csv.zip", nrows=2)
     assert moved["origin"].iloc[0] == "EWR"
     moved["time_hour"] = ["2013-02-12T09:00:00Z", "2013-02-12T09:00:00Z"]
     moved.to_csv(tmp_path / "flights.csv.zip", index=False)
-    (tmp_path / "weather.csv").symlink_to(nycflights._folder() / "weather.csv")
-    monkeypatch.setattr(nycflights, "_folder", lambda: tmp_path)
-    found = nycflights.flights().iloc[0]
+    (tmp_path / "weather.csv").symlink_to(sample._folder() / "weather.csv")
+    monkeypatch.setattr(sample, "_folder", lambda: tmp_path)
+    found = sample.flights().iloc[0]
     assert pd.isna(found["wind_speed"])
     assert found["pressure"] == 1008.3
 
 
 def test_absent_package_is_refused(monkeypatch):
     monkeypatch.delenv("DATASET_URI", raising=False)
-    monkeypatch.setattr(nycflights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sample.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Refused, match="DATASET_URI is not set"):
-        data.read(FLIGHTS)
+        data.read()

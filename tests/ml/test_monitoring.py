@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from ml import Refused, data, monitoring, registry, scores, tracking
+from ml import MODEL_NAME, Refused, data, drift, monitoring, registry, tracking
 from ml.drift import newer
-from problems.flights import PROBLEM as FLIGHTS
 
 DRIFTED = {
-    "period": "2013-07",
+    "month": "2013-07",
     "version": "1",
     "champion": "version 1 (linear, data to 2013-03)",
     "until": "2013-03",
@@ -16,11 +15,10 @@ DRIFTED = {
     "share": 0.5,
     "past_threshold": True,
     "columns": {"humid": 0.4, "temp": 5.0},
-    "seasonal": {},
 }
-SCORED = {"auc": 0.68, "metric": 0.68, "log_loss": 0.5, "calibration_error": 0.1, "holdout": 0.72}
-SCORED |= {"labelled_share": 1.0, "stored": False, "trained_on": False, "decayed": False}
-NOT_YET = {"labelled_share": 0.0, "metric": None, "decayed": False}
+SCORED = {"auc": 0.68, "log_loss": 0.5, "holdout_auc": 0.72, "labelled_share": 1.0}
+SCORED |= {"trained_on": False, "decayed": False}
+NOT_YET = {"labelled_share": 0.0, "auc": None, "decayed": False}
 
 
 def own(flights, folder, patch):
@@ -29,9 +27,9 @@ def own(flights, folder, patch):
 
 
 def test_the_newest_month_arrives_where_none_is_named(after_first, tmp_path):
-    arrived = monitoring.arrive(FLIGHTS, tmp_path, "")
-    assert arrived["period"] == "2013-12"
-    assert set(data.load(arrived["rows"])["month"]) == {12}
+    arrived = monitoring.arrive(tmp_path, "")
+    assert arrived["month"] == "2013-12"
+    assert set(data.load(arrived["flights"])["month"]) == {12}
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +39,17 @@ def july(first, use, source, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         client = use(first.database, folder, patch)
         patch.setenv("DATASET_URI", str(source))
-        arrived = monitoring.arrive(FLIGHTS, folder, "2013-07")
-        drifted = monitoring.measure_drift(FLIGHTS, arrived)
-        performed = monitoring.measure_performance(FLIGHTS, arrived, drifted)
+        arrived = monitoring.arrive(folder, "2013-07")
+        drifted = monitoring.measure_drift(arrived)
+        performed = monitoring.measure_performance(arrived, drifted)
         run = client.get_run(drifted["run_id"])
         logged = {
             "run": run,
             "files": {one.path for one in client.list_artifacts(drifted["run_id"])},
             "experiment": client.get_experiment(run.info.experiment_id).name,
-            "lines": monitoring.summary(FLIGHTS, drifted, performed),
-            "alert": monitoring.alert(FLIGHTS, drifted, performed),
-            "retrained": tracking.is_trained_for(FLIGHTS, "2013-07"),
+            "lines": monitoring.tell(drifted, performed),
+            "alert": monitoring.alert(drifted, performed),
+            "retrained": monitoring.tracking.trained_for("2013-07"),
         }
     return drifted, performed, logged
 
@@ -63,16 +61,16 @@ def test_summer_has_drifted_from_winter(july):
     assert (drifted["version"], drifted["until"]) == ("1", "2013-03")
     assert drifted["news"]
     assert not drifted["trained_on"]
-    assert newer(drifted["period"], drifted["until"], [])
+    assert newer(drifted["month"], drifted["until"], [])
     assert not logged["retrained"]
 
 
 def test_the_month_is_in_mlflow_with_its_reports(july):
     drifted, performed, logged = july
     run = logged["run"]
-    assert logged["experiment"] == f"{FLIGHTS.name}-monitoring"
+    assert logged["experiment"] == f"{MODEL_NAME}-monitoring"
     assert {"drift.html", "drift.json", "history.png"} == logged["files"]
-    assert (run.data.tags["period"], run.data.tags["champion"]) == ("2013-07", "1")
+    assert (run.data.tags["month"], run.data.tags["champion"]) == ("2013-07", "1")
     assert (run.data.tags["drifted"], run.data.tags["decayed"]) == (
         "True",
         str(performed["decayed"]),
@@ -86,9 +84,7 @@ def test_performance_is_told_beside_that_of_the_hold_out(july):
     drifted, performed, logged = july
     assert 0.5 < performed["auc"] < 0.9
     assert 0.9 < performed["labelled_share"] < 1
-    assert performed["decayed"] == scores.has_decayed(
-        FLIGHTS, performed["auc"], performed["holdout"]
-    )
+    assert performed["decayed"] == drift.decayed(performed["auc"], performed["holdout_auc"])
     assert logged["lines"][0] == f"month 2013-07, champion {drifted['champion']}"
     assert "temp " in logged["lines"][1]
     assert f"AUC {performed['auc']:.4f}, on its hold-out" in logged["lines"][2]
@@ -96,7 +92,7 @@ def test_performance_is_told_beside_that_of_the_hold_out(july):
 
 def test_the_alert_leads_to_the_report(july):
     drifted, _, logged = july
-    assert logged["alert"].title.startswith(f"{FLIGHTS.name} 2013-07: the flights have drifted")
+    assert logged["alert"].title.startswith(f"{MODEL_NAME} 2013-07: the flights have drifted")
     assert logged["alert"].lines == logged["lines"]
     (link,) = logged["alert"].links.values()
     assert link.startswith("http://mlflow.here/#/experiments/")
@@ -107,49 +103,46 @@ def test_a_month_without_labels_is_measured_but_not_judged(
     after_first, flights, tmp_path, monkeypatch
 ):
     own(flights[flights["month"] == 2].assign(arr_delay=np.nan), tmp_path, monkeypatch)
-    arrived = monitoring.arrive(FLIGHTS, tmp_path, "2013-02")
-    drifted = monitoring.measure_drift(FLIGHTS, arrived)
-    performed = monitoring.measure_performance(FLIGHTS, arrived, drifted)
+    arrived = monitoring.arrive(tmp_path, "2013-02")
+    drifted = monitoring.measure_drift(arrived)
+    performed = monitoring.measure_performance(arrived, drifted)
     assert performed == NOT_YET
-    assert (
-        "not yet, 0% of the flights have a label"
-        in monitoring.summary(FLIGHTS, drifted, performed)[-1]
-    )
+    assert "not yet, 0% of the flights arrived" in monitoring.tell(drifted, performed)[-1]
     run = after_first.get_run(drifted["run_id"])
     assert "auc" not in run.data.metrics
     assert run.data.metrics["labelled_share"] == 0
-    assert tracking.monitored(FLIGHTS).empty
+    assert tracking.monitored().empty
     assert drifted["trained_on"]
     assert not drifted["news"]
-    assert not newer(drifted["period"], drifted["until"], [])
-    assert monitoring.alert(FLIGHTS, drifted, performed) is None
+    assert not newer(drifted["month"], drifted["until"], [])
+    assert monitoring.alert(drifted, performed) is None
 
 
 def test_no_champion_is_refused_with_the_next_command(client, flights, tmp_path):
-    arrived = {"period": "2013-07", "rows": data.save(flights.head(9), tmp_path / "f.parquet")}
+    arrived = {"month": "2013-07", "flights": data.save(flights.head(9), tmp_path / "f.parquet")}
     with pytest.raises(Refused, match=r"no champion to monitor: inv trigger training_pipeline$"):
-        monitoring.measure_drift(FLIGHTS, arrived)
+        monitoring.measure_drift(arrived)
 
 
 def test_a_corrupted_month_is_refused_and_the_champion_stays(
     after_first, everything, tmp_path, monkeypatch
 ):
-    before = registry.load(FLIGHTS.name, "champion").version
+    before = registry.load("champion").version
     bad = everything.iloc[::40].copy()
     row = bad.index[bad["month"] == 4][11]
     bad.loc[row, "temp"] = 999.0
     own(bad, tmp_path, monkeypatch)
     reason = rf"^bad rows: 1: row {bad.index.get_loc(row)}: temp=999"
     with pytest.raises(Refused, match=reason):
-        monitoring.arrive(FLIGHTS, tmp_path / "run", "2013-04")
+        monitoring.arrive(tmp_path / "run", "2013-04")
     assert not (tmp_path / "run").exists()
-    assert monitoring.arrive(FLIGHTS, tmp_path, "2013-05")["period"] == "2013-05"
-    assert registry.load(FLIGHTS.name, "champion").version == before
+    assert monitoring.arrive(tmp_path, "2013-05")["month"] == "2013-05"
+    assert registry.load("champion").version == before
 
 
 def test_a_month_that_has_not_come_is_refused(after_first, tmp_path):
     with pytest.raises(Refused, match="no flights of 2014-02"):
-        monitoring.arrive(FLIGHTS, tmp_path, "2014-02")
+        monitoring.arrive(tmp_path, "2014-02")
 
 
 @pytest.mark.parametrize(
@@ -164,18 +157,14 @@ def test_a_month_that_has_not_come_is_refused(after_first, tmp_path):
     ],
 )
 def test_what_an_alert_is_worth(july, after_first, drifted, performed, words):
-    run_id = after_first.search_runs(
-        [after_first.get_experiment_by_name(FLIGHTS.name).experiment_id]
-    )
+    run_id = after_first.search_runs([after_first.get_experiment_by_name(MODEL_NAME).experiment_id])
     looked = DRIFTED | drifted | {"run_id": run_id[0].info.run_id}
-    alert = monitoring.alert(FLIGHTS, looked, SCORED | performed)
-    assert (alert and alert.title) == (words and f"{FLIGHTS.name} 2013-07: {words}")
+    alert = monitoring.alert(looked, SCORED | performed)
+    assert (alert and alert.title) == (words and f"{MODEL_NAME} 2013-07: {words}")
 
 
 def test_what_is_told_names_the_furthest_first_and_what_was_trained_on():
-    lines = monitoring.summary(FLIGHTS, DRIFTED, SCORED | {"trained_on": True})
+    lines = monitoring.tell(DRIFTED, SCORED | {"trained_on": True})
     assert lines[1].endswith("furthest by psi: temp 5.00, humid 0.40")
     assert "(it was trained on this month)" in lines[2]
-    assert monitoring.summary(FLIGHTS, DRIFTED | {"columns": {}}, NOT_YET)[1].endswith(
-        "by psi: none"
-    )
+    assert monitoring.tell(DRIFTED | {"columns": {}}, NOT_YET)[1].endswith("by psi: none")

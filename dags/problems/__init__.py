@@ -1,1 +1,0 @@
-"""One module or package per problem. `ml.problem` explains what it contains."""
