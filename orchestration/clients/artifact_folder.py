@@ -49,7 +49,7 @@ def undo(engine: Runtime) -> None:
 
 
 def finish(engine: Runtime) -> None:
-    """Delete what is left of `stage`. `undo` cannot reverse `place` any more."""
+    """Delete the remaining files of `stage`. After this, `undo` cannot reverse `place`."""
     _run(engine, (*RESTORE, "finish"))
 
 

@@ -111,7 +111,8 @@ class MlflowAccounts:
                 fix=f"Set {PASSWORDS[ADMIN]} in .env to the account's password.",
             )
         if not answer.ok:
-            raise StackError(f"MLflow rejected a request ({answer.status_code}): {_detail(answer)}")
+            cause = f"MLflow rejected a request ({answer.status_code}): {_detail(answer)}"
+            raise StackError(cause, fix="inv logs -s mlflow")
         return answer.json()
 
 

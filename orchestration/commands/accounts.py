@@ -98,9 +98,8 @@ def add(
             if is_new:
                 mlflow.remove(name)
             raise
-    kept = [place for place, is_kept in {
-        "MLflow": not is_new, "Airflow": bool(airflow) and name in in_airflow
-    }.items() if is_kept]  # fmt: skip
+    kept = [] if is_new else ["MLflow"]
+    kept += ["Airflow"] if airflow and name in in_airflow else []
     _print_result(mlflow, options, role, generated, kept)
 
 

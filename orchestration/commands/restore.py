@@ -71,7 +71,7 @@ def _ensure_backup(project: Project, folder: Path) -> None:
     """Raise StackError unless the folder is a backup, with the path of one that is."""
     if (folder / archive.MANIFEST).is_file():
         return
-    backups = archive.list_backups(project.root / "backups")
+    backups = archive.list_backups(backup_create.backups_folder(load_or_draft(project)))
     same = [one for one in backups if one.name == folder.name]
     cause = f"{folder} is not a backup." if folder.exists() else f"There is no folder {folder}."
     if not backups:

@@ -114,13 +114,8 @@ def _not_applied(comparison: Comparison, settings: Settings) -> Iterator[Problem
     ports = (port_problem(settings, service) for service, name in PORTS.items() if name in names)
     if taken := [*filter(None, ports)]:
         yield from taken
-        kept = {PORTS[problem.where] for problem in taken}
-        values = {settings[name] for name in kept}
-        rest = {
-            variable: services for variable, services in changed.items()
-            if not references.get(variable, set()) & kept
-            and not values.intersection(_numbers(comparison, variable))
-        }  # fmt: skip
+        numbers = {PORTS[problem.where]: settings[PORTS[problem.where]] for problem in taken}
+        rest = _independent_of(numbers, changed, comparison, references)
         names = _changed_settings(rest, comparison, references)
     where = ", ".join(sorted(set[str]().union(*changed.values())))
     keys = [name for name in names if name in DATA_KEYS and not _key_added(comparison, name)]
@@ -131,10 +126,25 @@ def _not_applied(comparison: Comparison, settings: Settings) -> Iterator[Problem
         yield Problem("settings-not-applied", cause, "inv up", where)
 
 
-def _numbers(comparison: Comparison, variable: str) -> list[str]:
-    """Return the numbers in the values of a variable, such as the port of an address."""
-    values = (environment.get(variable, "") for environment in comparison.intended.values())
-    return re.findall(r"\d+", " ".join(values))
+def _independent_of(
+    ports: Mapping[str, str],
+    changed: Mapping[str, set[str]],
+    comparison: Comparison,
+    references: Mapping[str, set[str]],
+) -> dict[str, set[str]]:
+    """Return the changed variables that contain none of these ports.
+
+    Without containers, the Compose file does not contain all of them, so their values count too.
+    """
+
+    def contains_port(variable: str) -> bool:
+        values = (environment.get(variable, "") for environment in comparison.intended.values())
+        numbers = re.findall(r"\d+", " ".join(values))
+        return bool(
+            references.get(variable, set()) & ports.keys() or {*ports.values()} & {*numbers}
+        )
+
+    return {name: services for name, services in changed.items() if not contains_port(name)}
 
 
 def _changed_settings(

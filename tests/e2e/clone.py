@@ -50,6 +50,8 @@ class Clone:
     # Sockets that listened before it, and command lines of all processes that ran during it.
     sockets_before_up: frozenset[tuple[str, str, int]] = frozenset()
     arguments: frozenset[str] = frozenset()
+    # The umask of its user's commands; -1 is that of the tests.
+    umask: int = -1
 
     @property
     def engine(self) -> str:
@@ -64,6 +66,7 @@ class Clone:
             timeout=timeout,
             capture_output=True,
             text=True,
+            umask=self.umask,
             check=False,
         )
 

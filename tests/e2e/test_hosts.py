@@ -1,38 +1,18 @@
 """Install and start a clone on a hardened host, whose umask closes new files to other users."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.clone import Clone, fresh_copy
-
-
-class Hardened(Clone):
-    """A clone whose files and commands have a strict umask."""
-
-    umask = 0o077
-
-    def run(self, *argv, timeout=900, **settings):
-        """Run a command in the clone with the umask."""
-        return subprocess.run(
-            argv,
-            cwd=self.folder,
-            env=self.environment(**settings),
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-            umask=self.umask,
-            check=False,
-        )
+from tests.e2e.clone import fresh_copy
 
 
 @pytest.fixture(scope="module", params=[0o027, 0o077], ids=["027", "077"])
 def hardened(request, engine, tmp_path_factory):
     """Return a clone as `git clone` creates it with a strict umask, and remove it at the end."""
     folder = tmp_path_factory.mktemp("hardened") / "clone"
-    clone = fresh_copy(folder, engine, Hardened)
+    clone = fresh_copy(folder, engine)
     clone.umask = request.param
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():

@@ -8,6 +8,7 @@ import pytest
 from orchestration.doctor import config_drift
 from orchestration.doctor.config_drift import EXECUTION_URL
 from orchestration.settings import compose_file
+from orchestration.settings.validation import PORTS
 
 JWT, WEB, FERNET = (variable for variable, *_ in config_drift.SHARED)
 SECRET, OTHER = "made-up-secret", "another-made-up-secret"  # pragma: allowlist secret
@@ -34,6 +35,18 @@ STACK = {
         "port 8081/tcp": "127.0.0.1:8081",
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def free_ports(monkeypatch):
+    """Report the default ports as free, although a stack of this machine may use them."""
+    real = config_drift.port_problem
+
+    def port_problem(settings, service):
+        is_default = settings[PORTS[service]] in ("8080", "5000", "8081", "8090", "9081")
+        return None if is_default else real(settings, service)
+
+    monkeypatch.setattr(config_drift, "port_problem", port_problem)
 
 
 @pytest.fixture
