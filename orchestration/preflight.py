@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from orchestration.engines.base import PROXY, Engine
+from orchestration.engines.base import PROXY, STOPPED, Engine
 from orchestration.errors import Problem
 from orchestration.host.clocks import clock_problems
 from orchestration.host.minimums import (
@@ -20,7 +20,6 @@ from orchestration.settings.model import Settings
 from orchestration.settings.validation import PORTS
 from orchestration.tls import certificates
 
-STOPPED = ("absent", "created", "exited", "dead")
 # The variable from which the process of each page reads its port. It is the same in all containers.
 OWN_PORT = {
     "airflow-apiserver": "AIRFLOW__API__PORT", "mlflow": "MLFLOW_PORT", "status": "STATUS_PORT",

@@ -11,7 +11,7 @@ import requests
 from orchestration.clients import accounts
 from orchestration.clients.status_page import OTHER_STACK_FIX
 from orchestration.doctor.config_drift import OVERRIDE
-from orchestration.engines.base import MANY_RESTARTS, PROXY, Runtime, Service
+from orchestration.engines.base import MANY_RESTARTS, PROXY, STOPPED, Runtime, Service
 from orchestration.errors import Problem
 from orchestration.health.report import Report, Row
 from orchestration.host import file_modes
@@ -28,7 +28,6 @@ from orchestration.tls import certificates
 LEAST_FREE_GIB = 2
 # Their memory limits do not depend on the machine and are set in the compose file.
 FIXED_MEMORY = ("redis", "status", "tls")
-STOPPED = ("absent", "created", "exited", "dead")
 PIPELINES = {
     "canary": "canary", "training": "training_pipeline", "monitoring": "monitoring_pipeline",
 }  # fmt: skip

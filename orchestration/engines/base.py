@@ -15,6 +15,8 @@ INIT_JOBS = ("airflow-init", "mlflow-migrate")
 IMAGES = ("airflow", "mlflow", "status")
 # The service, and its image, that serves the web pages with TLS. Only Docker has it.
 PROXY = "tls"
+# States of a service that does not run and is not about to.
+STOPPED = ("absent", "created", "exited", "dead")
 # How long the init jobs wait while PostgreSQL recovers from a crash (`wait_for_server`).
 RECOVERY_SECONDS = 600
 # A service that was restarted this often may exit again at any moment, unless it has run this long.
