@@ -15,7 +15,7 @@ from airflow.sdk import dag, get_current_context, task
     start_date=datetime(2025, 1, 1),
     catchup=False,
     is_paused_upon_creation=False,
-    # A second run waits for the first, which its time-out ends if it is stuck.
+    # A second run waits for the first, which ends after the time-out.
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=5),
     default_args={"owner": "mlops", "retries": 0, "execution_timeout": timedelta(minutes=2)},
@@ -27,10 +27,14 @@ def canary() -> None:
     def round_trip() -> dict[str, float]:
         queued = datetime.now(UTC) - get_current_context()["dag_run"].run_after
         start = time.perf_counter()
-        from ml import round_trip as mlflow
+        from stack_runtime.airflow.mlflow_round_trip import round_trip as check_mlflow
 
         client = time.perf_counter() - start
-        hops = {"queued": queued.total_seconds(), "client": client, **mlflow.round_trip()}
+        hops = {
+            "queued": queued.total_seconds(),
+            "client": client,
+            **check_mlflow(),
+        }
         return {hop: round(seconds, 3) for hop, seconds in hops.items()}
 
     round_trip()

@@ -1,6 +1,7 @@
-"""Tell people: every alert is logged, and goes to a webhook and by e-mail where these are set.
+"""Log alerts, and send them to a webhook and by e-mail if these are set.
 
-Settings: ALERT_… and SMTP_… of .env.example. Of a webhook's address only the host is ever told.
+The settings ALERT_… and SMTP_… are in .env.example. A webhook's path is a secret: messages name
+only its host.
 """
 
 import html
@@ -20,25 +21,23 @@ from threading import Thread, current_thread
 from typing import Any
 from urllib.parse import unquote
 
+# All receivers together delay a caller by this at most.
 DELIVERY_SECONDS = 10.0
-"""What all receivers together cost a caller at most."""
-CONNECT_SECONDS, READ_SECONDS, RETRY_AFTER_SECONDS = 3.0, 7.0, 1.0
-POSTING: dict[str, Any] = {
-    "timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False, "stream": True,
-}  # fmt: skip
-MAY_PASS = re.compile("not delivered: (connection |HTTP 429|HTTP 5|SMTP 4)")
+READ_SECONDS, RETRY_AFTER_SECONDS = 7.0, 1.0
+POSTING: dict[str, Any] = {"timeout": (3.0, READ_SECONDS), "allow_redirects": False, "stream": True}
+TRANSIENT = re.compile("not delivered: (connection |HTTP 429|HTTP 5|SMTP 4)")
 USUAL_PORTS = {"starttls": "587", "tls": "465", "none": "25"}
 HOST = r"(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::\d{1,5})?"
 ADDRESS = re.compile(rf"https?://(?:[^/?#\\]*@)?({HOST})(?:[/?#].*)?")
 THREAD = "alert-delivery"
 log = logging.getLogger(__name__)
-# Beneath requests, whole addresses are logged at DEBUG.
+# At DEBUG, urllib3 logs whole addresses.
 logging.getLogger("urllib3.connectionpool").addFilter(lambda _: current_thread().name != THREAD)
 
 
 @dataclass(frozen=True)
 class Alert:
-    """A title of one line, facts of one line each, and links as words -> URL."""
+    """A title of one line, facts of one line each, and links as text -> URL."""
 
     title: str
     lines: Sequence[str] = ()
@@ -46,16 +45,16 @@ class Alert:
 
 
 class _NotDelivered(Exception):
-    """Why not, in words that hold no secret."""
+    """Why an alert was not delivered, without secrets."""
 
 
 def send(alert: Alert) -> list[str]:
     """Log an alert and send it to every receiver; return a line for each: delivered, or why not.
 
-    Takes DELIVERY_SECONDS at most. Never raises: a receiver that is down is said, no more.
+    Takes DELIVERY_SECONDS at most. Never raises: a failed delivery is only logged.
     """
     try:
-        links = {_one_line(words): _one_line(url) for words, url in alert.links.items()}
+        links = {_one_line(text): _one_line(url) for text, url in alert.links.items()}
         alert = Alert(_one_line(alert.title), [*map(_one_line, alert.lines)], links)
         log.warning("%s", "\n".join([alert.title, *alert.lines, *_links(alert)]))
         outcomes = _outcomes(alert)
@@ -67,23 +66,51 @@ def send(alert: Alert) -> list[str]:
     return outcomes
 
 
+def deliver(alert: Mapping[str, Any]) -> list[str]:
+    """Send an alert that has a title, lines and links, and return a line for each receiver."""
+    return send(Alert(**alert)) if alert else []
+
+
+def send_failure(ti: Any, reason: str) -> str:
+    """Send an alert that names the failed tasks of a run, and return its title.
+
+    `ti` is a task instance downstream of all tasks. Its lines are what they pushed to XCom as
+    `reason`.
+    """
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+    failed = [name for name, state in states.items() if state == "failed"]
+    lines = filter(None, [_pushed(ti, name, reason) for name in failed])
+    page = f"{os.environ.get('AIRFLOW_PUBLIC_URL', '')}/dags/{ti.dag_id}/runs/{ti.run_id}"
+    title = f"{ti.dag_id}: {', '.join(failed)} failed"
+    send(Alert(title, list(lines), {"Airflow": page}))
+    return title
+
+
+def _pushed(ti: Any, name: str, key: str) -> Any:
+    """Return what a task pushed; `name` is `training_0` for a mapped task."""
+    if name in ti.task.upstream_task_ids:
+        return ti.xcom_pull(task_ids=name, key=key)
+    task_id, _, index = name.rpartition("_")
+    return ti.xcom_pull(task_ids=task_id, key=key, map_indexes=int(index))
+
+
 def configured() -> list[str]:
-    """Names of the receivers, for people; empty where alerts are logged only."""
+    """Return the names of the receivers, or an empty list if alerts are only logged."""
     return list(_receivers())
 
 
 def _receivers() -> dict[str, Callable[[Alert], str]]:
-    """What delivers to each receiver, by its name for people; it returns how that ended."""
-    found: dict[str, Callable[[Alert], str]] = {}
+    """Return the function that delivers to each receiver, by the receiver's name."""
+    receivers: dict[str, Callable[[Alert], str]] = {}
     if url := _setting("ALERT_WEBHOOK_URL"):
-        found[f"webhook {_host(url)}".rstrip()] = partial(_post, url)
+        receivers[f"webhook {_host(url)}".rstrip()] = partial(_post, url)
     if to := ", ".join(filter(None, map(_one_line, _setting("ALERT_EMAIL_TO").split(",")))):
-        found[f"e-mail {to}"] = partial(_mail, to)
-    return found
+        receivers[f"e-mail {to}"] = partial(_mail, to)
+    return receivers
 
 
 def _outcomes(alert: Alert) -> list[str]:
-    """Send to all at once, twice if need be: better two alerts than none. Who is late is left."""
+    """Send to all receivers at the same time, and a second time after a transient failure."""
     receivers, until = _receivers(), time.monotonic() + DELIVERY_SECONDS
     outcomes = dict.fromkeys(receivers, f"not delivered: no answer within {DELIVERY_SECONDS:g} s")
 
@@ -92,8 +119,8 @@ def _outcomes(alert: Alert) -> list[str]:
             outcomes[name] = receivers[name](alert)
         except Exception as error:
             outcomes[name] = f"not delivered: {_reason(error)}"
-        # Later it would be sent after its failure was told, by settings of another time.
-        if again and time.monotonic() < until and MAY_PASS.match(outcomes[name]):
+        # Later, it would be sent after its failure was reported.
+        if again and time.monotonic() < until and TRANSIENT.match(outcomes[name]):
             time.sleep(RETRY_AFTER_SECONDS)
             attempt(name, again=False)
 
@@ -110,14 +137,14 @@ def _post(url: str, alert: Alert) -> str:
         raise _NotDelivered("ALERT_WEBHOOK_URL is not an http or https address")
     import requests
 
-    escaped = partial(html.escape, quote=False)
-    links = [f"<{escaped(to).replace('|', '%7C')}|{escaped(x)}>" for x, to in alert.links.items()]
-    text = "\n".join([f"*{escaped(alert.title)}*", *map(escaped, alert.lines), *links])
+    escape = partial(html.escape, quote=False)
+    links = [f"<{escape(to).replace('|', '%7C')}|{escape(x)}>" for x, to in alert.links.items()]
+    text = "\n".join([f"*{escape(alert.title)}*", *map(escape, alert.lines), *links])
     with requests.post(url, json={"text": text}, **POSTING) as answer:
         if 200 <= answer.status_code < 300:
             return "delivered"
-        words = _quoted(answer.raw.read(4096, decode_content=True))
-    raise _NotDelivered(f"HTTP {answer.status_code}{words}")
+        quoted = _quoted(answer.raw.read(4096, decode_content=True))
+    raise _NotDelivered(f"HTTP {answer.status_code}{quoted}")
 
 
 def _mail(to: str, alert: Alert) -> str:
@@ -126,7 +153,7 @@ def _mail(to: str, alert: Alert) -> str:
     message["From"] = _one_line(_setting("ALERT_EMAIL_FROM", f"airflow@{socket.gethostname()}"))
     message.set_content("\n".join([*alert.lines, "", *_links(alert)]), cte="quoted-printable")
     security = _setting("SMTP_SECURITY", "starttls").lower()
-    with _connected(security) as server:
+    with _connect(security) as server:
         if security == "starttls":
             server.starttls(context=ssl.create_default_context())
         if user := _setting("SMTP_USER"):
@@ -135,8 +162,7 @@ def _mail(to: str, alert: Alert) -> str:
     return f"delivered, but not to {', '.join(refused)}" if refused else "delivered"
 
 
-def _connected(security: str) -> smtplib.SMTP:
-    """A connection to the mail server; encrypted from its start for tls alone."""
+def _connect(security: str) -> smtplib.SMTP:
     host, port = _setting("SMTP_HOST"), _setting("SMTP_PORT", USUAL_PORTS.get(security, ""))
     if not host:
         raise _NotDelivered("SMTP_HOST is not set")
@@ -151,10 +177,10 @@ def _connected(security: str) -> smtplib.SMTP:
 
 
 def _reason(error: BaseException) -> str:
-    """Why a delivery failed, by its root cause; requests' own texts hold the address."""
-    while deeper := error.__cause__ or error.__context__:
-        error = deeper
-    return next(words(error) for kind, words in REASONS.items() if isinstance(error, kind))
+    """Return why a delivery failed, by its root cause: texts of requests contain the address."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return next(text(error) for kind, text in REASONS.items() if isinstance(error, kind))
 
 
 REASONS: Mapping[type[BaseException], Callable[..., str]] = {
@@ -174,7 +200,7 @@ REASONS: Mapping[type[BaseException], Callable[..., str]] = {
 
 
 def _links(alert: Alert) -> list[str]:
-    return [f"{words}: {url}" for words, url in alert.links.items()]
+    return [f"{text}: {url}" for text, url in alert.links.items()]
 
 
 def _setting(name: str, default: str = "") -> str:
@@ -186,17 +212,17 @@ def _one_line(text: str) -> str:
 
 
 def _host(url: str) -> str:
-    """host[:port] of a web address, all of it that may be told; empty where it is none."""
-    found = ADDRESS.fullmatch(url)
-    return found[1] if found else ""
+    """Return host[:port] of a web address, which is no secret, or a blank if it is not one."""
+    match = ADDRESS.fullmatch(url)
+    return match[1] if match else ""
 
 
 def _quoted(answer: bytes) -> str:
-    """First words of an answer after a colon; none where it repeats what must not be told."""
+    """Return the start of an answer after a colon, or a blank if it repeats a secret."""
     url, password = _setting("ALERT_WEBHOOK_URL"), os.environ.get("SMTP_PASSWORD", "")
     path = unquote(url).partition(_host(url) or "://")[2]
     text = _one_line(answer.decode(errors="replace"))
-    heard = unquote(html.unescape(text)).lower()
-    hidden = [path, password, *re.split("[/?&=#]", path)]
-    told = any(x.lower() in heard for x in hidden if len(x) > 3)
-    return f": {text[:100]}" if text and not told else ""
+    decoded = unquote(html.unescape(text)).lower()
+    secrets = [path, password, *re.split("[/?&=#]", path)]
+    repeats = any(secret.lower() in decoded for secret in secrets if len(secret) > 3)
+    return f": {text[:100]}" if text and not repeats else ""
