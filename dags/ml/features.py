@@ -1,40 +1,32 @@
-"""From raw flights to what a model sees: only what is known before departure.
+"""Features of a table without features of its own: its numbers, categories and parts of dates.
 
-Each model carries a copy of this file (see `carried`), so that a champion keeps
-the features it was trained with when this file changes. So it imports nothing of this project.
+Each model contains a copy of this file (see `ml.carried`), so it imports nothing of this project.
 """
+
+from collections.abc import Sequence
 
 import pandas as pd
 
-CATEGORIES = ["carrier", "origin", "dest"]
-WEATHER = ["temp", "humid", "wind_speed", "precip", "pressure", "visib"]
-NUMBERS = ["weekday", "departure_minute", "arrival_minute", "distance", *WEATHER]
-FEATURES = CATEGORIES + NUMBERS
-INPUTS = [
-    *("year", "month", "day", "sched_dep_time", "sched_arr_time"),
-    *CATEGORIES,
-    *("distance", *WEATHER),
-]
-"""The raw columns that `make` reads; those of WEATHER may be absent."""
+PARTS = ("month", "day", "weekday", "hour")
+# Squares of larger numbers overflow.
+HUGE = 1e100
 
 
-def make(flights: pd.DataFrame) -> pd.DataFrame:
-    """Return FEATURES for every flight, in order; absent weather is missing (NaN).
+def make(
+    rows: pd.DataFrame, numbers: Sequence[str], categories: Sequence[str], dates: Sequence[str]
+) -> pd.DataFrame:
+    """Return the features of each row. Each row depends on itself only.
 
-    Times are minutes since midnight, local. Each row depends on itself alone, so one future
-    flight can be scored without the rest of its day.
+    A number that is absent, unreadable or beyond HUGE is missing (NaN), and a missing category is
+    "missing".
     """
-    date = pd.to_datetime(flights[["year", "month", "day"]])
-    table = {
-        **{name: flights[name].astype(str) for name in CATEGORIES},
-        "weekday": date.dt.weekday,
-        "departure_minute": _minutes(flights["sched_dep_time"]),
-        "arrival_minute": _minutes(flights["sched_arr_time"]),
-        "distance": flights["distance"],
-        **flights.reindex(columns=WEATHER),
-    }
-    return pd.DataFrame(table).astype(dict.fromkeys(NUMBERS, float))
-
-
-def _minutes(hhmm: pd.Series) -> pd.Series:
-    return hhmm // 100 * 60 + hhmm % 100
+    known = rows.reindex(columns=[*numbers, *categories, *dates])
+    table = {name: known[name].astype(object).where(known[name].notna(), "missing").astype(str)
+             for name in categories}  # fmt: skip
+    for name in numbers:
+        values = pd.to_numeric(known[name], errors="coerce").astype(float)
+        table[name] = values.where(values.abs() < HUGE)
+    for name in dates:
+        time = pd.to_datetime(known[name], errors="coerce", utc=True)
+        table |= {f"{name}_{part}": getattr(time.dt, part).astype(float) for part in PARTS}
+    return pd.DataFrame(table, index=rows.index)

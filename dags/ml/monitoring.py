@@ -1,132 +1,171 @@
-"""The steps of monitoring one month, as plain functions from files to files and MLflow runs."""
+"""The steps of monitoring one period, as plain functions from files to files and MLflow runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ml import MODEL_NAME, Refused, data, drift, model, plots, registry, tracking
-from ml.alerting import Alert
-from ml.data import TARGET
+import pandas as pd
+
+from ml import NothingToDo, data, drift, model, plots, registry, scores, scoring, tracking
+from ml.problem import Problem
 
 COLUMNS_NAMED = 5
 
 
-def arrive(folder: Path, month: str) -> dict[str, str]:
-    """Read and check the flights of `month` ("2013-05"; blank: the newest), as if they just came.
+def arrive(problem: Problem, folder: Path, period: str) -> dict[str, str]:
+    """Read and check the rows of a period, as if they had just arrived.
 
-    Raises Refused for a bad batch, naming its rows, and for a month without flights.
+    A blank `period` means the newest one, or the next batch that was not monitored. Raises Refused
+    for invalid rows, with their numbers, and if there are no rows of the period. Raises NothingToDo
+    if each batch was monitored, or there is no champion to monitor it with.
     """
-    everything = data.read()
-    month = month or data.last_month(data.check(everything))
-    flights = data.check(data.of(everything, month))
-    return {"month": month, "flights": data.save(flights, folder / "month.parquet")}
+    everything = data.read(problem)
+    period = period or _next_period(problem, everything)
+    rows = data.check(problem, data.of(problem, everything, period))
+    return {"period": period, "rows": data.save(rows, folder / "period.parquet")}
 
 
-def measure_drift(arrived: Mapping[str, str], version: str = "champion") -> dict[str, Any]:
-    """Compare the month with the flights a model was trained on; log it to MLflow.
+def _next_period(problem: Problem, everything: pd.DataFrame) -> str:
+    if problem.time:
+        return data.last_period(problem, data.check(problem, everything))
+    if (champion := registry.load(problem.name, "champion")) is None:
+        raise NothingToDo(f"{problem.name} has no champion yet.")
+    done, until = tracking.monitored_periods(problem), champion.params["until"]
+    new = {batch for batch in data.periods(problem, everything) if batch > until} - done
+    if not new:
+        raise NothingToDo(f"There is no new file after {max({until, *done})}.")
+    return str(min(new))
 
-    `version` names that model, else it is the champion. Raises Refused where there is none.
+
+def measure_drift(
+    problem: Problem, arrived: Mapping[str, str], version: str = "champion"
+) -> dict[str, Any]:
+    """Compare the period with the rows that a model was trained on, and log it to MLflow.
+
+    `version` is that model's version or alias. Raises Refused if there is none.
     """
-    month, champion = arrived["month"], _model(version)
-    seen = model.as_seen(champion.model, data.load(arrived["flights"]))
-    found = drift.compare(tracking.reference(champion.run_id), seen)
-    run_id = tracking.log_month(
-        f"{month}/version {champion.version}",
-        metrics={
-            "drifted_share": found.share,
-            **{f"{drift.METHOD}.{name}": value for name, value in found.by_column.items()},
-        },
-        tags={
-            "month": month,
-            "champion": champion.version,
-            "drifted": str(found.past_threshold),
-            "drifted_columns": ", ".join(found.columns),
-        },
-        texts={"drift.html": found.html, "drift.json": found.json},
-    )
+    period, champion = arrived["period"], registry.require(problem, version)
+    seen = model.as_seen(problem, champion.model, data.load(arrived["rows"]))
+    result = drift.compare(tracking.reference(champion.run_id), seen, problem.limits)
+    metrics = {f"{drift.METHOD}.{name}": value for name, value in result.by_column.items()}
+    tags = {
+        "period": period,
+        "champion": champion.version,
+        "drifted": str(result.past_threshold),
+        "drifted_columns": ", ".join(result.columns),
+    }
+    metrics["drifted_share"], name = result.share, f"{period}, version {champion.version}"
+    reports = {"drift_html": result.html, "drift_json": result.json}
+    run_id = tracking.log_period(problem, name, metrics, tags, **reports)
+    until = champion.params["until"]
+    last_day = champion.params.get("trained_days", f"/{until}").partition("/")[2]
     return {
-        "month": month,
+        "period": period,
         "version": champion.version,
         "champion": str(champion),
-        "until": champion.params["until"],
-        "news": month > champion.params["until"],
-        "trained_on": month <= champion.params["trained_days"].partition("/")[2][:7],
+        "until": until,
+        "news": period > until,
+        "trained_on": period <= last_day[: len(period)],
         "run_id": run_id,
-        "share": found.share,
-        "past_threshold": found.past_threshold,
-        "columns": {name: found.by_column[name] for name in found.columns},
+        "share": result.share,
+        "past_threshold": result.past_threshold,
+        "columns": {name: result.by_column[name] for name in result.columns},
+        "seasonal": {name: result.by_column[name] for name in result.seasonal},
     }
 
 
-def measure_performance(arrived: Mapping[str, str], drifted: Mapping[str, Any]) -> dict[str, Any]:
-    """Score the month by the champion that drift was measured for, once its labels are in."""
-    flights = data.load(arrived["flights"])
-    labelled = data.labelled(flights)
-    known = len(labelled) / len(flights)
-    if known < drift.LABELLED_THRESHOLD or labelled[TARGET].nunique() < 2:
-        tracking.add_to(drifted["run_id"], {"labelled_share": known}, {})
-        return {"labelled_share": known, "auc": None, "decayed": False}
-    champion = _model(drifted["version"])
-    now = model.evaluate(labelled[TARGET], model.score(champion.model, labelled))
-    decayed = drift.decayed(now["auc"], champion.metrics["auc"])
-    tracking.add_to(drifted["run_id"], {**now, "labelled_share": known}, {"decayed": str(decayed)})
-    history = plots.of_months(tracking.monitored(), tracking.judged())
-    tracking.add_figure(drifted["run_id"], history, "history.png")
+def measure_performance(
+    problem: Problem, arrived: Mapping[str, str], drifted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Compute the champion's metrics for the period, if enough labels are known.
+
+    Uses the stored predictions of `scoring` if they cover the labelled rows, otherwise the champion
+    predicts again.
+    """
+    rows, run_id = data.load(arrived["rows"]), drifted["run_id"]
+    labelled = data.labelled(problem, rows)
+    share = len(labelled) / len(rows)
+    reason = ""
+    if share < problem.limits.labelled:
+        reason = f"{share:.0%} of the {problem.rows} have a label"
+    elif problem.kind != "regression" and labelled[problem.target].nunique() < 2:
+        reason = "all labels are of one class"
+    if reason:
+        tracking.add_to(run_id, {"labelled_share": share})
+        return {"labelled_share": share, "metric": None, "reason": reason, "decayed": False}
+    champion = registry.require(problem, drifted["version"])
+    stored = scoring.stored_predictions(problem, labelled)
+    predictions = stored or model.predict(problem, champion.model, labelled)
+    metrics = scores.evaluate(problem.kind, labelled[problem.target], predictions)
+    name = scores.metric_of(problem)
+    decayed = scores.has_decayed(problem, metrics[name], champion.metrics[name])
+    tags = {"decayed": str(decayed), "predictions": "stored" if stored else "computed"}
+    tracking.add_to(run_id, {**metrics, "labelled_share": share}, tags)
+    history = plots.of_periods(problem, tracking.monitored(problem), tracking.validated(problem))
+    tracking.add_to(run_id, figures={"history.png": history})
     return {
-        **now,
-        "labelled_share": known,
-        "holdout_auc": champion.metrics["auc"],
+        **metrics,
+        "labelled_share": share,
+        "metric": metrics[name],
+        "holdout": champion.metrics[name],
         "trained_on": drifted["trained_on"],
+        "stored": bool(stored),
         "decayed": decayed,
     }
 
 
-def tell(drifted: Mapping[str, Any], performance: Mapping[str, Any]) -> list[str]:
-    """Return what is to say about a month, in lines."""
-    # Not in the order it was made: what passes through XCom loses that.
-    worst = sorted(drifted["columns"].items(), key=lambda one: -one[1])[:COLUMNS_NAMED]
-    named = ", ".join(f"{name} {value:.2f}" for name, value in worst) or "none"
-    return [
-        f"month {drifted['month']}, champion {drifted['champion']}",
-        f"drifted: {drifted['share']:.0%} of the columns (limit {drift.SHARE_THRESHOLD:.0%}); "
-        f"furthest by {drift.METHOD}: {named}",
-        _performance(performance),
+def summary(
+    problem: Problem, drifted: Mapping[str, Any], performance: Mapping[str, Any]
+) -> list[str]:
+    """Return the lines that describe a period."""
+    lines = [
+        f"{problem.unit} {drifted['period']}, champion {drifted['champion']}",
+        f"drifted: {drifted['share']:.0%} of the columns (limit {problem.limits.share:.0%}); "
+        f"furthest by {drift.METHOD}: {_furthest(drifted['columns']) or 'none'}",
     ]
+    if drifted["seasonal"]:
+        lines.append(f"changed with the season, not counted: {_furthest(drifted['seasonal'])}")
+    return [*lines, _performance(problem, performance)]
 
 
-def alert(drifted: Mapping[str, Any], performance: Mapping[str, Any]) -> Alert | None:
-    """Return the alert a month is worth: drift past the threshold or a decayed champion.
+def _furthest(columns: Mapping[str, float]) -> str:
+    # XCom does not keep the order.
+    furthest = sorted(columns.items(), key=lambda item: -item[1])[:COLUMNS_NAMED]
+    return ", ".join(f"{name} {value:.2f}" for name, value in furthest)
 
-    That a month has drifted is no news once a champion was made with it.
+
+def _performance(problem: Problem, performance: Mapping[str, Any]) -> str:
+    name, limit = scores.metric_of(problem), problem.limits.decay
+    if performance["metric"] is None:
+        return f"performance: not measured, because {performance['reason']}"
+    seen = f" (it was trained on this {problem.unit})" if performance["trained_on"] else ""
+    worse = f"{limit:.0%}" if scores.METRICS[name].relative else f"{limit}"
+    return (
+        f"{name.replace('_', ' ').upper()} {performance['metric']:.4f}{seen}, on its hold-out "
+        f"{performance['holdout']:.4f} (limit {worse} worse); "
+        f"{scores.text(problem, performance, without=name, gap=', ')}"
+    )
+
+
+def alert(
+    problem: Problem, drifted: Mapping[str, Any], performance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the alert for drift past the threshold or a decayed champion, or an empty dict.
+
+    The alert has a title, lines and links.
+
+    Drift of a period that the champion was trained with is not reported again.
     """
     reasons = {
-        "the flights have drifted": drifted["past_threshold"] and drifted["news"],
+        f"the {problem.rows} have drifted": drifted["past_threshold"] and drifted["news"],
         "the champion has decayed": performance["decayed"],
     }
     if not any(reasons.values()):
-        return None
-    told = " and ".join(reason for reason, holds in reasons.items() if holds)
-    return Alert(
-        f"{MODEL_NAME} {drifted['month']}: {told}",
-        tell(drifted, performance),
-        {"drift report": tracking.link_to_run(drifted["run_id"])},
-    )
-
-
-def _performance(performance: Mapping[str, Any]) -> str:
-    if performance["auc"] is None:
-        return f"performance: not yet, {performance['labelled_share']:.0%} of the flights arrived"
-    seen = " (it was trained on this month)" if performance["trained_on"] else ""
-    return (
-        f"AUC {performance['auc']:.4f}{seen}, on its hold-out {performance['holdout_auc']:.4f} "
-        f"(limit {drift.AUC_LOSS_THRESHOLD} below); log loss {performance['log_loss']:.4f}"
-    )
-
-
-def _model(version_or_alias: str) -> registry.Registered:
-    found = registry.load(version_or_alias)
-    if found is None:
-        raise Refused(
-            f"{MODEL_NAME} has no {version_or_alias} to monitor: inv trigger training_pipeline"
-        )
-    return found
+        return {}
+    words = " and ".join(reason for reason, applies in reasons.items() if applies)
+    lines = [*summary(problem, drifted, performance), problem.advice]
+    return {
+        "title": f"{problem.name} {drifted['period']}: {words}",
+        "lines": [line for line in lines if line],
+        "links": {"drift report": tracking.link(run_id=drifted["run_id"])},
+    }

@@ -1,4 +1,4 @@
-"""Why a batch is refused, in one line for people."""
+"""Explain in one line why rows are refused."""
 
 from typing import Any
 
@@ -8,11 +8,8 @@ ROWS_NAMED = 5
 
 
 def of(cases: pd.DataFrame) -> str:
-    """Return the line for what pandera found (`failure_cases`): the first rows by name.
-
-    Each with its column, value and broken rule.
-    """
-    cases = _each_once(cases.astype({"column": object, "failure_case": object}))
+    """Return the line for pandera's `failure_cases`: the first rows with column, value and rule."""
+    cases = _unique(cases.astype({"column": object, "failure_case": object}))
     rows = cases["index"].dropna().nunique()
     named = "; ".join(map(_reason, cases.head(ROWS_NAMED).to_dict("records")))
     more = f"; and {len(cases) - ROWS_NAMED} more" if len(cases) > ROWS_NAMED else ""
@@ -26,7 +23,7 @@ def of_rows(rows: list[int], rule: str) -> str:
     return f"bad rows: {len(rows)}: row {named}{more} (not {rule})"
 
 
-def _each_once(cases: pd.DataFrame) -> pd.DataFrame:
+def _unique(cases: pd.DataFrame) -> pd.DataFrame:
     # A column that cannot be read as its type breaks its other rules too, in Python's words.
     typed = cases["check"].astype(str).str.startswith("coerce_dtype")
     cases = cases[typed | ~cases["column"].isin(cases.loc[typed, "column"])]
@@ -35,10 +32,10 @@ def _each_once(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reason(case: dict[str, Any]) -> str:
-    rule = str(case["check"])
-    rule = "a number" if rule.startswith("coerce_dtype") else rule
+    rule, value = str(case["check"]), case["failure_case"]
+    if rule.startswith("coerce_dtype"):
+        rule = "not a time" if "datetime" in rule else "not a number"
     if pd.isna(case["index"]):
-        return f"{case['failure_case']} ({rule})"
-    value = case["failure_case"]
+        return f"{value} ({rule})"
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     return f"row {case['index']:.0f}: {case['column']}={value} ({rule})"

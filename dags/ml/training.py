@@ -6,128 +6,166 @@ from typing import Any
 
 import pandas as pd
 
-from ml import MODEL_NAME, data, drift, features, model, plots, registry, tracking
-from ml.data import TARGET
-from ml.features import INPUTS
+from ml import carried, data, drift, holdout, model, plots, registry, scores, tracking
+from ml.problem import Problem
 
 EXAMPLE_ROWS = 5
-SCORES = ("auc", "log_loss", "calibration_error")
 
 
-def ingest(folder: Path, until: str) -> dict[str, Any]:
-    """Read and check the flights up to the month `until` (blank: all); keep them in `folder`.
+def ingest(problem: Problem, folder: Path, until: str) -> dict[str, Any]:
+    """Read and check the rows up to a period (blank: all), and save them in `folder`.
 
-    Raises Refused for a bad batch, naming its rows.
+    Raises Refused for invalid rows, with their numbers.
     """
-    flights = data.check(data.up_to(data.read(), until))
+    rows = data.check(problem, data.up_to(problem, data.read(problem), until))
     return {
-        "flights": data.save(flights, folder / "flights.parquet"),
-        "sha256": data.fingerprint(flights),
-        "until": data.last_month(flights),
-        "rows": len(flights),
+        "rows": data.save(rows, folder / "rows.parquet"),
+        "sha256": data.fingerprint(rows),
+        "until": data.last_period(problem, rows),
+        "count": len(rows),
     }
 
 
-def make_features(folder: Path, flights: str) -> str:
-    """Label the flights and add their features; return the file."""
-    labelled = data.labelled(data.load(flights))
-    # Raw columns win: what a model is asked about later has their types.
-    table = features.make(labelled).assign(**labelled)
-    return data.save(table, folder / "features.parquet")
+def make_features(problem: Problem, folder: Path, rows: str) -> dict[str, str]:
+    """Label the rows and make their features; return both files."""
+    labelled = data.labelled(problem, data.load(rows))
+    table = carried.of(problem).table(labelled)
+    return {
+        "rows": data.save(labelled, folder / "labelled.parquet"),
+        "features": data.save(table, folder / "features.parquet"),
+    }
 
 
 def train(
-    kind: str, table: str, ingested: Mapping[str, Any], params: Mapping[str, Any], attempt: str
+    problem: Problem,
+    name: str,
+    tables: Mapping[str, str],
+    ingested: Mapping[str, Any],
+    params: Mapping[str, Any],
+    attempt: str,
 ) -> dict[str, Any]:
-    """Train one of model.KINDS on all but the held-out months and log it.
+    """Train one of the problem's models on all rows that are not held out, and log it.
 
-    Raises Refused where nothing can be held out.
+    Raises Refused if nothing can be held out.
     """
-    earlier, later = model.split(data.load(table), params["holdout_months"])
-    fitted = model.train(kind, earlier, params["seed"])
-    chance = model.score(fitted, later)
-    metrics = model.evaluate(later[TARGET], chance)
-    monthly = model.by_month(later, chance)
-    importance = model.importance(fitted, later, params["seed"])
-    run_id, model_uri = tracking.log_training(
-        f"{attempt}/{kind}",
-        fitted,
-        earlier[INPUTS].head(EXAMPLE_ROWS),
-        params={**params, "model": kind, "until": ingested["until"], **_spans(earlier, later)},
-        metrics={**metrics, **{f"auc.{month}": one["auc"] for month, one in monthly.items()}},
-        tags={"data_sha256": ingested["sha256"]},
-        figures=plots.of_training(kind, later[TARGET], chance, importance),
-        monthly=pd.DataFrame(monthly).T.rename_axis("month").reset_index(),
-        reference=model.as_seen(fitted, drift.sample(earlier, params["seed"])),
+    labelled, features = data.load(tables["rows"]), data.load(tables["features"])
+    earlier, later = holdout.split(problem, labelled, params["holdout"])
+    target, metric, until = later[problem.target], scores.metric_of(problem), ingested["until"]
+    fitted = model.train(problem, name, earlier, features.loc[earlier.index], params["seed"])
+    predictions = model.predict(problem, fitted, later)
+    metrics = scores.evaluate(problem.kind, target, predictions)
+    guess = scores.baseline(problem.kind, earlier[problem.target], len(later))
+    baseline = scores.evaluate(problem.kind, target, guess)
+    by_period = model.by_period(problem, later, predictions)
+    importance = model.importance(problem, fitted, later, features.loc[later.index], params["seed"])
+    training = tracking.Training(
+        params={**params, "model": name, "until": until, **_spans(problem, earlier, later)},
+        metrics={
+            **metrics,
+            **{f"baseline_{key}": value for key, value in baseline.items()},
+            **{f"{metric}.{period}": values[metric] for period, values in by_period.items()},
+        },
+        data_sha256=ingested["sha256"],
+        figures=plots.of_training(problem, name, target, predictions, importance),
+        by_period=pd.DataFrame(by_period).T.rename_axis(problem.unit).reset_index(),
+        reference=model.as_seen(problem, fitted, drift.sample(earlier, params["seed"])),
+        rows=labelled,
     )
-    return {"kind": kind, "run_id": run_id, "model_uri": model_uri, "metrics": metrics}
+    example = earlier[[column for column in problem.inputs if column in earlier]].head(EXAMPLE_ROWS)
+    run_id, uri = tracking.log_training(
+        problem, f"{attempt}/{name}", f"{name} {until}", fitted, example, training
+    )
+    # A training that agrees with the champion's in these would produce the same model.
+    identity = {**params, "model": name, "until": until, "data_sha256": ingested["sha256"]}
+    identity["source_sha256"] = tracking.code_tags(problem)["source_sha256"]
+    result = {"kind": name, "run_id": run_id, "uri": uri, "identity": identity}
+    return result | {"metrics": metrics, "baseline": baseline}
 
 
 def validate(
-    table: str, trained: Sequence[Mapping[str, Any]], until: str, holdout_months: int
+    problem: Problem,
+    tables: Mapping[str, str],
+    trained: Sequence[Mapping[str, Any]],
+    until: str,
+    held_out: int,
 ) -> dict[str, Any]:
-    """Compare the best of what was trained with the champion, on the same flights; register it.
+    """Compare the best trained model with the champion on the same rows, and register it.
 
-    Returns its version, the alias it earned, and the lines to report. Raises Refused where the
-    champion cannot score these flights.
+    Returns its version, its alias, and the lines to report. A model that repeats the champion's
+    training is not registered: its alias is `unchanged`. Raises Refused if the champion cannot
+    score these rows.
     """
-    chosen = model.pick({one["kind"]: one["metrics"] for one in trained})
-    candidate = next(one for one in trained if one["kind"] == chosen)
-    _, later = model.split(data.load(table), holdout_months)
-    champion = registry.load("champion")
-    if champion and champion.run_id == candidate["run_id"]:
-        champion = None  # An earlier try of this task got as far as the alias.
-    # The model as the registry gives it back is what would be served.
-    scores = _scores(registry.load_logged(candidate["model_uri"]), later)
-    present = _scores(champion.model, later) if champion else None
-    alias = model.alias(scores, present)
-    compared = {f"champion_{name}": value for name, value in (present or {}).items()}
-    tracking.add_to(candidate["run_id"], compared, {"verdict": alias})
-    version = registry.register(candidate["run_id"], candidate["model_uri"], {"model": chosen})
-    registry.award(alias, version)
-    new = (f"version {version} ({chosen}, data to {until})", scores)
+    chosen = scores.pick(problem, {result["kind"]: result["metrics"] for result in trained})
+    candidate = next(result for result in trained if result["kind"] == chosen)
+    run_id = candidate["run_id"]
+    _, later = holdout.split(problem, data.load(tables["rows"]), held_out)
+    champion = registry.load(problem.name, "champion")
+    if champion and champion.run_id == run_id:
+        champion = None  # An earlier try of this task has already moved the alias.
+    # The registry's copy of the model is the one that will be used.
+    metrics = _scores(problem, registry.load_logged(candidate["uri"]), later)
+    current = _scores(problem, champion.model, later) if champion else {}
+    if champion and _repeats(champion, candidate["identity"]):
+        alias, version = "unchanged", champion.version
+    else:
+        alias = scores.alias(problem, metrics, current or None)
+        tags = {"model": chosen}
+        version = registry.register(problem.name, run_id, candidate["uri"], alias, tags)
+    compared = {f"champion_{name}": value for name, value in current.items()}
+    tracking.add_to(run_id, compared, {"verdict": alias})
+    new = (f"version {version} ({chosen}, data to {until})", metrics)
     roles = {"champion": new}
-    if champion and present:
-        old = (f"{champion}{_flattered(champion, later)}", present)
-        moved = alias == "champion"
-        roles |= {"champion before": old} if moved else {"champion": old, "challenger": new}
-    return {
-        "version": version,
-        "alias": alias,
-        "until": until,
-        "auc": scores["auc"],
-        "report": _report(later, roles),
-    }
+    if champion and alias != "unchanged":
+        old = (f"{champion}{_has_seen(problem, champion, later)}", current)
+        is_new = alias == "champion"
+        roles |= {"old champion": old} if is_new else {"champion": old, "challenger": new}
+    roles["baseline"] = ("without features", candidate["baseline"])
+    metric, report = metrics[scores.metric_of(problem)], _report(problem, later, roles)
+    result = {"version": version, "alias": alias, "until": until}
+    return result | {"metric": metric, "report": report}
 
 
-def _flattered(champion: registry.Registered, later: pd.DataFrame) -> str:
-    """Words for a champion that was trained on some of what is held out, as in a replay."""
+def _repeats(champion: registry.Registered, identity: Mapping[str, Any]) -> bool:
+    known = {**champion.params, **champion.tags}
+    return all(known.get(name) == str(value) for name, value in identity.items())
+
+
+def _has_seen(problem: Problem, champion: registry.Registered, later: pd.DataFrame) -> str:
+    """Return a remark if the champion was trained on some of the held-out rows."""
+    if not problem.time:
+        return ""
     until = champion.params["trained_days"].partition("/")[2]
-    return ", has seen these" if until >= f"{later['date'].min():%Y-%m-%d}" else ""
+    return ", trained on some" if until >= _days(problem, later)[0] else ""
 
 
-def _scores(fitted: Any, later: pd.DataFrame) -> model.Metrics:
-    return model.evaluate(later[TARGET], model.score(fitted, later))
+def _scores(problem: Problem, fitted: Any, later: pd.DataFrame) -> scores.Metrics:
+    predictions = model.predict(problem, fitted, later)
+    return scores.evaluate(problem.kind, later[problem.target], predictions)
 
 
-def _report(later: pd.DataFrame, roles: Mapping[str, tuple[str, model.Metrics]]) -> list[str]:
-    """Champion and challenger by their scores on the same held-out flights, and where to look."""
-    rows = [f"held out: {len(later):,} flights, {' to '.join(_days(later))}"]
-    for role, (who, scores) in roles.items():
-        told = "  ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in SCORES)
-        rows.append(f"{role:<16}{who:<56}{told}")
-    return [*rows, f"MLflow          {tracking.link(f'models/{MODEL_NAME}')}"]
+def _report(
+    problem: Problem, later: pd.DataFrame, roles: Mapping[str, tuple[str, scores.Metrics]]
+) -> list[str]:
+    """Return the scores of champion, challenger and baseline on the same rows, and a link."""
+    days = f", {' to '.join(_days(problem, later))}" if problem.time else ""
+    return [
+        f"held out: {len(later):,} {problem.rows}{days}",
+        *(f"{role:<16}{who:<56}{scores.text(problem, metrics)}"
+          for role, (who, metrics) in roles.items()),
+        f"MLflow          {tracking.link(f'models/{problem.name}')}",
+    ]  # fmt: skip
 
 
-def _days(part: pd.DataFrame) -> tuple[str, str]:
-    """The first and the last day of flights."""
-    return f"{part['date'].min():%Y-%m-%d}", f"{part['date'].max():%Y-%m-%d}"
+def _days(problem: Problem, part: pd.DataFrame) -> tuple[str, str]:
+    """Return the first and the last day of some rows."""
+    time = data.times(problem, part)
+    return f"{time.min():%Y-%m-%d}", f"{time.max():%Y-%m-%d}"
 
 
-def _spans(earlier: pd.DataFrame, later: pd.DataFrame) -> dict[str, Any]:
-    """What was trained on and held out, as parameters."""
+def _spans(problem: Problem, earlier: pd.DataFrame, later: pd.DataFrame) -> dict[str, Any]:
+    """Return the rows and days that were trained on and held out, as parameters."""
     parts = {"trained": earlier, "held_out": later}
-    return {
-        **{f"{name}_rows": len(part) for name, part in parts.items()},
-        **{f"{name}_days": "/".join(_days(part)) for name, part in parts.items()},
-    }
+    spans: dict[str, Any] = {f"{name}_rows": len(part) for name, part in parts.items()}
+    if problem.time:
+        spans |= {f"{name}_days": "/".join(_days(problem, part)) for name, part in parts.items()}
+    return spans

@@ -1,0 +1,1 @@
+"""One module or package per problem. `ml.problem` explains what it contains."""
