@@ -30,12 +30,17 @@ TITLES = {
 # The command to run if a result is not good. For services it is `inv logs`.
 COMMANDS = {
     "canary": "inv health --deep",
-    "training": "inv trigger training_pipeline --wait",
-    "monitoring": "inv trigger monitoring_pipeline --wait",
     "dag-files": "nox -s dag_lint",
     **dict.fromkeys(
         ("silent-tasks", "waiting-tasks", "queues", "triggers", "patches"), "inv doctor"
     ),
-    "champion": "inv trigger training_pipeline --wait",
-    "drift": "inv trigger training_pipeline --wait",
 }
+# The pipeline to start if a result of a problem is not good.
+PIPELINE_OF = {"training": "training", "monitoring": "monitoring", "champion": "training"}
+PIPELINE_OF |= {"drift": "training"}
+
+
+def title(name: str) -> str:
+    """Return the title of a result, with its problem if the name has one."""
+    role, _, problem = name.partition(" ")
+    return f"{TITLES[role]} {problem}".rstrip()

@@ -14,7 +14,8 @@ import asyncpg
 
 from status.verdict import LIMIT_SECONDS, Inconclusive, UnexpectedAnswer, Verdict, judge, reason
 
-PIPELINES = {"training": "training_pipeline", "monitoring": "monitoring_pipeline"}
+# A DAG with one of these tags and the tag problem:NAME is that pipeline of the problem.
+ROLES = ("training", "monitoring")
 CANARY = "canary"
 CONNECTIONS_LIMIT = 0.9
 HEARTBEAT_LIMIT_SECONDS = 60
@@ -70,7 +71,14 @@ SELECT json_build_object(
       SELECT DISTINCT ON (dag_id) dag_id, run_id, state,
         extract(epoch FROM now() - coalesce(start_date, queued_at)) AS started,
         extract(epoch FROM now() - end_date) AS ended
-      FROM dag_run WHERE dag_id = ANY($2) ORDER BY dag_id, id DESC) AS run),
+      FROM dag_run WHERE dag_id = 'canary' OR dag_id IN (
+        SELECT dag_id FROM dag_tag WHERE name LIKE 'problem:%')
+      ORDER BY dag_id, id DESC) AS run),
+  'pipelines', (SELECT json_agg(pipeline) FROM (
+      SELECT dag_id, min(name) FILTER (WHERE name = ANY($2)) AS role,
+        min(substr(name, 9)) FILTER (WHERE name LIKE 'problem:%') AS problem
+      FROM dag_tag JOIN dag USING (dag_id) WHERE NOT is_stale GROUP BY dag_id
+      HAVING bool_or(name = ANY($2)) AND bool_or(name LIKE 'problem:%')) AS pipeline),
   'hops', (SELECT status_canary_hops()),
   'broken', (SELECT json_agg(error) FROM (
       SELECT filename, right(rtrim(stacktrace), 400) AS reason FROM import_error
@@ -135,6 +143,8 @@ class Metadata:
     broken: tuple[tuple[str, str], ...] = ()
     broken_files: int = 0
     dags: int = 0
+    # The DAG of each role, by problem.
+    problems: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     connections: int = 0
     max_connections: int = 0
     bytes: Mapping[str, int] = field(default_factory=dict)
@@ -185,12 +195,11 @@ class Database:
         self._connection = None
 
     async def _fetch(self) -> Metadata:
-        dag_ids = [*PIPELINES.values(), CANARY]
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect(self._url)
             states = list(UNFINISHED_STATES)
-            return parse(await self._connection.fetchval(QUERY, states, dag_ids))
+            return parse(await self._connection.fetchval(QUERY, states, list(ROLES)))
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError):
             raise Inconclusive("Airflow's tables do not exist yet") from None
         except ACCESS_ERRORS as error:
@@ -206,10 +215,19 @@ def parse(text: str) -> Metadata:
         broken = fields.pop("broken", [])
         fields["broken"] = tuple((one["filename"], _last_line(one["reason"])) for one in broken)
         hops = _numbers(fields.pop("hops", {}))
+        fields["problems"] = _problems(fields.pop("pipelines", []))
         inactive = _inactive_patches(fields.pop("markers", []))
         return Metadata(**fields, runs=runs, hops=hops, inactive_patches=inactive)
     except (TypeError, ValueError, AttributeError, KeyError):
         raise UnexpectedAnswer("unexpected answer to the query of Airflow's tables") from None
+
+
+def _problems(pipelines: Iterable[Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return the DAG of each role, by problem."""
+    problems: dict[str, dict[str, str]] = {}
+    for one in pipelines:
+        problems.setdefault(one["problem"], {})[one["role"]] = one["dag_id"]
+    return dict(sorted(problems.items()))
 
 
 def _numbers(hops: object) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Query MLflow: its database, artifact store, registered model and monitored months."""
+"""Query MLflow: its database, artifact store, and the models and periods of each problem."""
 
 import asyncio
 import math
@@ -11,13 +11,14 @@ import httpx
 
 from status.verdict import UnexpectedAnswer, Verdict, json_object, judge
 
-MODEL = "flight-delay"
-MONITORING = "flight-delay-monitoring"
-# The share of drifted columns at which the monitoring pipeline starts a retraining.
+# The pipelines tag their experiments with the problem, its metric and its limit of drift.
+PROBLEM, METRIC, LIMIT = "stack.problem", "stack.metric", "stack.drift_limit"
+MONITORING = "-monitoring"
+# The share of drifted columns at which monitoring starts a training, if it cannot be read.
 DRIFT_LIMIT = 0.25
 ALIASES = ("champion", "challenger")
-MONTHS = 24
-MONTH = re.compile(r"\d{4}-\d{2}")
+PERIODS = 24
+MAX_PERIOD_CHARACTERS = 40
 API = "/api/2.0/mlflow"
 ACCOUNT = "status"
 # Listing a folder works even if it does not exist. Only admin may list the root of all artifacts.
@@ -38,10 +39,13 @@ class Version:
 
 @dataclass(frozen=True)
 class Models:
-    """Registered versions by alias, and the share of drifted columns (0 to 1) by month."""
+    """Of one problem: versions by alias, and the share of drifted columns (0 to 1) by period."""
 
     versions: Mapping[str, Version] = field(default_factory=dict)
     drift: Mapping[str, float] = field(default_factory=dict)
+    # The name of the metric that decides, and the share of columns that counts as drift.
+    metric: str = ""
+    limit: float = DRIFT_LIMIT
 
 
 class MLflow:
@@ -77,40 +81,54 @@ class MLflow:
         verdict = await judge("artifacts", ask())
         return verdict.state, verdict.detail
 
-    async def models(self) -> Models:
-        """Return champion, challenger and the monitored months.
+    async def models(self) -> dict[str, Models]:
+        """Return champion, challenger and the monitored periods, by problem.
 
         Raises UnexpectedAnswer and what httpx raises.
         """
-        versions, drift = await asyncio.gather(self._versions(), self._drift())
-        return Models(versions, drift)
+        query = {"max_results": 1000, "filter": f"tags.`{PROBLEM}` LIKE '%'"}
+        answer = await self._post("/experiments/search", query)
+        _check_list("experiments", answer)
+        tagged = [(one, _pairs(one, "tags")) for one in answer.get("experiments", [])]
+        problems = {tags[PROBLEM]: tags for _, tags in tagged if PROBLEM in tags}
+        monitoring = {one["name"]: one["experiment_id"] for one, _ in tagged}
+        queries = [
+            self._models(name, tags, monitoring.get(f"{name}{MONITORING}"))
+            for name, tags in sorted(problems.items())
+        ]
+        return dict(zip(sorted(problems), await asyncio.gather(*queries), strict=True))
 
-    async def _versions(self) -> dict[str, Version]:
+    async def _models(
+        self, problem: str, tags: Mapping[str, str], experiment: str | None
+    ) -> Models:
+        versions = await self._versions(problem)
+        drift = await self._drift(experiment) if experiment else {}
+        return Models(versions, drift, tags.get(METRIC, ""), _share(tags.get(LIMIT)))
+
+    async def _versions(self, problem: str) -> dict[str, Version]:
         versions: dict[str, Version] = {}
         # MLflow denies access to the aliases of a model that does not exist.
-        if not await self._get("/registered-models/get", name=MODEL):
+        if not await self._get("/registered-models/get", name=problem):
             return versions
         for alias in ALIASES:
-            answer = await self._get("/registered-models/alias", name=MODEL, alias=alias)
+            answer = await self._get("/registered-models/alias", name=problem, alias=alias)
             if model := answer.get("model_version"):
                 run = (await self._get("/runs/get", run_id=model["run_id"]))["run"]["data"]
                 number, until = str(model["version"]), _pairs(run, "params").get("until", "")
                 versions[alias] = Version(number, model["run_id"], until, _metrics(run))
         return versions
 
-    async def _drift(self) -> dict[str, float]:
-        answer = await self._get("/experiments/get-by-name", experiment_name=MONITORING)
-        if not (experiment := answer.get("experiment")):
-            return {}
-        query = {"experiment_ids": [experiment["experiment_id"]], "max_results": 1000}
+    async def _drift(self, experiment: str) -> dict[str, float]:
+        query = {"experiment_ids": [experiment], "max_results": 1000}
         runs = await self._post("/runs/search", {**query, "order_by": ["start_time ASC"]})
         shares: dict[str, float] = {}
         for run in runs.get("runs", []):
             tags, metrics = _pairs(run["data"], "tags"), _metrics(run["data"])
-            # A tag is free text, so it may not be a month. The last run of a month counts.
-            if MONTH.fullmatch(str(tags.get("month"))) and "drifted_share" in metrics:
-                shares[tags["month"]] = metrics["drifted_share"]
-        return dict(sorted(shares.items())[-MONTHS:])
+            # A tag is free text. The last run of a period counts.
+            period = str(tags.get("period", ""))
+            if 0 < len(period) <= MAX_PERIOD_CHARACTERS and "drifted_share" in metrics:
+                shares[period] = metrics["drifted_share"]
+        return dict(sorted(shares.items())[-PERIODS:])
 
     async def _get(self, path: str, **query: str) -> dict[str, Any]:
         """Return the answer, or an empty one if the object does not exist."""
@@ -127,6 +145,15 @@ def _check_list(name: str, body: Mapping[str, Any]) -> None:
     # Protocol buffers omit empty lists, so {} is an empty list.
     if body and not isinstance(body.get(name), list):
         raise UnexpectedAnswer(f"the answer contains no list of {name}")
+
+
+def _share(text: str | None) -> float:
+    """Return a limit from the text of a tag."""
+    try:
+        share = float(text or DRIFT_LIMIT)
+    except ValueError:
+        return DRIFT_LIMIT
+    return share if 0 < share <= 1 else DRIFT_LIMIT
 
 
 def _pairs(data: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -12,11 +12,10 @@ from urllib.parse import quote
 
 from status import pictures
 from status.board import Board, ServiceStatus
-from status.labels import COMMANDS, MARKS, ROLES, TITLES
-from status.metadata import CANARY, PIPELINES
-from status.models import DRIFT_LIMIT, MODEL
+from status.labels import COMMANDS, MARKS, PIPELINE_OF, ROLES, title
+from status.models import Models
 from status.verdict import Verdict
-from status.work import elapsed
+from status.work import dag_ids, elapsed, label, problems
 
 TEMPLATE = Template(Path(__file__).with_name("status.html").read_text(encoding="utf-8"))
 # Host names, IPv4 and bracketed IPv6, each with an optional port; nothing that could end a URL.
@@ -57,7 +56,7 @@ def render(board: Board, bases: dict[str, str], interval: float) -> str:
     anchors = [f'<a href="{escape(url)}">{escape(text)}</a>' for text, url in bases.items()]
     links = _links(board, bases)
     cards = [_card(one, links, board) for one in board.round.work]
-    titles = ", ".join(TITLES[one.name] for one in board.attention)
+    titles = escape(", ".join(title(one.name) for one in board.attention))
     # Hidden rather than absent, because the script updates the page element by element.
     hidden = "" if titles else " hidden"
     return TEMPLATE.substitute(
@@ -96,22 +95,43 @@ def _row(service: ServiceStatus) -> str:
 
 
 def _card(one: Verdict, links: dict[str, str], board: Board) -> str:
-    title, when, models = escape(TITLES[one.name]), "", board.round.models
+    heading, when = escape(title(one.name)), ""
     if link := links.get(one.name):
-        title = f'<a href="{escape(link)}">{title}</a>'
+        heading = f'<a href="{escape(link)}">{heading}</a>'
     if one.seen:
         moment = one.seen.isoformat(timespec="seconds")
         when = f'<time datetime="{moment}">{_age(one.seen)} ago</time>'
-    months = models.drift if one.name == "drift" and models else {}
     return CARD.substitute(
         _common(one),
         # "up" describes services; the result of a run is "ok".
         word="ok" if one.state == "up" else one.state,
-        title=title,
+        title=heading,
         when=when,
-        picture=pictures.drift(months, DRIFT_LIMIT) if months else "",
-        command="" if one.state in ("up", "running") else _command(COMMANDS.get(one.name, "")),
+        picture=_picture(one.name, board),
+        command="" if one.state in ("up", "running") else _command(_suggestion(one.name, board)),
     )
+
+
+def _problem(name: str, board: Board) -> str:
+    """Return the problem of a result, or a blank."""
+    names = problems(board.round.metadata, board.round.models)
+    return name.partition(" ")[2] or (names[0] if len(names) == 1 else "")
+
+
+def _picture(name: str, board: Board) -> str:
+    models = (board.round.models or {}).get(_problem(name, board), Models())
+    is_drift = name.partition(" ")[0] == "drift" and models.drift
+    return pictures.drift(models.drift, models.limit) if is_drift else ""
+
+
+def _suggestion(name: str, board: Board) -> str:
+    """Return the command to run if a result is not good."""
+    role = name.partition(" ")[0]
+    metadata = board.round.metadata
+    dags = metadata.problems.get(_problem(name, board), {}) if metadata else {}
+    if dag := dags.get(PIPELINE_OF.get(role, "")):
+        return f"inv trigger {dag} --wait"
+    return COMMANDS.get(role, "")
 
 
 def _common(one: Verdict) -> dict[str, str]:
@@ -129,13 +149,17 @@ def _links(board: Board, bases: dict[str, str]) -> dict[str, str]:
     """Return the page of Airflow or MLflow with more about each result, where there is one."""
     airflow, mlflow = bases.get("Airflow", ""), bases.get("MLflow", "")
     links = {"dag-files": f"{airflow}dags"}
-    runs = board.round.metadata.runs if board.round.metadata else {}
-    for name, dag_id in {**PIPELINES, CANARY: CANARY}.items():
+    metadata, models = board.round.metadata, board.round.models
+    names = problems(metadata, models)
+    runs = metadata.runs if metadata else {}
+    for name, dag_id in dag_ids(metadata, models).items():
         if dag_id in runs:
-            links[name] = f"{airflow}dags/{dag_id}/runs/{quote(runs[dag_id].run_id, safe='')}"
-    versions = board.round.models.versions if board.round.models else {}
-    for alias, one in versions.items():
-        links[alias] = f"{mlflow}#/models/{MODEL}/versions/{quote(one.version, safe='')}"
+            run_id = quote(runs[dag_id].run_id, safe="")
+            links[name] = f"{airflow}dags/{quote(dag_id, safe='')}/runs/{run_id}"
+    for problem, known in (models or {}).items():
+        for alias, one in known.versions.items():
+            path = f"{quote(problem, safe='')}/versions/{quote(one.version, safe='')}"
+            links[label(alias, problem, names)] = f"{mlflow}#/models/{path}"
     return links
 
 

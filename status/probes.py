@@ -6,14 +6,14 @@ everything that depends on it is "unknown", with the reason.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import httpx
 
 from status import host, work
 from status.broker import Broker, airflow_worker, redis
-from status.metadata import JOBS, Database, Metadata
+from status.metadata import CANARY, JOBS, Database, Metadata
 from status.models import MLflow, Models
 from status.settings import Settings
 from status.verdict import UnexpectedAnswer, Verdict, json_object, judge
@@ -33,7 +33,7 @@ class Round:
     services: list[Verdict]
     work: list[Verdict]
     metadata: Metadata | None = None
-    models: Models | None = None
+    models: Mapping[str, Models] | None = None
     queue: int | None = None
     disk: host.Disk | None = None
 
@@ -45,8 +45,8 @@ def service_names(redis_url: str) -> list[str]:
 
 
 def work_names() -> list[str]:
-    """Return the names of the results, in the page's order."""
-    return [*work.names(), "backup", "disk"]
+    """Return the names of the results that are always shown, in the page's order."""
+    return [CANARY, "dag-files", "backup", "disk"]
 
 
 class Probes:
@@ -63,7 +63,7 @@ class Probes:
         self._mlflow = MLflow(http, settings.mlflow_url, settings.mlflow_password)
         self._artifacts = ("unknown", "not checked yet")
         self._unserved: frozenset[str] = frozenset()
-        self._models: Models | None = None
+        self._models: Mapping[str, Models] | None = None
         self._refreshed_at = -float("inf")
         self._refreshed_runs: list[tuple[str, str]] | None = None
 
@@ -114,7 +114,7 @@ class Probes:
             return replace(mlflow, detail=f"{mlflow.detail} and its artifact store")
         return replace(mlflow, state="degraded", detail=f"{mlflow.detail}; artifact store: {store}")
 
-    async def _query_models(self) -> Models | None:
+    async def _query_models(self) -> Mapping[str, Models] | None:
         try:
             async with asyncio.timeout(MODELS_LIMIT_SECONDS):
                 return await self._mlflow.models()

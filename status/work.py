@@ -3,16 +3,17 @@
 Besides the states of services, a result can be "running", or "none" if there is none yet.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from status.broker import QUEUE, STARTED_SECONDS, Broker
-from status.metadata import CANARY, PIPELINES, Group, Metadata, Run
-from status.models import ALIASES, DRIFT_LIMIT, MODEL, Models, Version
+from status.metadata import CANARY, ROLES, Group, Metadata, Run
+from status.models import ALIASES, Models
 from status.verdict import Verdict
 
-SHOWN_METRICS = ("auc", "log_loss")
+SHOWN_METRICS = ("auc", "log_loss", "rmse", "mae", "macro_f1", "accuracy")
+MAX_METRICS = 2
 # In the order of the canary's steps, which its result, a JSON object, does not keep.
 HOPS = ("queued", "client", "run", "metric", "artifact", "model", "prune")
 # A canary that waited this long in the queue shows that others wait too.
@@ -24,19 +25,35 @@ WAITING_SECONDS = 600
 SILENT_SECONDS = 240
 
 
-def names() -> list[str]:
-    """Return the names of the results that are always shown, in the page's order."""
-    return [CANARY, *PIPELINES, "dag-files", *ALIASES, "drift"]
+def problems(metadata: Metadata | None, models: Mapping[str, Models] | None) -> list[str]:
+    """Return the problems that Airflow has pipelines for or MLflow has experiments of."""
+    return sorted({*(metadata.problems if metadata else ()), *(models or ())})
+
+
+def label(role: str, problem: str, problems: Sequence[str]) -> str:
+    """Return the name of a result: its role, with the problem if there are several."""
+    return role if len(problems) < 2 else f"{role} {problem}"
+
+
+def dag_ids(metadata: Metadata | None, models: Mapping[str, Models] | None) -> dict[str, str]:
+    """Return the DAG whose newest run is a result, by the name of the result."""
+    names, dags = problems(metadata, models), {CANARY: CANARY}
+    for problem, roles in (metadata.problems if metadata else {}).items():
+        dags |= {label(role, problem, names): dag for role, dag in roles.items()}
+    return dags
 
 
 def verdicts(
-    metadata: Metadata | None, models: Models | None, broker: Broker | None = None
+    metadata: Metadata | None,
+    models: Mapping[str, Models] | None,
+    broker: Broker | None = None,
 ) -> list[Verdict]:
-    """Return a verdict for each of `names()`, and one for each of the rarer faults that exist.
+    """Return the results of the canary, DAG files and problems, and of rarer faults that exist.
 
     Without Redis, and if it does not answer, `broker` is None.
     """
-    return [*_airflow_verdicts(metadata, broker), *_mlflow_verdicts(models)]
+    names = problems(metadata, models)
+    return [*_airflow_verdicts(metadata, names, broker), *_mlflow_verdicts(models, names)]
 
 
 def elapsed(seconds: float) -> str:
@@ -65,14 +82,17 @@ def unserved(metadata: Metadata, broker: Broker, before: frozenset[str]) -> froz
     return frozenset(queues - {one.queue for one in metadata.groups if one.state == "running"})
 
 
-def _airflow_verdicts(metadata: Metadata | None, broker: Broker | None) -> list[Verdict]:
+def _airflow_verdicts(
+    metadata: Metadata | None, names: Sequence[str], broker: Broker | None
+) -> list[Verdict]:
+    pipelines = [(label(role, one, names), one, role) for one in names for role in ROLES]
     if metadata is None:
-        reason = "no data from PostgreSQL"
-        return [Verdict(name, "unknown", reason) for name in (CANARY, *PIPELINES, "dag-files")]
+        shown = (CANARY, *(name for name, _, _ in pipelines), "dag-files")
+        return [Verdict(name, "unknown", "no data from PostgreSQL") for name in shown]
     hops = ", ".join(f"{hop} {metadata.hops[hop]:.2f} s" for hop in HOPS if hop in metadata.hops)
     return [
         _canary(metadata, hops),
-        *(_run(name, metadata.runs.get(dag_id)) for name, dag_id in PIPELINES.items()),
+        *(_run(name, _newest_run(metadata, one, role)) for name, one, role in pipelines),
         _dag_files(metadata),
         *_silent_tasks(metadata),
         *_waiting_tasks(metadata, broker),
@@ -88,6 +108,10 @@ def _canary(metadata: Metadata, hops: str) -> Verdict:
         return verdict
     detail = f"waited {elapsed(queued)} in the queue; {hops}"
     return replace(verdict, state="degraded", detail=detail)
+
+
+def _newest_run(metadata: Metadata, problem: str, role: str) -> Run | None:
+    return metadata.runs.get(metadata.problems.get(problem, {}).get(role, ""))
 
 
 def _run(name: str, run: Run | None, detail: str = "") -> Verdict:
@@ -193,29 +217,39 @@ def _patches(metadata: Metadata) -> Iterator[Verdict]:
         yield Verdict("patches", "degraded", f"{len(inactive)} not active: {reasons:.400}")
 
 
-def _mlflow_verdicts(models: Models | None) -> list[Verdict]:
+def _mlflow_verdicts(
+    models: Mapping[str, Models] | None, names: Sequence[str]
+) -> Iterator[Verdict]:
+    for problem in names:
+        found = None if models is None else models.get(problem, Models())
+        for alias in ALIASES:
+            yield _version(label(alias, problem, names), alias, problem, found)
+        yield _drift(label("drift", problem, names), found)
+
+
+def _version(name: str, alias: str, problem: str, models: Models | None) -> Verdict:
     if models is None:
-        return [Verdict(name, "unknown", "no data from MLflow") for name in (*ALIASES, "drift")]
-    versions = [_version(alias, models.versions.get(alias)) for alias in ALIASES]
-    return [*versions, _drift(models)]
-
-
-def _version(alias: str, version: Version | None) -> Verdict:
+        return Verdict(name, "unknown", "no data from MLflow")
+    version = models.versions.get(alias)
     if version is None:
-        return Verdict(alias, "none", f"no version of {MODEL}")
+        return Verdict(name, "none", f"no version of {problem}")
+    shown = dict.fromkeys((models.metric, *SHOWN_METRICS))
     metrics = [
-        f"{name.replace('_', ' ')} {version.metrics[name]:.4f}"
-        for name in SHOWN_METRICS
-        if name in version.metrics
+        f"{one.replace('_', ' ')} {version.metrics[one]:.4f}"
+        for one in shown
+        if one in version.metrics
     ]
     until = [f"data to {version.until}"] if version.until else []
-    return Verdict(alias, "up", ", ".join([f"version {version.version}", *until, *metrics]))
+    parts = [f"version {version.version}", *until, *metrics[:MAX_METRICS]]
+    return Verdict(name, "up", ", ".join(parts))
 
 
-def _drift(models: Models) -> Verdict:
+def _drift(name: str, models: Models | None) -> Verdict:
+    if models is None:
+        return Verdict(name, "unknown", "no data from MLflow")
     if not models.drift:
-        return Verdict("drift", "none", "no month checked yet")
-    month, share = max(models.drift.items())
-    state = "degraded" if share >= DRIFT_LIMIT else "up"
-    detail = f"{month}: {share:.0%} of the columns (limit {DRIFT_LIMIT:.0%})"
-    return Verdict("drift", state, detail)
+        return Verdict(name, "none", "no period checked yet")
+    period, share = max(models.drift.items())
+    state = "degraded" if share >= models.limit else "up"
+    detail = f"{period}: {share:.0%} of the columns (limit {models.limit:.0%})"
+    return Verdict(name, state, detail)

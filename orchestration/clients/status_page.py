@@ -17,12 +17,13 @@ FIELDS = {"name", "state", "detail"}
 
 @dataclass(frozen=True)
 class Work:
-    """An entry of `work` in /status.json; `at` is when it last finished."""
+    """An entry of `work` in /status.json: `at` is when it last finished, `dag` its DAG."""
 
     name: str
     state: str
     detail: str
     at: str | None
+    dag: str | None = None
 
 
 def other_owner(document: dict[str, Any], settings: Settings) -> str:
@@ -46,7 +47,7 @@ def verdicts(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def work(document: dict[str, Any]) -> list[Work]:
     """Return the state of canary, pipelines, DAG files, tasks, models, backup and disk."""
     return [
-        Work(entry["name"], entry["state"], entry["detail"], entry.get("at"))
+        Work(entry["name"], entry["state"], entry["detail"], entry.get("at"), entry.get("dag"))
         for entry in _entries(document, "work", FIELDS)
     ]
 

@@ -28,9 +28,6 @@ from orchestration.tls import certificates
 LEAST_FREE_GIB = 2
 # Their memory limits do not depend on the machine and are set in the compose file.
 FIXED_MEMORY = ("redis", "status", "tls")
-PIPELINES = {
-    "canary": "canary", "training": "training_pipeline", "monitoring": "monitoring_pipeline",
-}  # fmt: skip
 # Bad results of the work, with code, subject of the cause, fix and place of the problem.
 RESULTS = {
     "canary": ("canary-waited", "The last canary", "inv health --deep", "canary"),
@@ -148,10 +145,9 @@ def _age(row: Row) -> timedelta:
 def check_work(report: Report) -> Iterator[Problem]:
     """Yield failed pipelines, bad results of RESULTS, and a full disk."""
     for work in report.work:
-        if work.name in PIPELINES and work.state == "down":
-            dag_id = PIPELINES[work.name]
+        if work.dag and work.state == "down":
             cause = f"Its last run {work.detail}."
-            yield Problem("run-failed", cause, f"inv trigger {dag_id} --wait", dag_id)
+            yield Problem("run-failed", cause, f"inv trigger {work.dag} --wait", work.dag)
         elif work.name in RESULTS and work.state in ("degraded", "down"):
             name, subject, fix, where = RESULTS[work.name]
             yield Problem(name, f"{subject}: {work.detail}.", fix, where)

@@ -108,7 +108,11 @@ class Report:
     def bad_work(self) -> list[Work]:
         """Return failed runs, DAG files with errors and other bad results, without models'."""
         bad = ("down", "degraded")
-        return [entry for entry in self.work if entry.state in bad and entry.name not in MODELS]
+        return [
+            entry
+            for entry in self.work
+            if entry.state in bad and entry.name.partition(" ")[0] not in MODELS
+        ]
 
 
 def _public(part: Row | Check) -> dict[str, Any]:

@@ -20,14 +20,31 @@ RUNS = {
     "canary": Run("manual__2026-11-26T12:00:00+00:00", "success", 250, 245),
     "training_pipeline": Run(MONTHLY, "success", 4000, 3950),
     "monitoring_pipeline": Run(MONTHLY, "success", 4100, 4052),
+    "bike_rentals_training": Run("manual__2026-11-26T10:00:00+00:00", "success", 900, 870),
+    "bike_rentals_monitoring": Run(MONTHLY, "success", 800, 780),
 }
-MODELS = Models(
+FLIGHTS = Models(
     {
         "champion": Version("12", "a1", "2013-10", {"auc": 0.7214, "log_loss": 0.4711}),
         "challenger": Version("13", "b2", "2013-11", {"auc": 0.7268, "log_loss": 0.4689}),
     },
     DRIFT,
+    "auc",
 )
+BIKES = Models(
+    {"champion": Version("2", "c3", "2013-11", {"rmse": 41.7301, "mae": 30.0113})},
+    {"2013-10": 0.1, "2013-11": 0.4},
+    "rmse",
+    0.3,
+)
+MODELS = {"bike-rentals": BIKES, "flight-delay": FLIGHTS}
+PROBLEMS = {
+    "flight-delay": {"training": "training_pipeline", "monitoring": "monitoring_pipeline"},
+    "bike-rentals": {
+        "training": "bike_rentals_training",
+        "monitoring": "bike_rentals_monitoring",
+    },
+}
 DETAILS = {
     "airflow-apiserver": ("answers and reads its metadatabase", 33.9),
     "airflow-scheduler": ("last heartbeat 4 s ago", None),
@@ -51,7 +68,7 @@ class Example:
 
     def __init__(self, **states):
         """Create a board; `states` are services, with _ instead of -, that are not up."""
-        metadata = Metadata(runs=RUNS, hops=HOPS, dags=3)
+        metadata = Metadata(runs=RUNS, hops=HOPS, dags=7, problems=PROBLEMS)
         report = Verdict("backup", "up", "verified: 2 databases, 214 artifacts", seen=ago(hours=9))
         disk = Verdict("disk", "up", "67.7 GiB free of 252 GiB")
         work = [*verdicts(metadata, MODELS), report, disk]

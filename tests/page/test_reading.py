@@ -108,8 +108,8 @@ def test_page_without_javascript_is_complete(visit, served, size):
     assert seen.headline() == "airflow-triggerer is down"
     for detail, _ in DETAILS.values():
         assert seen.page.get_by_text(detail).is_visible()
-    assert "version 12" in seen.card("Champion").inner_text()
-    assert "2013-11: 21%" in seen.card("Drift").inner_text()
+    assert "version 12" in seen.card("Champion flight-delay").inner_text()
+    assert "2013-11: 21%" in seen.card("Drift flight-delay").inner_text()
     assert seen.page.locator("#lost").is_hidden()
 
 

@@ -11,6 +11,12 @@ TEXTS, JSON = 1009, 114
 PLAIN, READY = 196608, (b"Z", b"I")
 
 
+PIPELINES = [
+    {"dag_id": f"{role}_pipeline", "role": role, "problem": "flight-delay"}
+    for role in ("training", "monitoring")
+]
+
+
 def query_result(**fields):
     """Return the result of metadata.QUERY for a healthy stack, with these fields replaced."""
     beats = dict.fromkeys(["SchedulerJob", "DagProcessorJob", "TriggererJob"], 2.0)
@@ -19,6 +25,7 @@ def query_result(**fields):
         "tasks": {"queued": 2, "running": 1},
         "oldest_queued": 3.5,
         "runs": [run("canary", 9.0, 5.0), run("training_pipeline", 90.0, 30.0)],
+        "pipelines": PIPELINES,
         "hops": {"run": 0.09, "queued": 0.491},
         "broken": None,
         "broken_files": 0,

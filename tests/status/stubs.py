@@ -14,7 +14,6 @@ ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts?path=0%2Fmodels"
 ALIAS = f"{API}/registered-models/alias?name=flight-delay&alias="
 REGISTERED = f"{API}/registered-models/get?name=flight-delay"
 RUN = f"{API}/runs/get?run_id="
-MONITORED = f"{API}/experiments/get-by-name?experiment_name=flight-delay-monitoring"
 MONTHS = f"{API}/runs/search"
 ABSENT = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"})
 
@@ -31,7 +30,16 @@ def key_values(**values):
 
 def month_run(name, share):
     """Return a run of the monitoring pipeline."""
-    return {"data": {"tags": key_values(month=name), "metrics": key_values(drifted_share=share)}}
+    return {"data": {"tags": key_values(period=name), "metrics": key_values(drifted_share=share)}}
+
+
+def experiment(name, number, **tags):
+    """Return an experiment of the problem flight-delay."""
+    tagged = {"stack.problem": "flight-delay", "stack.drift_limit": "0.25"} | tags
+    return {"name": name, "experiment_id": number, "tags": key_values(**tagged)}
+
+
+EXPERIMENTS = [experiment("flight-delay", "6"), experiment("flight-delay-monitoring", "7")]
 
 
 def version_answers(version, auc):
@@ -46,13 +54,12 @@ def healthy_answers():
     champion, run = version_answers("3", 0.7)
     return {
         HEALTH: (200, {"metadatabase": {"status": "healthy"}}),
-        SEARCH: (200, {"experiments": [{"experiment_id": "0"}]}),
+        SEARCH: (200, {"experiments": EXPERIMENTS}),
         ARTIFACTS: (200, {"files": []}),
         REGISTERED: (200, {"registered_model": {"name": "flight-delay"}}),
         f"{ALIAS}champion": champion,
         f"{RUN}run3": run,
         f"{ALIAS}challenger": (400, {"error_code": "INVALID_PARAMETER_VALUE"}),
-        MONITORED: (200, {"experiment": {"experiment_id": "7"}}),
         MONTHS: (200, {"runs": [month_run("2013-06", 0.1)]}),
     }
 

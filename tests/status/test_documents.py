@@ -21,6 +21,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOSTILE = 'a"b\\c\nd} 1\n# HELP é <script>'
 STALE = [{"name": "a.py", "parsed": "2026-01-02T03:04:05+00:00"}]
 METADATA = Metadata(
+    problems={"flight-delay": {"training": "training_pipeline"}},
     tasks={"queued": 2, "running": 1},
     oldest_queued=3.5,
     hops={"run": 0.09},
@@ -29,10 +30,12 @@ METADATA = Metadata(
     connections=14,
     bytes={"airflow": 2**40},
 )
-MODELS = Models(
-    {"champion": Version("3", "run3", "2013-05", {"auc": 0.7, "auc.2013-01": 0.6})},
-    {"2013-05": 0.0, "2013-06": 0.25},
-)
+MODELS = {
+    "flight-delay": Models(
+        {"champion": Version("3", "run3", "2013-05", {"auc": 0.7, "auc.2013-01": 0.6})},
+        {"2013-05": 0.0, "2013-06": 0.25},
+    )
+}
 SERVICES = [
     Verdict("mlflow", "up", "fine", 12.5),
     Verdict("airflow-scheduler", "degraded", "slow", seen=NOW - timedelta(seconds=9)),
@@ -61,7 +64,9 @@ def samples(latest=ROUND):
     for family in text_string_to_metric_families(text):
         assert (family.type, bool(family.documentation)) == ("gauge", True)
         metrics[family.name] = {
-            next(iter(one.labels.values()), ""): one.value for one in family.samples
+            # Of several labels, `problem` is not the one that tests compare.
+            next((v for k, v in one.labels.items() if k != "problem"), ""): one.value
+            for one in family.samples
         }
     return metrics
 
@@ -82,18 +87,24 @@ def test_document_contains_every_field():
         "state": "running",
         "detail": "running for 3 s",
         "at": None,
+        "dag": "training_pipeline",
     }
     champion = {"version": "3", "until": "2013-05", "metrics": {"auc": 0.7, "auc.2013-01": 0.6}}
     assert document == {
-        "version": 1,
+        "version": 2,
         "project": "",
         "stack": "",
         "status": "down",
         "checked_at": moment,
         "queue": {"waiting": 4, "oldest_seconds": 3.5},
         "tasks": {"queued": 2, "running": 1},
-        "models": {"champion": champion},
-        "drift": {"2013-05": 0.0, "2013-06": 0.25},
+        "problems": {
+            "flight-delay": {
+                "models": {"champion": champion},
+                "drift": {"2013-05": 0.0, "2013-06": 0.25},
+                "drift_limit": 0.25,
+            }
+        },
         "stale_files": STALE,
     }
 
@@ -108,12 +119,12 @@ def test_document_unknown_values_are_null():
     document = documents.document(board(EMPTY, checked_at=None))
     assert document["checked_at"] is None
     assert document["queue"] == {"waiting": None, "oldest_seconds": None}
-    assert [document[name] for name in ("tasks", "models", "drift", "stale_files")] == [None] * 4
+    assert [document[name] for name in ("tasks", "problems", "stale_files")] == [None] * 3
 
 
 def test_document_missing_values_are_empty_not_null():
-    document = documents.document(board(Round([], [], Metadata(), Models(), 0)))
-    assert [document[name] for name in ("tasks", "models", "drift")] == [{}] * 3
+    document = documents.document(board(Round([], [], Metadata(), {}, 0)))
+    assert [document[name] for name in ("tasks", "problems")] == [{}] * 2
     assert document["queue"]["waiting"] == 0
 
 
@@ -173,7 +184,7 @@ def test_metrics_with_hostile_labels_can_be_parsed():
     verdict = Verdict(HOSTILE, "up", HOSTILE, 1000, seen=NOW)
     version = Version(HOSTILE, HOSTILE, HOSTILE, {HOSTILE: 0.5})
     metadata = Metadata(hops={HOSTILE: 3.0}, bytes={HOSTILE: 4})
-    models = Models({"challenger": version}, {HOSTILE: 0.1})
+    models = {HOSTILE: Models({"challenger": version}, {HOSTILE: 0.1})}
     metrics = samples(Round([verdict], [verdict], metadata, models))
     assert metrics["mlops_service_up"] == metrics["mlops_work_up"] == {HOSTILE: 1}
     assert metrics["mlops_probe_latency_seconds"] == {HOSTILE: 1}
@@ -189,8 +200,10 @@ def test_readme_lists_exactly_the_fields_and_metrics():
     names = re.findall(r"`([^`]+)`", Path("status/README.md").read_text())
     fields = {*documents.document(board()), "services[]", "work[]"} - {"services", "work"}
     assert fields <= set(names)
-    challenger = {"challenger": MODELS.versions["champion"]}
-    both = replace(ROUND, models=replace(MODELS, versions={**MODELS.versions, **challenger}))
+    challenger = {"challenger": MODELS["flight-delay"].versions["champion"]}
+    known = MODELS["flight-delay"]
+    versions = {**known.versions, **challenger}
+    both = replace(ROUND, models={"flight-delay": replace(known, versions=versions)})
     assert {name.partition("{")[0] for name in names if name.startswith("mlops_")} == {
         *samples(both)
     }

@@ -6,7 +6,7 @@ import time
 import asyncpg
 import pytest
 
-from status.metadata import CANARY, JOBS, PIPELINES, QUERY, Database, Group, Metadata, Run, parse
+from status.metadata import CANARY, JOBS, QUERY, ROLES, Database, Group, Metadata, Run, parse
 from status.verdict import UnexpectedAnswer
 from tests.status.databases import Connection, query_result, run
 
@@ -53,8 +53,12 @@ def test_check_of_a_healthy_stack_needs_one_query():
     assert (verdicts["postgres"].detail, verdicts["postgres"].latency_ms >= 0) == (detail, True)
     assert verdicts["airflow-scheduler"].latency_ms is None
     assert metadata.runs["canary"] == Run("manual__1", "success", 9.0, 5.0)
-    [(query, states, dags)] = connection.queries
-    assert (query, set(dags)) == (QUERY, {*PIPELINES.values(), CANARY})
+    assert metadata.problems == {
+        "flight-delay": {"training": "training_pipeline", "monitoring": "monitoring_pipeline"}
+    }
+    [(query, states, roles)] = connection.queries
+    assert (query, roles) == (QUERY, list(ROLES))
+    assert f"dag_id = '{CANARY}'" in query
     assert {"queued", "running"} < set(states)
 
 

@@ -14,12 +14,13 @@ from tests.status.stubs import (
     ABSENT,
     ALIAS,
     ARTIFACTS,
+    EXPERIMENTS,
     HEALTH,
-    MONITORED,
     MONTHS,
     REGISTERED,
     RUN,
     SEARCH,
+    experiment,
     http_client,
     key_values,
     month_run,
@@ -62,7 +63,8 @@ def run_rounds(web, *steps):
 def query(web):
     async def query_models():
         async with http_client() as http:
-            return await MLflow(http, web.url).models()
+            models = await MLflow(http, web.url).models()
+            return models.get("flight-delay")
 
     return asyncio.run(query_models())
 
@@ -81,10 +83,25 @@ def test_models_include_the_training_run_of_each_version(web):
 
 @pytest.mark.parametrize("code", [400, 404])
 @pytest.mark.parametrize("error", ["RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"])
-def test_models_without_versions_and_months_are_empty(web, code, error):
+def test_models_without_versions_and_periods_are_empty(web, code, error):
     absent = (code, {"error_code": error, "message": "not found"})
-    web.answers |= dict.fromkeys([f"{ALIAS}champion", f"{ALIAS}challenger", MONITORED], absent)
+    web.answers |= dict.fromkeys([f"{ALIAS}champion", f"{ALIAS}challenger"], absent)
+    web.answers[SEARCH] = (200, {"experiments": EXPERIMENTS[:1]})
     assert query(web) == Models({}, {})
+
+
+def test_experiments_without_a_problem_are_ignored(web):
+    web.answers[SEARCH] = (200, {"experiments": [{"name": "x", "experiment_id": "1"}]})
+    assert query(web) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("0.4", 0.4), ("", 0.25), ("lots", 0.25), ("7", 0.25), ("nan", 0.25)]
+)
+def test_limit_and_metric_are_tags_of_the_experiment(web, text, limit):
+    tags = {"stack.drift_limit": text, "stack.metric": "rmse"}
+    web.answers[SEARCH] = (200, {"experiments": [experiment("flight-delay", "6", **tags)]})
+    assert (query(web).limit, query(web).metric) == (limit, "rmse")
 
 
 def test_models_of_a_missing_model_skip_its_aliases(web):
@@ -127,10 +144,10 @@ def test_drift_is_the_last_run_of_each_of_the_last_24_months(web):
     early = [month_run(name, 0.2) for name in names]
     later = [month_run("2014-01", 0.3), month_run("2014-01", 0.4)]
     odd = [
-        {"data": {"tags": key_values(month="2014-02")}},
+        {"data": {"tags": key_values(period="2014-02")}},
         {"data": {}},
         month_run("2014-03", "NaN"),
-        month_run("zzz", 0.9),
+        month_run("z" * 50, 0.9),
     ]
     web.answers[MONTHS] = (200, {"runs": [*later, *early, *odd]})
     drift = query(web).drift
@@ -155,7 +172,6 @@ def test_drift_is_read_from_the_monitoring_experiment_oldest_first(web):
         (f"{RUN}run3", (200, {"run": None})),
         (f"{RUN}run3", (200, {"run": {"data": []}})),
         (f"{RUN}run3", (200, {"run": {"data": {"metrics": [{"key": "auc"}]}}})),
-        (MONITORED, (200, {"experiment": {}, "junk": 1})),
         (MONTHS, (200, {"runs": 5})),
         (MONTHS, (200, {"runs": [{"info": {}}]})),
         (MONTHS, (200, b"<html>")),
@@ -165,8 +181,7 @@ def test_models_from_junk_are_unknown_and_do_not_stop_the_round(web, path, answe
     web.answers[path] = answer
     [(result, *_)] = run_rounds(web, (0, query_result()))
     assert mlflow(result).state == "up"
-    empty = path == MONITORED
-    assert result.models.drift == {} if empty else result.models is None
+    assert result.models is None
 
 
 @pytest.mark.parametrize("body", [{}, {"experiments": []}, {"experiments": [{}]}])
@@ -196,14 +211,14 @@ def test_mlflow_without_artifact_store_is_degraded(web, answer, reason):
     verdict = mlflow(result)
     assert verdict.state == "degraded"
     assert verdict.detail == f"reads its database; artifact store: {reason}"
-    assert result.models.versions.keys() == {"champion"}
+    assert result.models["flight-delay"].versions.keys() == {"champion"}
 
 
 def test_models_are_queried_once_a_minute(web):
     steps = [(seconds, query_result()) for seconds in (0, 10, 49, 1, 59)]
     results = run_rounds(web, *steps)
     assert [counts for _, *counts in results] == [[1, 1], [1, 1], [1, 1], [2, 2], [2, 2]]
-    assert {one.models.versions["champion"].version for one, *_ in results} == {"3"}
+    assert {one.models["flight-delay"].versions["champion"].version for one, *_ in results} == {"3"}
 
 
 def test_models_are_queried_again_after_each_run(web):

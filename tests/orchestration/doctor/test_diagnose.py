@@ -389,7 +389,14 @@ def test_dag_import_errors_are_reported(web, examine_one):
 
 
 def test_failed_pipeline_is_reported(web, examine_one):
-    work = [{"name": "training", "state": "down", "detail": "failed after 9 s"}]
+    work = [
+        {
+            "name": "training",
+            "state": "down",
+            "detail": "failed after 9 s",
+            "dag": "training_pipeline",
+        }
+    ]
     web.serve_stack(services=ALL, work=work)
     assert (examine_one().code, examine_one().fix) == (
         "run-failed", "inv trigger training_pipeline --wait",
@@ -470,7 +477,14 @@ def test_stopped_database_comes_before_its_symptoms(engine, web, examine):
     set_service(engine, "airflow-scheduler", state="restarting", restarts=5, since=now)
     set_service(engine, "airflow-init", exit_code=1)
     states = {name: "down" for name in ALL if name not in ("status", "redis")}
-    work = [{"name": "training", "state": "down", "detail": "failed after 9 s"}]
+    work = [
+        {
+            "name": "training",
+            "state": "down",
+            "detail": "failed after 9 s",
+            "dag": "training_pipeline",
+        }
+    ]
     web.serve_stack(services=ALL, work=work, **states)
     assert [(one.code, one.where) for one in examine()] == [
         ("service-stopped", "postgres"),

@@ -343,6 +343,7 @@ def test_as_dict_has_the_documented_keys(collect):
 
 def test_collect_failed_work_is_degraded_but_no_service_is_unhealthy(collect, engine):
     entry = {"name": "training", "state": "down", "detail": "failed after 9 s", "at": None}
+    entry |= {"dag": None}
     report = collect(work=[entry, {"name": "incomplete"}, "none"])
     assert (report.status, report.unhealthy()) == ("degraded", [])
     assert report.as_dict()["work"] == [entry]
@@ -367,6 +368,7 @@ def test_collect_stale_dag_file_is_degraded(web, engine, make_settings, monkeypa
 @pytest.mark.parametrize(("name", "state"), [("drift", "degraded"), ("training", "running")])
 def test_collect_drift_and_running_work_are_healthy(collect, name, state):
     entry = {"name": name, "state": state, "detail": "2013-04: 36% of the columns", "at": None}
+    entry |= {"dag": None}
     assert collect(work=[entry]).status == "healthy"
 
 

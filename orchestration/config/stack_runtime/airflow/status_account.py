@@ -23,7 +23,8 @@ COLUMNS = {
     "slot_pool": "pool, slots, include_deferred",
     "dag_run": "id, dag_id, run_id, state, queued_at, start_date, end_date",
     "import_error": "filename, stacktrace, timestamp",
-    "dag": "is_stale, bundle_name, relative_fileloc, last_parsed_time",
+    "dag": "dag_id, is_stale, bundle_name, relative_fileloc, last_parsed_time",
+    "dag_tag": "dag_id, name",
 }
 # A function, because Airflow's migrations cannot change a table that a view uses.
 HOPS = """
