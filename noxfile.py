@@ -30,8 +30,7 @@ DOCKERFILES = [str(path) for path in sorted(Path("install").rglob("*.dockerfile"
 DOCKERFILES += [".devcontainer/devcontainer.dockerfile"]
 UNITS = [str(path) for path in sorted(Path("orchestration/systemd").iterdir())]
 # `git grep` lists tracked text files and skips symbolic links and deleted files.
-# The pipelines' modules have not been reworded yet.
-EXCLUDED = "':!*.lock' ':!checks/wording.txt' ':!dags/ml' ':!tests/ml'"
+EXCLUDED = "':!*.lock' ':!checks/wording.txt'"
 WORDING = f"git grep -lzI '' -- . {EXCLUDED} | xargs -0 codespell"
 LEAKS = "git grep -lzI '' | xargs -0 -n 64 -P 4 detect-secrets-hook --no-verify"
 # Steps of `nox -s lint`, the pre-commit hook and CI. `nox -s lint -- links` runs one step.
@@ -205,8 +204,9 @@ def tests_ml(session: nox.Session) -> None:
     Path(session.virtualenv.location, site, "airflow.pth").write_text(f"{packages}\n")
     # Without bytecode, each start would compile Airflow and MLflow again.
     session.env["PYTHONDONTWRITEBYTECODE"] = None
+    folders = ["tests/ml", "tests/problems", "tests/runtime/airflow"]
     options = ["--dist=loadfile", "--disable-warnings", *pytest_options(session, "dags/ml")]
-    session.run("python", "-m", "pytest", "tests/ml", "tests/runtime/airflow", *options)
+    session.run("python", "-m", "pytest", *folders, *options)
 
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
@@ -332,6 +332,15 @@ def s3(session: nox.Session) -> None:
     """Test artifacts, logs and data in S3 buckets, by hand (`-- standalone`)."""
     session.install("--require-hashes", "-rinstall/s3.lock")
     run_in_order(session, chosen_engine(session), ["test_s3", "test_s3_of_airflow"])
+
+
+@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+def problems(session: nox.Session) -> None:
+    """Adopt, train, score and monitor three public tables, by hand (`-- standalone`)."""
+    session.install("--require-hashes", "--no-deps", "-rinstall/problems.lock")
+    site = Path(session.virtualenv.location).resolve() / "lib/python3.11/site-packages"
+    session.env["PROBLEM_TABLES"] = str(site)
+    run_in_order(session, chosen_engine(session), ["test_problems"])
 
 
 @nox.session

@@ -25,7 +25,7 @@ sys.dont_write_bytecode = False
 GROUPS = {
     "Run": ("install", "up", "down", "restart", "rebuild"),
     "Inspect": ("health", "logs", "open", "doctor", "version"),
-    "Work": ("trigger", "airflow", "shell"),
+    "Work": ("adopt", "trigger", "airflow", "shell"),
     "Data": ("backup", "restore", "drill", "clean", "move-artifacts"),
     "Admin": ("accounts", "secrets", "systemd", "lock"),
 }
@@ -417,6 +417,39 @@ def secrets(project: "Project", rotate: list[str]) -> None:
 
 
 @command(
+    alone=True,
+    help={
+        "file": "a CSV or Parquet file, a path or s3:// address",
+        "name": "name of the new problem, such as bike-rentals",
+        "target": "column to predict",
+        "time": "column with the time of a row, if there is one",
+        "kind": "binary, multiclass or regression (default: what fits the target)",
+        "check": "try this problem again, on a sample and without the stack",
+        "list": "list the problems",
+        "json": "print one JSON document",
+    },
+)
+def adopt(
+    project: "Project",
+    file: str = "",
+    name: str = "",
+    target: str = "",
+    time: str = "",
+    kind: str = "",
+    check: str = "",
+    list: bool = False,
+    json: bool = False,
+) -> None:
+    """Turn a table into a problem with training, monitoring and scoring.
+
+    Writes dags/problems/NAME.py and trains on a sample. Example: inv adopt --file bikes.csv --name
+    bike-rentals --target count --time date
+    """
+    options = commands.adopt.Options(file, name, target, time, kind, check, list, json)
+    commands.adopt.run(project, options)
+
+
+@command(
     help={
         "add": "create this account, or change the role of an existing one",
         "remove": "remove this account; its experiments and models are kept",
@@ -470,6 +503,7 @@ namespace = Collection(
     shell,
     doctor,
     version,
+    adopt,
     backup,
     restore_,
     drill,

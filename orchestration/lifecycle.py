@@ -22,7 +22,7 @@ from orchestration.project import Project
 from orchestration.settings.model import Settings
 from orchestration.tls import certificates
 
-FOLDERS = ("logs", "plugins", "dags", "include", "backups/report")
+FOLDERS = ("logs", "plugins", "dags", "include", "datasets", "backups/report")
 
 
 def install(project: Project) -> None:

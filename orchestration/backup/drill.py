@@ -26,7 +26,7 @@ from orchestration.settings.validation import PORTS
 
 # The temporary stack shares these files with the clone, and gets these empty folders.
 SHARED = ("orchestration", "install", ".env.example")
-OWN = ("dags", "include", "logs", "plugins", "backups/report")
+OWN = ("dags", "include", "datasets", "logs", "plugins", "backups/report")
 VOLUME = "/mlflow_data"
 CHECK = runtime_module("airflow.check_restored")
 CHECK_SECONDS = 600

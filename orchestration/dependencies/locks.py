@@ -34,6 +34,8 @@ LOCKS: Mapping[str, tuple[str, ...]] = {
     "audit.lock": ("audit.in", *ANY_PLATFORM),
     "bench.lock": ("bench.in", *IMAGES),
     "s3.lock": ("s3.in", *IMAGES),
+    # Only the tables in the packages are used, so their dependencies are not needed.
+    "problems.lock": ("problems.in", "--no-deps", *IMAGES),
     "page.lock": ("page.in", "status.in", "--constraints", "status.lock", *IMAGES),
     "base/postgres.lock": ("base/postgres.in", "--no-deps", *IMAGES),
 }

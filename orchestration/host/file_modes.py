@@ -19,8 +19,8 @@ OF_REPOSITORY = ("orchestration/config",)
 # Images are built from these. Clones with equal modes share Docker's build cache.
 OF_IMAGES = ("status", "install/base", "install/*.lock", "install/*.sh")
 # Folders with code that services mount and only Airflow's user reads.
-OF_AIRFLOW = ("dags", "include", "plugins")
-CODE = (".py", ".airflowignore")
+OF_AIRFLOW = ("dags", "include", "plugins", "datasets")
+CODE = (".py", ".airflowignore", ".csv", ".csv.gz", ".parquet", ".pq")
 NAMED = 3
 
 

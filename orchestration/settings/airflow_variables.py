@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 OPTION = re.compile("AIRFLOW__[A-Z0-9][A-Z0-9_]*?__[A-Z0-9][A-Z0-9_]*")
-ENTRY = re.compile("AIRFLOW_(CONN|VAR)_[A-Z0-9_]+")
-PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
+ENTRY = re.compile("(AIRFLOW_CONN|AIRFLOW_VAR|DATASET_URI)_[A-Z0-9_]+")
+PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "DATASET_URI_")
 # Every option of Airflow and its installed providers, written by checks/airflow_options.py.
 OPTIONS = Path(__file__).with_name("airflow_options.txt")
 # Airflow passes every key of this section on to Celery.

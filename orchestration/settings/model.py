@@ -47,7 +47,9 @@ SECRETS: dict[str, Callable[[], str]] = {
 
 # Airflow's services access these locations themselves if they are in a bucket.
 LOGS = "AIRFLOW_LOGS_DESTINATION"
-AIRFLOW_LOCATIONS = (LOGS, "DATASET_URI")
+AIRFLOW_LOCATIONS = (LOGS, "DATASET_URI", "PREDICTIONS_URI")
+# Followed by the name of a problem: the source of its rows.
+SOURCE_OF = "DATASET_URI_"
 # Previous Fernet keys, which only backups from before a rotation need.
 PREVIOUS_KEYS = "AIRFLOW_FORMER_FERNET_KEYS"
 
@@ -106,7 +108,7 @@ class Settings:
     @property
     def compose_files(self) -> Mapping[str, tuple[str, ...]]:
         """The Compose files in the order they are read, each with the settings that add it."""
-        in_buckets = tuple(filter(self._is_bucket, AIRFLOW_LOCATIONS))
+        in_buckets = tuple(filter(self._is_bucket, self._locations))
         optional = {
             "docker-compose.tls.yaml": ("TLS",) if self.tls else (),
             "docker-compose.s3.yaml": in_buckets,
@@ -134,6 +136,11 @@ class Settings:
         The status page shows it. It reveals neither the folder nor the secret it is made of.
         """
         return fingerprint(f"{self.root} {self['AIRFLOW_JWT_SECRET']}")
+
+    @property
+    def _locations(self) -> list[str]:
+        """The names of the settings with locations that tasks access."""
+        return [*AIRFLOW_LOCATIONS, *(name for name in self.values if name.startswith(SOURCE_OF))]
 
     def _is_bucket(self, name: str) -> bool:
         return self[name].startswith("s3://")

@@ -93,6 +93,7 @@ RULES = (
           "{0}={1} is not an amount of memory.", "auto, 2g or 1280m, for example"),
     _rule("DATASET_URI", f"{FILE_IN_BUCKET}|{NOT_IN_BUCKET}", NO_BUCKET,
           "a path, or s3://bucket/flights.parquet"),
+    _rule("PREDICTIONS_URI", f"({BUCKET})?", NO_BUCKET, "s3://bucket/prefix, or leave it blank"),
     # The value is not shown: anyone who knows it can write to the channel.
     _rule("ALERT_WEBHOOK_URL", f"({WEB_ADDRESS})?", NO_ADDRESS,
           "https://HOST/..., or leave it blank", secret=True),

@@ -16,6 +16,7 @@ import pytest
 from tests.support.repository import copy_repository
 
 ALONE = {
+    "adopt",
     "move-artifacts",
     "install",
     "up",

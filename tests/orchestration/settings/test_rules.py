@@ -62,6 +62,7 @@ VALUES = {
     **dict.fromkeys(("SMTP_USER", "SMTP_PASSWORD", "AWS_PROFILE"), LINE),
     "MLFLOW_ARTIFACTS_DESTINATION": (["/mlflow_data", "s3://bucket/a"], ["s3://B/x", "s3:bucket"]),
     "AIRFLOW_LOGS_DESTINATION": (["", "s3://bucket/logs"], ["/logs", "s3://"]),
+    "PREDICTIONS_URI": (["", "s3://bucket/predictions"], ["/predictions", "s3://"]),
     **dict.fromkeys(
         ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
         (["", "aB3/+="], ["a b", "a\nb"]),
