@@ -404,8 +404,8 @@ def test_dags_push_the_report_that_the_client_reads():
     ],
 )
 def test_settings_and_alerts_accept_the_same_addresses(address, good, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "dags")
-    from ml import alerting
+    monkeypatch.syspath_prepend(ROOT / "orchestration/config")
+    from stack_runtime.airflow import alerting
 
     assert bool(re.fullmatch(rules.WEB_ADDRESS, address)) == good
     assert bool(alerting.ADDRESS.fullmatch(address)) == good

@@ -27,7 +27,7 @@ class Allowed:
 def airflow(networks: set[str], memory: str, processes: int = 512, **more) -> Allowed:
     """Return the properties of an Airflow service. All have the same mounts and user."""
     home = "/opt/airflow"
-    reads = {f"{home}/{name}" for name in ("dags", "include", "plugins", "airflow.cfg")}
+    reads = {f"{home}/{name}" for name in ("dags", "datasets", "include", "plugins", "airflow.cfg")}
     reads |= {"/opt/stack"}
     reads |= {"/etc/ssl/certs/ca-certificates.crt"}
     writes = {f"{home}/logs", f"{home}/data"}

@@ -24,6 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests of the example in a repository from which it was removed."""
+    if not (ROOT / "dags/problems/flights").is_dir():
+        for item in items:
+            if item.get_closest_marker("example"):
+                item.add_marker(pytest.mark.skip(reason="the problem `flights` was removed"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator:
     """Collect evidence of a failure before fixtures remove the stack, and name its folder."""

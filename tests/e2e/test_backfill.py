@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import requests
 
+pytestmark = pytest.mark.example
 MONTHS = [f"2013-{month:02}" for month in range(2, 13)]
 FLIGHTS = """
 import sys; sys.path.insert(0, {dags!r})
-from ml import sample
-flights = sample.flights()
+from problems.flights.table import sample
+flights = sample()
 flights[flights["month"] == 5].head(2000).to_csv(sys.stdout, index=False)
 """
 BACKFILL = (
@@ -55,11 +56,11 @@ def test_backfill_of_2013_retrains_after_drift_and_alerts(stack, receiver, reque
     backfilled = [run for run in runs if run["run_type"] == "backfill"]
     assert [run["state"] for run in backfilled] == ["success"] * len(MONTHS)
     monitored = monitoring_runs(stack)
-    assert {run["month"] for run in monitored} == {"2013-01", *MONTHS}
+    assert {run["period"] for run in monitored} == {"2013-01", *MONTHS}
     trained = stack.await_runs("training_pipeline", 300)
     events = stack.airflow("/api/v2/assets/events?limit=100")["asset_events"]
     retraining = [event for event in events if event["source_task_id"] == "retraining"]
-    months = [event["extra"]["month"] for event in retraining]
+    months = [event["extra"]["period"] for event in retraining]
     # The first training was started by hand, each other one by drift in one month.
     assert 1 <= len(months) == len(set(months)) == len(trained) - 1
     assert all(receiver.alerts(month, "have drifted") for month in months)
@@ -71,7 +72,7 @@ def write_report(stack, monitored, retrained, folder):
     """Write the chart of the last monitoring run and the table of all runs."""
     address = f"{stack.url('MLFLOW_PORT')}/get-artifact"
     query = {"run_id": monitored[-1]["run_id"], "path": "history.png"}
-    chart = requests.get(address, params=query, timeout=30)
+    chart = requests.get(address, params=query, auth=stack.credentials("status"), timeout=30)
     chart.raise_for_status()
     Path(folder).mkdir(exist_ok=True)
     Path(folder, "pipelines-2013.png").write_bytes(chart.content)
@@ -103,7 +104,7 @@ CORRUPTIONS = {
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
 @pytest.mark.parametrize(
-    ("dag_id", "key"), [("monitoring_pipeline", "month"), ("training_pipeline", "until")]
+    ("dag_id", "key"), [("monitoring_pipeline", "period"), ("training_pipeline", "until")]
 )
 def test_corrupted_month_fails_with_reason_and_keeps_champion(
     stack, dataset, corruption, dag_id, key

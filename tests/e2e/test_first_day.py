@@ -18,6 +18,7 @@ def test_first_up_prints_canary_and_addresses(stack):
     assert stack.url("STATUS_PORT") in stack.first_up
 
 
+@pytest.mark.example
 def test_training_registers_champion_with_metrics(stack):
     conf = '{"until": "2013-01"}'
     output = stack.run_ok("inv", "trigger", "training_pipeline", "--conf", conf, "--wait")
@@ -68,6 +69,7 @@ def test_health_exits_with_0(stack, engine):
     assert f"healthy ({engine})" in stack.run_ok("inv", "health")
 
 
+@pytest.mark.example
 def test_trigger_unknown_dag_suggests_name(stack):
     done = stack.run("inv", "trigger", "trainig_pipeline", "--wait")
     assert done.returncode == 1
@@ -124,6 +126,7 @@ def test_mlflow_rejects_missing_and_wrong_password(stack, path):
         assert requests.request(method, address, auth=credentials, timeout=30).status_code == 401
 
 
+@pytest.mark.example
 def test_status_account_of_mlflow_is_read_only(stack):
     document = stack.mlflow("GET", "experiments/search", params={"max_results": 50}).json()
     assert "flight-delay" in {experiment["name"] for experiment in document["experiments"]}
@@ -156,6 +159,7 @@ def test_status_page_lists_all_services(stack, engine):
     assert all(name in page for name in SERVICES[engine] - {"status"})
 
 
+@pytest.mark.example
 def test_status_page_shows_results_of_work(stack):
     names = ("canary", "training", "dag-files", "disk", "champion")
     # The page may show the champion before the run that trained it has finished.
@@ -164,7 +168,9 @@ def test_status_page_shows_results_of_work(stack):
     assert re.search(r"queued [\d.]+ s, client .* prune [\d.]+ s", page["canary"]["detail"])
     assert re.search(r"version 1, data to 2013-01, auc 0\.6\d+", page["champion"]["detail"])
     metrics = requests.get(stack.url("STATUS_PORT") + "/metrics", timeout=10).text
-    assert re.search(r'^mlops_champion_metric{metric="auc"} 0\.6', metrics, re.MULTILINE)
+    assert re.search(
+        r'^mlops_champion_metric{metric="auc",problem="flight-delay"} 0\.6', metrics, re.MULTILINE
+    )
 
 
 def test_logs_of_one_service(stack):
@@ -174,6 +180,7 @@ def test_logs_of_one_service(stack):
     assert "airflow-apiserver" in done.stderr
 
 
+@pytest.mark.example
 def test_new_champion_starts_monitoring(stack):
     (run,) = stack.await_runs("monitoring_pipeline", 180)
     assert (run["run_type"], run["state"]) == ("asset_triggered", "success")
@@ -181,6 +188,7 @@ def test_new_champion_starts_monitoring(stack):
     assert re.match(r"2013-01: \d+% of the columns", stack.status_page()["drift"]["detail"])
 
 
+@pytest.mark.example
 def test_restart_of_all_keeps_runs_and_models(stack):
     before, models = stack.start_times(), stack.latest_versions()
     assert re.search(r"Restarted and verified in \d+ s", stack.run_ok("inv", "restart"))

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+pytestmark = pytest.mark.example
 MONITOR = ("inv", "trigger", "monitoring_pipeline", "--wait", "--conf")
 PREDICT = """
 import json, mlflow, pandas
@@ -21,7 +24,7 @@ def test_model_predicts_raw_rows_without_our_code(stack):
 
 
 def test_drifted_month_sends_alert_and_trains_better_champion(stack, receiver):
-    output = stack.run_ok(*MONITOR, '{"month": "2013-02"}')
+    output = stack.run_ok(*MONITOR, '{"period": "2013-02"}')
     assert "drifted: 36% of the columns" in output
     assert ": delivered" in output
     assert len(receiver.alerts("2013-02", "have drifted")) == 1
@@ -30,7 +33,7 @@ def test_drifted_month_sends_alert_and_trains_better_champion(stack, receiver):
 
 def test_same_month_does_not_train_again(stack, receiver):
     stack.await_runs("monitoring_pipeline", 180)
-    stack.run_ok(*MONITOR, '{"month": "2013-02"}')
+    stack.run_ok(*MONITOR, '{"period": "2013-02"}')
     stack.await_runs("monitoring_pipeline", 180)
     runs = stack.await_runs("training_pipeline", 180)
     assert [run["run_type"] for run in runs] == ["manual", "asset_triggered"]
@@ -38,7 +41,7 @@ def test_same_month_does_not_train_again(stack, receiver):
 
 
 def test_failed_task_sends_alert_with_reason(stack, receiver):
-    done = stack.run(*MONITOR, '{"month": "2031-01"}')
+    done = stack.run(*MONITOR, '{"period": "2031-01"}')
     assert done.returncode == 1
     assert "no flights of 2031-01" in done.stderr
     assert receiver.alerts("monitoring_pipeline: arrival failed", "no flights of 2031-01")
@@ -46,10 +49,10 @@ def test_failed_task_sends_alert_with_reason(stack, receiver):
 
 def test_unreachable_alert_receiver_is_logged_and_fails_nothing(stack, receiver):
     receiver.stop()
-    done = stack.run(*MONITOR, '{"month": "2031-02"}')
+    done = stack.run(*MONITOR, '{"period": "2031-02"}')
     assert "no flights of 2031-02" in done.stderr
     # The last run succeeds, so the stack is healthy again.
-    done = stack.run(*MONITOR, '{"month": "2013-03"}')
+    done = stack.run(*MONITOR, '{"period": "2013-03"}')
     assert done.returncode == 0, done.stderr
     logs = (stack.folder / "logs").rglob("*task_id=alert_of_failure/*.log")
     assert any("not delivered: connection refused" in log.read_text() for log in logs)

@@ -20,8 +20,8 @@ RUN_SECONDS, PAGE_SECONDS = 60, 30
 JANUARY = """
 import sys
 sys.path.insert(0, "{dags}")
-from ml import sample
-flights = sample.flights()
+from problems.flights.table import sample
+flights = sample()
 flights[flights.month == 1].to_csv(sys.stdout, index=False)
 """
 

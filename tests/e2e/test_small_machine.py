@@ -36,7 +36,7 @@ def test_memory_limits_fit_the_smallest_machine(small):
 def test_training_on_a_month_and_monitoring_succeed(small):
     small.run_ok("inv", "trigger", "training_pipeline", "--conf", '{"until": "2013-01"}', "--wait")
     small.run_ok(
-        "inv", "trigger", "monitoring_pipeline", "--conf", '{"month": "2013-02"}', "--wait"
+        "inv", "trigger", "monitoring_pipeline", "--conf", '{"period": "2013-02"}', "--wait"
     )
     runs = small.await_runs("training_pipeline", 300)
     assert {run["state"] for run in runs} == {"success"}

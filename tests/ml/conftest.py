@@ -1,132 +1,84 @@
-"""Real modules, real data, real Airflow and MLflow; every state in a folder of its own."""
+"""Generated problems of each kind, with real Airflow and MLflow in folders of their own."""
 
-import os
+import importlib
 import shutil
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support import mlflow_store
 from tests.support.airflow_home import DAGS
 
-sys.path.insert(0, str(DAGS))
-os.environ.update(
-    MLFLOW_DISABLE_TELEMETRY="true",
-    # On slices this small, threads wait for each other longer than they work.
-    OMP_NUM_THREADS="1",
-)
-for name in ("DATASET_URI", "DATA_DIR", "CODE_VERSION", "MLFLOW_TRACKING_URI", "MLFLOW_PUBLIC_URL"):
-    os.environ.pop(name, None)
-
-from ml import MODELS, data, features, model  # noqa: E402  after sys.path
-
-pd = data.pd
-SLICE = 40
-PARAMS = {"seed": 42, "holdout_months": 1}
+client, store, use = mlflow_store.client, mlflow_store.store, mlflow_store.use
+SAMPLES = {
+    name: importlib.import_module(f"tests.ml.samples.{name}").PROBLEM
+    for name in ("churn", "demand", "plants")
+}
+CHURN = SAMPLES["churn"]
+# The period up to which the first training uses rows, and the next one.
+PERIODS = {
+    "churn": ("2024-03", "2024-07"),
+    "demand": ("2024-03-25", "2024-04-01"),
+    "plants": ("2024-1.csv", "2024-2.csv"),
+}
 
 
-@pytest.fixture(scope="session")
-def everything():
-    """All of the real flights, as they are read."""
-    return data.read()
+DAG_FILE = '''
+"""The DAGs of {name}: Airflow finds training, monitoring and scoring here."""
 
+import pipelines
+from tests.ml.samples.{name} import PROBLEM
 
-@pytest.fixture(scope="session")
-def flights(everything):
-    """Every 40th of the real flights, all twelve months: 8,420 rows, checked."""
-    return data.check(everything.iloc[::SLICE])
+pipelines.create(PROBLEM)
+'''
 
 
 @pytest.fixture(scope="session")
-def table(flights):
-    """What models are trained on: `flights` labelled, with their features."""
-    labelled = data.labelled(flights)
-    return labelled.assign(**features.make(labelled))
+def bag(tmp_path_factory):
+    """Return Airflow's DAGs of the generated problems, and the canary."""
+    from airflow.models import DagBag
+
+    folder = tmp_path_factory.mktemp("dags")
+    for name in SAMPLES:
+        (folder / f"{name}_pipelines.py").write_text(DAG_FILE.format(name=name))
+    shutil.copy(DAGS / "canary.py", folder)
+    return DagBag(folder, include_examples=False)
+
+
+@pytest.fixture(scope="session", params=sorted(SAMPLES))
+def name(request):
+    """The name of each sample, one after another."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
-def parts(table):
-    """`table` before December, and December."""
-    return model.split(table, 1)
+def problem(name):
+    """Each generated problem."""
+    return SAMPLES[name]
 
 
 @pytest.fixture(scope="session")
-def fitted(parts):
-    """Both kinds of model, trained on `parts`."""
-    return {kind: model.train(kind, parts[0], seed=1) for kind in MODELS}
+def periods(name):
+    """The last period of the first training, and a later one."""
+    return PERIODS[name]
 
 
 @pytest.fixture(scope="session")
-def source(everything, tmp_path_factory):
-    """The slice as a team would bring it: a Parquet file, other columns and all."""
-    file = tmp_path_factory.mktemp("source") / "flights.parquet"
-    everything.iloc[::SLICE].to_parquet(file)
-    return file
+def params(problem):
+    """Parameters of a training."""
+    return {"seed": 42, "holdout": problem.holdout}
 
 
 @pytest.fixture(scope="session")
-def use():
-    """Let MLflow work in a folder: on a copy of an SQLite file, with artifacts beside it."""
-    import mlflow
-
-    def use(database, folder, patch):
-        shutil.copyfile(database, folder / "mlflow.db")
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_PUBLIC_URL", "http://mlflow.here")
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-        mlflow.set_registry_uri(f"sqlite:///{folder}/mlflow.db")
-        return mlflow.MlflowClient()
-
-    return use
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    """An empty database, its schema made once and copied for each test."""
-    import mlflow
-
-    file = tmp_path_factory.mktemp("store") / "empty.db"
-    mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
-@pytest.fixture
-def client(store, use, tmp_path, monkeypatch):
-    """MLflow on a new SQLite file and folder, no server."""
-    return use(store, tmp_path, monkeypatch)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What one training handed from step to step, and the database it left."""
-
-    database: Path
-    ingested: dict[str, Any]
-    table: str
-    trained: list[dict[str, Any]]
-    verdict: dict[str, Any]
-
-
-@pytest.fixture(scope="session")
-def first(store, use, source, tmp_path_factory):
-    """The first training of a new stack: the slice to March, both kinds, the better champion."""
-    from ml import training
-
+def first(problem, periods, store, use, tmp_path_factory):
+    """Return the first training of a problem on a new stack."""
     folder = tmp_path_factory.mktemp("first")
     with pytest.MonkeyPatch.context() as patch:
         use(store, folder, patch)
-        patch.setenv("DATASET_URI", str(source))
-        ingested = training.ingest(folder, "2013-03")
-        table = training.make_features(folder, ingested["flights"])
-        trained = [training.train(one, table, ingested, PARAMS, "first") for one in MODELS]
-        verdict = training.validate(table, trained, ingested["until"], PARAMS["holdout_months"])
-    return Trained(folder / "mlflow.db", ingested, table, trained, verdict)
+        return mlflow_store.train(problem, folder, periods[0])
 
 
 @pytest.fixture
-def after_first(first, use, source, tmp_path, monkeypatch):
-    """MLflow as `first` left it, in a copy; DATASET_URI is the slice."""
-    monkeypatch.setenv("DATASET_URI", str(source))
+def after_first(first, use, tmp_path, monkeypatch):
+    """Return a client of the MLflow that `first` wrote, in a copy."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     return use(first.database, tmp_path, monkeypatch)

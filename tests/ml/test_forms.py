@@ -1,4 +1,4 @@
-"""Test that Airflow's web page can start every DAG as its form opens.
+"""Test that Airflow's trigger form can start every DAG with its default values.
 
 Airflow 3.0.1 disables the buttons `Trigger` and `Run Backfill` while a required parameter has no
 value. Every parameter with a type is required, unless its types include null
@@ -6,17 +6,10 @@ value. Every parameter with a type is required, unless its types include null
 """
 
 import copy
-from pathlib import Path
 
 import pytest
-from airflow.models import DagBag
 
-DAGS = Path(__file__).parents[2] / "dags"
-
-
-@pytest.fixture(scope="module")
-def bag():
-    return DagBag(DAGS, include_examples=False)
+from tests.ml.conftest import CHURN
 
 
 def is_required(schema):
@@ -35,33 +28,31 @@ def fields_that_disable_the_button(params):
     ]
 
 
-def sent_by_the_form(params, **changes):
-    """Return the parameters of a run if the form sends all its fields, some of them changed."""
-    sent = copy.deepcopy(params)
-    sent.update({name: params[name] for name in params} | changes)
-    return sent.validate()
+def submit_form(params, **changes):
+    """Return the parameters of a run after the form sends all its fields, with some changes."""
+    submission = copy.deepcopy(params)
+    submission.update({name: params[name] for name in params} | changes)
+    return submission.validate()
 
 
-def test_every_form_opens_with_its_button_enabled(bag):
+def test_form_defaults_enable_trigger_button(bag):
     disabled = {name: fields_that_disable_the_button(dag.params) for name, dag in bag.dags.items()}
     assert len(disabled) >= 3
     assert {name: fields for name, fields in disabled.items() if fields} == {}
 
 
-def test_every_form_is_accepted_as_it_opens(bag):
+def test_form_defaults_are_accepted(bag):
     for dag in bag.dags.values():
-        assert sent_by_the_form(dag.params) == {name: dag.params[name] for name in dag.params}
+        assert submit_form(dag.params) == {name: dag.params[name] for name in dag.params}
 
 
-@pytest.mark.parametrize(
-    ("dag_id", "field"), [("training_pipeline", "until"), ("monitoring_pipeline", "month")]
-)
-def test_a_cleared_month_is_accepted_and_a_wrong_one_is_not(bag, dag_id, field):
-    params = bag.dags[dag_id].params
-    assert sent_by_the_form(params, **{field: None})[field] is None
-    assert sent_by_the_form(params, **{field: "2013-05"})[field] == "2013-05"
+@pytest.mark.parametrize(("role", "field"), [("training", "until"), ("monitoring", "period")])
+def test_form_accepts_blank_but_no_invalid_period(bag, role, field):
+    params = bag.dags[CHURN.dag(role)].params
+    assert submit_form(params, **{field: None})[field] is None
+    assert submit_form(params, **{field: "2013-05"})[field] == "2013-05"
     with pytest.raises(Exception, match="2013-13"):
-        sent_by_the_form(params, **{field: "2013-13"})
+        submit_form(params, **{field: "2013-13"})
 
 
 @pytest.mark.parametrize(
@@ -73,5 +64,5 @@ def test_a_cleared_month_is_accepted_and_a_wrong_one_is_not(bag, dag_id, field):
         ({"type": ["null", "string"]}, False),
     ],
 )
-def test_rule_of_the_form(schema, required):
+def test_is_required_follows_type(schema, required):
     assert is_required(schema) is required

@@ -1,6 +1,7 @@
-"""Set Airflow's environment for tests. Import this before Airflow, which reads it on import."""
+"""Set the environment of Airflow's services. Import this before Airflow, which reads it."""
 
 import os
+import sys
 import tempfile
 
 from tests.support.repository import ROOT
@@ -12,3 +13,4 @@ os.environ.update(
     AIRFLOW__CORE__DAGS_FOLDER=str(DAGS),
     AIRFLOW__CORE__UNIT_TEST_MODE="true",
 )
+sys.path[:0] = [str(DAGS), str(ROOT / "orchestration/config")]
