@@ -19,6 +19,7 @@ from orchestration.files import atomic_write
 from orchestration.process import runner
 from orchestration.process.progress import Progress
 from orchestration.project import Project
+from orchestration.settings.model import SOURCE_OF, Settings
 
 NAME = re.compile("[a-z][a-z0-9-]{0,49}")
 KINDS = ("binary", "multiclass", "regression")
@@ -39,6 +40,7 @@ from problems.{module} import PROBLEM
 
 pipelines.create(PROBLEM)
 '''
+BUCKET = "s3://"
 EXAMPLE = "inv adopt --file FILE --name NAME --target COLUMN [--time COLUMN]"
 
 
@@ -102,7 +104,7 @@ def run(project: Project, options: Options) -> None:
         return
     if not options.check:
         _require_valid(options)
-    _, engine = lifecycle.working_engine(project)
+    settings, engine = lifecycle.working_engine(project)
     if not engine.is_built():
         raise StackError("The stack is not built yet.", fix="inv install")
     if options.check:
@@ -114,6 +116,8 @@ def run(project: Project, options: Options) -> None:
             f"{existing[0].relative_to(root)} exists already.",
             fix=f"Use another name, or try the existing problem: inv adopt --check {options.name}",
         )
+    if options.file.startswith(BUCKET):
+        _require_setting(settings, options, place)
     _show(options, _create(engine, options, place))
 
 
@@ -140,6 +144,17 @@ def _require_valid(options: Options) -> None:
                          fix=f"Use a file that ends in {', '.join(SUFFIXES)}.")  # fmt: skip
 
 
+def _require_setting(settings: Settings, options: Options, place: Place) -> None:
+    """Raise StackError unless a setting has the bucket: only then tasks get its keys."""
+    name = f"{SOURCE_OF}{place.module.upper()}"
+    if not settings.values.get(name, "").startswith(BUCKET):
+        line = f"{name}={options.file}"
+        raise StackError(
+            "Tasks get the keys of a bucket only if a setting names it.",
+            fix=f"Add this line to .env, and repeat the command: {line}",
+        )
+
+
 def _create(engine: Engine, options: Options, place: Place) -> dict[str, Any]:
     """Write the files of a problem, or none."""
     with Progress(Console(stderr=True, highlight=False)) as progress:
@@ -164,7 +179,7 @@ def _create(engine: Engine, options: Options, place: Place) -> dict[str, Any]:
 def _arguments(options: Options, place: Place) -> dict[str, str]:
     """Return the arguments of `ml.adopt`. Copies a local file to where the services read it."""
     source = file = options.file
-    if not options.file.startswith("s3://"):
+    if not options.file.startswith(BUCKET):
         path = Path(options.file).expanduser()
         if not path.is_file():
             raise StackError(f"There is no file {path}.")
@@ -221,4 +236,6 @@ def _show(options: Options, result: Mapping[str, Any]) -> None:
         print(f"{name:<12}{line}")
     if written := result.get("written"):
         print(f"Written: {', '.join(written)}")
+    if options.file.startswith(BUCKET):
+        print("Run: inv up")
     print(f"Run: inv trigger {result['dag_ids'][0]} --wait")

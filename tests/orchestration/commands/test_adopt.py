@@ -103,7 +103,15 @@ def test_adopt_json_prints_one_document(project, installed, clone, trial, table,
     }
 
 
-def test_table_in_a_bucket_is_not_copied(project, installed, clone, trial, capsys):
+def test_table_in_a_bucket_needs_a_setting_and_is_not_copied(
+    project, installed, clone, trial, capsys
+):
+    line = "DATASET_URI_BIKE_RENTALS=s3://data/bikes.parquet"
+    with pytest.raises(StackError, match=f"repeat the command: {line}$"):
+        adopt.run(project, options("s3://data/bikes.parquet"))
+    assert written(clone) == []
+    with (clone / ".env").open("a") as file:
+        file.write(f"{line}\n")
     adopt.run(project, options("s3://data/bikes.parquet", json=True))
     assert written(clone) == FILES
     argument = json.loads(json.loads(capsys.readouterr().out)["arguments"][1])
