@@ -180,3 +180,22 @@ def test_pipelines_read_flights_from_bucket(stack, server, engine):
     assert done.returncode == 1
     assert f"cannot read flights from {stack.exported['DATASET_URI']}" in done.stderr
     assert "Not Found" in done.stderr
+
+
+def test_table_in_a_bucket_is_adopted_and_trained(stack, server):
+    days = [f"2024-{month:02}-{day:02}" for month in range(1, 7) for day in range(1, 29)]
+    rows = [f"{day},{number % 7},{number % 7 * 3 + number % 5}" for number, day in enumerate(days)]
+    file = server.folder / DATA / "rides.csv"
+    file.write_text("\n".join(["day,weather,count", *rows]))
+    # rclone caches the listing of its folder, so restart it.
+    server.kill()
+    server.start()
+    uri = f"s3://{DATA}/{file.name}"
+    options = ("--file", uri, "--name", "rides", "--target", "count", "--time", "day")
+    assert f"DATASET_URI_RIDES={uri}" in stack.run("inv", "adopt", *options).stderr
+    with (stack.folder / ".env").open("a") as settings:
+        settings.write(f"\nDATASET_URI_RIDES={uri}\n")
+    assert "Run: inv up" in stack.run_ok("inv", "adopt", *options)
+    stack.run_ok("inv", "up")
+    until(lambda: "dag_id" in stack.airflow("/api/v2/dags/rides_training"), 120)
+    assert "champion" in stack.run_ok("inv", "trigger", "rides_training", "--wait")
