@@ -174,7 +174,12 @@ def test_each_flag_of_a_command_exists(name):
 CREATED = {"logs/", "plugins/", ".env", ".smoke/", ".bench/results.json", "dags/.airflowignore"}
 RUNTIME = "orchestration/config/stack_runtime"
 CREATED |= {"orchestration/docker-compose.override.yaml", "include/"}
-CREATED |= {"datasets/", "datasets/bike_rentals/", "dags/problems/bike_rentals.py"}
+CREATED |= {
+    "datasets/",
+    "datasets/bike_rentals/",
+    "dags/problems/bike_rentals.py",
+    "bike_rentals/__init__.py",
+}
 CREATED |= {
     "dags/bike_rentals_pipelines.py",
     "certificates/ca.pem",
