@@ -91,7 +91,7 @@ def test_paused_postgres_is_reported_with_its_dependents(stack):
         page = stack.status_page()
     finally:
         stack.run_ok("docker", "unpause", postgres)
-    assert page["airflow-scheduler"]["state"] == page["champion"]["state"] == "unknown"
+    assert page["airflow-scheduler"]["state"] == page["canary"]["state"] == "unknown"
     assert page["redis"]["state"] == "up"
     until(lambda: stack.health()["status"] == "healthy", 60)
 
