@@ -22,8 +22,8 @@ class Unreached(Exception):
 def local_copies(uri: str, suffixes: Sequence[str]) -> Iterator[list[str]]:
     """Provide the local paths of one file, or of all files with a suffix in a folder, sorted.
 
-    Copies from a bucket are deleted afterwards. Keys, region and server come from
-    AWS's usual variables. Raises OSError if the server rejects a request, or Unreached.
+    Copies from a bucket are deleted afterwards. Keys, region and server come from AWS's usual
+    variables. Raises OSError if the server rejects a request, or Unreached.
     """
     if uri.startswith("s3://"):
         with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ BATCH = "_batch"
 """The column that names the file of a row, if rows have no time."""
 FREQUENCIES = {"month": "M", "week": "W", "day": "D"}
 Compare = Callable[[pd.Series, str], pd.Series]
+MISSING = ["", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "<NA>"]
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
 
 
@@ -36,6 +37,7 @@ def read(problem: Problem, uri: str = "") -> pd.DataFrame:
             if not files:
                 raise Refused(f"{source} contains no CSV or Parquet file")
             tables = [_table(problem, file) for file in files]
+            _require_same_columns(files, tables)
     except Refused:
         raise
     except (OSError, ValueError) as error:
@@ -57,11 +59,18 @@ def _table(problem: Problem, file: str) -> pd.DataFrame:
         dtype=dict.fromkeys((*problem.text, *text), str),
         usecols=columns.__contains__,
         keep_default_na=False,
-        na_values={name: ["", "NA", "NaN"] for name in columns if name not in problem.text},
+        na_values={name: MISSING for name in columns if name not in problem.text},
         # A comma at the end of each line would shift the columns.
         index_col=False,
         low_memory=False,
     )
+
+
+def _require_same_columns(files: list[str], tables: list[pd.DataFrame]) -> None:
+    # Otherwise the rows of a file with another separator would be lost, or a column be missing.
+    for file, table in zip(files, tables, strict=True):
+        if missing := [name for name in tables[0] if name not in table]:
+            raise Refused(f"{Path(file).name} has no column {', '.join(map(str, missing))}")
 
 
 def times(problem: Problem, rows: pd.DataFrame) -> pd.Series:

@@ -24,6 +24,8 @@ from ml import (
 )
 from ml.problem import Limits
 
+from tests.ml.conftest import CHURN
+
 
 @pytest.fixture(scope="session")
 def rows(problem):
@@ -275,3 +277,20 @@ def test_drift_of_few_rows_is_not_that_of_chance():
     assert not drift.compare(reference, few, Limits()).past_threshold
     moved = few.assign(x=few["x"] + 3, c="a")
     assert drift.compare(reference, moved, Limits()).past_threshold
+
+
+@pytest.mark.parametrize("content", ["day;plan\n2024-01-01;pro\n", "plan,calls\npro,3\n"])
+def test_file_without_the_columns_of_the_first_is_refused_by_name(tmp_path, content):
+    CHURN.function("sample")().head(50).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "b.csv").write_text(content)
+    with pytest.raises(Refused, match=r"^b\.csv has no column .*usage"):
+        data.read(CHURN, str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["NULL", "N/A", "null", ""])
+def test_usual_words_for_missing_numbers_are_read(tmp_path, text):
+    rows = CHURN.function("sample")().head(50).astype({"usage": object})
+    rows.loc[7, "usage"] = text
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    checked = data.check(CHURN, data.read(CHURN, str(tmp_path / "a.csv")))
+    assert checked["usage"].isna().tolist() == [row == 7 for row in range(50)]
