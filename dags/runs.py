@@ -63,14 +63,9 @@ def step(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     return task(multiple_outputs=False, **options)(run)
 
 
-def champion_asset(problem: Problem) -> Asset:
-    """Return the asset that is updated when the alias `champion` moves."""
-    return Asset(name=f"{problem.name}-champion", group="models")
-
-
-def drift_asset(problem: Problem) -> Asset:
-    """Return the asset that is updated once for each period whose drift reaches the threshold."""
-    return Asset(name=f"{problem.name}-drift", group="data")
+def asset(problem: Problem, event: str) -> Asset:
+    """Return an asset: `champion` when the alias moves, `drift` when a period has drifted."""
+    return Asset(name=f"{problem.name}-{event}", group=problem.name)
 
 
 def period_param(problem: Problem, description: str) -> Param:

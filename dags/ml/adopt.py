@@ -65,8 +65,7 @@ def _read(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path).rename(columns=str)
         header = pd.read_csv(path, nrows=1, header=None, dtype=str, keep_default_na=False)
         columns = pd.Index(header.iloc[0])
-        # As `ml.data` reads it.
-        missing: dict[str, Any] = {"keep_default_na": False, "na_values": data.MISSING}
+        missing = {"keep_default_na": False, "na_values": data.MISSING}
         table = pd.read_csv(path, index_col=False, low_memory=False, **missing)
     except UnicodeDecodeError as error:
         reason = f"{path.name} is not UTF-8 (byte {error.start}): save it as UTF-8"

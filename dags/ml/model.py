@@ -22,7 +22,7 @@ def train(problem: Problem, name: str, rows: pd.DataFrame, table: pd.DataFrame, 
     features = carried.of(problem)
     # A column without any value teaches nothing, and the trees reject it.
     numbers = [column for column in features.numbers if table[column].notna().any()]
-    build = problem.function("models", estimators.standard)()[name]
+    build = problem.function("models", lambda: estimators.STANDARD)()[name]
     pipeline = build(problem.kind, seed, numbers, features.categories)
     fitted = pipeline.fit(table[features.names], rows[problem.target])
     make = FunctionTransformer(features.module.make, kw_args=dict(features.arguments) or None)

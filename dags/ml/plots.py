@@ -13,8 +13,6 @@ from ml import scores
 from ml.problem import Problem
 from ml.scores import CALIBRATION_BINS, Predictions
 
-MAX_CLASSES = 20
-
 
 def of_training(
     problem: Problem, name: str, target: pd.Series, predictions: Predictions, importance: pd.Series
@@ -54,7 +52,7 @@ def _binary(name: str, target: pd.Series, predictions: Predictions) -> dict[str,
 def _multiclass(name: str, target: pd.Series, predictions: Predictions) -> dict[str, Figure]:
     figure, axes = _figure(f"Confusion matrix of {name} on the hold-out")
     axes.grid(visible=False)
-    common = target.astype(str).value_counts().index[:MAX_CLASSES]
+    common = target.astype(str).value_counts().index[:20]
     ConfusionMatrixDisplay.from_predictions(
         target.astype(str), predictions.labels, labels=sorted(common), normalize="true",
         values_format=".0%", xticks_rotation=45, colorbar=False, ax=axes,

@@ -16,8 +16,7 @@ from ml.features import PARTS
 
 MAX_ROWS = 5000
 # A column that alone predicts the target this well is probably known only after it.
-LEAK_SCORE = 0.99
-SUM_SCORE, MIN_COEFFICIENT = 0.999, 1e-3
+LEAK_SCORE, SUM_SCORE, MIN_COEFFICIENT = 0.99, 0.999, 1e-3
 MANY_VALUES, UNIQUE_SHARE = 250, 0.95
 FEW_ROWS, RARE_SHARE = 500, 0.05
 FOLDS = 3

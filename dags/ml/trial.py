@@ -54,6 +54,6 @@ def require_complete(problem: Problem) -> None:
     named, columns = {*problem.inputs, *time, *target}, problem.schema().columns
     if missing := sorted(named - set(columns)):
         raise Refused(f"schema() has no column {', '.join(missing)}")
-    models = problem.function("models", estimators.standard)()
+    models = problem.function("models", lambda: estimators.STANDARD)()
     if missing := sorted(set(problem.models) - set(models)):
         raise Refused(f"models() has no {', '.join(missing)}")

@@ -30,7 +30,7 @@ CRON = {"month": "@monthly", "week": "0 0 * * 1", "day": "@daily", "batch": "@ho
 
 def create(problem: Problem) -> None:
     """Create the monitoring DAG of a problem."""
-    champion, drift_asset = runs.champion_asset(problem), runs.drift_asset(problem)
+    champion, drift_asset = runs.asset(problem, "champion"), runs.asset(problem, "drift")
     timetable = CronDataIntervalTimetable(CRON[problem.unit], timezone="UTC")
     text = f"The {problem.unit} to check; blank for the newest period or next batch"
 

@@ -24,7 +24,7 @@ from ml.problem import Problem
 
 def create(problem: Problem) -> None:
     """Create the training DAG of a problem."""
-    champion, drift = runs.champion_asset(problem), runs.drift_asset(problem)
+    champion, drift = runs.asset(problem, "champion"), runs.asset(problem, "drift")
     held_out = f"{problem.unit.capitalize()}s" if problem.time else "Percentage of the rows"
     params = {
         "until": runs.period_param(problem, f"The last {problem.unit} to use; blank for all"),

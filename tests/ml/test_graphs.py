@@ -133,7 +133,7 @@ def test_each_kind_of_model_has_a_task(bag, name):
     problem = SAMPLES[name]
     training = bag.dags[problem.dag("training")].get_task("training")
     assert tuple(training.op_kwargs_expand_input.value["kind"]) == problem.models
-    assert set(problem.models) <= set(problem.function("models", estimators.standard)())
+    assert set(problem.models) <= set(problem.function("models", lambda: estimators.STANDARD)())
 
 
 def test_drift_starts_training_and_a_new_champion_monitoring(bag):
