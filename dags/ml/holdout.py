@@ -11,9 +11,9 @@ MIN_ROWS = 20
 def split(problem: Problem, rows: pd.DataFrame, holdout: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (rows to train on, rows held out).
 
-    With a time, the last `holdout` periods are held out, at most a third of the time: a random
-    split would train on the days that are predicted. Without one, `holdout` is the percentage of
-    rows. Raises Refused if a part is too small or has only one class.
+    With a time, the last `holdout` periods are held out, or more to have MIN_ROWS, at most a third
+    of the time: a random split would train on the days that are predicted. Without one, `holdout`
+    is the percentage of rows. Raises Refused if a part is too small or has only one class.
     """
     if rows.empty:
         raise Refused(f"nothing to train on: no {problem.rows} with a known {problem.target}")
@@ -26,7 +26,8 @@ def split(problem: Problem, rows: pd.DataFrame, holdout: int) -> tuple[pd.DataFr
 
 def _last_periods(problem: Problem, rows: pd.DataFrame, holdout: int) -> pd.Series:
     time = data.times(problem, rows)
-    first = time.max().to_period(data.FREQUENCIES[problem.period]) - (holdout - 1)
+    periods = time.dt.to_period(data.FREQUENCIES[problem.period]).sort_values()
+    first = min(periods.iloc[-1] - (holdout - 1), periods.iloc[-MIN_ROWS:].iloc[0])
     two_thirds = time.min() + (time.max() - time.min()) * 2 / 3
     return time >= max(first.start_time, two_thirds.ceil("D"))
 
@@ -41,7 +42,7 @@ def _sample(problem: Problem, rows: pd.DataFrame, percent: int) -> pd.Series:
 
 def _require_enough(problem: Problem, name: str, part: pd.DataFrame) -> None:
     what, classes = f"nothing to {name}: needs", part[problem.target].nunique()
-    if problem.kind == "regression" and len(part) < MIN_ROWS:
+    if len(part) < MIN_ROWS:
         raise Refused(f"{what} {MIN_ROWS} {problem.rows}, has {len(part)}")
     if problem.kind != "regression" and classes < 2:
         found = f"has {classes} in {len(part)} {problem.rows}"

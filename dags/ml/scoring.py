@@ -44,8 +44,8 @@ def score(problem: Problem, source: str, run_id: str) -> dict[str, Any]:
     )
     name = data.run_folder(problem.dag("scoring"), run_id).name
     file = _store(table, f"{folder(problem)}/{name}.parquet")
-    report = [f"{len(table):,} {problem.rows} predicted by version {champion.version}"]
-    report += [f"predictions     {file}"]
+    summary = f"{len(table):,} {problem.rows} predicted by version {champion.version}"
+    report = [summary, f"predictions     {file}"]
     return {"file": file, "rows": len(table), "version": champion.version, "report": report}
 
 

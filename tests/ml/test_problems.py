@@ -294,3 +294,13 @@ def test_usual_words_for_missing_numbers_are_read(tmp_path, text):
     rows.to_csv(tmp_path / "a.csv", index=False)
     checked = data.check(CHURN, data.read(CHURN, str(tmp_path / "a.csv")))
     assert checked["usage"].isna().tolist() == [row == 7 for row in range(50)]
+
+
+def test_few_rows_in_the_last_period_hold_out_more_periods():
+    rows = CHURN.function("sample")()
+    few = data.labelled(CHURN, data.check(CHURN, rows[rows["day"] < "2024-12-03"].iloc[::10]))
+    assert data.periods(CHURN, few).iloc[-1] == "2024-12"
+    earlier, later = holdout.split(CHURN, few, 1)
+    assert set(data.periods(CHURN, later)) == {"2024-11", "2024-12"}
+    assert len(later) >= holdout.MIN_ROWS
+    assert len(earlier) + len(later) == len(few)
