@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _describe(options: Mapping[str, str]) -> dict[str, Any]:
     name, file = options["name"], problem.absolute(options["file"])
+    if taken := [one for one in problem.names() if problem.load(one).name == name]:
+        raise Refused(f"the model name {name} is that of the problem {taken[0]}: use another name")
     with bucket.local_copies(file, data.SUFFIXES) as files:
         table = _read(Path(files[0] if files else file))
     found = facts.of(table, options["target"], options["time"], options["kind"])

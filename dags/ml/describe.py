@@ -11,7 +11,6 @@ from ml import Refused, data
 from ml.facts import Facts
 from ml.suspicions import Suspicion
 
-DECAY = {"binary": 0.03, "multiclass": 0.1, "regression": 0.1}
 TEXT = '''\
 """Predict {target}. Written by `inv adopt` on {today:%Y-%m-%d} from {rows:,} rows."""
 
@@ -68,7 +67,7 @@ def module_text(name: str, source: str, facts: Facts, suspicions: Sequence[Suspi
         source=_quoted(source),
         time="".join(_line(4, line) for line in _time(facts)),
         inputs="".join(_line(8, line) for line in lines),
-        decay=DECAY[facts.kind],
+        decay=0.03 if facts.kind == "binary" else 0.1,
         seasonal=", ".join(map(_quoted, seasonal)),
         columns="".join(_line(12, line) for line in columns),
     )

@@ -18,8 +18,7 @@ MAX_ROWS = 5000
 # A column that alone predicts the target this well is probably known only after it.
 LEAK_SCORE, SUM_SCORE, MIN_COEFFICIENT = 0.99, 0.999, 1e-3
 MANY_VALUES, UNIQUE_SHARE = 250, 0.95
-FEW_ROWS, RARE_SHARE = 500, 0.05
-FOLDS = 3
+FEW_ROWS, RARE_SHARE, FOLDS = 500, 0.05, 3
 # Columns that predictions or the pipelines add, see `ml.scoring` and `ml.data`.
 RESERVED = re.compile("prediction|probability_|model_(version|run)$|scored_at$|_(row|batch)$")
 # A number with separators, a unit or a currency.

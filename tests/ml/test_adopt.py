@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -189,6 +190,14 @@ def test_last_period_is_set_only_for_data_that_has_ended(run):
     first = (pd.Timestamp.now().to_period("M") + 1).strftime("%Y-%m")
     assert f'first="{first}"' in text
     assert "last=" not in text
+
+
+def test_name_of_another_model_is_refused(run, monkeypatch):
+    monkeypatch.setattr(problem, "names", lambda: ["flights"])
+    other = SimpleNamespace(name="rentals")
+    monkeypatch.setattr(problem, "load", lambda module: other)
+    result = run(table(), target="count")
+    assert result["error"].startswith("the model name rentals is that of the problem flights")
 
 
 def test_table_larger_than_memory_is_refused_before_it_is_read(run, monkeypatch):
