@@ -122,7 +122,7 @@ def _check(name: str, rows: pd.DataFrame | None = None, folder: str = "") -> dic
 def _place(error: BaseException, module: str) -> str:
     """Return the last line of the problem's files in a traceback, or a blank."""
     frames = traceback.extract_tb(error.__traceback__)
-    places = [(Path(frame.filename), frame.lineno) for frame in frames]
+    places = [(Path(f.filename), f.lineno) for f in frames if "/ml/" not in f.filename]
     if isinstance(error, SyntaxError):
         places.append((Path(str(error.filename)), error.lineno))
     own = [(path.name, line) for path, line in places if module in (path.stem, path.parent.name)]

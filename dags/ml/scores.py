@@ -22,8 +22,7 @@ Metrics = dict[str, float]
 class Metric:
     """How to compare two values of a metric.
 
-    `guard` is another metric that must not get worse. If `relative`, margins are a share of the
-    value.
+    The metric `guard` must not get worse. If `relative`, margins are a share of the value.
     """
 
     more_is_better: bool = False
@@ -115,6 +114,8 @@ def evaluate(kind: str, target: pd.Series, predictions: Predictions) -> Metrics:
 
 
 def _binary(target: pd.Series, predictions: Predictions) -> Metrics:
+    if unknown := sorted(map(str, set(target) - set(predictions.classes))):
+        raise Refused(f"the model does not know the class {', '.join(unknown)} of {target.name}")
     chance = predictions.column
     truth = (target == predictions.classes[1]).to_numpy()
     return {

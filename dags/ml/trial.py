@@ -21,9 +21,8 @@ def run(problem: Problem, rows: pd.DataFrame) -> dict[str, Any]:
     from ml import registry
 
     labelled = data.labelled(problem, data.check(problem, rows))
-    if len(labelled) > SAMPLE_ROWS:
-        sample = labelled.sample(SAMPLE_ROWS, random_state=SEED)
-        labelled = sample.sort_index().reset_index(drop=True)
+    count = min(SAMPLE_ROWS, len(labelled))
+    labelled = labelled.sample(count, random_state=SEED).sort_index().reset_index(drop=True)
     target_of(labelled[problem.target], problem.kind)
     table = carried.of(problem).table(labelled)
     earlier, later = holdout.split(problem, labelled, problem.holdout)

@@ -304,3 +304,10 @@ def test_few_rows_in_the_last_period_hold_out_more_periods():
     assert set(data.periods(CHURN, later)) == {"2024-11", "2024-12"}
     assert len(later) >= holdout.MIN_ROWS
     assert len(earlier) + len(later) == len(few)
+
+
+def test_unknown_class_of_a_binary_target_is_refused():
+    predictions = scores.Predictions(np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]]), ("no", "yes"))
+    target = pd.Series(["yes", "no", "maybe"], name="left")
+    with pytest.raises(Refused, match="does not know the class maybe of left"):
+        scores.evaluate("binary", target, predictions)
