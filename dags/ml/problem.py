@@ -34,12 +34,12 @@ class Limits:
     """Other limits, by column."""
     seasonal: Sequence[str] = ()
     """Columns that change with the season or the time of day. They are reported, not counted."""
-    share: float = 0.25
+    share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """The share of the counted columns that must have drifted for the period to have drifted."""
     decay: float = 0.03
     """How much worse than on its hold-out a champion's metric may become. For RMSE, MAE and log
     loss, this is a share of the value on the hold-out."""
-    labelled: float = 0.5
+    labelled: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The share of a period's rows that must have a label before performance is measured."""
 
 

@@ -269,6 +269,7 @@ EDITS = {
     "metric": ('period="month"', 'metric="auc"', "metric='auc' is none of rmse, mae, r2", ""),
     "kind": ('"regression"', '"binary"', "count has", "so it is not binary"),
     "models": ('period="month"', 'models=("forest",)', "models() has no forest", ""),
+    "share": ("share=0.25", "share=25", "share Input should be less than or equal to 1", "line 32"),
     "no schema": ("def schema", "def table", "schema() is missing", ""),
 }
 
