@@ -18,7 +18,10 @@ MOUNTED = ("dags", "tests", "install", "orchestration")
 
 @pytest.fixture(scope="module")
 def image():
-    subprocess.run(["inv", "install"], cwd=ROOT, check=True)
+    install = subprocess.run(
+        ["inv", "install"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert install.returncode == 0, install.stdout + install.stderr
     return f"{SETTINGS.project}-airflow"
 
 
