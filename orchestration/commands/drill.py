@@ -33,8 +33,9 @@ def run(project: Project) -> None:
         made_at = manifest.made_at
         settings = backup_create.with_backup_keys(manifest, settings)
         backup_create.check_compatible(manifest, settings)
-        with drill.temporary_stack(settings, engine) as other:
-            summary = drill.restore_and_check(folder, manifest, other, steps)
+        other = drill.temporary_settings(settings)
+        with drill.temporary_stack(settings, other, engine) as sandbox:
+            summary = drill.restore_and_check(folder, manifest, sandbox, steps)
     summary = f"drill passed in {time.monotonic() - started:.0f} s: {summary}"
     backup_create.report(settings, made_at, verified=True, detail=summary)
     print(summary)

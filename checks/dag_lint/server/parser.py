@@ -31,16 +31,14 @@ class Parser:
 
     def parse(self, file: str) -> dict[str, Any]:
         """Return Airflow's result for a file, and whether it left a trace in this process."""
-        from airflow.models.dagbag import DagBag
+        from stack_runtime.airflow.moved_names import import_dag_bag
 
         modules, state = set(sys.modules), _process_state()
         self.work: list[tuple[str, int, str, str]] = []
         self.read: set[str] = set()
         self.listed = False
         started, self.active = time.perf_counter(), True
-        bag = DagBag(
-            file, bundle_path=self.root, include_examples=False, safe_mode=True, load_op_links=False
-        )
+        bag = import_dag_bag()(file, bundle_path=self.root, safe_mode=True, load_op_links=False)
         seconds, self.active = time.perf_counter() - started, False
         errors = [*bag.import_errors.values(), *_unserializable(bag.dags.values())]
         new = set(sys.modules) - modules
@@ -98,11 +96,11 @@ class Parser:
 
 def _unserializable(dags: Iterable[Any]) -> Iterator[str]:
     """Yield the errors of DAGs that Airflow can import but not store."""
-    from airflow.serialization.serialized_objects import SerializedDAG
+    from stack_runtime.airflow.moved_names import import_dag_serializer
 
     for dag in dags:
         try:
-            SerializedDAG.to_dict(dag)
+            import_dag_serializer().to_dict(dag)
         except Exception:
             yield traceback.format_exc()
 

@@ -20,6 +20,7 @@ ALONE = {
     "move-artifacts",
     "install",
     "up",
+    "upgrade",
     "down",
     "restart",
     "rebuild",

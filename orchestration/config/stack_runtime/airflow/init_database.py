@@ -91,6 +91,7 @@ def initialize(database: str, name: str, password: str) -> None:
         if marker and marker.digest == state_digest(cursor, name):
             print(f"The schema and the account {name} are up to date.")
             return
+        versions = init_marker.installed_versions(marker, "apache-airflow", "mlflow-skinny")
         migrate()
         create_result_tables()
         notify_triggers.create_triggers(cursor)
@@ -98,7 +99,8 @@ def initialize(database: str, name: str, password: str) -> None:
         from stack_runtime.airflow.patches import PATCHES
 
         inactive = patch_registry.inactive(PATCHES)
-        marker = init_marker.Marker(state_digest(cursor, name), inactive)
+        unneeded = patch_registry.unneeded(PATCHES)
+        marker = init_marker.Marker(state_digest(cursor, name), inactive, versions, unneeded)
         init_marker.write(cursor, dbname, marker)
 
 

@@ -1,0 +1,1 @@
+"""Upgrade Airflow and MLflow: rehearse on a copy, switch, return."""
