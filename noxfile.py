@@ -56,9 +56,8 @@ NO_DOCKER = "No Docker engine answers. Run: ./install/1st_run_install.sh --with-
 # The browser's driver needs libatomic1.
 CHROMIUM = ["--no-install-recommends", "chromium", "libatomic1"]
 NO_CHROMIUM = f"Chromium is missing. Run: sudo apt-get install {' '.join(CHROMIUM)}"
-BROWSER = Path(".nox/browser")
-# The version that all sessions use, except `dag_lint`, which uses that of .env.
-DEFAULT_AIRFLOW = "3.0.1"
+AIRFLOW, BROWSER = Path(".nox/airflow"), Path(".nox/browser")
+AIRFLOW_LOCKS = ["install/airflow.lock", "install/requirements.lock"]
 # Each list names files of tests/e2e in the order in which they share one stack.
 SMOKE = ["test_first_day"]
 # Access control of every endpoint, and a search for leaked secrets.
@@ -77,6 +76,9 @@ SAME_ON_BOTH += ["test_accounts", "test_semantics_dates", "test_semantics_operat
 # Without Docker only the first group runs.
 FAULTS = {"kills": "test_faults", "freezes": "test_frozen", "floods": "test_floods"}
 FAULTS |= {"small": "test_small_machine"}
+# Airflow versions to test besides the pinned one, and the date as of which uv resolves them.
+OTHER_VERSIONS = ("3.0.6", "3.3.2")
+OTHER_VERSIONS_AS_OF = ("--exclude-newer=2026-11-29T00:00:00Z", "--python-version=3.11")
 # The two shortest faults, which every merge has to pass.
 KILLS = ["test_faults::test_task_process_killed", "test_faults::test_scheduler_killed"]
 ONLY_ON = {
@@ -90,25 +92,18 @@ def read(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-def airflow_environment(session: nox.Session, version: str = DEFAULT_AIRFLOW) -> Path:
-    """Return the environment of an Airflow image's locks, recreated when they change."""
-    files = [f"airflow/{version}/{name}.lock" for name in ("airflow", "requirements")]
-    locks = "".join(read(f"install/{file}") for file in files)
-    folder = Path(f".nox/airflow-{version}")
-    stamp = folder / "made-from"
+def airflow_environment(session: nox.Session) -> Path:
+    """Return the shared environment of the Airflow image's locks, recreated when they change."""
+    locks, stamp = "".join(map(read, AIRFLOW_LOCKS)), AIRFLOW / "made-from"
     # To run uv each time would take longer than to check a changed DAG.
     if not stamp.exists() or stamp.read_text() != locks:
-        session.run("uv", "venv", "--quiet", "--clear", "--python=3.11", str(folder))
-        options = ["--quiet", f"--python={folder.absolute()}", "--require-hashes"]
+        session.run("uv", "venv", "--quiet", "--clear", "--python=3.11", str(AIRFLOW))
+        options = ["--quiet", f"--python={AIRFLOW.absolute()}", "--require-hashes"]
         # Local wheels in a lock are relative to the working directory.
-        session.run("uv", "--directory=install", "pip", "sync", *options, *files)
+        locks_in_folder = [Path(lock).name for lock in AIRFLOW_LOCKS]
+        session.run("uv", "--directory=install", "pip", "sync", *options, *locks_in_folder)
         stamp.write_text(locks)
-    return folder
-
-
-def airflow_version(session: nox.Session) -> str:
-    """Return the version of Airflow in .env, or the default if there is no .env."""
-    return str(session.run("python", "-m", "checks.airflow_version", silent=True)).strip()
+    return AIRFLOW
 
 
 def docker_answers(session: nox.Session) -> bool:
@@ -181,7 +176,7 @@ def lint(session: nox.Session) -> None:
 def dag_lint(session: nox.Session) -> None:
     """Check DAG files by their source and parse each with Airflow (`-- PATH`, `-- --help`)."""
     words = [word for word in session.posargs if word not in ONLY_ON] or ["--strict", "dags"]
-    python = airflow_environment(session, airflow_version(session)) / "bin" / "python"
+    python = airflow_environment(session) / "bin" / "python"
     session.run("python", "-m", "checks.dag_lint", f"--airflow={python}", *words)
 
 
@@ -203,20 +198,15 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
 def tests_ml(session: nox.Session) -> None:
     """Run unit tests of dags/ml and Airflow's runtime with the image's packages (`-- --cov`)."""
-    folders = ["tests/ml", "tests/problems", "tests/runtime/airflow"]
-    options = ["--dist=loadfile", *pytest_options(session, "dags/ml")]
-    test_with_airflow(session, DEFAULT_AIRFLOW, *folders, *options)
-
-
-def test_with_airflow(session: nox.Session, version: str, *arguments: str) -> None:
-    """Run pytest with the packages of the Airflow image of a version."""
     session.install("--require-hashes", "-rinstall/pytest.lock")
     site = "lib/python3.11/site-packages"
-    packages = airflow_environment(session, version).resolve() / site
+    packages = airflow_environment(session).resolve() / site
     Path(session.virtualenv.location, site, "airflow.pth").write_text(f"{packages}\n")
     # Without bytecode, each start would compile Airflow and MLflow again.
     session.env["PYTHONDONTWRITEBYTECODE"] = None
-    session.run("python", "-m", "pytest", "--disable-warnings", *arguments)
+    folders = ["tests/ml", "tests/problems", "tests/runtime/airflow"]
+    options = ["--dist=loadfile", "--disable-warnings", *pytest_options(session, "dags/ml")]
+    session.run("python", "-m", "pytest", *folders, *options)
 
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
@@ -310,13 +300,18 @@ def recovery(session: nox.Session) -> None:
     )
 
 
-@nox.session(venv_backend="uv", python="3.11", reuse_venv=True)
+@nox.session(venv_backend="uv", python="3.11")
 def versions(session: nox.Session) -> None:
-    """Test the patches on the other Airflow versions, by hand (`-- 3.3.2`)."""
-    others = sorted(path.name for path in Path("install/airflow").iterdir())
-    others.remove(DEFAULT_AIRFLOW)
-    for version in session.posargs or others:
-        test_with_airflow(session, version, "tests/versions")
+    """Load the registry of patches on other Airflow versions, by hand (`-- 3.3.2`)."""
+    folder = Path(session.create_tmp()).resolve()
+    for version in session.posargs or OTHER_VERSIONS:
+        source, lock = folder / f"{version}.in", folder / f"{version}.lock"
+        airflow = f"apache-airflow[celery,fab,postgres,standard]=={version}"
+        source.write_text(f"{airflow}\nwrapt\npytest\n")
+        options = ["--quiet", "--generate-hashes", f"--output-file={lock}", str(source)]
+        session.run("uv", "pip", "compile", *OTHER_VERSIONS_AS_OF, *options, external=True)
+        session.install("--require-hashes", f"-r{lock}")
+        session.run("python", "-m", "pytest", "tests/versions")
 
 
 @nox.session(venv_backend="uv", python="3.11", reuse_venv=True)

@@ -27,7 +27,7 @@ GROUPS = {
     "Inspect": ("health", "logs", "open", "doctor", "version"),
     "Work": ("adopt", "trigger", "airflow", "shell"),
     "Data": ("backup", "restore", "drill", "clean", "move-artifacts"),
-    "Admin": ("upgrade", "accounts", "secrets", "systemd", "lock"),
+    "Admin": ("accounts", "secrets", "systemd", "lock"),
 }
 # What other tools call our commands.
 OTHER_NAMES = {
@@ -402,47 +402,6 @@ def move_artifacts(project: "Project", to: str = "", dry_run: bool = False) -> N
 
 
 @command(
-    alone=True,
-    help={
-        "to": "version of Airflow (rehearse: default from .env)",
-        "rehearse": "try it on a restored backup; changes nothing",
-        "unrehearsed": "upgrade without a rehearsal of the last 7 days",
-        "back": "return to the versions and the data before the last upgrade",
-        "done": "delete what --back needs",
-        "yes": "confirm --back",
-        "json": "print JSON (without --to, and with --rehearse)",
-    },
-)
-def upgrade(
-    project: "Project",
-    to: str = "",
-    rehearse: bool = False,
-    unrehearsed: bool = False,
-    back: bool = False,
-    done: bool = False,
-    yes: bool = False,
-    json: bool = False,
-) -> None:
-    """Show the versions; upgrade Airflow and MLflow, with a way back.
-
-    First rehearse: the newest backup is migrated in a temporary stack without outbound network. An
-    upgrade waits for running tasks, copies the databases, migrates, and runs the canary. If
-    anything fails, the previous versions run again.
-    """
-    if rehearse:
-        if not commands.upgrade.rehearse(project, to, as_json=json):
-            sys.exit(1)
-    elif back:
-        commands.upgrade.back(project, yes=yes)
-    elif done:
-        commands.upgrade.done(project)
-    elif to:
-        commands.upgrade.perform(project, to, unrehearsed=unrehearsed)
-    else:
-        commands.upgrade.show(project, as_json=json)
-
-
-@command(
     iterable=["rotate"],
     help={"rotate": "name of a secret to change (repeatable), or `all`"},
 )
@@ -550,7 +509,6 @@ namespace = Collection(
     drill,
     clean,
     move_artifacts,
-    upgrade,
     accounts,
     secrets,
     systemd,

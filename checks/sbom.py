@@ -24,9 +24,8 @@ from orchestration.project import Project
 from orchestration.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-# Paths in install/, with the version of Airflow as {0}.
 IMAGE_LOCKS: Mapping[str, tuple[str, ...]] = {
-    "airflow": ("airflow/{0}/airflow.lock", "airflow/{0}/requirements.lock"),
+    "airflow": ("airflow.lock", "requirements.lock"),
     "mlflow": ("mlflow.lock",),
     "status": ("status.lock",),
     "postgres": ("base/postgres.lock",),
@@ -74,7 +73,7 @@ def write(name: str, settings: Settings) -> str:
     if reason := reason or ("" if image or IMAGE_LOCKS[name] else missing):
         file.unlink(missing_ok=True)
         return f"{name}: No SBOM is written. {reason}"
-    image_pins = pinned(name, settings["AIRFLOW_VERSION"])
+    image_pins = pinned(name, settings.root)
     bom, contents = python_part(image_pins), f"{len(image_pins)} from PyPI"
     if image:
         add_image(bom, name, image.id, packages := debian_packages(package_listing(image.id)))
@@ -85,9 +84,9 @@ def write(name: str, settings: Settings) -> str:
     return f"sbom/{file.name}: {contents}"
 
 
-def pinned(name: str, version: str) -> list[Pin]:
+def pinned(name: str, root: Path) -> list[Pin]:
     """Return the pins of an image's locks, each package once, in the order of their names."""
-    locks = [pins(ROOT / "install" / lock.format(version)) for lock in IMAGE_LOCKS[name]]
+    locks = [pins(root / "install" / lock) for lock in IMAGE_LOCKS[name]]
     image = {pin.key: pin for lock in locks for pin in lock}
     return [image[key] for key in sorted(image)]
 

@@ -1,4 +1,4 @@
-# Airflow with the contract of its official image: user airflow (50000:0), /opt/airflow,
+# Airflow 3.0.1 with the contract of its official image: user airflow (50000:0), /opt/airflow,
 # /home/airflow/.local, dumb-init, any uid of group 0. AIRFLOW_BASE_IMAGE may be the official image.
 # Then only install/requirements.txt is added, without changing the versions in that image.
 ARG DEBIAN_IMAGE=debian:bookworm-slim
@@ -14,8 +14,6 @@ RUN --mount=type=secret,id=ca_bundle \
 
 # Without comments, so that a changed comment leaves the image as it is.
 FROM ${DEBIAN_IMAGE} AS sources
-ARG AIRFLOW_VERSION
-COPY airflow/${AIRFLOW_VERSION}/*.lock /sources/
 COPY requirements.txt packages.txt /in/
 COPY --chmod=755 wheels /sources/wheels
 RUN for file in requirements packages; do \
@@ -24,7 +22,6 @@ RUN for file in requirements packages; do \
 
 FROM ${AIRFLOW_BASE_IMAGE}
 ARG PYPI_INDEX_URL=
-ARG AIRFLOW_VERSION
 USER root
 # uv can only install another Python for a task where the user may write.
 ENV AIRFLOW_HOME=/opt/airflow HOME=/home/airflow PATH=/home/airflow/.local/bin:$PATH \
@@ -45,7 +42,7 @@ COPY --chmod=755 airflow-entrypoint.sh /usr/local/bin/airflow-entrypoint
 # containers cannot store it and would compile at every start. Tests of packages are removed in the
 # same step, because a later layer would only hide them.
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
-    --mount=type=bind,from=sources,source=/sources/airflow.lock,target=/tmp/airflow.lock \
+    --mount=type=bind,source=airflow.lock,target=/tmp/airflow.lock \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
     if ! command -v airflow >/dev/null; then \
         if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi \
@@ -56,7 +53,7 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     fi
 
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
-    --mount=type=bind,from=sources,source=/sources/stock.lock,target=/tmp/stock.lock \
+    --mount=type=bind,source=stock.lock,target=/tmp/stock.lock \
     --mount=type=bind,source=leave_out_tests.sh,target=/tmp/leave_out_tests.sh \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
     if [ ! -e /entrypoint ]; then \
@@ -79,10 +76,10 @@ RUN --mount=type=bind,from=sources,source=/sources/packages.txt,target=/tmp/pack
 # Local wheels are relative to the working directory.
 WORKDIR /tmp
 RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
-    --mount=type=bind,from=sources,source=/sources/airflow.lock,target=/tmp/airflow.lock \
+    --mount=type=bind,source=airflow.lock,target=/tmp/airflow.lock \
     --mount=type=bind,from=sources,source=/sources/requirements.txt,target=/tmp/requirements.txt \
     --mount=type=bind,from=sources,source=/sources/wheels,target=/tmp/wheels \
-    --mount=type=bind,from=sources,source=/sources/requirements.lock,target=/tmp/requirements.lock \
+    --mount=type=bind,source=requirements.lock,target=/tmp/requirements.lock \
     --mount=type=bind,source=leave_out_tests.sh,target=/tmp/leave_out_tests.sh \
     --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=ca_bundle \
     if [ -s /run/secrets/ca_bundle ]; then export SSL_CERT_FILE=/run/secrets/ca_bundle; fi \
@@ -90,9 +87,6 @@ RUN --mount=type=bind,from=uv,source=/uv/bin/uv,target=/usr/local/bin/uv \
     && python="$(dirname "$(command -v airflow)")/python" \
     && if [ -e /entrypoint ]; then \
         uv pip freeze -q --python "$python" >/tmp/installed.txt \
-        && if ! grep -qx "apache-airflow==$AIRFLOW_VERSION" /tmp/installed.txt; then \
-            echo "AIRFLOW_BASE_IMAGE does not contain Airflow $AIRFLOW_VERSION, the AIRFLOW_VERSION in .env." >&2; exit 1; \
-        fi \
         && uv pip install -q --python "$python" ${PYPI_INDEX_URL:+--default-index "$PYPI_INDEX_URL"} \
             --compile-bytecode -c /tmp/installed.txt -r /tmp/requirements.txt \
         && rm /tmp/installed.txt; \

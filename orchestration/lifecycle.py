@@ -8,11 +8,11 @@ from functools import partial
 from orchestration import preflight
 from orchestration.clients import http, object_store
 from orchestration.clients.airflow import Airflow
-from orchestration.dependencies import applied, debian, requirements, versions
+from orchestration.dependencies import applied, debian, requirements
 from orchestration.dependencies.requirements_file import imported_packages
 from orchestration.engines import factory
 from orchestration.engines.base import Engine
-from orchestration.errors import Problem, StackError, next_step
+from orchestration.errors import StackError, next_step
 from orchestration.health import canary
 from orchestration.health.readiness import await_services
 from orchestration.host.drafts import draft_env
@@ -32,7 +32,6 @@ def install(project: Project) -> None:
     settings.refuse_unsafe()
     requirements.refuse_unsupported(settings)
     engine = factory.engine_for(settings)
-    refuse_other_versions(settings, engine)
     problems, advice = preflight.check(settings, engine, fresh_env=project.keys_are_new())
     if problems:
         raise StackError("The stack cannot be installed yet. Nothing was changed.", *problems)
@@ -87,7 +86,6 @@ def prepare_start(project: Project) -> tuple[Settings, Engine]:
         install(project)
     settings, engine = working_engine(project)
     settings.refuse_unsafe()
-    refuse_other_versions(settings, engine)
     if not engine.is_built():
         install(project)
     elif problems := preflight.foreign_ports(settings, engine):
@@ -105,7 +103,6 @@ def build_and_check(settings: Settings, engine: Engine, images: Sequence[str]) -
     Raises StackError with the requirement or DAG at fault; the lock file is then unchanged.
     """
     is_airflow = "airflow" in images
-    refuse_other_versions(settings, engine)
     make_folders(settings)
     with requirements.updated_lock(settings) if is_airflow else nullcontext():
         engine.build(images)
@@ -114,17 +111,6 @@ def build_and_check(settings: Settings, engine: Engine, images: Sequence[str]) -
         engine.activate(images)
     if is_airflow:
         applied.record(settings)
-
-
-def refuse_other_versions(settings: Settings, engine: Engine) -> None:
-    """Raise StackError if there is data of other versions: only `inv upgrade` may migrate it."""
-    current, wanted = applied.changed_versions(settings)
-    if not wanted or not engine.surviving_data():
-        return
-    cause = f"The data is of {versions.text(current)}, and this stack would start "
-    cause += f"{versions.text(wanted)}. Nothing was changed."
-    fix = f"inv upgrade --rehearse --to {settings['AIRFLOW_VERSION']}"
-    raise StackError(Problem("version-changed", cause, fix, ".env"))
 
 
 def _check_imports(settings: Settings, engine: Engine) -> None:

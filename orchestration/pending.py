@@ -16,8 +16,6 @@ from orchestration.settings.model import Settings
 # The switch needs PostgreSQL, Redis has no data to restore, and the status page only reads.
 KEEP_RUNNING = ("postgres", "redis", "status")
 ROTATION = "rotation-unfinished"
-# An upgrade that has begun to change the stack; orchestration/upgrade writes it.
-UPGRADE = ".upgrading"
 
 
 def begin_restore(settings: Settings, engine: Runtime, backup: str) -> None:
@@ -28,7 +26,7 @@ def begin_restore(settings: Settings, engine: Runtime, backup: str) -> None:
     # An earlier restore may have been killed before it dropped them.
     postgres.drop(engine, "before")
     _marker(settings).write_text(f"{backup}\n", encoding="utf-8")
-    stop_writers(engine)
+    _stop(engine)
     postgres.switch(engine)
 
 
@@ -49,12 +47,12 @@ def roll_back(settings: Settings, engine: Runtime) -> None:
         return
     backup = marker.read_text(encoding="utf-8").strip()
     print(f"The restore of {backup} was interrupted and is rolled back.")
-    stop_writers(engine)
+    _stop(engine)
     # Start only the database: nothing else may use a state that is not verified.
     engine.up(("postgres",))
     postgres.wait(engine)
     if f"{postgres.NAMES[-1]}_before" in postgres.list_databases(engine):
-        postgres.switch(engine, here="before", away="loaded")
+        postgres.switch(engine, back=True)
     if artifact_folder.is_used(settings[artifact_folder.SETTING]):
         artifact_folder.undo(engine)
     marker.unlink()
@@ -69,9 +67,6 @@ def problems(settings: Settings) -> list[Problem]:
     if names := new_secrets(settings):
         cause = f"A rotation of {', '.join(names)} was interrupted and must be resumed."
         interrupted.append(Problem(ROTATION, cause, "inv up", "databases"))
-    if (settings.root / UPGRADE).exists():
-        cause = "An upgrade was interrupted and must be finished or rolled back."
-        interrupted.append(Problem("upgrade-unfinished", cause, "inv up", "databases"))
     return interrupted
 
 
@@ -98,8 +93,7 @@ def end_rotation(settings: Settings) -> None:
     _new_secrets_file(settings).unlink()
 
 
-def stop_writers(engine: Runtime) -> None:
-    """Stop all services that write to a database."""
+def _stop(engine: Runtime) -> None:
     # Init jobs of a killed start may still run, so they are stopped too.
     engine.stop([name for name in engine.services() if name not in KEEP_RUNNING])
 

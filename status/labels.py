@@ -16,7 +16,6 @@ TITLES = {
     "training": "Training",
     "monitoring": "Monitoring",
     "dag-files": "DAG files",
-    "versions": "Versions",
     "silent-tasks": "Running tasks",
     "waiting-tasks": "Waiting tasks",
     "queues": "Queues",

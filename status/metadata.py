@@ -150,8 +150,6 @@ class Metadata:
     bytes: Mapping[str, int] = field(default_factory=dict)
     # Reason by name, as the init jobs stored them in comments on the databases.
     inactive_patches: Mapping[str, str] = field(default_factory=dict)
-    # Version by package, also from the init jobs.
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 async def connect(url: str) -> asyncpg.Connection:
@@ -218,10 +216,8 @@ def parse(text: str) -> Metadata:
         fields["broken"] = tuple((one["filename"], _last_line(one["reason"])) for one in broken)
         hops = _numbers(fields.pop("hops", {}))
         fields["problems"] = _problems(fields.pop("pipelines", []))
-        markers = fields.pop("markers", [])
-        fields["inactive_patches"] = _recorded(markers, "inactive_patches")
-        fields["versions"] = _recorded(markers, "versions")
-        return Metadata(**fields, runs=runs, hops=hops)
+        inactive = _inactive_patches(fields.pop("markers", []))
+        return Metadata(**fields, runs=runs, hops=hops, inactive_patches=inactive)
     except (TypeError, ValueError, AttributeError, KeyError):
         raise UnexpectedAnswer("unexpected answer to the query of Airflow's tables") from None
 
@@ -241,13 +237,13 @@ def _numbers(hops: object) -> dict[str, float]:
     return {str(name): float(value) for name, value in items if isinstance(value, int | float)}
 
 
-def _recorded(markers: Iterable[str | None], name: str) -> dict[str, str]:
-    """Return what all init jobs recorded under a name; older markers lack some names."""
-    recorded: dict[str, str] = {}
+def _inactive_patches(markers: Iterable[str | None]) -> dict[str, str]:
+    """Return the patches that the init jobs' markers list; older markers list none."""
+    inactive: dict[str, str] = {}
     for marker in markers:
         with suppress(ValueError, TypeError, KeyError):
-            recorded |= json.loads(marker or "")[name]
-    return recorded
+            inactive |= json.loads(marker or "")["inactive_patches"]
+    return inactive
 
 
 def _last_line(text: str | None) -> str:

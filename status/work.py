@@ -12,7 +12,6 @@ from status.metadata import CANARY, ROLES, Group, Metadata, Run
 from status.models import ALIASES, Models
 from status.verdict import Verdict
 
-PACKAGES = {"apache-airflow": "Airflow", "mlflow": "MLflow", "mlflow-skinny": "MLflow's client"}
 SHOWN_METRICS = ("auc", "log_loss", "rmse", "mae", "macro_f1", "accuracy")
 MAX_METRICS = 2
 # In the order of the canary's steps, which its result, a JSON object, does not keep.
@@ -100,7 +99,6 @@ def _airflow_verdicts(
         *_unserved_queues(metadata, broker),
         *_triggers(metadata),
         *_patches(metadata),
-        *_versions(metadata),
     ]
 
 
@@ -217,16 +215,6 @@ def _patches(metadata: Metadata) -> Iterator[Verdict]:
     if inactive := metadata.inactive_patches:
         reasons = "; ".join(f"{name}: {why}" for name, why in inactive.items())
         yield Verdict("patches", "degraded", f"{len(inactive)} not active: {reasons:.400}")
-
-
-def _versions(metadata: Metadata) -> Iterator[Verdict]:
-    """Yield the versions of Airflow and MLflow, and that of MLflow's client if it differs."""
-    known = metadata.versions
-    shown = {name: known[package] for package, name in PACKAGES.items() if package in known}
-    if shown.get("MLflow's client") == shown.get("MLflow"):
-        shown.pop("MLflow's client", None)
-    if shown:
-        yield Verdict("versions", "up", ", ".join(f"{n} {v}" for n, v in shown.items()))
 
 
 def _mlflow_verdicts(

@@ -86,8 +86,6 @@ def clone(tmp_path):
     root = tmp_path / "clone"
     (root / "orchestration").mkdir(parents=True)
     shutil.copy(ROOT / ".env.example", root)
-    (root / "install").mkdir()
-    (root / "install/mlflow.lock").write_text("mlflow==3.17.2 \\\n    --hash=x\n")
     return root
 
 
@@ -155,8 +153,10 @@ def lived_in(clone, project, engine, tmp_path, monkeypatch):
     (artifacts / "1/model").mkdir(parents=True)
     (artifacts / "1/model/weights").write_text("0.5")
     engine.command_environments["mlflow"] = {"MLFLOW_ARTIFACTS_DESTINATION": str(artifacts)}
-    (clone / "install/airflow/3.0.1").mkdir(parents=True)
-    for name in ("requirements.txt", "airflow/3.0.1/requirements.lock"):
+    (clone / "install").mkdir()
+    for lock, pin in (("airflow", "apache-airflow==3.0.1"), ("mlflow", "mlflow==3.17.2")):
+        (clone / f"install/{lock}.lock").write_text(f"{pin} \\\n    --hash=x\n")
+    for name in ("requirements.txt", "requirements.lock"):
         (clone / "install" / name).write_text("pandas\n")
     (clone / "dags").mkdir()
     (clone / "dags/mine.py").write_text("# a DAG\n")

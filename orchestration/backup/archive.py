@@ -58,12 +58,6 @@ def fernet_fingerprints(folder: Path) -> set[str]:
     return fingerprints
 
 
-def versions(folder: Path) -> Mapping[str, str]:
-    """Return the versions of Airflow, MLflow and PostgreSQL of a backup, without verifying it."""
-    found: Mapping[str, str] = _read(folder)["versions"]
-    return found
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest with its own hash, once all other files are in the folder."""
     document = {**asdict(manifest), "files": {n: _measure(folder / n) for n in _parts(folder)}}

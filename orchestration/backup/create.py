@@ -17,17 +17,17 @@ from orchestration import checksums
 from orchestration.backup import archive, dag_files, keyfile, restore_artifacts
 from orchestration.backup.archive import Manifest
 from orchestration.clients import artifact_folder, object_store, postgres
-from orchestration.dependencies import applied, versions
+from orchestration.dependencies import requirements
 from orchestration.engines.base import Engine
 from orchestration.errors import StackError
 from orchestration.files import atomic_write
 from orchestration.process.background import Steps
 from orchestration.settings.model import PREVIOUS_KEYS, Settings
-from orchestration.settings.rules import AIRFLOW_VERSIONS
 
 KEEP = "7"
 # Artifacts in a bucket are listed, not copied.
 ARTIFACT_LIST = "artifacts.list"
+LOCKS = {"airflow": ("airflow.lock", "apache-airflow"), "mlflow": ("mlflow.lock", "mlflow")}
 
 
 def backups_folder(settings: Settings) -> Path:
@@ -50,13 +50,22 @@ def write(settings: Settings, engine: Engine, into: Path, steps: Steps) -> None:
         project=settings.project,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         engine=settings.engine,
-        versions={**applied.recorded_versions(settings), "postgres": postgres.version(engine)},
+        versions={**versions(settings), "postgres": postgres.version(engine)},
         fernet=fingerprints(settings["AIRFLOW_FERNET_KEY"]),
         destination=settings["MLFLOW_ARTIFACTS_DESTINATION"],
         tables=tables,
         artifacts=artifacts,
     )
     archive.write_manifest(into, manifest)
+
+
+def versions(settings: Settings) -> dict[str, str]:
+    """Return the versions of Airflow and MLflow in the lock files."""
+    pinned = {}
+    for name, (lock, package) in LOCKS.items():
+        text = (settings.root / "install" / lock).read_text(encoding="utf-8")
+        pinned[name] = dict(requirements.PINNED.findall(text))[package]
+    return pinned
 
 
 def fingerprints(keys: str) -> str:
@@ -79,15 +88,12 @@ def with_backup_keys(manifest: Manifest, settings: Settings) -> Settings:
 
 def check_compatible(manifest: Manifest, settings: Settings, *, keys_matter: bool = True) -> None:
     """Raise StackError if a backup has newer software, other keys or another bucket."""
-    for name, here in versions.locked(settings).items():
-        if Version(needed := manifest.versions[name]) > Version(here):
-            ships = name == "airflow" and needed in AIRFLOW_VERSIONS
-            fix = "git pull"
-            if ships:
-                fix = f"On an empty stack, set AIRFLOW_VERSION={needed} in .env. Otherwise run: "
-                fix += f"inv upgrade --rehearse --to {needed}"
-            cause = f"The backup needs {versions.LABELS[name]} {needed}. This stack has {here}."
-            raise StackError(cause, fix=fix)
+    for name, here in versions(settings).items():
+        if Version(manifest.versions[name]) > Version(here):
+            raise StackError(
+                f"The backup needs {name} {manifest.versions[name]}. This stack has {here}.",
+                fix="Run git pull and inv rebuild, then try again.",
+            )
     destination = settings[artifact_folder.SETTING]
     # Artifacts of a folder can be restored into any folder, but not into a bucket.
     movable = manifest.artifacts and artifact_folder.is_used(destination)

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from orchestration import checksums
 from orchestration.backup import archive
-from orchestration.dependencies import locks
 from orchestration.errors import StackError
 from orchestration.settings.model import Settings
 
 TAR = "dags.tar"
 FOLDERS = ("dags", "include")
 # Packed with the DAGs, which need the packages in these files.
-REQUIREMENTS = ("requirements.txt", "packages.txt")
+REQUIREMENTS = ("requirements.txt", "requirements.lock", "packages.txt")
 
 
 def pack(settings: Settings, into: Path) -> None:
@@ -24,12 +23,8 @@ def pack(settings: Settings, into: Path) -> None:
     Raises StackError if one cannot be read.
     """
     install = settings.root / "install"
-    paths = [
-        *(install / name for name in REQUIREMENTS),
-        settings.airflow_locks / locks.REQUIREMENTS,
-    ]
-    lists = {str(path.relative_to(settings.root)): path for path in paths if path.exists()}
-    archive.pack(into / TAR, {**files(settings.project_dir), **lists})
+    paths = {f"install/{n}": install / n for n in REQUIREMENTS if (install / n).exists()}
+    archive.pack(into / TAR, {**files(settings.project_dir), **paths})
 
 
 def files(project_dir: Path) -> dict[str, Path]:

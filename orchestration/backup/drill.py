@@ -70,8 +70,9 @@ def _check_bucket(folder: Path, manifest: Manifest, engine: Engine, steps: Steps
         return object_store.refuse_lost(listed, Path(now.name), where)
 
 
-def temporary_settings(settings: Settings, **changes: str) -> Settings:
-    """Return the settings of a temporary stack, which has its own ports and state."""
+@contextmanager
+def temporary_stack(settings: Settings, engine: Engine) -> Iterator[Engine]:
+    """Create a project with its own ports and state, yield its engine and remove it at the end."""
     root = settings.root / ".drill"
     values = {**settings.values, "COMPOSE_PROJECT_NAME": f"{settings.project}-drill"}
     values |= {"AIRFLOW_PROJ_DIR": str(root), "BIND_ADDRESS": "127.0.0.1", "TLS": "off"}
@@ -79,18 +80,7 @@ def temporary_settings(settings: Settings, **changes: str) -> Settings:
         # Without Docker, any other folder would be that of the running stack.
         values[artifact_folder.SETTING] = VOLUME
     values |= dict(zip(PORTS.values(), map(str, ports.free(len(PORTS))), strict=True))
-    return replace(settings, root=root, values={**values, **changes})
-
-
-@contextmanager
-def temporary_stack(
-    settings: Settings, other: Settings, engine: Engine, *, newest: bool = False
-) -> Iterator[Engine]:
-    """Create the project `other` from the builds of an engine, yield its engine and remove it.
-
-    With `newest` it runs from the newest builds, which may not be active yet.
-    """
-    root = other.root
+    other = replace(settings, root=root, values=values)
     if root.exists():
         # A drill was killed. Stop its services while its folder still exists.
         with suppress(StackError, OSError):
@@ -101,7 +91,7 @@ def temporary_stack(
         (root / name).chmod(0o2775)
     for name in SHARED:
         (root / name).symlink_to(settings.root / name)
-    sandbox = engine.create_sandbox(other, newest=newest)
+    sandbox = engine.create_sandbox(other)
     try:
         if problems := sandbox.problems():
             raise StackError(*problems)

@@ -64,7 +64,7 @@ def import_keys(project: Project, manifest: Manifest, file: Path, passphrase: st
     raw = {n: value for n, value in envfile.raw_values(text).items() if n not in CLONE_SETTINGS}
     names = envfile.parse(draft)
     # For example of an override file that this clone does not have.
-    left_out = without_effect(raw, names, settings.root, settings["AIRFLOW_VERSION"])
+    left_out = without_effect(raw, names, settings.root)
     wanted = {n: value for n, value in raw.items() if n not in (*names, *left_out)}
     additional = [f"{n}={value}\n" for n, value in wanted.items()]
     env = envfile.fill(draft, raw, None)

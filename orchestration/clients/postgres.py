@@ -1,8 +1,7 @@
 """Dump, load, compare and switch the stack's databases."""
 
-import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,9 @@ def tool(engine: Runtime, *argv: str) -> runner.Command:
     return engine.command("postgres", ("sh", "-c", AS_SUPERUSER, "sh", *argv))
 
 
-def query(engine: Runtime, statements: str, database: str = "postgres") -> list[str]:
+def query(engine: Runtime, statements: str) -> list[str]:
     """Run SQL in one transaction and return the lines of output. Raises StackError if it fails."""
-    options = ("--no-psqlrc", "--quiet", "-At", "--set=ON_ERROR_STOP=1", f"--dbname={database}")
+    options = ("--no-psqlrc", "--quiet", "-At", "--set=ON_ERROR_STOP=1")
     return runner.run(tool(engine, "psql", *options, "--command", statements)).output.splitlines()
 
 
@@ -122,74 +121,18 @@ def load(engine: Runtime, name: str, file: Path) -> None:
         runner.run(tool(engine, "pg_restore", f"--dbname={name}_loaded", *options), source=source)
 
 
-def switch(engine: Runtime, here: str = "loaded", away: str = "before") -> None:
-    """Rename the databases NAME to NAME_away and NAME_here to NAME, in one transaction.
+def switch(engine: Runtime, *, back: bool = False) -> None:
+    """Replace the live databases by the loaded ones in one transaction; `back` reverses that.
 
     Terminates all connections to them. Raises StackError, with nothing changed, if it fails.
     """
-    databases = [*NAMES, *(f"{name}_{here}" for name in NAMES)]
-    statements = f"{_terminate(databases)};"
+    away, here = ("loaded", "before") if back else ("before", "loaded")
+    databases = ", ".join(f"'{name}', '{name}_{here}'" for name in NAMES)
+    statements = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    statements += f"WHERE datname IN ({databases}) AND pid <> pg_backend_pid();"
     for name in NAMES:
         statements += f"ALTER DATABASE {name} RENAME TO {name}_{away};"
         statements += f"ALTER DATABASE {name}_{here} RENAME TO {name};"
-    _repeat(engine, statements)
-
-
-def copy(engine: Runtime, suffix: str) -> None:
-    """Copy each database to NAME_suffix, which is replaced, as files of the server.
-
-    Terminates all connections to them. Raises StackError if a copy cannot be made.
-    """
-    drop(engine, suffix)
-    for name in NAMES:
-        query(engine, _terminate([name]))
-        # The default strategy writes all pages to the write-ahead log too.
-        options = f"OWNER {OWNERS[name]} TEMPLATE {name} STRATEGY FILE_COPY"
-        _repeat(engine, f"CREATE DATABASE {name}_{suffix} {options}")
-        query(engine, f"REVOKE CONNECT, TEMPORARY ON DATABASE {name}_{suffix} FROM PUBLIC")
-
-
-def exist(engine: Runtime, suffix: str) -> bool:
-    """Return whether there is a NAME_suffix of every database."""
-    return {f"{name}_{suffix}" for name in NAMES} <= list_databases(engine)
-
-
-def bytes_of(engine: Runtime) -> int:
-    """Return the size of the live databases on disk."""
-    names = ", ".join(f"'{name}'" for name in NAMES)
-    total = f"SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datname IN ({names})"
-    return int(query(engine, total)[0])
-
-
-def free_bytes(engine: Runtime) -> int:
-    """Return the free disk space of the server's data folder."""
-    shell = 'df -Pk "${PGDATA:-/var/lib/postgresql/data}"'
-    output = runner.run(tool(engine, "sh", "-c", shell)).output
-    return int(output.splitlines()[-1].split()[3]) * 1024
-
-
-def markers(engine: Runtime) -> dict[str, dict[str, Any]]:
-    """Return what the init jobs recorded at each database; nothing for a restored one."""
-    comments = "SELECT datname || ' ' || shobj_description(oid, 'pg_database') FROM pg_database"
-    names = ", ".join(f"'{name}'" for name in NAMES)
-    lines = filter(None, query(engine, f"{comments} WHERE datname IN ({names})"))
-    return {name: json.loads(text) for name, _, text in (line.partition(" ") for line in lines)}
-
-
-def forget_markers(engine: Runtime) -> None:
-    """Delete the markers of the init jobs, which then migrate the databases to their version."""
-    for name in NAMES:
-        query(engine, f"COMMENT ON DATABASE {name} IS NULL")
-
-
-def _terminate(databases: Collection[str]) -> str:
-    names = ", ".join(f"'{name}'" for name in databases)
-    backends = f"datname IN ({names}) AND pid <> pg_backend_pid()"
-    return f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {backends}"
-
-
-def _repeat(engine: Runtime, statements: str) -> None:
-    """Run statements that need a database without connections."""
     for attempt in range(1, SWITCH_ATTEMPTS + 1):
         try:
             query(engine, statements)

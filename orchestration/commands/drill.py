@@ -33,9 +33,8 @@ def run(project: Project) -> None:
         made_at = manifest.made_at
         settings = backup_create.with_backup_keys(manifest, settings)
         backup_create.check_compatible(manifest, settings)
-        other = drill.temporary_settings(settings)
-        with drill.temporary_stack(settings, other, engine) as sandbox:
-            summary = drill.restore_and_check(folder, manifest, sandbox, steps)
+        with drill.temporary_stack(settings, engine) as other:
+            summary = drill.restore_and_check(folder, manifest, other, steps)
     summary = f"drill passed in {time.monotonic() - started:.0f} s: {summary}"
     backup_create.report(settings, made_at, verified=True, detail=summary)
     print(summary)

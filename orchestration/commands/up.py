@@ -3,7 +3,6 @@
 from orchestration import lifecycle, pending
 from orchestration.errors import StackError
 from orchestration.project import Project
-from orchestration.upgrade import switch
 
 
 def run(project: Project, *, with_canary: bool = True) -> None:
@@ -12,8 +11,6 @@ def run(project: Project, *, with_canary: bool = True) -> None:
     Raises StackError with the failure and the doctor's findings about it.
     """
     try:
-        if switch.unfinished(project.root):
-            switch.resume(project)
         settings, engine = lifecycle.prepare_start(project)
         pending.roll_back(settings, engine)
         if pending.new_secrets(settings):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestration import checksums
-from orchestration.dependencies import debian, locks, requirements, versions
+from orchestration.dependencies import debian, requirements
 from orchestration.dependencies.requirements_file import FILE, WHEEL, content, lines, place
 from orchestration.errors import Problem
 from orchestration.files import atomic_write
@@ -13,42 +13,18 @@ from orchestration.settings.model import Settings
 
 RECORD = ".applied-packages.json"
 NAMED = 3
-FIRST_VERSIONS = {"airflow": "3.0.1", "mlflow": "3.17.2"}
 
 
-def record(settings: Settings, active: versions.Versions | None = None) -> None:
+def record(settings: Settings) -> None:
     """Write the current packages to the record, once a build with them is active.
-
-    `active` are the versions of that build if they are not those of the locks.
 
     Lines of requirements.txt that the lock does not satisfy are not in that build.
     """
     unmet = dict(requirements.unmet_lines(requirements.read(settings), _lock(settings)))
     packages = _packages(settings)
     kept = {key: n for key, n in packages[FILE].items() if n not in unmet}
-    document = json.dumps(
-        {**packages, FILE: kept, "versions": active or versions.locked(settings)}, indent=1
-    )
+    document = json.dumps({**packages, FILE: kept}, indent=1)
     atomic_write(settings.root / RECORD, f"{document}\n", 0o600)
-
-
-def recorded_versions(settings: Settings) -> versions.Versions:
-    """Return the versions of Airflow and MLflow in the build in use; those of the locks if unknown.
-
-    Records of older stacks, which had one version, contain none.
-    """
-    if record := _read(settings):
-        return {**FIRST_VERSIONS, **record.get("versions", {})}
-    return versions.locked(settings)
-
-
-def changed_versions(settings: Settings) -> tuple[versions.Versions, versions.Versions]:
-    """Return those versions of the build in use that the locks change, and what they become."""
-    if not _read(settings):
-        return {}, {}
-    current, wanted = recorded_versions(settings), versions.locked(settings)
-    changed = {name for name, version in wanted.items() if current[name] != version}
-    return {n: current[n] for n in sorted(changed)}, {n: wanted[n] for n in sorted(changed)}
 
 
 def changes(settings: Settings) -> list[str]:
@@ -70,9 +46,8 @@ def changes(settings: Settings) -> list[str]:
         if name not in previous[debian.FILE]
     ]
     messages += _removed(debian.FILE, previous, current)
-    other_version = changed_versions(settings)[1]
-    if not messages and not other_version and current["pins"] != previous["pins"]:
-        messages.append(f"the locks in {settings.airflow_locks.relative_to(settings.root)}")
+    if not messages and current["pins"] != previous["pins"]:
+        messages.append("install/airflow.lock or install/requirements.lock")
     return messages
 
 
@@ -87,7 +62,8 @@ def problems(settings: Settings) -> Iterator[Problem]:
 
 def _packages(settings: Settings) -> dict[str, Any]:
     """Return each line with packages and its number, and a checksum of all pinned versions."""
-    files = (settings.airflow_locks / lock for lock in ("airflow.lock", locks.REQUIREMENTS))
+    install = settings.root / "install"
+    files = (install / lock for lock in ("airflow.lock", requirements.LOCK))
     text = "".join(file.read_text("utf-8", "replace") for file in files if file.exists())
     return {
         FILE: {_identity(settings, line): n for n, line in lines(requirements.read(settings))},
@@ -112,7 +88,7 @@ def _removed(file: str, previous: dict[str, Any], current: dict[str, Any]) -> li
 
 
 def _lock(settings: Settings) -> str:
-    lock = settings.airflow_locks / locks.REQUIREMENTS
+    lock = settings.root / "install" / requirements.LOCK
     return lock.read_text("utf-8", "replace") if lock.exists() else ""
 
 

@@ -6,46 +6,31 @@ from orchestration.dependencies import uv
 from orchestration.process import runner
 from orchestration.settings.model import Settings
 
-# Airflow's dependencies are resolved as of the day after its release, with which it was tested.
-AIRFLOW_RELEASED = {"3.0.1": "2025-05-13", "3.0.6": "2025-08-30", "3.3.2": "2026-09-18"}
-# Packages whose versions of that day have faults, and the day until which they are resolved.
-NEWER_PROVIDERS = {
-    "apache-airflow-providers-smtp": "2025-10-15T00:00:00Z",
-    "apache-airflow-providers-standard": "2025-10-15T00:00:00Z",
-}
+# Airflow's dependencies are resolved as of the release of 3.0.1, with which it was tested.
+AIRFLOW_RELEASED = "2025-05-13T00:00:00Z"
+# Packages whose versions of that day have faults, and the day until which they are resolved. uv has
+# the version of uv.in.
+AIRFLOW_NEWER = (
+    *("--exclude-newer-package", "apache-airflow-providers-smtp=2025-10-15T00:00:00Z"),
+    *("--exclude-newer-package", "apache-airflow-providers-standard=2025-10-15T00:00:00Z"),
+    *("--exclude-newer-package", "uv=false"),
+)
 ANY_PLATFORM = ("--universal", "--python-version", "3.11")
-# In the folder of a version of Airflow: the packages of requirements.txt.
-REQUIREMENTS = "requirements.lock"
 IMAGES = ("--python-version", "3.11", "--python-platform", "linux")
-
-
-def airflow_locks(version: str) -> dict[str, tuple[str, ...]]:
-    """Return the locks of one version of Airflow, in the order in which they are compiled."""
-    folder, released = f"airflow/{version}", AIRFLOW_RELEASED[version]
-    # uv has the version of uv.in.
-    newer = {"uv": "false"} if released > "2026" else {"uv": "false", **NEWER_PROVIDERS}
-    dates = [f"--exclude-newer-package={name}={date}" for name, date in newer.items()]
-    airflow, yours = f"{folder}/airflow.lock", f"{folder}/{REQUIREMENTS}"
-    from_requirements = ("requirements.txt", "--constraints", airflow)
-    return {
-        airflow: (f"{folder}/airflow.in", f"--exclude-newer={released}T00:00:00Z", *dates, *IMAGES),
-        yours: (*from_requirements, *IMAGES),
-        # The packages in an image layer that stays the same while requirements.txt changes.
-        f"{folder}/stock.lock": (
-            *(*from_requirements, "--constraints", yours, "--no-annotate", *IMAGES),
-        ),
-    }
-
 
 LOCKS: Mapping[str, tuple[str, ...]] = {
     "uv.lock": ("uv.in", *ANY_PLATFORM),
     "host.lock": ("--group", "../pyproject.toml:checks", *ANY_PLATFORM),
-    **airflow_locks("3.0.1"),
-    **airflow_locks("3.0.6"),
-    **airflow_locks("3.3.2"),
+    "airflow.lock": ("airflow.in", "--exclude-newer", AIRFLOW_RELEASED, *AIRFLOW_NEWER, *IMAGES),
+    "requirements.lock": ("requirements.txt", "--constraints", "airflow.lock", *IMAGES),
+    # The packages in an image layer that stays the same while requirements.txt changes.
+    "stock.lock": (
+        *("requirements.txt", "--constraints", "airflow.lock"),
+        *("--constraints", "requirements.lock", "--no-annotate", *IMAGES),
+    ),
     "mlflow.lock": ("mlflow.in", *IMAGES),
     "status.lock": ("status.in", *IMAGES),
-    "pytest.lock": ("pytest.in", "--constraints", "airflow/3.0.1/airflow.lock", *IMAGES),
+    "pytest.lock": ("pytest.in", "--constraints", "airflow.lock", *IMAGES),
     "audit.lock": ("audit.in", *ANY_PLATFORM),
     "bench.lock": ("bench.in", *IMAGES),
     "s3.lock": ("s3.in", *IMAGES),

@@ -22,6 +22,7 @@ from orchestration.dependencies.requirements_file import (
 from orchestration.errors import StackError
 from orchestration.settings.model import Settings
 
+LOCK = "requirements.lock"
 FIX = "Nothing was changed. Correct this, then run: inv rebuild"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 POSITION = re.compile(r"`requirements\.txt` at position (\d+)")
@@ -50,10 +51,10 @@ def updated_lock(settings: Settings) -> Iterator[None]:
     Raises StackError with the lines of requirements.txt that probably caused the failure.
     """
     refuse_unsupported(settings)
-    lock = settings.airflow_locks / locks.REQUIREMENTS
+    lock = settings.root / "install" / LOCK
     original = lock.read_bytes()
     try:
-        locks.compile_lock(str(lock.relative_to(settings.root / "install")), settings)
+        locks.compile_lock(LOCK, settings)
         yield
     except StackError as error:
         _restore(lock, original)

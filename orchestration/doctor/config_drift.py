@@ -16,8 +16,6 @@ from orchestration.settings.model import Settings
 from orchestration.settings.validation import PORTS
 
 OVERRIDE = "orchestration/docker-compose.override.yaml"
-# The digest of the code that services run from this clone.
-CODE = "STACK_CODE"
 EXECUTION_URL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
 # Values that Airflow's services must share: variable, code of the problem, effect.
 SHARED = (
@@ -68,7 +66,6 @@ def problems(settings: Settings, engine: Runtime, running: Iterable[str]) -> Ite
         yield from _shared(comparison, variable, code, effect)
     status = current.get("status") or engine.intended_environment("status")
     yield from _execution_url(comparison, status.get("AIRFLOW_URL", ""))
-    yield from _code(comparison)
     yield from _not_applied(comparison, settings)
 
 
@@ -94,13 +91,6 @@ def _execution_url(comparison: Comparison, airflow: str) -> Iterator[Problem]:
             overridden = comparison.intended[service][EXECUTION_URL] != right
             fix = _fix(EXECUTION_URL, overridden=overridden)
             yield Problem("execution-api-url", cause, fix, service)
-
-
-def _code(comparison: Comparison) -> Iterator[Problem]:
-    if services := comparison.changed().get(CODE):
-        comparison.reported.add(CODE)
-        cause = "The code of the stack has changed since these services were started."
-        yield Problem("code-not-applied", cause, "inv up", ", ".join(sorted(services)))
 
 
 def _in_airflow(values: Environments, variable: str, intended: Environments) -> dict[str, str]:

@@ -114,11 +114,10 @@ class Runtime(Protocol):
     def stop(self, services: Sequence[str]) -> None:
         """Stop services, each with its own grace period, until the next `up`."""
 
-    def replace(self, service: str, seconds: float = 0) -> None:
+    def replace(self, service: str) -> None:
         """Recreate one service from the active image, or run an init job until it exits.
 
-        Running tasks finish first, however long they take. `seconds` extends the limit of an init
-        job that migrates data.
+        Running tasks finish first, however long they take.
         """
 
     def finish_tasks(self) -> None:
@@ -179,15 +178,6 @@ class Builder(Protocol):
     def outdated(self, services: Collection[str]) -> list[str]:
         """Return those of these services that do not run from the active builds."""
 
-    def retain(self) -> None:
-        """Keep the active builds until `release`, also after others are activated."""
-
-    def reactivate(self) -> None:
-        """Use the retained builds from now on."""
-
-    def release(self) -> None:
-        """Stop keeping the retained builds; the next `prune` removes them."""
-
     def prune(self) -> None:
         """Remove builds that are inactive and that no service runs from."""
 
@@ -198,8 +188,8 @@ class Builder(Protocol):
 class Sandbox(Protocol):
     """Let another project run from this project's builds, as a restore drill does."""
 
-    def create_sandbox(self, other: Settings, *, newest: bool = False) -> "Engine":
-        """Return an engine for `other` that runs from this project's active or newest builds."""
+    def create_sandbox(self, other: Settings) -> "Engine":
+        """Return an engine for `other` that runs from this project's builds."""
 
     def remove_sandbox(self, other: Settings) -> None:
         """Undo `create_sandbox` after that project is down."""

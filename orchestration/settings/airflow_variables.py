@@ -18,9 +18,8 @@ import yaml
 OPTION = re.compile("AIRFLOW__[A-Z0-9][A-Z0-9_]*?__[A-Z0-9][A-Z0-9_]*")
 ENTRY = re.compile("(AIRFLOW_CONN|AIRFLOW_VAR|DATASET_URI)_[A-Z0-9_]+")
 PREFIXES = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "DATASET_URI_")
-# A file for each version of Airflow, with the options of Airflow and its installed providers. Old
-# names are followed by the new one. checks/airflow_options.py writes them.
-OPTIONS = Path(__file__).with_name("airflow_options")
+# Every option of Airflow and its installed providers, written by checks/airflow_options.py.
+OPTIONS = Path(__file__).with_name("airflow_options.txt")
 # Airflow passes every key of this section on to Celery.
 ANY_KEY = "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__"
 # Written next to the other Compose files. It contains names and no values.
@@ -70,10 +69,10 @@ def _json(services: Mapping[str, Any]) -> str:
     return json.dumps({"services": services}, indent=2)
 
 
-def refusal(name: str, folder: Path, version: str) -> str:
+def refusal(name: str, folder: Path) -> str:
     """Return why an AIRFLOW_… line of .env has no effect or must not have one, or "".
 
-    `folder` is the one with the Compose files, `version` that of Airflow.
+    `folder` is the one with the Compose files.
     """
     if not names([name]):
         if names([name.upper()]):
@@ -83,32 +82,12 @@ def refusal(name: str, folder: Path, version: str) -> str:
     option = name if name in owned else INDIRECT.sub("", name)
     if option in owned:
         return f"the stack sets it{owned[option]}"
-    return _unknown_option(option, options(version))
+    return _unknown_option(option)
 
 
-def outdated_options(values: Iterable[str], version: str) -> list[str]:
-    """Return a line for each of the user's options that a version lacks or has renamed."""
-    known, lines = options(version), []
-    for name in values:
-        option = INDIRECT.sub("", name)
-        if why := _unknown_option(option, known):
-            lines.append(f"{name}: {why}")
-        elif new := known.get(option):
-            lines.append(f"{name} is an old name of {new}")
-    return lines
-
-
-@cache
-def options(version: str) -> dict[str, str]:
-    """Return the options of a version of Airflow; the value is the new name of a renamed one."""
-    path = OPTIONS / f"{version}.txt"
-    # An unknown version is refused by its own rule.
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return {line.split()[0]: line.partition(" ")[2] for line in lines}
-
-
-def _unknown_option(name: str, known: Mapping[str, str]) -> str:
+def _unknown_option(name: str) -> str:
     """Return that Airflow has no such option, or "". A section of its own can be a plugin's."""
+    known = OPTIONS.read_text("utf-8").split()
     if name in known or name.startswith(ANY_KEY) or not OPTION.fullmatch(name):
         return ""
     similar = difflib.get_close_matches(name, known, n=1, cutoff=0.85)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestration.checksums import digest_of_files, fingerprint, sha256_of
+from orchestration.checksums import fingerprint
 from orchestration.errors import Problem, StackError
 from orchestration.settings import airflow_variables, envfile, names, validation
 from orchestration.settings.rules import RULES
@@ -74,7 +74,7 @@ class Settings:
         values = {name: environ.get(name, value) for name, value in written.items()}
         required = (*SECRETS, "COMPOSE_PROJECT_NAME", "AIRFLOW_UID")
         exported = values.keys() & environ.keys()
-        problems = names.problems(text, known, root, values["AIRFLOW_VERSION"])
+        problems = names.problems(text, known, root)
         if problems := [*problems, *validation.problems(values, required, exported)]:
             raise StackError(*problems)
         # Docker accepts no name here, and a server would also listen on the name's IPv6 address.
@@ -99,15 +99,6 @@ class Settings:
     def project(self) -> str:
         """The prefix of the names of this clone's containers, volumes and images."""
         return self["COMPOSE_PROJECT_NAME"]
-
-    @property
-    def airflow_locks(self) -> Path:
-        """The folder with the lock files of AIRFLOW_VERSION."""
-        return self.root / "install" / "airflow" / self["AIRFLOW_VERSION"]
-
-    def with_airflow(self, version: str) -> "Settings":
-        """Return these settings with another version of Airflow."""
-        return replace(self, values={**self.values, "AIRFLOW_VERSION": version})
 
     @property
     def project_dir(self) -> Path:
@@ -145,18 +136,6 @@ class Settings:
         The status page shows it. It reveals neither the folder nor the secret it is made of.
         """
         return fingerprint(f"{self.root} {self['AIRFLOW_JWT_SECRET']}")
-
-    @property
-    def code_digest(self) -> str:
-        """A digest of the code that services run from this clone; a change restarts them."""
-        files = [
-            path
-            for folder in (self.root / "orchestration" / "config", self.root / "status")
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
-        ]
-        sums = {str(path.relative_to(self.root)): sha256_of(path) for path in files}
-        return str(digest_of_files(sums)["digest"])
 
     @property
     def _locations(self) -> list[str]:
@@ -216,6 +195,5 @@ class Settings:
     def compose_environment(self) -> dict[str, str]:
         """Return Compose's environment, which no unrelated exported variable can change."""
         derived = {"AIRFLOW_PROJ_DIR": str(self.project_dir), "STACK_ID": self.stack_id}
-        derived["STACK_CODE"] = self.code_digest
         derived |= {"PUBLIC_HOST": self.public_host} if self.tls else {}
         return {**self.environment, **self.values, **derived}

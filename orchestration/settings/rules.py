@@ -26,10 +26,6 @@ IMAGE = r"[a-z0-9][\w.-]*(:[0-9]+/[\w.-]+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-
 USER_NAME = r"[^\s:\x00-\x1f\x7f]{1,250}"
 
 
-# Each has a folder with its locks in install/airflow.
-AIRFLOW_VERSIONS = ("3.0.1", "3.0.6", "3.3.2")
-
-
 @dataclass(frozen=True)
 class Rule:
     """What the values of some settings must be.
@@ -69,7 +65,6 @@ URL_PART = "{0} is part of a URL."
 IN_URLS = ("AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD")
 RULES = (
     _one_of("STACK_ENGINE", "auto", "docker", "standalone"),
-    _one_of("AIRFLOW_VERSION", *AIRFLOW_VERSIONS),
     _rule("COMPOSE_PROJECT_NAME", PROJECT_NAME, "{0}={1} is not the name of a Compose project.",
           "lower-case letters, digits, - and _, or leave it blank"),
     _rule("AIRFLOW_PROJ_DIR", "[^:\x00-\x1f]+", NO_PATH, "a path without a colon"),

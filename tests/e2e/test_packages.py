@@ -43,7 +43,7 @@ REFUSED = {
 def install(stack):
     """Return the clone's folder install/, and restore its files at the end."""
     folder = stack.folder / "install"
-    names = ("requirements.txt", "airflow/3.0.1/requirements.lock", "packages.txt")
+    names = ("requirements.txt", "requirements.lock", "packages.txt")
     texts = {name: (folder / name).read_text() for name in names}
     yield folder
     (stack.folder / "dags" / "shares_code.py").unlink(missing_ok=True)

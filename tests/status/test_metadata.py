@@ -240,13 +240,3 @@ def test_parse_reads_groups_pools_and_stale_files():
 def test_parse_of_a_run_with_an_unknown_field_fails():
     with pytest.raises(UnexpectedAnswer):
         parse(query_result(runs=[run("canary") | {"conf": {}}]))
-
-
-def test_parse_reads_versions_from_both_markers():
-    markers = [
-        '{"digest": "1", "inactive_patches": {}, "versions": {"apache-airflow": "3.0.1"}}',
-        '{"digest": "2", "inactive_patches": {}, "versions": {"mlflow": "3.17.2"}}',
-        '{"digest": "3", "inactive_patches": {}}',
-    ]
-    versions = parse(query_result(markers=markers)).versions
-    assert versions == {"apache-airflow": "3.0.1", "mlflow": "3.17.2"}

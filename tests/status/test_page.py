@@ -68,7 +68,7 @@ def test_page_shows_every_result_and_state_without_javascript():
 
 
 def test_labels_cover_all_services_and_results():
-    rare = {"silent-tasks", "waiting-tasks", "queues", "triggers", "patches", "versions"}
+    rare = {"silent-tasks", "waiting-tasks", "queues", "triggers", "patches"}
     assert labels.ROLES.keys() == set(service_names("redis://x"))
     assert labels.TITLES.keys() == {*WORK, *rare}
     assert {*labels.COMMANDS, *labels.PIPELINE_OF} <= labels.TITLES.keys()

@@ -308,16 +308,3 @@ def test_metric_that_decides_is_shown_first():
 def test_hops_match_the_canary_check():
     assert work.HOPS == canary.HOPS
     assert work.QUEUED_LIMIT_SECONDS == canary.QUEUED_LIMIT_SECONDS
-
-
-@pytest.mark.parametrize(
-    ("client", "detail"),
-    [
-        ("3.17.2", "Airflow 3.3.2, MLflow 3.17.2"),
-        ("3.16.0", "Airflow 3.3.2, MLflow 3.17.2, MLflow's client 3.16.0"),
-    ],
-)
-def test_versions_name_the_client_of_mlflow_if_it_differs(client, detail):
-    packages = {"mlflow-skinny": client, "apache-airflow": "3.3.2", "mlflow": "3.17.2"}
-    verdict = verdicts_of(Metadata(versions=packages))["versions"]
-    assert (verdict.state, verdict.detail) == ("up", detail)

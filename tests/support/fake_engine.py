@@ -97,15 +97,6 @@ class FakeEngine:
     def _record(self, method: str, images: Collection[str]) -> None:
         self.calls.append(method if tuple(images) == IMAGES else f"{method} {' '.join(images)}")
 
-    def retain(self) -> None:
-        self.calls.append("retain")
-
-    def reactivate(self) -> None:
-        self.calls.append("reactivate")
-
-    def release(self) -> None:
-        self.calls.append("release")
-
     def prune(self) -> None:
         self.calls.append("prune")
         if self.prune_fails:
@@ -122,7 +113,7 @@ class FakeEngine:
         if self.start_fails:
             raise self.start_fails
 
-    def replace(self, service: str, seconds: float = 0) -> None:
+    def replace(self, service: str) -> None:
         self.calls.append(f"replace {service}")
         if service in self.replace_fails:
             raise self.replace_fails[service]
@@ -155,7 +146,7 @@ class FakeEngine:
         environment = self.command_environments.get(service, {})
         return Command(argv, env={**os.environ, "PYTHONPATH": STACK_PYTHONPATH, **environment})
 
-    def create_sandbox(self, other: Settings, *, newest: bool = False) -> Engine:
+    def create_sandbox(self, other: Settings) -> Engine:
         self.calls.append(f"create_sandbox {other.project}")
         return self.sandbox or self
 

@@ -5,65 +5,33 @@ python fake_postgres.py FOLDER TOOL ARGUMENTS…
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 folder, tool, *arguments = sys.argv[1:]
 databases = Path(folder)
-# A file of the folder, if there is one, sets the free disk space.
-FREE_KIB = (
-    (databases.parent / "free_kib").read_text()
-    if (databases.parent / "free_kib").exists()
-    else 2**20
-)
-
-
-def create(name: str, template: str) -> None:
-    source = databases / template
-    (databases / name).write_text(source.read_text() if source.exists() else "")
-
-
-def drop(name: str) -> None:
-    (databases / name).unlink(missing_ok=True)
-
-
-def rename(old: str, new: str) -> None:
-    if (databases / new).exists():
-        sys.exit(f"{new} exists")
-    (databases / old).rename(databases / new)
-
-
-def count() -> None:
-    lines = (databases / str(option("--dbname"))).read_text().splitlines()
-    print(sum(line.isdecimal() for line in lines))
-
-
-STATEMENTS: dict[str, Callable[..., None]] = {
-    r"CREATE DATABASE (\w+) .*TEMPLATE (\w+)": create,
-    r"DROP DATABASE IF EXISTS (\w+)": drop,
-    r"ALTER DATABASE (\w+) RENAME TO (\w+)": rename,
-    "server_version": lambda: print("16.14 (Debian)"),
-    "datname FROM pg_database": lambda: print("\n".join(p.name for p in databases.iterdir())),
-    r"sum\(pg_database_size": lambda: print(2**20),
-    r"count\(\*\)": count,
-}
 
 
 def psql(statements: str) -> None:
     for statement in statements.split(";"):
-        for pattern, imitation in STATEMENTS.items():
-            if match := re.search(pattern, statement):
-                imitation(*match.groups())
-                break
+        if match := re.search(r"CREATE DATABASE (\w+)", statement):
+            (databases / match[1]).write_text("")
+        elif match := re.search(r"DROP DATABASE IF EXISTS (\w+)", statement):
+            (databases / match[1]).unlink(missing_ok=True)
+        elif match := re.search(r"ALTER DATABASE (\w+) RENAME TO (\w+)", statement):
+            if (databases / match[2]).exists():
+                sys.exit(f"{match[2]} exists")
+            (databases / match[1]).rename(databases / match[2])
+        elif "server_version" in statement:
+            print("16.14 (Debian)")
+        elif "datname FROM pg_database" in statement:
+            print("\n".join(path.name for path in databases.iterdir()))
 
 
 def option(name: str) -> str | None:
     return next((a.partition("=")[2] for a in arguments if a.startswith(f"{name}=")), None)
 
 
-if tool == "sh":
-    print(f"Filesystem 1024-blocks Used Available Capacity Mounted on\n/x 1 1 {FREE_KIB} 1% /")
-elif tool == "psql":
+if tool == "psql":
     psql(arguments[-1])
 elif tool == "bash":
     # The command dumps a database and reads the dump back.

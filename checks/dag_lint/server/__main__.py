@@ -111,7 +111,6 @@ def _parse(root: str, server: Connection, *others: Connection) -> None:
 def _patch_operators() -> None:
     """Define operators as in the services of the stack, so that the same files can be loaded."""
     sys.path.insert(0, STACK)
-    from stack_runtime.airflow import moved_names  # noqa: F401  The parser uses it.
     from stack_runtime.airflow.patches import operators
     from stack_runtime.shared import patch_registry
 
@@ -137,11 +136,10 @@ def main(root: str, descriptor: str, *modules: str) -> None:
     gc.disable()
     logging.disable(logging.CRITICAL)
     _patch_operators()
-    from stack_runtime.airflow.moved_names import import_dag_bag, import_dag_serializer
-
-    import_dag_bag()
+    from airflow.models.dagbag import DagBag  # noqa: F401
     from airflow.sdk import DAG, task
     from airflow.sdk.execution_time import task_runner  # noqa: F401
+    from airflow.serialization.serialized_objects import SerializedDAG
 
     for name in modules:
         # A missing module is reported for the file that imports it.
@@ -150,7 +148,7 @@ def main(root: str, descriptor: str, *modules: str) -> None:
     # A first DAG makes Airflow import what it loads lazily, once for all files.
     with DAG("first", schedule=None) as dag:
         task(task_id="first")(lambda: None)()
-    import_dag_serializer().to_dict(dag)
+    SerializedDAG.to_dict(dag)
     # DAG files must not see this folder or its modules.
     sys.path[0] = root
     sys.meta_path.insert(0, IncludeFinder(root))

@@ -31,14 +31,16 @@ class Parser:
 
     def parse(self, file: str) -> dict[str, Any]:
         """Return Airflow's result for a file, and whether it left a trace in this process."""
-        from stack_runtime.airflow.moved_names import import_dag_bag
+        from airflow.models.dagbag import DagBag
 
         modules, state = set(sys.modules), _process_state()
         self.work: list[tuple[str, int, str, str]] = []
         self.read: set[str] = set()
         self.listed = False
         started, self.active = time.perf_counter(), True
-        bag = import_dag_bag()(file, bundle_path=self.root, safe_mode=True, load_op_links=False)
+        bag = DagBag(
+            file, bundle_path=self.root, include_examples=False, safe_mode=True, load_op_links=False
+        )
         seconds, self.active = time.perf_counter() - started, False
         errors = [*bag.import_errors.values(), *_unserializable(bag.dags.values())]
         new = set(sys.modules) - modules
@@ -96,11 +98,11 @@ class Parser:
 
 def _unserializable(dags: Iterable[Any]) -> Iterator[str]:
     """Yield the errors of DAGs that Airflow can import but not store."""
-    from stack_runtime.airflow.moved_names import import_dag_serializer
+    from airflow.serialization.serialized_objects import SerializedDAG
 
     for dag in dags:
         try:
-            import_dag_serializer().to_dict(dag)
+            SerializedDAG.to_dict(dag)
         except Exception:
             yield traceback.format_exc()
 

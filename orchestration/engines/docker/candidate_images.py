@@ -1,10 +1,10 @@
 """Build and check this clone's images under another project name before they are used."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from orchestration.engines.base import IMAGES, Build, runtime_module
-from orchestration.engines.docker import public_images, recipes
+from orchestration.engines.base import Build, runtime_module
+from orchestration.engines.docker import public_images
 from orchestration.engines.docker.project import ComposeProject
 from orchestration.process import runner
 
@@ -14,8 +14,6 @@ BUILDERS = {"airflow": "airflow-init", "mlflow": "mlflow-migrate", "status": "st
 PARSER = "airflow-dag-processor"
 
 LABEL = "com.docker.compose.project"
-# The tag of the images that an upgrade can return to.
-RETAINED = "retained"
 
 
 class CandidateImages:
@@ -56,60 +54,18 @@ class CandidateImages:
             runner.run(runner.Command(("docker", "rm", "--force", container)))
 
     def activate(self, images: Collection[str]) -> None:
-        """Tag the images with the names that containers are created from, and their recipes."""
-        settings = self.project.settings
+        """Tag the images with the names that containers are created from."""
         for image in images:
             candidate = self.project.sdk.images.get(f"{self.name}-{image}")
-            candidate.tag(f"{settings.project}-{image}")
-            candidate.tag(f"{settings.project}-{image}", tag=recipes.tag(settings, image))
-
-    def are_current(self, images: Collection[str]) -> bool:
-        """Return whether the active images exist and are made from the current recipes."""
-        settings, sdk = self.project.settings, self.project.sdk
-        for image in images:
-            active = f"{settings.project}-{image}"
-            current = f"{active}:{recipes.tag(settings, image)}"
-            if public_images.missing(sdk, [active, current]):
-                return False
-            if sdk.images.get(active).id != sdk.images.get(current).id:
-                return False
-        return True
-
-    def retain(self) -> None:
-        """Give the active images a second name."""
-        for image in IMAGES:
-            active = f"{self.project.settings.project}-{image}"
-            self.project.sdk.images.get(active).tag(active, tag=RETAINED)
-
-    def reactivate(self) -> None:
-        """Give the retained images the names that containers are created from."""
-        for image in IMAGES:
-            active = f"{self.project.settings.project}-{image}"
-            self.project.sdk.images.get(f"{active}:{RETAINED}").tag(active)
-
-    def release(self) -> None:
-        """Remove the second name of the retained images, if they have one."""
-        names = [f"{self.project.settings.project}-{image}:{RETAINED}" for image in IMAGES]
-        for name in set(names) - set(public_images.missing(self.project.sdk, names)):
-            self.project.sdk.images.remove(name)
+            candidate.tag(f"{self.project.settings.project}-{image}")
 
     def prune(self) -> None:
         """Remove inactive and replaced images, except those that containers run from."""
         sdk, names = self.project.sdk, [f"{self.name}-{image}" for image in BUILDERS]
         for name in set(names) - set(public_images.missing(sdk, names)):
             sdk.images.remove(name)
-        for name in self._old_recipes():
-            sdk.images.remove(name)
         project = f"label={LABEL}={self.name}"
         runner.run(runner.Command(("docker", "image", "prune", "--force", "--filter", project)))
-
-    def _old_recipes(self) -> Iterator[str]:
-        """Yield the recipe tags of images that are neither active nor retained."""
-        for image in BUILDERS:
-            active = f"{self.project.settings.project}-{image}"
-            for one in self.project.sdk.images.list(active):
-                if not _is_used(one.tags):
-                    yield from one.tags
 
     def builds(self) -> list[Build]:
         """Return the images with this clone's label and the bytes each shares with no other."""
@@ -152,10 +108,6 @@ class CandidateImages:
 def _names(image: Mapping[str, Any]) -> list[str]:
     """Return an image's names. Engines differ in how they report that it has none."""
     return [name for name in image["RepoTags"] or [] if name != "<none>:<none>"]
-
-
-def _is_used(tags: Collection[str]) -> bool:
-    return any(tag.endswith((":latest", f":{RETAINED}")) for tag in tags)
 
 
 def _name(image: Mapping[str, Any]) -> str:

@@ -81,10 +81,10 @@ class DockerEngine:
         return (*IMAGES, PROXY) if self.settings.tls else IMAGES
 
     def is_built(self) -> bool:
-        """Return whether the images of this clone, PostgreSQL and Redis exist and are current."""
-        public = [self.settings["POSTGRES_IMAGE"], self.settings["REDIS_IMAGE"]]
-        is_missing = public_images.missing(self.project.sdk, public)
-        return not is_missing and self.candidates.are_current(self.images())
+        """Return whether the clone's own images, PostgreSQL's and Redis's are on this machine."""
+        needed = [f"{self.settings.project}-{name}" for name in self.images()]
+        needed += [self.settings["POSTGRES_IMAGE"], self.settings["REDIS_IMAGE"]]
+        return not public_images.missing(self.project.sdk, needed)
 
     def build(self, images: Collection[str] = ()) -> None:
         """Pull or build public images, then build this clone's own. Cached steps take no time."""
@@ -112,18 +112,6 @@ class DockerEngine:
         running = self.project.containers(service, all=True)
         return {container.attrs["Image"] for container in running} != {image.id}
 
-    def retain(self) -> None:
-        """Tag the active images with another name until `release`."""
-        self.candidates.retain()
-
-    def reactivate(self) -> None:
-        """Create containers from the retained images from now on."""
-        self.candidates.reactivate()
-
-    def release(self) -> None:
-        """Remove the names of the retained images."""
-        self.candidates.release()
-
     def prune(self) -> None:
         """Remove inactive and replaced images that no container runs from."""
         self.candidates.prune()
@@ -143,12 +131,12 @@ class DockerEngine:
         if self.settings.tls and not services:
             self._restart_outdated_proxy()
 
-    def replace(self, service: str, seconds: float = 0) -> None:
+    def replace(self, service: str) -> None:
         """Replace one container, a worker after its tasks have finished.
 
-        Raises StackError if an init job fails or exceeds its limit.
+        Raises StackError if an init job fails.
         """
-        self.rollout.replace(service, seconds)
+        self.rollout.replace(service)
 
     def finish_tasks(self) -> None:
         """Stop the scheduler, wait until the queue is empty, then stop the worker gracefully."""
@@ -180,11 +168,12 @@ class DockerEngine:
             if started and started.timestamp() < written:
                 self.restart([PROXY])
 
-    def create_sandbox(self, other: Settings, *, newest: bool = False) -> Engine:
-        """Tag this project's active or newest images for `other` and return its engine."""
-        source = self.candidates.name if newest else self.settings.project
+    def create_sandbox(self, other: Settings) -> Engine:
+        """Tag this project's images for `other` and return its engine."""
         for name in IMAGES:
-            self.project.sdk.images.get(f"{source}-{name}").tag(f"{other.project}-{name}")
+            self.project.sdk.images.get(f"{self.settings.project}-{name}").tag(
+                f"{other.project}-{name}"
+            )
         return DockerEngine(other)
 
     def remove_sandbox(self, other: Settings) -> None:

@@ -23,16 +23,16 @@ class Rollout:
     def __init__(self, project: ComposeProject) -> None:
         self.project = project
 
-    def replace(self, service: str, seconds: float = 0) -> None:
+    def replace(self, service: str) -> None:
         """Replace one container, a worker after its tasks have finished.
 
-        Raises StackError if an init job fails, or takes longer than UP_SECONDS and `seconds`.
+        Raises StackError if an init job fails.
         """
         if service == WORKER:
             self._replace_worker()
         elif service in INIT_JOBS:
             self._replace(service, "--force-recreate")
-            self._wait_for_init_job(service, UP_SECONDS + seconds)
+            self._wait_for_init_job(service)
         else:
             self._replace(service)
 
@@ -77,11 +77,11 @@ class Rollout:
         runner.run(runner.Command(("docker", "exec", worker.id, *MARK_STOPPING)), check=False)
         runner.run(runner.Command(("docker", "stop", f"--time={TASK_SECONDS}", worker.id)))
 
-    def _wait_for_init_job(self, name: str, seconds: float) -> None:
+    def _wait_for_init_job(self, name: str) -> None:
         def exited_job() -> Service | None:
             (service,) = (service for service in self.project.ps() if service.name == name)
             return service if service.state == "exited" else None
 
-        service = wait_until(exited_job, seconds, pause=0.3)
+        service = wait_until(exited_job, UP_SECONDS, pause=0.3)
         if not service or service.exit_code:
             raise StackError(f"{name} failed:\n{self.project.tail(name, 12)}", fix="inv up")

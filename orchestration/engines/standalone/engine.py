@@ -45,6 +45,8 @@ SERVICES = (
     "status",
 )
 SCHEDULER, WATCHDOG = "airflow-scheduler", "watchdog"
+# Folders that a sandbox shares with this stack. It has its own of all others.
+SHARED = ("envs", "pg")
 # How long a replaced scheduler may take to finish its running tasks.
 TASK_SECONDS = 24 * 3600
 # The kernel's limit for the path of a socket.
@@ -139,18 +141,6 @@ class StandaloneEngine:
         images = {image_of(name) for name in SERVICES if image_of(name) and is_outdated(name)}
         return [name for name in services if image_of(name) in images]
 
-    def retain(self) -> None:
-        """Keep the environments in use until `release`."""
-        self.environments.retain()
-
-    def reactivate(self) -> None:
-        """Use the retained environments from now on."""
-        self.environments.reactivate()
-
-    def release(self) -> None:
-        """Stop keeping the retained environments."""
-        self.environments.release()
-
     def prune(self) -> None:
         """Delete environments that are not in use and that no service runs from."""
         self.environments.prune(self.start_record.folders())
@@ -192,13 +182,13 @@ class StandaloneEngine:
         if not services:
             self.supervisord.start(WATCHDOG)
 
-    def replace(self, service: str, seconds: float = 0) -> None:
+    def replace(self, service: str) -> None:
         """Restart one service or run an init job; the scheduler finishes its tasks first.
 
-        Raises StackError if an init job fails or exceeds its limit.
+        Raises StackError if an init job fails.
         """
         if service in INIT_JOBS:
-            init_jobs.run(service, self.settings, services_environment(self.settings), seconds)
+            init_jobs.run(service, self.settings, services_environment(self.settings))
         elif service == SCHEDULER:
             self._replace_scheduler()
         else:
@@ -238,15 +228,14 @@ class StandaloneEngine:
             environment["PATH"] = f"{folder}:{environment['PATH']}"
         return runner.Command(argv, env=environment, cwd=self.settings.root)
 
-    def create_sandbox(self, other: Settings, *, newest: bool = False) -> Engine:
-        """Return an engine for `other` that runs from the environments in use, or the newest."""
+    def create_sandbox(self, other: Settings) -> Engine:
+        """Return an engine for `other` that runs from these environments."""
         folder = State.of(other).folder
-        (folder / "envs").mkdir(parents=True, exist_ok=True)
-        for path in (folder, folder / "envs"):
-            path.chmod(0o711)
-        for link, environment in self.environments.links(newest=newest).items():
-            (folder / link).unlink(missing_ok=True)
-            (folder / link).symlink_to(environment)
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o711)
+        for name in SHARED:
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(self.state.folder / name)
         return StandaloneEngine(other)
 
     def remove_sandbox(self, other: Settings) -> None:

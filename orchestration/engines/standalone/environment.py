@@ -171,7 +171,6 @@ def _addresses(settings: Settings, state: State) -> dict[str, str]:
         "REDIS_URL": "",
         "DATABASE_URL": _socket_url(settings, state, "status", "STATUS_PASSWORD", "airflow"),
         "STACK_ID": settings.stack_id,
-        "STACK_CODE": settings.code_digest,
         "STATUS_DISK": str(state.folder),
         "STATUS_BACKUP_REPORT": str(settings.project_dir / "backups/report/report.json"),
     }

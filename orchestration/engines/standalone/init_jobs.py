@@ -47,16 +47,13 @@ def _stamp(settings: Settings) -> Path:
     return State.of(settings).run / "initialised"
 
 
-def run(name: str, settings: Settings, environment: Mapping[str, str], seconds: float = 0) -> None:
-    """Run one init job and write its output to its log; raise StackError if it fails.
-
-    Its limit is TIMEOUT_SECONDS and `seconds`.
-    """
+def run(name: str, settings: Settings, environment: Mapping[str, str]) -> None:
+    """Run one init job and write its output to its log; raise StackError if it fails."""
     state = State.of(settings)
     argv = (str(state.python(image_of(name))), *runtime_module(MODULES[name])[1:])
     command = runner.Command(argv, env=service_environment(environment, name))
     try:
-        output = runner.run(command, timeout=TIMEOUT_SECONDS + seconds).output
+        output = runner.run(command, timeout=TIMEOUT_SECONDS).output
     except StackError as error:
         raise StackError(f"The init job {name} failed.", str(error)) from None
     (state.logs / f"{name}.log").write_text(output)

@@ -19,9 +19,8 @@ from orchestration.process import runner
 from orchestration.process.progress import Line, Progress
 from orchestration.settings.model import Settings
 
-# Paths in install/, with the version of Airflow as {0}.
 LOCKS = {
-    "airflow": ("airflow/{0}/airflow.lock", "airflow/{0}/requirements.lock"),
+    "airflow": ("airflow.lock", "requirements.lock"),
     "mlflow": ("mlflow.lock",),
     "status": ("status.lock",),
 }
@@ -82,30 +81,6 @@ class Environments:
         for name in names:
             _replace_link(self._link(name), self.candidate(name))
 
-    def links(self, *, newest: bool = False) -> dict[str, Path]:
-        """Return the folders in use, or the candidates, by their links' paths in the state."""
-        return {
-            str(self._link(name).relative_to(self.state.folder)): (
-                self.candidate(name) if newest else self._link(name).resolve()
-            )
-            for name in NAMES
-        }
-
-    def retain(self) -> None:
-        """Keep the folders in use until `release`."""
-        for name in NAMES:
-            _replace_link(self._retained(name), self._link(name).resolve())
-
-    def reactivate(self) -> None:
-        """Use the retained folders from now on."""
-        for name in NAMES:
-            _replace_link(self._link(name), self._retained(name).resolve())
-
-    def release(self) -> None:
-        """Stop keeping the retained folders."""
-        for name in NAMES:
-            self._retained(name).unlink(missing_ok=True)
-
     def prune(self, kept: Collection[str]) -> None:
         """Delete the folders that are neither in use nor among `kept`."""
         for folder in self._folders():
@@ -124,11 +99,7 @@ class Environments:
         return [folder for folder in paths if not folder.is_symlink()]
 
     def _is_needed(self, folder: Path, kept: Collection[str]) -> bool:
-        retained = [self._retained(name).resolve() for name in NAMES]
-        return folder.name in kept or folder in retained or folder.name in map(self.in_use, NAMES)
-
-    def _retained(self, name: str) -> Path:
-        return self.state.folder / "envs" / f"{name}.retained"
+        return folder.name in kept or folder.name in map(self.in_use, NAMES)
 
     def _link(self, name: str) -> Path:
         return self.state.folder / ("pg" if name == "postgres" else f"envs/{name}")
@@ -147,7 +118,7 @@ class Environments:
 
     def _install_locks(self, name: str, folder: Path) -> None:
         self._create_venv(folder)
-        locks = [*map(str, self._locks(name))]
+        locks = [str(self.install / lock) for lock in LOCKS[name]]
         # Bytecode is not compiled here. A stack imports a tenth of the 30,000 files, and the
         # service that starts first compiles those.
         options = ("--quiet", f"--python={folder}", "--require-hashes")
@@ -177,13 +148,9 @@ class Environments:
     def _uv(self, *arguments: str, folder: Path | None = None) -> None:
         runner.run(uv.command(self.settings, *arguments, folder=folder))
 
-    def _locks(self, name: str) -> list[Path]:
-        version = self.settings["AIRFLOW_VERSION"]
-        return [self.install / lock.format(version) for lock in LOCKS[name]]
-
     def _sources(self, name: str) -> str:
         if name in LOCKS:
-            return "".join(lock.read_text() for lock in self._locks(name))
+            return "".join((self.install / lock).read_text() for lock in LOCKS[name])
         paths = ["install/base/postgres.lock", *POSTGRES_FILES.values()]
         return "".join((self.settings.root / path).read_text() for path in paths)
 

@@ -37,7 +37,7 @@ def test_backup_contains_databases_artifacts_and_dags(project, lived_in, capsys)
     assert manifest.artifacts["rows"] == 1
     assert manifest.versions == {"airflow": "3.0.1", "mlflow": "3.17.2", "postgres": "16.14"}
     assert set(archive.contents(folder / "dags.tar")) == {
-        "dags/mine.py", "install/requirements.txt", "install/airflow/3.0.1/requirements.lock",
+        "dags/mine.py", "install/requirements.txt", "install/requirements.lock",
     }  # fmt: skip
     output = capsys.readouterr().out
     assert re.search(r"6 rows, 1 artifact files, 0 MiB, in \d+ s", output)
@@ -142,7 +142,7 @@ def test_backup_does_not_list_artifacts_in_other_stores(project, lived_in, monke
 def manifest(settings, **values):
     defaults = {
         "project": "x", "made_at": "", "engine": "docker",
-        "versions": {"airflow": "3.0.1", "mlflow": "3.17.2"},
+        "versions": backup_create.versions(settings),
         "fernet": checksums.fingerprint(settings["AIRFLOW_FERNET_KEY"]),
         "destination": "/mlflow_data",
         "tables": {}, "artifacts": {},
@@ -154,13 +154,8 @@ def test_backup_of_older_software_is_compatible_and_newer_is_not(lived_in):
     settings = Project(lived_in, {}).settings()
     older, newer = {"airflow": "2.10.5", "mlflow": "3.1"}, {"airflow": "3.0.1", "mlflow": "3.18.0"}
     backup_create.check_compatible(manifest(settings, versions=older), settings)
-    with pytest.raises(
-        StackError, match=r"MLflow 3\.18\.0\. This stack has 3\.17\.2\.\n.*git pull"
-    ):
+    with pytest.raises(StackError, match=r"mlflow 3\.18\.0\. This stack has 3\.17\.2\."):
         backup_create.check_compatible(manifest(settings, versions=newer), settings)
-    shipped = {"airflow": "3.3.2", "mlflow": "3.17.2"}
-    with pytest.raises(StackError, match=r"needs Airflow 3\.3\.2.*\n.*AIRFLOW_VERSION=3\.3\.2"):
-        backup_create.check_compatible(manifest(settings, versions=shipped), settings)
 
 
 def test_backup_with_other_keys_is_incompatible(lived_in):

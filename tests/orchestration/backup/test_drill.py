@@ -71,7 +71,7 @@ def test_drill_uses_its_own_name_ports_and_folder_and_removes_them(
     project, backup, sandbox, engine, lived_in
 ):
     created = []
-    engine.create_sandbox = lambda other, **options: created.append(other) or sandbox
+    engine.create_sandbox = lambda other: created.append(other) or sandbox
     drill_command.run(project)
     [other] = created
     settings = Project(lived_in, {}).settings()
@@ -97,7 +97,7 @@ def test_drill_never_uses_the_running_stacks_folder(
 ):
     """Without Docker, a folder of the machine is the same one in both stacks."""
     created = []
-    engine.create_sandbox = lambda other, **options: created.append(other) or sandbox
+    engine.create_sandbox = lambda other: created.append(other) or sandbox
     monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", "/on/this/machine")
     drill_command.run(project)
     assert created[0]["MLFLOW_ARTIFACTS_DESTINATION"] == "/mlflow_data"

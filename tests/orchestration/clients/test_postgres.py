@@ -80,7 +80,7 @@ def test_names_dump_permissions_before_what_they_apply_to():
 
 def test_switch_back_restores_the_previous_databases():
     engine = Engine()
-    postgres.switch(engine, here="before", away="loaded")
+    postgres.switch(engine, back=True)
     [(_, argv)] = engine.commands
     assert "ALTER DATABASE airflow RENAME TO airflow_loaded;" in argv[-1]
     assert "ALTER DATABASE airflow_before RENAME TO airflow;" in argv[-1]

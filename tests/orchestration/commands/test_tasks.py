@@ -20,7 +20,6 @@ ALONE = {
     "move-artifacts",
     "install",
     "up",
-    "upgrade",
     "down",
     "restart",
     "rebuild",

@@ -10,7 +10,7 @@ MISSING = "OSError: {}: cannot open shared object file: No such file or director
 @pytest.fixture
 def settings(make_settings, clone):
     """Settings of a clone whose packages.txt has two packages and a comment."""
-    (clone / "install").mkdir(exist_ok=True)
+    (clone / "install").mkdir()
     (clone / "install/packages.txt").write_text(
         "# ours\nlibgomp1  # lightgbm\n\nunixodbc=2.3.11-2\n"
     )

@@ -9,7 +9,6 @@ from orchestration.dependencies import locks
 from orchestration.dependencies.locks import LOCKS
 from orchestration.errors import StackError
 from orchestration.project import Project
-from orchestration.settings.rules import AIRFLOW_VERSIONS
 
 
 def test_lock_command_compiles_every_lock_with_hashes(recorded, repo, capsys):
@@ -30,7 +29,7 @@ def test_lock_command_unsatisfiable_requirement_stops(project, recorded):
     assert "status.in" not in " ".join(recorded.lines)
 
 
-@pytest.mark.parametrize("lock", ["airflow/3.0.6/requirements.lock", "base/postgres.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "base/postgres.lock"])
 @pytest.mark.parametrize("index", ["", "https://pypi.example/simple"])
 def test_compile_lock_uses_source_and_own_index(recorded, make_settings, clone, lock, index):
     settings = make_settings(PYPI_INDEX_URL=index)
@@ -73,30 +72,12 @@ def test_no_other_lock_files_exist(repo):
 
 
 def test_locks_added_to_airflow_are_constrained_by_its_pins():
-    assert "airflow/3.0.1/airflow.lock" in LOCKS["pytest.lock"]
-    for version in AIRFLOW_VERSIONS:
-        folder = f"airflow/{version}"
-        for lock in (f"{folder}/requirements.lock", f"{folder}/stock.lock"):
-            assert f"{folder}/airflow.lock" in LOCKS[lock]
-            assert list(LOCKS).index(f"{folder}/airflow.lock") < list(LOCKS).index(lock)
+    for lock in ("requirements.lock", "stock.lock", "pytest.lock"):
+        assert "airflow.lock" in LOCKS[lock]
+        assert list(LOCKS).index("airflow.lock") < list(LOCKS).index(lock)
 
 
-@pytest.mark.parametrize("version", AIRFLOW_VERSIONS)
-def test_stock_lock_is_constrained_by_requirements_lock(version):
-    stock, yours = (f"airflow/{version}/{name}.lock" for name in ("stock", "requirements"))
-    assert LOCKS[stock][0] == LOCKS[yours][0]
-    assert yours in LOCKS[stock]
-    assert list(LOCKS).index(yours) < list(LOCKS).index(stock)
-
-
-@pytest.mark.parametrize("version", AIRFLOW_VERSIONS)
-def test_airflow_lock_pins_the_version_of_its_folder(repo, version):
-    lock = (repo / f"install/airflow/{version}/airflow.lock").read_text("utf-8")
-    assert f"\napache-airflow=={version} " in lock
-    released = f"--exclude-newer={locks.AIRFLOW_RELEASED[version]}T00:00:00Z"
-    assert released in LOCKS[f"airflow/{version}/airflow.lock"]
-
-
-def test_each_folder_of_locks_is_a_version_that_the_setting_accepts(repo):
-    folders = [path.name for path in (repo / "install/airflow").iterdir()]
-    assert sorted(folders) == sorted(AIRFLOW_VERSIONS)
+def test_stock_lock_is_constrained_by_requirements_lock():
+    assert LOCKS["stock.lock"][0] == LOCKS["requirements.lock"][0]
+    assert "requirements.lock" in LOCKS["stock.lock"]
+    assert list(LOCKS).index("requirements.lock") < list(LOCKS).index("stock.lock")

@@ -17,13 +17,13 @@ def unwritable(monkeypatch):
 
 
 def test_folder_problems_writable_clone_has_none(make_settings, clone):
-    (clone / "install").mkdir(exist_ok=True)
+    (clone / "install").mkdir()
     assert permissions.folder_problems(make_settings()) == []
 
 
 @pytest.mark.parametrize("name", [".", "install"])
 def test_folder_problems_reports_unwritable_folder(make_settings, clone, unwritable, name):
-    (clone / "install").mkdir(exist_ok=True)
+    (clone / "install").mkdir()
     unwritable.add(clone / name)
     [problem] = permissions.folder_problems(make_settings())
     assert problem.cause == f"{clone / name} is not writable for you."
@@ -32,7 +32,7 @@ def test_folder_problems_reports_unwritable_folder(make_settings, clone, unwrita
 
 
 def test_folder_problems_reports_parent_only(make_settings, clone, unwritable):
-    (clone / "install").mkdir(exist_ok=True)
+    (clone / "install").mkdir()
     unwritable |= {clone, clone / "install"}
     [problem] = permissions.folder_problems(make_settings())
     assert problem.cause.startswith(f"{clone} is not writable")

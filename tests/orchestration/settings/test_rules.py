@@ -27,7 +27,6 @@ LINE = ["", "a b", "ö"], ["a\nb", "a\x1bb"]
 VALUES = {
     "STACK_ENGINE": (["docker", "standalone", "auto"], ["", "podman", "Docker"]),
     "COMPOSE_PROJECT_NAME": (["a", "flights-2_b"], ["A", "-a", "a b", "a.b", "a" * 64]),
-    "AIRFLOW_VERSION": (["3.0.1", "3.0.6", "3.3.2"], ["", "3.0", "latest", "3.0.2", "3.0.1 "]),
     "AIRFLOW_PROJ_DIR": (["..", "/data/flows", "../my dags"], ["", "/a:/b", "a\nb"]),
     "AIRFLOW_UID": (["0", "1000", "50000"], ["me", "-1", "1000:0", "1e3"]),
     "BIND_ADDRESS": (

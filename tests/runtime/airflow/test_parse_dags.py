@@ -48,9 +48,3 @@ def test_dag_may_import_from_plugins(parse):
 def test_plugin_that_cannot_be_imported_is_an_error(parse, plugin, message):
     code, lines = parse(plugin)
     assert (code, message in lines) == (1, True)
-
-
-def test_import_error_names_file_and_line(parse):
-    code, lines = parse("OTHER = 1")
-    assert code == 1
-    assert lines[0].startswith("dags/uses_plugin.py line 3: ImportError: cannot import name 'NAME'")

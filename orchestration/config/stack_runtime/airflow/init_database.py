@@ -91,7 +91,6 @@ def initialize(database: str, name: str, password: str) -> None:
         if marker and marker.digest == state_digest(cursor, name):
             print(f"The schema and the account {name} are up to date.")
             return
-        versions = init_marker.installed_versions(marker, "apache-airflow", "mlflow-skinny")
         migrate()
         create_result_tables()
         notify_triggers.create_triggers(cursor)
@@ -99,8 +98,7 @@ def initialize(database: str, name: str, password: str) -> None:
         from stack_runtime.airflow.patches import PATCHES
 
         inactive = patch_registry.inactive(PATCHES)
-        unneeded = patch_registry.unneeded(PATCHES)
-        marker = init_marker.Marker(state_digest(cursor, name), inactive, versions, unneeded)
+        marker = init_marker.Marker(state_digest(cursor, name), inactive)
         init_marker.write(cursor, dbname, marker)
 
 

@@ -27,13 +27,11 @@ def find_command(words: Sequence[str]) -> tuple[Any, Sequence[str]]:
     Raises StopIteration if no service has that name.
     """
     if words[0] == "celery":
-        from airflow.providers.celery.executors.celery_executor import CeleryExecutor
+        from airflow.providers.celery.executors.celery_executor import CELERY_COMMANDS as commands
 
-        commands, words = CeleryExecutor.get_cli_commands()[0].subcommands, words[1:]
+        words = words[1:]
     else:
-        from airflow.cli import cli_config
-
-        commands = cli_config.core_commands
+        from airflow.cli.cli_config import core_commands as commands
     return next(command for command in commands if command.name == words[0]), words[1:]
 
 

@@ -55,15 +55,13 @@ def main(uri: str) -> None:
         if marker and marker.digest == state_digest(cursor, uri):
             print("The backend store and the accounts are up to date.")
             return
-        versions = init_marker.installed_versions(marker, "mlflow")
         migrate(uri)
         print("The backend store has the schema of this MLflow.")
         create_accounts(uri)
         from stack_runtime.mlflow.patches import PATCHES
 
         inactive = patch_registry.inactive(PATCHES)
-        unneeded = patch_registry.unneeded(PATCHES)
-        marker = init_marker.Marker(state_digest(cursor, uri), inactive, versions, unneeded)
+        marker = init_marker.Marker(state_digest(cursor, uri), inactive)
         init_marker.write(cursor, dbname, marker)
 
 

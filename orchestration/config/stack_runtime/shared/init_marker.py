@@ -10,9 +10,8 @@ import hmac
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +20,15 @@ RELEVANT_PACKAGES = re.compile(
     r"airflow|mlflow|alembic|sqlalchemy|appbuilder|celery|structlog|botocore", re.IGNORECASE
 )
 COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
-# Markers of older stacks name no version.
-FIRST_VERSIONS = {"apache-airflow": "3.0.1", "mlflow": "3.17.2"}
 RUNTIME = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Marker:
-    """The digest of all inputs, the inactive patches with reasons, and the unneeded ones.
-
-    `versions` are those of packages, first the one that owns the schema. Markers of older stacks
-    have none.
-    """
+    """The digest of all inputs, and the inactive patches: name and reason."""
 
     digest: str
     inactive_patches: Mapping[str, str]
-    versions: Mapping[str, str] = field(default_factory=dict)
-    unneeded_patches: Sequence[str] = ()
 
 
 def digest(rows: Iterable[object], *, key: str) -> str:
@@ -72,23 +63,7 @@ def read(cursor: Any, database: str) -> Marker | None:
         return None
 
 
-def installed_versions(marker: Marker | None, *packages: str) -> dict[str, str]:
-    """Return the versions of packages; the first one owns the schema.
-
-    Exits if the database is of another version: its migration needs copies and a rehearsal.
-    """
-    versions, owner = {package: version(package) for package in packages}, packages[0]
-    if marker:
-        current = marker.versions.get(owner, FIRST_VERSIONS[owner])
-        if current != versions[owner]:
-            sys.exit(
-                f"The database is of {owner} {current}, and this is {versions[owner]}.\n"
-                "Run: inv upgrade --help"
-            )
-    return versions
-
-
 def write(cursor: Any, database: str, marker: Marker) -> None:
     """Write the marker of a database. Only the owner of the database can do that."""
-    text = json.dumps(asdict(marker))
+    text = json.dumps({"digest": marker.digest, "inactive_patches": {**marker.inactive_patches}})
     cursor.execute(f'COMMENT ON DATABASE "{database}" IS %s', (text,))

@@ -1,9 +1,9 @@
 """Registry of patches: every replacement or subclass of a library's internals, as data.
 
 A patch lists the module it changes, the names it needs there and the versions it was written for.
-The other versions that the stack can run do not need it, so it is skipped there. If a name is
-missing in a listed version, a SPEED patch is inactive, but a CORRECTNESS patch stops the service.
-The init jobs record inactive patches at their databases (`init_marker`). The status page,
+Other versions do not need it or are not supported, so it is skipped. If a name is missing in a
+supported version, a SPEED patch is skipped, but a CORRECTNESS patch stops the service. The init
+jobs record skipped patches at their databases (`init_marker`). The status page,
 `inv health --json` and `inv doctor` list them from there.
 """
 
@@ -77,13 +77,12 @@ def installed_version(distribution: str) -> str:
 
 
 def activate(patch: Patch, module: ModuleType) -> str:
-    """Apply a patch to its imported module; return why it is skipped, or log that it does not fit.
+    """Apply a patch to its imported module; if it is skipped, log and return the reason.
 
     Raises PatchError if a CORRECTNESS patch lacks a name.
     """
-    if why := patch.out_of_range():
-        return why
-    if why := _verify(patch, patch.misfit(module)):
+    why = patch.out_of_range() or _verify(patch, patch.misfit(module))
+    if why:
         _skip(patch, why)
     else:
         patch.apply(module)
@@ -92,7 +91,8 @@ def activate(patch: Patch, module: ModuleType) -> str:
 
 def load(patch: Patch) -> None:
     """Import a patch's module, in the patch's own way if it has one, and apply the patch."""
-    if patch.out_of_range():
+    if why := patch.out_of_range():
+        _skip(patch, why)
         return
     try:
         module = patch.load(patch.module)
@@ -107,18 +107,15 @@ def _skip(patch: Patch, why: str) -> None:
 
 
 def inactive(patches: Iterable[Patch]) -> dict[str, str]:
-    """Return the patches that this environment needs but that do not fit: name and reason.
+    """Return the patches that are not active in this environment: name and reason.
 
     Imports their modules. Raises PatchError if a CORRECTNESS patch does not fit.
     """
-    needed = (patch for patch in patches if not patch.out_of_range())
-    reasons = {patch.name: _verify(patch, _installed_misfit(patch)) for patch in needed}
+    reasons = {
+        patch.name: patch.out_of_range() or _verify(patch, _installed_misfit(patch))
+        for patch in patches
+    }
     return {name: why for name, why in reasons.items() if why}
-
-
-def unneeded(patches: Iterable[Patch]) -> list[str]:
-    """Return the names of the patches that the installed versions do not need."""
-    return [patch.name for patch in patches if patch.out_of_range()]
 
 
 def _installed_misfit(patch: Patch) -> str:

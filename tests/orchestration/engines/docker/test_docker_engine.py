@@ -2,17 +2,15 @@
 
 import json
 import os
-import re
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from docker.errors import ImageNotFound
 
 from orchestration.engines.base import IMAGES, INIT_JOBS, runtime_module
-from orchestration.engines.docker import containers, daemon, public_images, recipes, rollout
+from orchestration.engines.docker import containers, daemon, public_images, rollout
 from orchestration.engines.docker import engine as docker_engine
 from orchestration.engines.docker.containers import SERVICE_LABEL
 from orchestration.engines.docker.engine import DockerEngine
@@ -20,7 +18,6 @@ from orchestration.errors import StackError
 from orchestration.process import runner, wait
 from orchestration.settings.model import SECRETS
 from orchestration.tls import certificates
-from tests.support.repository import ROOT
 
 
 def attributes(
@@ -55,18 +52,7 @@ class Images:
         if name not in self.contents:
             raise ImageNotFound(name)
         content = self.contents[name]
-        tags = [
-            f"{n}:latest" if ":" not in n else n for n, c in self.contents.items() if c == content
-        ]
-
-        def add(repository, tag=""):
-            self.contents[f"{repository}:{tag}" if tag else repository] = content
-
-        return SimpleNamespace(id=content, tags=tags, tag=add)
-
-    def list(self, repository):
-        names = [name for name in self.contents if name.split(":")[0] == repository]
-        return list({one.id: one for one in map(self.get, names)}.values())
+        return SimpleNamespace(tag=lambda other: self.contents.update({other: content}))
 
     def remove(self, name):
         del self.contents[name]
@@ -655,81 +641,25 @@ def test_memory_of_services_is_read_in_parallel(docker, monkeypatch):
     assert "all" not in options
 
 
-@pytest.fixture
-def built(docker, clone):
-    """Images that were built and activated from the files of the clone."""
-    (clone / "install/airflow/3.0.1").mkdir(parents=True, exist_ok=True)
-    (clone / "install/airflow/3.0.1/airflow.lock").write_text("1")
-    (clone / "status").mkdir()
-    (clone / "status/page.html").write_text("1")
+def test_is_built_with_own_and_public_images(docker, monkeypatch):
+    needed, absent = [], []
+
+    def missing(sdk, names):
+        needed.extend(names)
+        return absent
+
+    monkeypatch.setattr(public_images, "missing", missing)
+    assert docker.is_built()
     project = docker.settings.project
-    images = docker.project.sdk.images
-    images.contents = {f"{project}-candidate-{name}": f"new {name}" for name in IMAGES}
-    images.contents |= {"postgres:16": "p", "redis:7.2-bookworm": "r"}
-    docker.activate()
-    docker.prune()
-    return docker
-
-
-def test_is_built_with_own_and_public_images(built):
-    assert built.is_built()
-    del built.project.sdk.images.contents["postgres:16"]
-    assert not built.is_built()
-
-
-@pytest.mark.parametrize(
-    ("path", "current"),
-    [
-        ("install/airflow/3.0.1/airflow.lock", False),
-        ("install/mlflow.dockerfile", False),
-        ("status/page.html", False),
-        # Applied by `inv rebuild` only, which tests the DAGs.
-        ("install/requirements.txt", True),
-        ("install/airflow/3.3.2/airflow.lock", True),
-        ("status/__pycache__/x.pyc", True),
-    ],
-)
-def test_is_built_compares_the_files_that_images_are_made_from(built, clone, path, current):
-    (clone / path).parent.mkdir(parents=True, exist_ok=True)
-    (clone / path).write_text("2")
-    assert built.is_built() == current
-
-
-def test_is_built_compares_version_and_base_image(built, make_settings):
-    for name, value in (("AIRFLOW_BASE_IMAGE", "mine"), ("AIRFLOW_VERSION", "3.3.2")):
-        other = DockerEngine(make_settings(**{name: value}))
-        other.project.__dict__["sdk"] = built.project.sdk
-        assert not other.is_built()
-
-
-def test_retained_images_survive_another_build_until_they_are_released(built, clone):
-    images, project = built.project.sdk.images, built.settings.project
-    built.retain()
-    (clone / "install/mlflow.lock").write_text("2")
-    images.contents |= {f"{project}-candidate-{name}": f"newer {name}" for name in IMAGES}
-    built.activate()
-    built.prune()
-    assert images.contents[f"{project}-airflow"] == "newer airflow"
-    built.reactivate()
-    assert images.contents[f"{project}-airflow"] == "new airflow"
-    # The clone's files are those of the newer images.
-    assert not built.is_built()
-    built.release()
-    built.prune()
-    kept = {name: content for name, content in images.contents.items() if project in name}
-    assert set(kept.values()) == {f"new {name}" for name in IMAGES}
-
-
-def test_recipes_name_every_file_that_an_image_is_built_from():
-    """Paths in a Dockerfile are relative to the build's context."""
-    for image, files in recipes.FILES.items():
-        text = (ROOT / "install" / f"{image}.dockerfile").read_text("utf-8")
-        copied = re.findall(r"^COPY (?:--chmod=\S+ )?(.+) \S+$", text, re.MULTILINE)
-        mounted = re.findall(r"type=bind,source=([^,]+)", text)
-        sources = {Path(source).name for line in copied for source in line.split()}
-        sources |= {Path(source).name for source in mounted}
-        known = {Path(file).name for file in files} | {"requirements.txt", "packages.txt", "wheels"}
-        assert sources - {"*.lock"} <= known, image
+    assert needed == [
+        f"{project}-airflow",
+        f"{project}-mlflow",
+        f"{project}-status",
+        "postgres:16",
+        "redis:7.2-bookworm",
+    ]
+    absent.append("postgres:16")
+    assert not docker.is_built()
 
 
 def test_surviving_data_lists_the_volumes_of_this_project(docker):
@@ -836,8 +766,11 @@ def test_up_without_tls_removes_the_proxy_first(docker, recorded):
     ]
 
 
-def test_images_include_the_proxy_only_with_tls(with_tls, docker, built):
+def test_images_include_the_proxy_only_with_tls(with_tls, docker):
     assert docker.images() == IMAGES
     assert with_tls.images() == (*IMAGES, "tls")
-    assert built.is_built()
+    contents = {f"{with_tls.settings.project}-{name}": name for name in IMAGES}
+    contents |= {with_tls.settings[f"{name}_IMAGE"]: name for name in ("POSTGRES", "REDIS")}
+    docker.project.sdk.images.contents = contents
+    assert docker.is_built()
     assert not with_tls.is_built()

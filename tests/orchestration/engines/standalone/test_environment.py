@@ -147,7 +147,7 @@ def test_options_of_folders_and_ports_are_refused_in_the_file(environment):
     options = [name for name in environment if name.startswith("AIRFLOW__")]
     assert len(options) > 30
     for name in options:
-        assert airflow_variables.refusal(name, COMPOSE.parent, "3.0.1"), name
+        assert airflow_variables.refusal(name, COMPOSE.parent), name
 
 
 @pytest.mark.parametrize("service", sorted(set(CONFIGURED) & set(STANDALONE)))

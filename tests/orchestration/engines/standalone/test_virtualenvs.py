@@ -13,9 +13,7 @@ from orchestration.engines.standalone.virtualenvs import LOCKS, NAMES, POSTGRES_
 from orchestration.errors import StackError
 from tests.support.repository import ROOT
 
-SOURCES = {
-    f"install/{lock.format('3.0.1')}": name for name, locks in LOCKS.items() for lock in locks
-}
+SOURCES = {f"install/{lock}": name for name, locks in LOCKS.items() for lock in locks}
 SOURCES |= dict.fromkeys(("install/base/postgres.lock", *POSTGRES_FILES.values()), "postgres")
 ALL = ["airflow", "mlflow", "status", "postgres"]
 
@@ -182,9 +180,7 @@ def test_build_creates_a_venv_and_installs_its_locks(environments, clone, record
     words = sync.split()
     assert words[:3] == ["uv", "pip", "sync"]
     assert {"--require-hashes", f"--python={folder}"} <= set(words)
-    assert words[-len(LOCKS[name]) :] == [
-        f"{clone}/install/{lock.format('3.0.1')}" for lock in LOCKS[name]
-    ]
+    assert words[-len(LOCKS[name]) :] == [f"{clone}/install/{lock}" for lock in LOCKS[name]]
 
 
 # Folders and links
@@ -275,17 +271,7 @@ def test_prune_before_the_first_build_does_nothing(environments):
 
 
 def test_airflow_environment_includes_the_project_requirements():
-    assert any(lock.endswith("/requirements.lock") for lock in LOCKS["airflow"])
-
-
-def test_another_version_of_airflow_has_an_environment_of_its_own(make_settings, environments):
-    for lock in LOCKS["airflow"]:
-        path = environments.install / lock.format("3.3.2")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"{lock} version 1\n")
-    other = Environments(make_settings(AIRFLOW_VERSION="3.3.2"))
-    assert other.candidate("airflow") != environments.candidate("airflow")
-    assert other.candidate("mlflow") == environments.candidate("mlflow")
+    assert "requirements.lock" in LOCKS["airflow"]
 
 
 def test_build_installs_only_the_wheel_of_postgres(environments, clone, recorded):

@@ -1,1 +1,0 @@
-"""Upgrade Airflow and MLflow: rehearse on a copy, switch, return."""
